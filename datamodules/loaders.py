@@ -1,0 +1,158 @@
+"""Loaders whose samples are a function of (seed, epoch, index): the number of workers or ranks and a resume change nothing.
+
+Which images make step t of epoch e depends on (seed, e, t); what is random about an image on (seed, e, index, view).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.items import Item, Source
+
+Row = tuple[int, int, float]  # epoch, index, weight
+Transform = Callable[[Image.Image], Tensor]
+
+
+def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
+    """A 63-bit seed for everything random about one view of one image in one epoch."""
+    return int(np.random.SeedSequence([seed, epoch, index, view]).generate_state(1, np.uint64)[0] >> 1)
+
+
+class ImageDataset(Dataset):
+    """Items of a source as `{"image": (3,H,W) float32, "label", "index", "weight"}`; rows come from `StepSampler`.
+
+    The global generators are seeded before each transform and put back after it, so that transforms may use any of them.
+    """
+
+    def __init__(self, source: Source, items: Sequence[Item], transform: Transform, seed: int) -> None:
+        self.source, self.items, self.transform, self.seed = source, items, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, row: Row | int) -> dict[str, Tensor | int | float]:
+        epoch, index, weight = (0, row, 1.0) if isinstance(row, int) else row
+        item = self.items[index]
+        image = self.source.open(item)
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        try:
+            seed = sample_seed(self.seed, epoch, index)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.default_generator.manual_seed(seed)
+            pixels = self.transform(image)
+        finally:
+            random.setstate(states[0]), np.random.set_state(states[1]), torch.set_rng_state(states[2])
+        return {"image": pixels, "label": item.label, "index": index, "weight": weight}
+
+
+class StepSampler:
+    """Deals each step's rows to micro-batches and ranks.
+
+    An epoch is a permutation drawn from (seed, epoch). Step t takes the next `batch_size` indices (the last, short step
+    is dropped if there is a full one). Part p = micro_batch * world + rank gets every `parts`-th row; parts are padded to
+    the same non-zero length with rows of weight 0. Real rows weigh 1 / rows of the step, so the sum over parts of
+    weighted losses is the step's mean whatever `world` and `accumulate` are.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, accumulate: int = 1) -> None:
+        if size < 1:
+            raise ValueError("There are no training images: check shots=... and the dataset's train split.")
+        if batch_size < 1 or accumulate < 1:
+            raise ValueError(f"batch_size={batch_size} and accumulate={accumulate} must be at least 1.")
+        self.size, self.seed, self.rank, self.world, self.accumulate = size, seed, rank, world, accumulate
+        self.batch_size = min(batch_size, size)
+        self.epoch = 0
+        self.start = 0  # micro-batches already consumed in this epoch
+
+    def __len__(self) -> int:
+        return self.size // self.batch_size * self.accumulate
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        order = generator.permutation(self.size)
+        parts = self.world * self.accumulate
+        share = math.ceil(self.batch_size / parts)
+        for k in range(self.start, len(self)):
+            step, micro = divmod(k, self.accumulate)
+            rows = order[step * self.batch_size : (step + 1) * self.batch_size].tolist()
+            mine = rows[micro * self.world + self.rank :: parts]
+            padded = mine + [rows[0]] * (share - len(mine))
+            yield [(self.epoch, i, 1 / len(rows) if n < len(mine) else 0.0) for n, i in enumerate(padded)]
+
+
+class RankSampler:
+    """Every image once: rank r takes r, r + world, ... without padding; ranks may get batches of different number."""
+
+    def __init__(self, size: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.rows = range(rank, size, world)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, len(self.rows), self.batch_size):
+            yield list(self.rows[start : start + self.batch_size])
+
+
+def collate(samples: list[dict]) -> dict[str, Tensor]:
+    """image (B,3,H,W) float32, label (B,) int64, index (B,) int64, weight (B,) float32."""
+    return {
+        "image": torch.stack([sample["image"] for sample in samples]),
+        "label": torch.tensor([sample["label"] for sample in samples]),
+        "index": torch.tensor([sample["index"] for sample in samples]),
+        "weight": torch.tensor([sample["weight"] for sample in samples], dtype=torch.float32),
+    }
+
+
+def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
+    sampler = RankSampler(len(dataset), batch_size, rank, world)
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate)
+
+
+class TrainLoader:
+    """A loader that knows how far it is. Lightning saves and restores it through `state_dict` / `load_state_dict`.
+
+    Iteration starts lazily: Lightning asks for the iterator of the first epoch before it says which epoch that is.
+    """
+
+    def __init__(self, dataset: ImageDataset, sampler: StepSampler, workers: int = 0) -> None:
+        self.dataset, self.sampler = dataset, sampler
+        self.position = 0  # batches handed out in this epoch, not those that workers have prefetched
+        pin = torch.cuda.is_available()
+        self.loader = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=pin,
+            persistent_workers=workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Call at the start of each epoch that is not a resumed one."""
+        self.sampler.epoch, self.position = epoch, 0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        self.sampler.start = self.position
+        for batch in self.loader:
+            self.position += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.sampler.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.sampler.epoch, self.position = state["epoch"], state["position"]

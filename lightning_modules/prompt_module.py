@@ -1,0 +1,178 @@
+"""The one LightningModule: steps, learning rates and evaluation of any prompt learner on a frozen CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from lightning_modules.metrics import class_counts, summarise
+from lightning_modules.schedule import cosine_after_warmup
+from prompts.learner import PromptedCLIP, TrainInfo
+
+LEARNER = "model.learner."  # where the learner's tensors stand in the state dict: all that a checkpoint holds
+
+
+@dataclass
+class EvalSet:
+    """Images to evaluate on and the class list to tell them apart with."""
+
+    name: str
+    classnames: list[str]
+    loader: Callable[[int, int], DataLoader]  # (rank, world) -> that rank's share, each image once
+
+
+class PromptModule(LightningModule):
+    """Trains `model`'s learner; evaluates it on named sets, each with its class names.
+
+    Args:
+        optimizer: makes the optimiser from the trainable parameters; each group's `lr` is the peak of its schedule.
+        epochs: length of the schedule.
+        tests: evaluated by `trainer.test`; results in `self.metrics`.
+        vals: evaluated by the trainer during training; results in `self.history`, one entry per evaluation.
+    """
+
+    strict_loading = False  # a checkpoint holds the learner alone; on_load_checkpoint says what may be missing
+
+    def __init__(
+        self,
+        model: PromptedCLIP,
+        optimizer: Callable[[Iterable[Tensor]], Optimizer],
+        epochs: int,
+        seed: int,
+        tests: list[EvalSet],
+        vals: list[EvalSet] = (),
+    ) -> None:
+        super().__init__()
+        self.model, self.make_optimizer, self.epochs, self.seed = model, optimizer, epochs, seed
+        self.tests, self.vals = list(tests), list(vals)
+        self.metrics: dict[str, dict[str, Any]] = {}
+        self.history: list[dict[str, Any]] = []
+        self.train_classnames = list(model.classnames)
+        self.counts: list = []
+        self.current: int | None = None  # the evaluation set that the class names are bound to
+
+    @property
+    def trainable(self) -> dict[str, Tensor]:
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    # ---- training
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.make_optimizer(list(self.trainable.values()))
+
+    def on_fit_start(self) -> None:
+        self.store_towers()
+
+    def on_train_epoch_start(self) -> None:
+        self.trainer.datamodule.loader.set_epoch(self.current_epoch)
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        # Set at each batch and not once per epoch: Lightning skips the epoch's hooks when it resumes within one.
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = cosine_after_warmup(self.current_epoch, self.epochs, group.setdefault("initial_lr", group["lr"]))
+        # A learner that draws from torch's generator draws the same on every rank and after a resume.
+        torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        out = self.model(batch["image"])
+        losses = self.model.losses(out, batch["label"], batch["index"])
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches  # over which gradients are averaged
+        weight = batch["weight"] * parts
+        terms = {name: (loss * weight).sum() if loss.ndim else loss for name, loss in losses.items()}
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total.detach()):
+            raise ValueError(self.explain(terms, out.logits, batch))
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+        # Per-sample terms are this part's share of the step's mean: their average over parts is the step's loss.
+        self.log("loss", total.detach(), prog_bar=True, on_step=True, sync_dist=parts > 1)
+        return total
+
+    def explain(self, terms: dict[str, Tensor], logits: Tensor, batch: dict[str, Tensor]) -> str:
+        bad = [name for name, term in terms.items() if not torch.isfinite(term)]
+        broken = [name for name, p in self.trainable.items() if not torch.isfinite(p).all()]
+        if not torch.isfinite(batch["image"]).all():
+            cause = f"an image of the batch is not finite (training indices {batch['index'].tolist()}): check the transform"
+        elif broken:
+            cause = f"the prompts are not finite any more ({', '.join(broken)}): lower optim.lr"
+        elif not torch.isfinite(logits).all():
+            cause = f"the logits overflow with precision={self.trainer.precision}: try precision=32-true or a lower optim.lr"
+        else:
+            cause = "the logits are finite, so the fault is in this loss term itself"
+        return f"The loss is not finite in epoch {self.current_epoch}, step {self.global_step} ({', '.join(bad)}): {cause}."
+
+    # ---- evaluation
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return [each.loader(self.trainer.global_rank, self.trainer.world_size) for each in self.vals]
+
+    def test_dataloader(self) -> list[DataLoader]:
+        return [each.loader(self.trainer.global_rank, self.trainer.world_size) for each in self.tests]
+
+    def start_evaluation(self, sets: list[EvalSet]) -> None:
+        # Made for all sets at once: a rank without images of a set still takes part in summing it up.
+        self.counts = [class_counts(len(each.classnames)).to(self.device) for each in sets]
+        self.current = None
+
+    def evaluate_batch(self, sets: list[EvalSet], batch: dict[str, Tensor], which: int) -> None:
+        if which != self.current:
+            self.model.bind(sets[which].classnames)  # the class names are encoded once per evaluation
+            self.current = which
+        self.counts[which].update(self.model(batch["image"]).logits.float(), batch["label"])
+
+    def end_evaluation(self, sets: list[EvalSet]) -> dict[str, dict[str, Any]]:
+        self.model.bind(self.train_classnames)
+        results = {each.name: summarise(n.compute(), each.classnames) for each, n in zip(sets, self.counts, strict=True)}
+        for logger in self.trainer.loggers:
+            flat = {f"{name}/{key}": value[key] for name, value in results.items() for key in ("accuracy", "macro_f1")}
+            logger.log_metrics(flat, step=self.global_step)
+        return results
+
+    def on_test_start(self) -> None:
+        self.store_towers()
+        self.start_evaluation(self.tests)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.evaluate_batch(self.tests, batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        self.metrics = self.end_evaluation(self.tests)
+
+    def on_validation_epoch_start(self) -> None:
+        self.start_evaluation(self.vals)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.evaluate_batch(self.vals, batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        results = self.end_evaluation(self.vals)
+        entry = {name: {key: value[key] for key in ("accuracy", "macro_f1")} for name, value in results.items()}
+        self.history.append({"epoch": self.current_epoch, **entry})
+
+    # ---- state
+
+    def store_towers(self) -> None:
+        """On a GPU under bf16 autocast, frozen weights are kept in bf16: autocast would cast them anew at each call."""
+        if self.device.type == "cuda" and str(self.trainer.precision).startswith("bf16"):
+            self.model.clip.store(torch.bfloat16)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        return {key: value for key, value in super().state_dict(*args, **kwargs).items() if key.startswith(LEARNER)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["history"]
+        saved, wanted = set(checkpoint["state_dict"]), set(self.state_dict())
+        if saved != wanted:
+            raise ValueError(
+                f"The checkpoint belongs to another learner: it lacks {sorted(wanted - saved) or 'nothing'} "
+                f"and has {sorted(saved - wanted) or 'nothing'} too much. Use force=true to start over."
+            )
