@@ -1,0 +1,158 @@
+"""What a prompt learner is, and CLIP with one.
+
+A method is one file: a `PromptLearner` that makes its tensors in `setup`, lays out its text in `bind`, and returns its prompts
+as data. It never edits a tower, and nothing else learns its name.
+
+Shapes: B images, C classes, d width of the shared embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prompts.clip import FrozenCLIP
+from prompts.rows import NO_PROMPTS, TowerPrompts
+from prompts.text_plan import TextPlan
+
+
+@dataclass(frozen=True)
+class TrainInfo:
+    """What the learnable tensors may depend on."""
+
+    classnames: list[str]
+    num_images: int
+
+
+@dataclass(frozen=True)
+class Outputs:
+    logits: Tensor  # (B,C) float32
+    image: Tensor  # (B,d) un-normalised
+    text: Tensor | None  # (C,d) or (B,C,d) un-normalised; None where the head uses no text
+
+
+class PromptLearner(nn.Module):
+    """Base of all methods. Override what the method changes; the defaults are CLIP with the fixed text in `self.plan`."""
+
+    uses_gradients = True  # False: fitted by `fit`, not by an optimiser
+    class_specific = False  # True: the tensors belong to the class list of `setup` and serve no other
+    text_depends_on: Literal["nothing", "tensors", "image"] = "tensors"  # says how long text features stay valid
+    plan: TextPlan | None = None
+
+    def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        """Makes the learnable tensors, float32, once."""
+
+    def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Rebuilds what depends on the class list (`self.plan`). Makes no learnable tensors; called at any time."""
+        raise NotImplementedError
+
+    def image_prompts(self) -> TowerPrompts:
+        return NO_PROMPTS
+
+    def text_prompts(self, image: Tensor) -> TowerPrompts:
+        """`image` (B,d) are the un-normalised image features, for methods whose text depends on the image."""
+        return NO_PROMPTS
+
+    def encode_text(self, clip: FrozenCLIP, image: Tensor) -> Tensor | None:
+        """(C,d) or (B,C,d)"""
+        return clip.encode_text(self.plan, self.text_prompts(image))
+
+    def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor | None) -> Tensor:
+        """(B,C) float32"""
+        return clip.logits(image, text)
+
+    def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Named losses, each (B,) per sample or a scalar that does not depend on the batch; their sum is minimised.
+
+        `labels` (B,) are class ids, `index` (B,) the images' places in the training list.
+        """
+        return {"ce": F.cross_entropy(out.logits, labels, reduction="none")}
+
+    def fit(self, model: PromptedCLIP, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], seed: int) -> None:
+        """For learners without gradients: fits on (features (N,d), labels (N,)) of the training and validation images."""
+
+
+class PromptedCLIP(nn.Module):
+    """A frozen CLIP and a learner: images in, logits over the bound class list out. Knows neither Lightning nor Hydra."""
+
+    def __init__(self, clip: FrozenCLIP, learner: PromptLearner):
+        super().__init__()
+        self.clip, self.learner = clip, learner
+        self.classnames: list[str] = []
+        self.text_encodings = 0  # how often the text tower ran over the class list
+        self._own_classes: list[str] | None = None
+        self._text: tuple[tuple[int, ...], Tensor | None] | None = None
+
+    def setup(self, info: TrainInfo) -> None:
+        """Makes the learner's tensors for this training set and binds its classes."""
+        self.learner.setup(self.clip, info)
+        if self.learner.class_specific:
+            self._own_classes = list(info.classnames)
+        self.bind(info.classnames)
+
+    def bind(self, classnames: Sequence[str]) -> None:
+        """From now on logits are over `classnames`. Any time, any list, unless the learner's tensors belong to one list."""
+        if self._own_classes is not None and list(classnames) != self._own_classes:
+            raise ValueError(
+                f"{type(self.learner).__name__} learned tensors for each of its {len(self._own_classes)} classes and cannot serve "
+                f"another list of {len(classnames)}: evaluate it on the classes it was trained on, or choose a unified context."
+            )
+        self.learner.bind(self.clip, classnames)
+        self.classnames, self._text = list(classnames), None
+
+    def forward(self, images: Tensor) -> Outputs:
+        """(B,3,S,S) -> logits over the bound classes, and the features they come from."""
+        image = self.clip.encode_image(images, self.learner.image_prompts())
+        text = self.text_features(image)
+        return Outputs(self.learner.logits(self.clip, image, text), image, text)
+
+    def text_features(self, image: Tensor) -> Tensor | None:
+        """Features of the bound classes: (C,d) or (B,C,d). Kept while what they depend on stays as it is, so that an
+        evaluation encodes its class list once."""
+        depends_on = self.learner.text_depends_on
+        if depends_on == "nothing":
+            state: tuple[int, ...] = ()
+        elif depends_on == "tensors" and not torch.is_grad_enabled():
+            state = tuple(p._version for p in self.learner.parameters())
+        else:
+            return self._encode_text(image)
+        if self._text is None or self._text[0] != state:
+            with torch.no_grad():
+                self._text = state, self._encode_text(image)
+        return self._text[1]
+
+    def _encode_text(self, image: Tensor) -> Tensor | None:
+        self.text_encodings += 1
+        return self.learner.encode_text(self.clip, image)
+
+    def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
+        return self.learner.losses(out, labels, index)
+
+    # ---------------------------------------------------------------- what is kept and shared
+
+    def prompt_state(self) -> tuple[dict[str, Tensor], list[str] | None]:
+        """The learned tensors, and the class list they belong to if they serve no other."""
+        return {k: v.detach().cpu() for k, v in self.learner.state_dict().items()}, self._own_classes
+
+    def load_prompt_state(self, state: dict[str, Tensor], own_classes: list[str] | None = None) -> None:
+        """Takes over learned tensors; ValueError naming the first that disagrees with the configured method."""
+        if self._own_classes is not None and own_classes != self._own_classes:
+            raise ValueError(
+                f"the checkpoint's class-specific tensors belong to {len(own_classes or [])} classes, not to the "
+                f"{len(self._own_classes)} of this dataset: evaluate it where it was trained, or choose a unified context."
+            )
+        own = self.learner.state_dict()
+        for name in sorted(own.keys() | state.keys()):
+            here, there = (tuple(s[name].shape) if name in s else "absent" for s in (own, state))
+            if here != there:
+                raise ValueError(
+                    f"the checkpoint does not fit {type(self.learner).__name__} as configured: {name} is {there} in the "
+                    f"checkpoint and {here} here; give the method, clip and method settings that it was trained with."
+                )
+        self.learner.load_state_dict(state)
+        self._text = None

@@ -1,0 +1,112 @@
+"""From class names to the rows that the text tower has to run.
+
+CLIP's text tower is causal, so what stands before the class name is the same for every class and runs once (the prefix),
+each class runs only from its first own token to its EOT (its suffix), and nothing after EOT exists.
+
+Token lists hold vocabulary ids; the learnable slot j (0-based) is written as -1-j.
+Shapes: C classes, P prefix rows, T suffix rows of all classes together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Position = Literal["end", "middle", "front"]
+
+
+def token_lists(tokenizer, classnames: Sequence[str], template: str, n_slots: int, position: Position) -> list[list[int]]:
+    """Token ids of each class's prompt, SOT to EOT, its first `n_slots` words being slots (-1-j).
+
+    `template` holds "{}" for the class name, and in front of it the words whose places the slots take ("X X X X {}.").
+    `position` moves the class name: behind the slots, between their halves, or before them (CoOp, section 3.1 and its code).
+    Underscores in names become spaces. A prompt that is longer than the tower's context is a ValueError.
+    """
+    lists = []
+    for name in classnames:
+        name = name.replace("_", " ")
+        words = tokenizer.encode(template.format(name))
+        if len(words) + 2 > tokenizer.context_length:
+            raise ValueError(
+                f"class name {name[:60]!r} makes a prompt of {len(words) + 2} tokens, but this CLIP's text tower holds "
+                f"{tokenizer.context_length}: shorten the name in the dataset's class list, or use fewer context tokens."
+            )
+        # BPE may glue the name's last character to the full stop, so the name is counted, not searched for.
+        slots, rest, n_name = [-1 - j for j in range(n_slots)], words[n_slots:], len(tokenizer.encode(name))
+        half = {"end": n_slots, "middle": n_slots // 2, "front": 0}[position]
+        body = rest if half == n_slots else rest[:n_name] + slots[half:] + rest[n_name:]
+        lists.append([tokenizer.sot_token_id, *slots[:half], *body, tokenizer.eot_token_id])
+    return lists
+
+
+@dataclass(frozen=True)
+class Suffixes:
+    """Packed suffix rows of some classes, shortest class first, so that classes of one length are a plain reshape."""
+
+    ids: Tensor  # (T,) token id or slot of each row
+    places: Tensor  # (T,) its position in the text
+    classes: Tensor  # (T,) the class it belongs to, counted in the full list
+    runs: tuple[tuple[int, int], ...]  # (number of classes, rows of each), in packed order
+    eot: Tensor  # (C,) the row of each class's EOT, in packed order
+    back: Tensor  # (C,) packed order -> the order that was asked for
+
+
+class TextPlan:
+    """Prefix and suffixes of a class list. Depends on the token lists alone, so one plan serves a whole run.
+
+    `class_slots` says that slot contents differ by class, so that rows from the first slot on cannot be shared.
+    """
+
+    def __init__(self, lists: Sequence[Sequence[int]], class_slots: bool = False, device: torch.device | str = "cpu"):
+        if not lists:
+            raise ValueError("there are no classes to encode: the class list is empty.")
+        longest = min(map(len, lists)) - 1  # the EOT row is always a class's own
+        same = (all(tokens[i] == lists[0][i] for tokens in lists) for i in range(longest))
+        shared = next((i for i, s in enumerate(same) if not s or (class_slots and lists[0][i] < 0)), longest)
+        self.prefix = torch.tensor(lists[0][:shared], device=device)
+        self.lengths = torch.tensor([len(tokens) - shared for tokens in lists])
+        self.rows = torch.zeros(len(lists), int(self.lengths.max()), dtype=torch.long)
+        for row, tokens in zip(self.rows, lists, strict=True):
+            row[: len(tokens) - shared] = torch.tensor(tokens[shared:])
+        self.n_slots = sum(token < 0 for token in lists[0])
+        self.slots_shared = not bool((self.rows < 0).any())
+        self._chunks: dict[int | None, list[Suffixes]] = {}
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def to(self, device: torch.device | str) -> TextPlan:
+        if self.prefix.device != torch.device(device):
+            self.prefix, self._chunks = self.prefix.to(device), {}
+        return self
+
+    def take(self, classes: Tensor) -> Suffixes:
+        """Suffixes of `classes` (ids in the full list, any order, CPU), packed; `back` restores that order."""
+        lengths, order = self.lengths[classes].sort(stable=True)
+        chosen = classes[order]
+        real = torch.arange(int(lengths[-1])) < lengths[:, None]  # (C,M)
+        places = torch.arange(real.shape[1]).expand_as(real) + len(self.prefix)
+        sizes, counts = lengths.unique_consecutive(return_counts=True)
+        device = self.prefix.device
+        return Suffixes(
+            ids=self.rows[chosen, : real.shape[1]][real].to(device),
+            places=places[real].to(device),
+            classes=chosen[:, None].expand_as(real)[real].to(device),
+            runs=tuple(zip(counts.tolist(), sizes.tolist(), strict=True)),
+            eot=(lengths.cumsum(0) - 1).to(device),
+            back=order.argsort().to(device),
+        )
+
+    def chunks(self, max_rows: int | None) -> tuple[list[Suffixes], Tensor]:
+        """All classes in pieces of at most `max_rows` rows (at least one class each), and the index that restores order."""
+        by_length = self.lengths.argsort(stable=True)
+        if max_rows not in self._chunks:
+            ends = self.lengths[by_length].cumsum(0)
+            pieces = torch.div(ends - 1, max_rows or int(ends[-1]), rounding_mode="floor")
+            sizes = pieces.unique_consecutive(return_counts=True)[1].tolist()
+            self._chunks = {max_rows: [self.take(part) for part in by_length.split(sizes)]}
+        return self._chunks[max_rows], by_length.argsort().to(self.prefix.device)
