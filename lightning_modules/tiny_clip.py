@@ -72,7 +72,8 @@ class Vocabulary:
 def make_batch(pixels: np.ndarray, rows: np.ndarray, rng: RandomState) -> torch.Tensor:
     """Normalised images (B, 3, 32, 32), each moved by up to SHIFT px, edges repeated."""
     padded = np.pad(pixels[rows], ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
-    moved = [p[y : y + 32, x : x + 32] for p, (y, x) in zip(padded, rng.randint(2 * SHIFT + 1, size=(len(rows), 2)))]
+    corners = rng.randint(2 * SHIFT + 1, size=(len(rows), 2))
+    moved = [p[y : y + 32, x : x + 32] for p, (y, x) in zip(padded, corners, strict=True)]
     images = torch.from_numpy(np.stack(moved)).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(CONFIG[k]).view(3, 1, 1) for k in ("image_mean", "image_std"))
     return (images - mean) / std

@@ -1,0 +1,96 @@
+"""`data=shapes`: a few-shot benchmark of 36 classes, every picture drawn from its key when it is asked for.
+
+A class is a colour, a texture and a shape. Classes stand in an order in which both halves hold all twelve shapes and
+every colour and texture: a context learned on the base half can carry over to the new half, or be lost there.
+Splits per class: 40 train, 8 val, 20 test. The domains share the class list and differ in the styles drawn.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from numpy.random import RandomState
+from PIL import Image
+
+from datamodules.drawing import draw
+from datamodules.items import Item, Splits
+
+# class name: (shape, colour, texture). Some names are words that captions seldom use ("spotted", "mug", "crescent").
+CLASSES: dict[str, tuple[str, str, str]] = {
+    "red striped star": ("star", "red", "striped"),
+    "blue spotted fish": ("fish", "blue", "dotted"),
+    "violet plain mug": ("cup", "purple", "plain"),
+    "green checked leaf": ("leaf", "green", "checked"),
+    "yellow plain crescent": ("moon", "yellow", "plain"),
+    "pink striped drop": ("drop", "pink", "striped"),
+    "brown spotted house": ("house", "brown", "dotted"),
+    "orange checked bolt": ("bolt", "orange", "checked"),
+    "navy striped yacht": ("boat", "blue", "striped"),
+    "red plain flower": ("flower", "red", "plain"),
+    "green spotted crown": ("crown", "green", "dotted"),
+    "yellow checked rhombus": ("diamond", "yellow", "checked"),
+    "orange spotted star": ("star", "orange", "dotted"),
+    "violet striped fish": ("fish", "purple", "striped"),
+    "brown checked mug": ("cup", "brown", "checked"),
+    "yellow striped leaf": ("leaf", "yellow", "striped"),
+    "blue spotted crescent": ("moon", "blue", "dotted"),
+    "red plain drop": ("drop", "red", "plain"),
+    "pink checked house": ("house", "pink", "checked"),
+    "yellow spotted bolt": ("bolt", "yellow", "dotted"),
+    "green plain yacht": ("boat", "green", "plain"),
+    "violet spotted flower": ("flower", "purple", "dotted"),
+    "orange striped crown": ("crown", "orange", "striped"),
+    "navy plain rhombus": ("diamond", "blue", "plain"),
+    "pink plain star": ("star", "pink", "plain"),
+    "orange checked fish": ("fish", "orange", "checked"),
+    "green striped mug": ("cup", "green", "striped"),
+    "brown spotted leaf": ("leaf", "brown", "dotted"),
+    "red checked crescent": ("moon", "red", "checked"),
+    "navy spotted drop": ("drop", "blue", "dotted"),
+    "violet striped house": ("house", "purple", "striped"),
+    "green plain bolt": ("bolt", "green", "plain"),
+    "pink spotted yacht": ("boat", "pink", "dotted"),
+    "brown striped flower": ("flower", "brown", "striped"),
+    "red checked crown": ("crown", "red", "checked"),
+    "violet plain rhombus": ("diamond", "purple", "plain"),
+}
+DOMAINS: dict[str, tuple[str, ...]] = {
+    "shapes": ("painting", "faded", "blurred", "busy"),
+    "sketch": ("sketch", "chalk"),
+    "dark": ("dark", "neon"),
+}
+SIZES = {"train": 40, "val": 8, "test": 20}
+
+
+class Shapes:
+    """Source of one domain. Keys are "DOMAIN/SPLIT/CLASS NAME/NUMBER"; equal keys give equal pixels, anywhere."""
+
+    def __init__(self, domain: str = "shapes"):
+        if domain not in DOMAINS:
+            raise ValueError(f"domain={domain!r} of data=shapes is not known: use one of {', '.join(DOMAINS)}")
+        self.domain = domain
+        self._drawn: dict[str, Image.Image] = {}
+
+    def splits(self, seed: int) -> Splits:
+        return Splits(**{split: self._items(split) for split in SIZES})
+
+    def _items(self, split: str) -> list[Item]:
+        return [
+            Item(f"{self.domain}/{split}/{name}/{number}", label, name)
+            for label, name in enumerate(CLASSES)
+            for number in range(SIZES[split])
+        ]
+
+    def open(self, item: Item) -> Image.Image:
+        if item.path not in self._drawn:
+            self._drawn[item.path] = self._draw(item.path)
+        return self._drawn[item.path]
+
+    def _draw(self, path: str) -> Image.Image:
+        match path.split("/"):
+            case [domain, split, name, number] if (
+                domain == self.domain and split in SIZES and name in CLASSES and number.isdecimal()
+            ):
+                style = DOMAINS[domain][int(number) % len(DOMAINS[domain])]
+                return draw(*CLASSES[name], style, RandomState(zlib.crc32(path.encode())))
+        raise ValueError(f"{path!r} is no picture of data=shapes: keys are like {self.domain}/train/red striped star/0")
