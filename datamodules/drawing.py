@@ -1,11 +1,12 @@
 """Small pictures of a shape in a colour, a texture and a style: what `data=shapes` and the tiny CLIP's captions show.
 
-Legend: S picture side (32 px); masks are (S, S) floats in [0, 1], pictures (S, S, 3) floats in [0, 1]
+Legend: S picture side (32 px); masks are (S, S, 1) floats in [0, 1], pictures (S, S, 3) floats in [0, 1]
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from numpy.random import RandomState  # its streams are frozen for good, unlike default_rng's
@@ -82,8 +83,8 @@ SHAPES: dict[str, list[tuple[str, np.ndarray]]] = {
 }
 
 
-def outline(shape: str, rng: RandomState, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mask of the filled shape and of its edge, placed, turned and stretched a little at random; radius in px."""
+def place(shape: str, rng: RandomState, radius: float) -> Image.Image:
+    """The filled shape, OVERSAMPLE times too large, placed, turned and stretched a little at random; radius in px."""
     big = Image.new("L", (SIZE * OVERSAMPLE,) * 2)
     turn, stretch = rng.uniform(-0.3, 0.3), rng.uniform(0.88, 1.12)
     slack = SIZE / 2 - radius
@@ -93,8 +94,11 @@ def outline(shape: str, rng: RandomState, radius: float) -> tuple[np.ndarray, np
     for sign, points in SHAPES[shape]:
         xy = [tuple(p) for p in points @ matrix.T * radius * OVERSAMPLE + centre]
         pen.polygon(xy, fill=255 if sign == "+" else 0)
-    edge = ImageChops.subtract(big.filter(ImageFilter.MaxFilter(3)), big.filter(ImageFilter.MinFilter(5)))
-    return tuple(np.asarray(m.reduce(OVERSAMPLE), np.float32) / 255 for m in (big, edge))
+    return big
+
+
+def mask_of(big: Image.Image) -> np.ndarray:
+    return np.asarray(big.reduce(OVERSAMPLE), np.float32)[..., None] / 255
 
 
 def texture(name: str, rng: RandomState) -> np.ndarray:
@@ -116,9 +120,15 @@ class Scene:
 
     def __init__(self, shape: str, colour: str, pattern: str, rng: RandomState):
         self.rng = rng
-        self.mask, self.edge = (m[..., None] for m in outline(shape, rng, rng.uniform(9, 13.5)))
+        self.placed = place(shape, rng, rng.uniform(9, 13.5))
+        self.mask = mask_of(self.placed)
         self.rgb = np.clip(np.array(COLOURS[colour]) / 255 + rng.uniform(-0.07, 0.07, 3), 0, 1)
         self.pattern = texture(pattern, rng)[..., None]
+
+    @cached_property
+    def edge(self) -> np.ndarray:
+        outer, inner = self.placed.filter(ImageFilter.MaxFilter(3)), self.placed.filter(ImageFilter.MinFilter(5))
+        return mask_of(ImageChops.subtract(outer, inner))
 
     def surface(self, second: np.ndarray | float) -> np.ndarray:
         """The object's colour with the pattern in a second colour."""
@@ -155,9 +165,9 @@ def _busy(s: Scene) -> np.ndarray:
     """A photo with other, smaller things behind the object."""
     ground = np.full((SIZE, SIZE, 3), s.rng.uniform(0.3, 0.8)) + 0.1 * s.blotches(4, 3)
     for _ in range(3):
-        mask, _ = outline(list(SHAPES)[s.rng.randint(len(SHAPES))], s.rng, s.rng.uniform(4, 7))
+        mask = mask_of(place(list(SHAPES)[s.rng.randint(len(SHAPES))], s.rng, s.rng.uniform(4, 7)))
         rgb = np.array(list(COLOURS.values())[s.rng.randint(len(COLOURS))]) / 255
-        ground = over(ground, 0.7 * rgb + 0.15, np.roll(mask, s.rng.randint(-9, 10, 2), (0, 1))[..., None])
+        ground = over(ground, 0.7 * rgb + 0.15, np.roll(mask, s.rng.randint(-9, 10, 2), (0, 1)))
     return over(ground, s.surface(0.95) * (0.8 + 0.3 * s.ramp()), s.mask) + s.grain(0.02)
 
 

@@ -17,14 +17,14 @@ import time
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import torch
 import torch.nn.functional as F
 from numpy.random import RandomState
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from safetensors.torch import save_file
+from torch import nn
 
 from datamodules.captions import Scene, caption, picture
+from prompts.clip import SimpleTokenizer, build
 
 CONFIG = {
     "embed_dim": 128,
@@ -40,8 +40,8 @@ BATCH = 256
 OUT = Path(__file__).parents[1] / "prompts" / "tiny_clip"
 
 
-def draw_world(number: int, seed: int, cache: Path | None = None) -> tuple[np.ndarray, list[Scene]]:
-    """`number` pictures (N, 32, 32, 3) uint8 and what they show; `cache` keeps the pixels between runs."""
+def draw_world(number: int, seed: int) -> tuple[np.ndarray, list[Scene]]:
+    """`number` pictures (N, 32, 32, 3) uint8 and what they show."""
     scenes, pixels = [], np.empty((number, 32, 32, 3), np.uint8)
     for i in range(number):
         scene, image = picture(RandomState([seed, i]))
@@ -54,7 +54,7 @@ class Vocabulary:
     """open_clip's tokenizer over the few tokens that captions hold; ids keep their order, so EOT stays the largest."""
 
     def __init__(self, captions: list[str]):
-        self.tokenizer = open_clip.tokenizer.SimpleTokenizer()
+        self.tokenizer = SimpleTokenizer()
         self.rows = torch.tensor(sorted({0, *(t for c in captions for t in self._ids(c))}))
 
     def _ids(self, text: str) -> list[int]:
@@ -79,9 +79,9 @@ def make_batch(pixels: np.ndarray, rows: np.ndarray, rng: RandomState) -> torch.
     return (images - mean) / std
 
 
-def small_clip(vocab_size: int) -> CLIP:
-    text = CONFIG["text_cfg"] | {"context_length": POSITIONS, "vocab_size": vocab_size}
-    return CLIP(CONFIG["embed_dim"], CLIPVisionCfg(**CONFIG["vision_cfg"]), CLIPTextCfg(**text), quick_gelu=True)
+def small_clip(vocab_size: int) -> nn.Module:
+    """CONFIG's model, its text tower cut to what is trained."""
+    return build(CONFIG | {"text_cfg": CONFIG["text_cfg"] | {"context_length": POSITIONS, "vocab_size": vocab_size}})
 
 
 def contrast(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -98,7 +98,7 @@ def train(
     batch: int = BATCH,
     report: int = 50,
     world: tuple[np.ndarray, list[Scene]] | None = None,
-) -> tuple[CLIP, Vocabulary, list[float]]:
+) -> tuple[nn.Module, Vocabulary, list[float]]:
     """Trained model, its vocabulary, and the loss of each step (nats)."""
     torch.manual_seed(seed)
     pixels, scenes = world or draw_world(number, seed)
@@ -135,7 +135,7 @@ def train(
     return model, vocabulary, losses
 
 
-def encode_text(model: CLIP, tokens: torch.Tensor) -> torch.Tensor:
+def encode_text(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """open_clip's encode_text without the positions after the longest caption, which nothing reads."""
     n = int(tokens.argmax(-1).max()) + 1
     x = model.token_embedding(tokens[:, :n]) + model.positional_embedding[:n]
@@ -143,7 +143,7 @@ def encode_text(model: CLIP, tokens: torch.Tensor) -> torch.Tensor:
     return x[torch.arange(len(x)), tokens.argmax(-1)] @ model.text_projection
 
 
-def save(model: CLIP, vocabulary: Vocabulary, out: Path) -> None:
+def save(model: nn.Module, vocabulary: Vocabulary, out: Path) -> None:
     """config.json and weights.safetensors (half precision), each complete or absent."""
     state = {k: v.detach().half() for k, v in model.state_dict().items()}
     last = state["positional_embedding"][-1:]
