@@ -1,0 +1,96 @@
+"""What all sources on disk share: checked listings, RGB images, errors that say what to do."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import PIL.Image
+
+from datamodules.items import Item
+
+
+class MissingFiles(ValueError):
+    """Images that a split names and the disk does not have; `paths` lists all of them."""
+
+    def __init__(self, paths: list[str], root: Path, named_by: str):
+        self.paths = paths
+        super().__init__(
+            f"{len(paths)} image(s) named by {named_by} are missing under {root}, the first is {paths[0]}: "
+            f"finish the download or extraction, or list them all with `python -m datamodules.doctor data=NAME`"
+        )
+
+
+def require(path: Path, what: str) -> Path:
+    """The path, or a ValueError that says what belongs there."""
+    if not path.exists():
+        raise ValueError(
+            f"{what} is missing: {path} does not exist; put it there, set data_root=PATH (or the environment variable "
+            f"DATA) to the folder that holds the datasets, or ask `python -m datamodules.doctor data=NAME`"
+        )
+    return path
+
+
+def read_text(path: Path, what: str) -> list[str]:
+    """Non-empty lines, stripped."""
+    try:
+        lines = require(path, what).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{what} {path} cannot be read ({error}): download it again") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def folders(path: Path) -> list[str]:
+    """Sorted names of the visible folders in a folder."""
+    with os.scandir(path) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+
+
+def files(path: Path) -> list[str]:
+    """Sorted names of the visible files in a folder; no call per file but for links."""
+    with os.scandir(path) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+
+
+def missing(root: Path, paths: Iterable[str]) -> list[str]:
+    """The paths that are not under root, in order. Lists each folder once, so 100,000 files take a second."""
+    listings: dict[str, set[str]] = {}
+    absent = []
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in listings:
+            try:
+                listings[folder] = set(os.listdir(root / folder))
+            except (FileNotFoundError, NotADirectoryError):
+                listings[folder] = set()
+        if name not in listings[folder]:
+            absent.append(path)
+    return absent
+
+
+def check(root: Path, items: Iterable[Item], named_by: str) -> None:
+    """Raises MissingFiles unless every image exists."""
+    absent = missing(root, (item.path for item in items))
+    if absent:
+        raise MissingFiles(absent, root, named_by)
+
+
+def open_rgb(path: Path) -> PIL.Image.Image:
+    try:
+        with PIL.Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # decoders raise many kinds, and each of them means the same to the user
+        raise ValueError(
+            f"image {path} cannot be decoded ({error}): extract or download it again; "
+            f"`python -m datamodules.doctor data=NAME images=true` finds all such files"
+        ) from error
+
+
+class Disk:
+    """A dataset folder `root/folder` whose items are relative to its sub-folder `images`."""
+
+    def __init__(self, root: str, folder: str, images: str = ""):
+        self.folder = Path(root).expanduser() / folder
+        self.images = self.folder / images
+
+    def open(self, item: Item) -> PIL.Image.Image:
+        return open_rgb(self.images / item.path)

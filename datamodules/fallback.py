@@ -1,0 +1,182 @@
+"""Splits out of the datasets' own files, for when the published split json is missing, and class-name clean-ups.
+
+Each class reads one dataset's layout, as CoOp's loaders do. Listings are sorted (CoOp's follow the file system).
+"""
+
+import json
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datamodules import disk
+from datamodules.items import Item, Splits, by_label
+
+
+def split_503020(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
+    """Per class: half for training, a fifth for validation, the rest for testing. Shuffles the groups in place."""
+    train, val, test = [], [], []
+    for group in groups:
+        rng.shuffle(group)
+        n_train, n_val = round(len(group) * 0.5), round(len(group) * 0.2)
+        train += group[:n_train]
+        val += group[n_train : n_train + n_val]
+        test += group[n_train + n_val :]
+    return Splits(train, val, test)
+
+
+def split_8020(trainval: list[Item], test: list[Item], rng: random.Random) -> Splits:
+    """A fifth of each class's training images for validation."""
+    train, val = [], []
+    for group in by_label(trainval).values():
+        n_val = round(len(group) * 0.2)
+        rng.shuffle(group)
+        val += group[:n_val]
+        train += group[n_val:]
+    return Splits(train, val, test)
+
+
+def camel_to_underscores(name: str) -> str:
+    """ApplyEyeMakeup -> Apply_Eye_Makeup."""
+    return "_".join(re.findall("[A-Z][^A-Z]*", name))
+
+
+def year_first(name: str) -> str:
+    """Acura RL Sedan 2012 -> 2012 Acura RL Sedan."""
+    *words, year = name.split(" ")
+    return " ".join([year, *words])
+
+
+def sun_name(category: str) -> str:
+    """/b/bow_window/outdoor -> outdoor bow_window."""
+    return " ".join(reversed(category.strip("/").split("/")[1:]))
+
+
+def load_mat(path: Path, what: str, key: str) -> Any:
+    from scipy.io import loadmat
+
+    disk.require(path, what)
+    try:
+        return loadmat(path, squeeze_me=True)[key]
+    except Exception as error:  # scipy's errors for a truncated or foreign file have no common type
+        raise ValueError(f"{what} {path} cannot be read ({error!r}): download it again") from error
+
+
+class _Lists:
+    """A fallback that reads the files in `needs`; a line it cannot read ends in one sentence."""
+
+    needs: dict[str, str] = {}
+
+    def __call__(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        for path, what in self.needs.items():
+            disk.require(folder / path, what)
+        try:
+            return self.read(folder, images, rng)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            lists = ", ".join(self.needs) or str(images)
+            raise ValueError(f"the lists of {folder} ({lists}) are not in their usual form ({error!r})") from error
+
+    def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        raise NotImplementedError
+
+
+class ClassFolders(_Lists):
+    """One folder per class (Caltech101, Food101, DTD, EuroSAT): 50/20/30."""
+
+    def __init__(self, ignore: Sequence[str] = (), rename: Mapping[str, str] | None = None):
+        self.ignore, self.rename = set(ignore), dict(rename or {})
+
+    def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        groups = []
+        for label, name in enumerate(name for name in disk.folders(images) if name not in self.ignore):
+            shown = self.rename.get(name, name)
+            groups.append([Item(f"{name}/{file}", label, shown) for file in disk.files(images / name)])
+        return split_503020(groups, rng)
+
+
+class Pets(_Lists):
+    """Official trainval / test lists with lines `Abyssinian_100 1 1 1`."""
+
+    needs = {"annotations/trainval.txt": "the training list", "annotations/test.txt": "the test list"}
+
+    def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        lists = []
+        for path, what in self.needs.items():
+            columns = [line.split() for line in disk.read_text(folder / path, what)]
+            lists.append([Item(f"{c[0]}.jpg", int(c[1]) - 1, c[0].rpartition("_")[0].lower()) for c in columns])
+        return split_8020(*lists, rng)
+
+
+class Cars(_Lists):
+    """Official train / test annotations; the year goes to the front of a name."""
+
+    needs = {
+        "devkit/cars_train_annos.mat": "the training annotations",
+        "cars_test_annos_withlabels.mat": "the test annotations with labels",
+        "devkit/cars_meta.mat": "the class names",
+    }
+
+    def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        train, test, meta = self.needs
+        names = [year_first(str(name)) for name in load_mat(folder / meta, self.needs[meta], "class_names")]
+        lists = []
+        for path, where in ((train, "cars_train"), (test, "cars_test")):
+            rows = load_mat(folder / path, self.needs[path], "annotations").ravel()
+            labels = [int(row["class"]) - 1 for row in rows]
+            lists.append([Item(f"{where}/{row['fname']}", y, names[y]) for row, y in zip(rows, labels, strict=True)])
+        return split_8020(*lists, rng)
+
+
+class Flowers(_Lists):
+    """50/20/30 per class over all images; the official setid split is not used."""
+
+    needs = {"imagelabels.mat": "the labels", "cat_to_name.json": "the class names"}
+
+    def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        labels = [int(label) for label in load_mat(folder / "imagelabels.mat", "the file of labels", "labels").ravel()]
+        try:
+            names = json.loads((folder / "cat_to_name.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{folder / 'cat_to_name.json'} cannot be read ({error}): download it again") from error
+        items = [Item(f"image_{i:05d}.jpg", y - 1, names[str(y)]) for i, y in enumerate(labels, start=1)]
+        return split_503020(by_label(items).values(), rng)
+
+
+class Sun(_Lists):
+    """Partition 01; a label is the category's line in ClassName.txt."""
+
+    needs = {
+        "ClassName.txt": "the class list",
+        "Training_01.txt": "the training list",
+        "Testing_01.txt": "the test list",
+    }
+
+    def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        labels = {name: i for i, name in enumerate(disk.read_text(folder / "ClassName.txt", "the class list"))}
+        lists = []
+        for path in ("Training_01.txt", "Testing_01.txt"):
+            pairs = [(line, line.rpartition("/")[0]) for line in disk.read_text(folder / path, self.needs[path])]
+            lists.append([Item(line.lstrip("/"), labels[c], sun_name(c)) for line, c in pairs])
+        return split_8020(*lists, rng)
+
+
+class Ucf(_Lists):
+    """Split 01, the middle frame of each clip: `ApplyEyeMakeup/v_x.avi 1` is `Apply_Eye_Makeup/v_x.jpg`."""
+
+    needs = {
+        "ucfTrainTestlist/classInd.txt": "the class list",
+        "ucfTrainTestlist/trainlist01.txt": "the training list",
+        "ucfTrainTestlist/testlist01.txt": "the test list",
+    }
+
+    def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        classes, *paths = self.needs
+        columns = [line.split() for line in disk.read_text(folder / classes, self.needs[classes])]
+        labels = {name: int(number) - 1 for number, name in columns}
+        lists = []
+        for path in paths:
+            clips = [line.split()[0].split("/") for line in disk.read_text(folder / path, self.needs[path])]
+            named = [(labels[action], camel_to_underscores(action), clip) for action, clip in clips]
+            lists.append([Item(f"{name}/{clip.replace('.avi', '.jpg')}", y, name) for y, name, clip in named])
+        return split_8020(*lists, rng)

@@ -1,0 +1,50 @@
+"""Few-shot selection and base/new classes, image for image as in CoOp's published protocol."""
+
+import random
+from dataclasses import replace
+from typing import Literal
+
+from datamodules.items import Item, Splits, by_label
+
+MAX_VAL_SHOTS = 4
+
+
+def _sample(items: list[Item], shots: int, rng: random.Random) -> list[Item]:
+    chosen: list[Item] = []
+    for group in by_label(items).values():
+        # A class with too few images is taken whole, in its own order, without a draw.
+        chosen += rng.sample(group, shots) if len(group) >= shots else group
+    return chosen
+
+
+def select(splits: Splits, shots: int, seed: int, keep_val: bool = False) -> Splits:
+    """`shots` images per class for training, then min(shots, 4) for validation; shots <= 0 keeps everything.
+
+    Sampling is over all classes (take `subset` afterwards) from a generator of its own: `random.Random(seed)`, or,
+    after a fallback split made with this seed, the state that the split left. `keep_val` is for ImageNet, whose
+    validation images are its test images.
+    """
+    if shots <= 0:
+        return splits
+    rng = random.Random(seed)
+    if splits.rng_state is not None:
+        rng.setstate(splits.rng_state)
+    train = splits.train if splits.sampled else _sample(splits.train, shots, rng)
+    val = splits.val if keep_val else _sample(splits.val, min(shots, MAX_VAL_SHOTS), rng)
+    return replace(splits, train=train, val=val)
+
+
+def subset(splits: Splits, which: Literal["all", "base", "new"]) -> Splits:
+    """Base: the first ceil(C/2) classes by label; new: the rest. Relabelled from 0; other items are dropped."""
+    if which not in ("all", "base", "new"):
+        raise ValueError(f"subset={which} is not known: use all, base or new")
+    if which == "all":
+        return splits
+    labels = sorted({item.label for item in splits.train or splits.test})
+    half = (len(labels) + 1) // 2
+    kept = {old: new for new, old in enumerate(labels[:half] if which == "base" else labels[half:])}
+
+    def pick(items: list[Item]) -> list[Item]:
+        return [item._replace(label=kept[item.label]) for item in items if item.label in kept]
+
+    return replace(splits, train=pick(splits.train), val=pick(splits.val), test=pick(splits.test))

@@ -1,0 +1,125 @@
+"""The same datasets through Hugging Face's `datasets`. Their splits are those of the repository, not CoOp's."""
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import PIL.Image
+
+from datamodules.fallback import split_8020, split_503020
+from datamodules.items import Item, Splits, by_label
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+log = logging.getLogger(__name__)
+CARVE_SEED = 1  # whatever the run's seed: a test set must not depend on it
+
+
+class HubSource:
+    """`repo` is a repository id, a local folder that load_dataset reads, or with `builder` (parquet, imagefolder, ...)
+    the folder of its files.
+
+    train, val, test: names of the splits. Without val a fifth of each class of train is held out for it; without
+    test, too, each class is split 50/20/30. With test alone the dataset is for evaluation only.
+    classnames: names by label, where the repository has none (or not CLIP's). rename: {stored name: name} for some;
+    clean: what to do to the others (underscores are fine). ignore: stored names of classes that are dropped.
+    """
+
+    def __init__(
+        self,
+        repo: str | None,
+        builder: str | None = None,
+        config: str | None = None,
+        revision: str | None = None,
+        train: str | None = "train",
+        val: str | None = None,
+        test: str | None = None,
+        image: str = "image",
+        label: str = "label",
+        classnames: Sequence[str] | None = None,
+        rename: Mapping[str, str] | None = None,
+        clean: Callable[[str], str] | None = None,
+        ignore: Sequence[str] = (),
+    ):
+        self.repo, self.builder, self.config, self.revision = repo, builder, config, revision
+        self.names = {"train": train, "val": val, "test": test}
+        self.image, self.label = image, label
+        self.classnames, self.rename, self.clean, self.ignore = classnames, rename or {}, clean or str, ignore
+
+    @cached_property
+    def _data(self) -> "DatasetDict":
+        if self.repo is None:
+            raise ValueError(
+                "no hub repository is known for this dataset: set data.source.hub.repo to a repository id or a local "
+                "folder (and builder, split and column names beside it), or use source=disk"
+            )
+        import datasets
+
+        try:
+            if self.builder:
+                found = datasets.load_dataset(self.builder, data_dir=self.repo)
+            else:
+                found = datasets.load_dataset(self.repo, self.config, revision=self.revision)
+        except Exception as error:  # no network, no such repository, gated, no space, broken files: one way out
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ValueError(
+                f"the dataset {self.repo} cannot be loaded through `datasets` ({reason}): check the name and the "
+                f"network, set data.source.hub.repo to a local copy, or use source=disk"
+            ) from error
+        for name in filter(None, self.names.values()):
+            if name not in found:
+                raise ValueError(
+                    f"{self.repo} has no split {name}, only {', '.join(found)}: set train, val and test in data.source.hub"
+                )
+            for column in (self.image, self.label):
+                if column not in found[name].column_names:
+                    raise ValueError(
+                        f"{self.repo} has no column {column}, only {', '.join(found[name].column_names)}: "
+                        f"set image and label in data.source.hub"
+                    )
+        return found
+
+    def splits(self, seed: int) -> Splits:
+        used = {split: name for split, name in self.names.items() if name}
+        stored = {name: self._data[name][self.label] for name in used.values()}
+        classes = self._classes(self._data[next(iter(used.values()))], stored)
+        lists = {split: self._items(name, list(stored[name]), classes) for split, name in used.items()}
+        if not (lists.get("train") or lists.get("test")):
+            raise ValueError(f"{self.repo} has no images in {', '.join(stored)}")
+        train, val, test = (lists.get(split, []) for split in ("train", "val", "test"))
+        rng = random.Random(CARVE_SEED)
+        if "train" in lists and "test" not in lists:
+            log.warning("%s has no test split: each class is split 50/20/30, as nobody else does", self.repo)
+            return split_503020(by_label(sorted([*train, *val])).values(), rng)
+        if "train" in lists and "val" not in lists:
+            log.warning("%s has no validation split: a fifth of each class's training images is held out", self.repo)
+            return split_8020(train, test, rng)
+        return Splits(train, val, test)
+
+    def _classes(self, data: "Dataset", stored: Mapping[str, Sequence]) -> dict[int | str, tuple[int, str]]:
+        """{value in the label column: (label, class name)}; labels are renumbered where classes are ignored."""
+        values = sorted({value for column in stored.values() for value in column})
+        if values and isinstance(values[0], str):
+            names = dict(zip(values, self.classnames or values, strict=False))
+        else:
+            known = self.classnames or getattr(data.features[self.label], "names", None)
+            if known is None:
+                raise ValueError(f"{self.repo} has labels without names: set data.source.hub.classnames to a list")
+            names = dict(enumerate(known))
+        if values and (unnamed := [value for value in values if value not in names]):
+            raise ValueError(f"{self.repo} has a label {unnamed[0]}, but {len(names)} class names: correct classnames")
+        kept = [(value, name) for value, name in names.items() if name not in self.ignore]
+        return {value: (label, self.rename.get(name) or self.clean(name)) for label, (value, name) in enumerate(kept)}
+
+    def _items(self, name: str, column: list, classes: dict) -> list[Item]:
+        return [Item(f"{name}/{i}", *classes[value]) for i, value in enumerate(column) if value in classes]
+
+    def open(self, item: Item) -> PIL.Image.Image:
+        name, _, row = item.path.rpartition("/")
+        try:
+            return self._data[name][int(row)][self.image].convert("RGB")
+        except Exception as error:  # decoders raise many kinds
+            raise ValueError(f"image {item.path} of {self.repo} cannot be decoded ({error}): fetch it again") from error

@@ -1,0 +1,137 @@
+"""ImageNet and its test-only variants: one folder per class."""
+
+import logging
+from pathlib import Path
+
+from datamodules import disk, pickles
+from datamodules.items import Item, Splits
+
+log = logging.getLogger(__name__)
+
+
+def open_clip_names() -> list[str]:
+    """The 1,000 class names that ship with open_clip, by label."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    return list(IMAGENET_CLASSNAMES)
+
+
+def names_by_wnid() -> dict[str, str]:
+    """open_clip's names by WordNet id, in order of label (the ids ship with timm, which open_clip needs)."""
+    from timm.data import ImageNetInfo
+
+    wnids = ImageNetInfo("imagenet-1k").label_names()
+    return dict(zip(wnids, open_clip_names(), strict=True))
+
+
+def class_names(folder: Path) -> dict[str, str]:
+    """Names by WordNet id from the folder's classnames.txt (`n01440764 tench`), else open_clip's.
+
+    Different classes can share a name; only ids and labels tell them apart.
+    """
+    path = folder / "classnames.txt"
+    if not path.exists():
+        log.info("%s does not exist: open_clip's ImageNet class names are used", path)
+        return names_by_wnid()
+    names = {}
+    for number, line in enumerate(disk.read_text(path, "the file of class names"), start=1):
+        wnid, _, name = line.partition(" ")
+        if not name:
+            raise ValueError(f"{path}, line {number}: '{line}' is not `<id> <class name>`")
+        names[wnid] = name
+    return names
+
+
+def _named_folders(images: Path, names: dict[str, str], source: Path) -> list[str]:
+    wnids = disk.folders(disk.require(images, "the image folder"))
+    if not wnids:
+        raise ValueError(
+            f"{images} has no class folders: each image belongs in a folder named by its class's WordNet id "
+            f"(n01440764/...); for ImageNet's flat validation archive, valprep.sh moves them"
+        )
+    unknown = [wnid for wnid in wnids if wnid not in names]
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} folder(s) in {images} are no class of {source}, the first is {unknown[0]}: move them away"
+        )
+    return wnids
+
+
+class ImageNet(disk.Disk):
+    """Validation is the test set, as published; give FewShotData `keep_val`, so that sampling leaves it whole.
+
+    Images of a class are in sorted order. CoOp's code took them as the file system listed them, so its few-shot sets
+    cannot be had again but from its pickles: with `legacy`, from split_fewshot/shot_K-seed_S.pkl if it is there, else
+    sampled from preprocessed.pkl.
+    """
+
+    needs: dict[str, str] = {}
+
+    def __init__(self, root: str, folder: str, images: str = "images", legacy: bool = False, shots: int = 0):
+        super().__init__(root, folder, images)
+        self.legacy, self.shots = legacy, shots
+
+    def splits(self, seed: int) -> Splits:
+        disk.require(self.folder, "the dataset's folder")
+        if self.legacy:
+            return self._imported(seed)
+        names = class_names(self.folder)
+        wnids = _named_folders(self.images / "train", names, self.folder / "classnames.txt")
+        train, val = (self._list(split, wnids, names) for split in ("train", "val"))
+        return Splits(train, val, val)
+
+    def _list(self, split: str, wnids: list[str], names: dict[str, str]) -> list[Item]:
+        root = disk.require(self.images / split, "the image folder")
+        absent = sorted(set(wnids) - set(disk.folders(root)))
+        if absent:
+            raise ValueError(f"{len(absent)} class folder(s) are missing in {root}, such as {absent[0]}: extract them")
+        return [
+            Item(f"{split}/{wnid}/{file}", label, names[wnid])
+            for label, wnid in enumerate(wnids)
+            for file in disk.files(root / wnid)
+        ]
+
+    def _imported(self, seed: int) -> Splits:
+        few_shot = self.folder / "split_fewshot" / f"shot_{self.shots}-seed_{seed}.pkl"
+        lists = pickles.load(
+            disk.require(self.folder / "preprocessed.pkl", "legacy=true, but the list of images"), self.images.name
+        )
+        sampled = self.shots > 0 and few_shot.exists()
+        if sampled:
+            lists["train"] = pickles.load(few_shot, self.images.name).get("train", [])
+        if not {"train", "test"} <= set(lists):
+            raise ValueError(f"{self.folder / 'preprocessed.pkl'} holds {sorted(lists)} in place of train and test")
+        disk.check(self.images, (*lists["train"], *lists["test"]), "CoOp's pickles")
+        return Splits(lists["train"], lists["test"], lists["test"], sampled=sampled)
+
+
+class TestFolders(disk.Disk):
+    """A test-only variant. Folders are WordNet ids, sorted (Sketch, A, R), or class numbers (`numbered`: V2)."""
+
+    needs: dict[str, str] = {}
+    __test__ = False  # not a test case
+
+    def __init__(self, root: str, folder: str, images: str, numbered: bool = False):
+        super().__init__(root, folder, images)
+        self.numbered = numbered
+
+    def splits(self, seed: int) -> Splits:
+        disk.require(self.folder, "the dataset's folder")
+        names = class_names(self.folder)
+        if self.numbered:
+            here = set(disk.folders(disk.require(self.images, "the image folder")))
+            classes = [(str(label), name) for label, name in enumerate(names.values())]
+            absent = [number for number, _ in classes if number not in here]
+            if absent:
+                raise ValueError(
+                    f"{len(absent)} class folder(s) missing in {self.images}, the first is {absent[0]}: extract it"
+                )
+        else:
+            wnids = _named_folders(self.images, names, self.folder / "classnames.txt")
+            classes = [(wnid, names[wnid]) for wnid in wnids]
+        test = [
+            Item(f"{name}/{file}", label, shown)
+            for label, (name, shown) in enumerate(classes)
+            for file in disk.files(self.images / name)
+        ]
+        return Splits([], [], test)

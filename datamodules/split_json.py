@@ -1,0 +1,119 @@
+"""Datasets whose lists stand in CoOp's split json: {"train" | "val" | "test": [[path, label, class name], ...]}."""
+
+import json
+import logging
+import os
+import random
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from datamodules import disk
+from datamodules.items import Item, Splits
+
+log = logging.getLogger(__name__)
+NAMES = ("train", "val", "test")
+
+
+class Fallback(Protocol):
+    """How to make a split out of a dataset's own files when the json is not there."""
+
+    needs: dict[str, str]  # what it reads in the dataset's folder: {relative path: what that is}
+
+    def __call__(self, folder: Path, images: Path, rng: random.Random) -> Splits: ...
+
+
+def read(path: Path, seed: int | None = None) -> Splits:
+    """Class names are as stored. A split made here by a fallback with this seed brings its generator's state back."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        lists = [[Item(str(p), int(label), str(name)) for p, label, name in content[split]] for split in NAMES]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"split file {path} cannot be read ({type(error).__name__}: {error}): it should hold train, val and test "
+            f"lists of [path, label, class name]; download it again, or delete it to have a fallback split made"
+        ) from error
+    made_here = content.get("fallback", {})
+    state = made_here.get("rng_state") if made_here.get("seed") == seed else None
+    splits = Splits(*lists, rng_state=None if state is None else (state[0], tuple(state[1]), state[2]))
+    try:
+        splits.classnames  # noqa: B018
+    except ValueError as error:
+        raise ValueError(f"split file {path}: {error}; download it again or correct it") from error
+    return splits
+
+
+def write(path: Path, splits: Splits, made_with: int | None = None) -> None:
+    """Atomic, and never over an existing file: of two runs that make a split at once, both use the first one's.
+
+    The published reader ignores the extra key "fallback", which says that (and with which seed) the split was made.
+    """
+    content: dict = {split: getattr(splits, split) for split in NAMES}
+    text = json.dumps(content, indent=4)
+    if made_with is not None:
+        # Without it a run's few-shot images would differ between the run that makes the split and its resumption.
+        extra = json.dumps({"seed": made_with, "rng_state": splits.rng_state})
+        text = f'{text[:-2]},\n    "fallback": {extra}\n}}'
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise ValueError(
+            f"the split {path} cannot be written ({error}): make the folder writable, or put the official file there"
+        ) from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+class SplitJson(disk.Disk):
+    """A dataset with a split json. `fallback`, if given, makes (and stores) a split when the json is missing."""
+
+    def __init__(self, root: str, folder: str, split: str, images: str = "", fallback: Fallback | None = None):
+        super().__init__(root, folder, images)
+        self.split = self.folder / split
+        self.fallback = fallback
+
+    @property
+    def needs(self) -> dict[str, str]:
+        if self.split.exists():
+            return {}
+        return self.fallback.needs if self.fallback else {self.split.name: "the split file"}
+
+    def splits(self, seed: int) -> Splits:
+        disk.require(self.folder, "the dataset's folder")
+        disk.require(self.images, "the image folder")
+        if not self.split.exists():
+            self._make(seed)
+        splits = read(self.split, seed)
+        disk.check(self.images, (*splits.train, *splits.val, *splits.test), self.split.name)
+        return splits
+
+    def _make(self, seed: int) -> None:
+        if self.fallback is None:
+            disk.require(self.split, "the split file")
+        splits = self.make(seed)
+        write(self.split, splits, made_with=seed)
+        log.warning(
+            "%s\n%s is missing: a split was made from the dataset's own files with seed %d and stored there. It is NOT "
+            "the published split: numbers are not comparable with papers. For the published one delete the file, and "
+            "put there the file that CoOp's DATASETS.md links to.\n%s", "!" * 100, self.split, seed, "!" * 100
+        )  # fmt: skip
+
+    def make(self, seed: int) -> Splits:
+        """The fallback's split, not stored. Random numbers go on into few-shot sampling, as published."""
+        rng = random.Random(seed)
+        splits = self.fallback(self.folder, self.images, rng)
+        everything = (*splits.train, *splits.val, *splits.test)
+        if not everything:
+            raise ValueError(f"no images found under {self.images}: extract the dataset there")
+        disk.check(self.images, everything, "the dataset's own lists")
+        return Splits(splits.train, splits.val, splits.test, rng_state=rng.getstate())

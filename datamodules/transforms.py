@@ -1,0 +1,26 @@
+"""Image transforms of the published protocols. RGB comes first: a resized palette or CMYK image would differ."""
+
+from collections.abc import Callable, Sequence
+
+import PIL.Image
+from torch import Tensor
+from torchvision import transforms as T
+
+Transform = Callable[[PIL.Image.Image], Tensor]
+BICUBIC = T.InterpolationMode.BICUBIC
+
+
+def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def train_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    """Random crop of 8-100% of the area, random flip; (3, size, size) float32. Random numbers are torch's."""
+    crop = T.RandomResizedCrop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation=BICUBIC)
+    return T.Compose([to_rgb, crop, T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(mean, std)])
+
+
+def eval_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    """Shorter side to `size`, centre crop; (3, size, size) float32."""
+    resize = T.Resize(size, interpolation=BICUBIC)
+    return T.Compose([to_rgb, resize, T.CenterCrop(size), T.ToTensor(), T.Normalize(mean, std)])

@@ -1,0 +1,139 @@
+import random
+
+import pytest
+
+from datamodules.few_shot import select, subset
+from datamodules.items import Item, Splits, by_label
+
+# Positions inside a class that CoOp's sampler takes, for classes of 30, 20, 10, 3 (train) and 8, 5, 4, 1 (val) images.
+GOLDEN = {
+    1: (
+        [[4, 18, 27, 25], [2, 8, 3, 15], [7, 9, 6, 8], [0, 1, 2]],
+        [[3, 0, 7, 6], [3, 4, 2, 0], [3, 1, 0, 2], [0]],
+    ),
+    2: (
+        [[27, 1, 2, 11], [5, 9, 8, 6], [9, 0, 2, 3], [0, 1, 2]],
+        [[6, 7, 5, 4], [2, 3, 4, 1], [0, 3, 1, 2], [0]],
+    ),
+    3: (
+        [[7, 18, 17, 4], [11, 15, 2, 0], [7, 4, 3, 1], [0, 1, 2]],
+        [[7, 4, 6, 3], [3, 1, 0, 2], [3, 2, 0, 1], [0]],
+    ),
+}
+GOLDEN_16 = {
+    1: [
+        [4, 18, 27, 25, 24, 2, 8, 3, 15, 14, 21, 12, 6, 22, 19, 0],
+        [24, 27, 38, 0, 44, 28, 17, 14, 37, 6, 20, 1, 47, 41, 34, 46],
+        [780, 443, 864, 59, 1080, 454, 896, 1015, 1132, 477, 707, 472, 448, 941, 593, 44],
+    ],
+    2: [[27, 29, 1, 2, 26, 11, 5, 21, 9, 8, 19, 6, 28, 23, 13, 10]],
+    3: [[7, 18, 17, 4, 11, 19, 15, 20, 28, 2, 24, 0, 23, 8, 29, 3]],
+}
+
+
+def items(sizes: list[int], labels: list[int] | None = None) -> list[Item]:
+    labels = labels or list(range(len(sizes)))
+    return [Item(str(i), y, f"class {y}") for y, n in zip(labels, sizes, strict=True) for i in range(n)]
+
+
+def positions(chosen: list[Item]) -> list[list[int]]:
+    return [[int(item.path) for item in group] for group in by_label(chosen).values()]
+
+
+@pytest.mark.parametrize("seed", GOLDEN)
+def test_published_selection(seed):
+    chosen = select(Splits(items([30, 20, 10, 3]), items([8, 5, 4, 1]), []), 4, seed)
+    assert (positions(chosen.train), positions(chosen.val)) == GOLDEN[seed]
+
+
+@pytest.mark.parametrize("seed", GOLDEN_16)
+def test_published_selection_of_16(seed):
+    sizes = [30, 50, 1300][: len(GOLDEN_16[seed])]
+    assert positions(select(Splits(items(sizes), [], []), 16, seed).train) == GOLDEN_16[seed]
+
+
+def test_classes_come_in_order_of_first_appearance():
+    train = items([30, 20, 10, 3], labels=[7, 2, 5, 0])
+    assert positions(select(Splits(train, [], []), 4, 1).train) == GOLDEN[1][0]
+
+
+def test_validation_has_at_most_four_per_class_and_at_most_the_shots():
+    splits = Splits(items([30, 20]), items([9, 9]), [])
+    assert len(select(splits, 16, 1).val) == 8
+    assert len(select(splits, 2, 1).val) == 4
+    assert select(splits, 16, 1, keep_val=True).val is splits.val
+
+
+def test_no_shots_keep_everything():
+    splits = Splits(items([3, 2]), items([1, 1]), items([2, 2]))
+    assert select(splits, -1, 1) is splits
+    assert select(splits, 0, 1) is splits
+
+
+def test_selection_neither_reads_nor_moves_the_global_generator():
+    splits = Splits(items([30, 20]), items([9, 9]), [])
+    random.seed(5)
+    before = random.getstate()
+    first = select(splits, 4, 1)
+    assert random.getstate() == before
+    random.seed(6)
+    assert select(splits, 4, 1) == first
+
+
+def test_selection_goes_on_from_the_state_of_a_fallback_split():
+    rng = random.Random(1)
+    rng.random()
+    splits = Splits(items([30, 20]), [], [], rng_state=rng.getstate())
+    chosen = select(splits, 4, 1)
+    assert chosen == select(splits, 4, 1)
+    assert positions(chosen.train) == [rng.sample(range(30), 4), rng.sample(range(20), 4)]
+
+
+def test_an_imported_few_shot_set_is_kept():
+    splits = Splits(items([30, 20]), items([9, 9]), [], sampled=True)
+    assert select(splits, 4, 1).train is splits.train
+
+
+@pytest.mark.parametrize("count", [10, 37, 47, 100, 101, 102, 196, 397, 1000])
+def test_base_and_new_sizes(count):
+    splits = Splits(items([1] * count), [], items([2] * count))
+    base, new = subset(splits, "base"), subset(splits, "new")
+    assert (len(base.classnames), len(new.classnames)) == (-(-count // 2), count // 2)
+    assert sorted({item.label for item in new.test}) == list(range(count // 2))
+    assert base.classnames + new.classnames == splits.classnames
+    assert subset(splits, "all") is splits
+
+
+def test_base_goes_by_sorted_label_values():
+    train = items([1, 1, 1], labels=[9, 2, 5])
+    splits = Splits(train, items([1, 1], labels=[5, 9]), items([1], labels=[2]))
+    base = subset(splits, "base")
+    assert base.classnames == ["class 2", "class 5"]
+    assert [item.label for item in base.train] == [0, 1]
+    assert base.val == [Item("0", 1, "class 5")]
+    assert subset(splits, "new").classnames == ["class 9"]
+
+
+def test_base_selection_is_the_selection_of_all_restricted():
+    splits = Splits(items([30, 20, 10, 3, 8]), items([8, 5, 4, 1, 2]), [])
+    chosen = select(splits, 4, 2)
+    base = subset(chosen, "base")
+    assert base.train == [item for item in chosen.train if item.label < 3]
+    assert base.val == [item for item in chosen.val if item.label < 3]
+
+
+def test_unknown_subset():
+    with pytest.raises(ValueError, match="use all, base or new"):
+        subset(Splits(items([1]), [], []), "novel")
+
+
+def test_class_names_of_a_test_only_set_and_of_equal_names():
+    crane = [Item("a", 1, "crane"), Item("b", 0, "crane")]
+    assert Splits([], [], crane).classnames == ["crane", "crane"]
+
+
+def test_labels_without_training_images_are_named():
+    with pytest.raises(ValueError, match=r"\[1\] missing"):
+        Splits(items([1, 1], labels=[0, 2]), [], []).classnames  # noqa: B018
+    with pytest.raises(ValueError, match="label 3"):
+        Splits(items([1]), [], items([1], labels=[3])).classnames  # noqa: B018
