@@ -223,6 +223,12 @@ def load(model: str, weights: str | None = None, text_rows: int | None = 16384, 
     return FrozenCLIP(towers, tokenizer=tokenizer, text_rows=text_rows, recompute=recompute, **spec)
 
 
+def load_tiny(text_rows: int | None = 16384, recompute: bool = False) -> FrozenCLIP:
+    """The small CLIP that comes with the repository, trained by `python -m lightning_modules.tiny_clip`."""
+    folder = Path(__file__).parent / "tiny_clip"
+    return load(str(folder / "config.json"), str(folder / "weights.safetensors"), text_rows, recompute)
+
+
 def _fill(towers: CLIP, state: dict[str, Tensor], weights: str, model: str) -> None:
     own = towers.state_dict()
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape] + [k for k in state if k not in own]

@@ -1,0 +1,37 @@
+"""CoCoOp (Zhou et al., CVPR 2022, section 3.2): CoOp's context plus a bias that a small network reads off the image."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prompts.clip import FrozenCLIP
+from prompts.context import context_plan, initial_rows
+from prompts.learner import PromptLearner, TrainInfo
+from prompts.rows import Rows, TowerPrompts
+
+
+class CoCoOp(PromptLearner):
+    """Every image has its own text features: all classes are encoded once per image, in one batch of any size."""
+
+    text_depends_on = "image"
+
+    def __init__(self, n_ctx: int = 4, init: str | None = "a photo of a"):
+        super().__init__()
+        self.n_ctx, self.init = n_ctx, init
+
+    def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        self.ctx = nn.Parameter(initial_rows(clip, self.n_ctx, self.init))  # (n,D)
+        d, hidden = clip.embed_dim, clip.embed_dim // 16
+        layers = [("linear1", nn.Linear(d, hidden)), ("relu", nn.ReLU()), ("linear2", nn.Linear(hidden, clip.text_width))]
+        self.meta_net = nn.Sequential(OrderedDict(layers))
+
+    def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        self.plan = context_plan(clip, classnames, self.n_ctx, self.init)
+
+    def text_prompts(self, image: Tensor) -> TowerPrompts:
+        bias_BD = self.meta_net(F.normalize(image, dim=-1))
+        return TowerPrompts(Rows(self.ctx + bias_BD[:, None].float(), per="image"))  # (B,n,D)

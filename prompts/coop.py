@@ -1,0 +1,42 @@
+"""CoOp (Zhou et al., IJCV 2022, section 3): learnable context vectors around the class name, the same for all classes or one
+set per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from prompts.clip import FrozenCLIP
+from prompts.context import STD, context_plan, initial_rows
+from prompts.learner import PromptLearner, TrainInfo
+from prompts.rows import Rows, TowerPrompts
+from prompts.text_plan import Position
+
+
+class CoOp(PromptLearner):
+    """`n_ctx` context tokens, random or starting from the words of `init`; `position` places the class name behind, between or
+    before them; `class_context` gives every class its own (which then serve no other class list)."""
+
+    def __init__(self, n_ctx: int = 16, init: str | None = None, position: Position = "end", class_context: bool = False):
+        super().__init__()
+        if n_ctx < 1:
+            raise ValueError(f"method.n_ctx={n_ctx} leaves no context to learn: choose 1 or more.")
+        if position not in ("end", "middle", "front"):
+            raise ValueError(f"method.position={position!r} is none of end, middle, front.")
+        if class_context and init is not None:
+            raise ValueError("class-specific contexts start at random: set method.init=null or method.class_context=false.")
+        self.n_ctx, self.init, self.position, self.class_specific = n_ctx, init, position, class_context
+
+    def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        if self.class_specific:
+            self.ctx = nn.Parameter(STD * torch.randn(len(info.classnames), self.n_ctx, clip.text_width))  # (C,n,D)
+        else:
+            self.ctx = nn.Parameter(initial_rows(clip, self.n_ctx, self.init))  # (n,D)
+
+    def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        self.plan = context_plan(clip, classnames, self.n_ctx, self.init, self.position, self.class_specific)
+
+    def text_prompts(self, image: Tensor) -> TowerPrompts:
+        return TowerPrompts(Rows(self.ctx, per="class" if self.class_specific else "shared"))

@@ -1,0 +1,21 @@
+"""Visual prompt tuning of CLIP (Jia et al., ECCV 2022, section 3.2, as MaPLe's repository runs it): visual prompts only, the text
+being a fixed template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prompts.clip import FrozenCLIP
+from prompts.context import fixed_plan
+from prompts.ivlp import IVLP
+
+
+class VPT(IVLP):
+    """`n_ctx` visual tokens in the first `depth` blocks: depth 1 is VPT-shallow, more is VPT-deep."""
+
+    def __init__(self, n_ctx: int = 8, depth: int = 12, template: str = "a photo of a {}."):
+        super().__init__(n_text=0, n_image=n_ctx, depth_image=depth)
+        self.template = template
+
+    def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        self.plan = fixed_plan(clip, classnames, self.template)

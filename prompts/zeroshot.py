@@ -1,0 +1,68 @@
+"""Zero-shot CLIP (Radford et al. 2021, section 3.1.4): one hand-written template, or the mean of several.
+
+Per-template features are normalised, averaged, and normalised again by the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from prompts.clip import IMAGENET_TEMPLATES, FrozenCLIP
+from prompts.context import fixed_plan
+from prompts.learner import PromptLearner
+from prompts.text_plan import TextPlan
+
+# the seven that OpenAI selected for ImageNet, in the order of CoOp's ensemble baseline
+SELECTED_TEMPLATES = [
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+]
+
+
+class ZeroShot(PromptLearner):
+    """`templates`: "single" (a photo of a {}.), "dataset" (the dataset's own), "selected" (the seven above and the dataset's own,
+    CoOp's ensemble; ImageNet has the seven only), "imagenet80" (OpenAI's 80), or a list of templates of yours.
+
+    `dataset_templates` are the dataset's own, `dataset` its name.
+    """
+
+    uses_gradients = False
+    text_depends_on = "nothing"
+
+    def __init__(
+        self,
+        templates: str | Sequence[str] = "dataset",
+        dataset_templates: Sequence[str] = ("a photo of a {}.",),
+        dataset: str = "",
+    ):
+        super().__init__()
+        own = [] if dataset == "imagenet" else list(dataset_templates)
+        named = {
+            "single": ["a photo of a {}."],
+            "dataset": list(dataset_templates),
+            "selected": SELECTED_TEMPLATES + own,
+            "imagenet80": IMAGENET_TEMPLATES,
+        }
+        if isinstance(templates, str) and templates not in named:
+            raise ValueError(
+                f"method.templates={templates!r} is none of {', '.join(named)}, nor a list of templates with a {{}}."
+            )
+        self.templates = named[templates] if isinstance(templates, str) else list(templates)
+        if not self.templates:
+            raise ValueError("zero-shot CLIP needs at least one template: set method.templates.")
+        self.plans: list[TextPlan] = []
+
+    def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        self.plans = [fixed_plan(clip, classnames, template) for template in self.templates]
+
+    def encode_text(self, clip: FrozenCLIP, image: Tensor) -> Tensor:
+        return torch.stack([F.normalize(clip.encode_text(plan), dim=-1) for plan in self.plans]).mean(0)
