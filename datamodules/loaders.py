@@ -1,4 +1,4 @@
-"""Loaders whose samples are a function of (seed, epoch, index): the number of workers or ranks and a resume change nothing.
+"""Loaders that give the same samples whatever the number of workers or ranks, and after a resume.
 
 Which images make step t of epoch e depends on (seed, e, t); what is random about an image on (seed, e, index, view).
 """
@@ -29,7 +29,7 @@ def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
 class ImageDataset(Dataset):
     """Items of a source as `{"image": (3,H,W) float32, "label", "index", "weight"}`; rows come from `StepSampler`.
 
-    The global generators are seeded before each transform and put back after it, so that transforms may use any of them.
+    The global generators are seeded before each transform and put back after it: transforms may use any of them.
     """
 
     def __init__(self, source: Source, items: Sequence[Item], transform: Transform, seed: int) -> None:
@@ -57,13 +57,13 @@ class ImageDataset(Dataset):
 class StepSampler:
     """Deals each step's rows to micro-batches and ranks.
 
-    An epoch is a permutation drawn from (seed, epoch). Step t takes the next `batch_size` indices (the last, short step
-    is dropped if there is a full one). Part p = micro_batch * world + rank gets every `parts`-th row; parts are padded to
+    An epoch is a permutation drawn from (seed, epoch). Step t takes the next `batch_size` indices (a last, short step is
+    dropped if there is a full one). Part p = micro_batch * world + rank gets every `parts`-th row; parts are padded to
     the same non-zero length with rows of weight 0. Real rows weigh 1 / rows of the step, so the sum over parts of
     weighted losses is the step's mean whatever `world` and `accumulate` are.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, accumulate: int = 1) -> None:
+    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, accumulate: int = 1):
         if size < 1:
             raise ValueError("There are no training images: check shots=... and the dataset's train split.")
         if batch_size < 1 or accumulate < 1:
@@ -152,7 +152,12 @@ class TrainLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.sampler.epoch, "position": self.position}
+        return {"epoch": self.sampler.epoch, "position": self.position, "accumulate": self.sampler.accumulate}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        if state["accumulate"] != self.sampler.accumulate:
+            raise ValueError(
+                f"The run to resume stopped within an epoch with accumulate={state['accumulate']}: resume it with that, "
+                "or start over with force=true."
+            )
         self.sampler.epoch, self.position = state["epoch"], state["position"]

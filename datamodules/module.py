@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from datamodules.few_shot import select, subset
@@ -16,7 +15,7 @@ from datamodules.transforms import eval_transform, train_transform
 SUBSETS = ("all", "base", "new")
 
 
-class FewShotData(LightningDataModule):
+class FewShotData:
     """What a run trains and is evaluated on.
 
     Args:
@@ -41,31 +40,33 @@ class FewShotData(LightningDataModule):
         eval_batch_size: int = 100,
         workers: int = 0,
         templates: Sequence[str] = (),
-        keep_val: bool = False,
         train_transform: Callable[[int, Sequence[float], Sequence[float]], Transform] = train_transform,
     ) -> None:
-        super().__init__()
         if not isinstance(shots, int):
             raise ValueError(f"shots={shots!r} is not a number of images per class: give an integer, e.g. shots=16.")
         if subset not in SUBSETS:
             raise ValueError(f"subset={subset!r}: choose one of {', '.join(SUBSETS)}.")
-        for key, value, least in (("batch_size", batch_size, 1), ("eval_batch_size", eval_batch_size, 1), ("workers", workers, 0)):
+        for key, value, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("workers", workers, 0),
+        ):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{key}={value!r}: give an integer, {least} or more.")
         self.name, self.source, self.shots, self.seed, self.subset = name, source, shots, seed, subset
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
-        self.templates, self.keep_val = tuple(templates), keep_val
+        self.templates = tuple(templates)
         self.make_train_transform = train_transform
-        self.image_spec: Mapping[str, Any] | None = None  # size, mean, std: set from the CLIP model before any loader is made
+        self.image_spec: Mapping[str, Any] | None = None  # size, mean, std: the CLIP model's, set before any loader is made
         self.selected: Splits | None = None
-        self.loader: TrainLoader | None = None
 
-    def setup(self, stage: str | None = None) -> None:
+    def setup(self) -> None:
         if self.selected is not None:
             return
-        self.selected = select(self.source.splits(self.seed), self.shots, self.seed, keep_val=self.keep_val)
-        if not self.splits().train:
-            raise ValueError(f"{self.name} has no training images for shots={self.shots}, subset={self.subset}.")
+        self.selected = select(self.source.splits(self.seed), self.shots, self.seed)
+        for which in {self.subset, "all"}:
+            if not self.splits(which).classnames:
+                raise ValueError(f"{self.name} has no classes in subset={which}.")
 
     def splits(self, which: str | None = None) -> Splits:
         """The selected items of a class subset (default: the one trained on), labels from 0."""
@@ -95,15 +96,12 @@ class FewShotData(LightningDataModule):
         """The selected images, as published lists name them: paths below the image root."""
         return {"train": [item.path for item in self.train_items], "val": [item.path for item in self.val_items]}
 
-    def train_dataloader(self) -> TrainLoader:
-        trainer = self.trainer
-        assert trainer is not None and self.image_spec is not None
+    def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
+        """This rank's share of every micro-batch of every step, with the training transform."""
+        assert self.image_spec is not None
         dataset = ImageDataset(self.source, self.train_items, self.make_train_transform(**self.image_spec), self.seed)
-        sampler = StepSampler(
-            len(dataset), self.batch_size, self.seed, trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches
-        )
-        self.loader = TrainLoader(dataset, sampler, self.workers)
-        return self.loader
+        sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate)
+        return TrainLoader(dataset, sampler, self.workers)
 
     def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:
         """This rank's share of a split (train, val, test) with the test transform: over all ranks, each image once."""

@@ -9,7 +9,7 @@ from torchmetrics.classification import MulticlassStatScores
 
 
 def class_counts(classes: int) -> MulticlassStatScores:
-    """Counts (C,5): true positives, false positives, true negatives, false negatives, support. Summed over the ranks."""
+    """Counts (C,5): true and false positives, true and false negatives, support. Summed over the ranks."""
     return MulticlassStatScores(num_classes=classes, average="none", validate_args=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_modules.metrics import class_counts, summarise
 from lightning_modules.schedule import cosine_after_warmup
-from prompts.learner import PromptedCLIP, TrainInfo
+from prompts.learner import PromptedCLIP
 
 LEARNER = "model.learner."  # where the learner's tensors stand in the state dict: all that a checkpoint holds
 
@@ -32,6 +33,7 @@ class PromptModule(LightningModule):
     """Trains `model`'s learner; evaluates it on named sets, each with its class names.
 
     Args:
+        train_loader: (rank, world, accumulate) -> that rank's batches, with `set_epoch` and Lightning's `state_dict` pair.
         optimizer: makes the optimiser from the trainable parameters; each group's `lr` is the peak of its schedule.
         epochs: length of the schedule.
         tests: evaluated by `trainer.test`; results in `self.metrics`.
@@ -40,9 +42,12 @@ class PromptModule(LightningModule):
 
     strict_loading = False  # a checkpoint holds the learner alone; on_load_checkpoint says what may be missing
 
+    allow_zero_length_dataloader_with_multiple_devices = True  # an evaluation set may have fewer images than ranks
+
     def __init__(
         self,
         model: PromptedCLIP,
+        train_loader: Callable[[int, int, int], Iterable[dict[str, Tensor]]],
         optimizer: Callable[[Iterable[Tensor]], Optimizer],
         epochs: int,
         seed: int,
@@ -50,11 +55,21 @@ class PromptModule(LightningModule):
         vals: list[EvalSet] = (),
     ) -> None:
         super().__init__()
-        self.model, self.make_optimizer, self.epochs, self.seed = model, optimizer, epochs, seed
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"epochs={epochs!r}: give a number of epochs, 1 or more.")
+        self.train_classnames = model.classnames
+        for each in (*vals, *tests):
+            model.bind(each.classnames)  # a class list that the learner refuses ends the run before it starts
+        model.bind(self.train_classnames)
+        self.model, self.train_loader, self.make_optimizer = model, train_loader, optimizer
+        self.epochs, self.seed = epochs, seed
         self.tests, self.vals = list(tests), list(vals)
         self.metrics: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
-        self.train_classnames = list(model.classnames)
+        self.losses: list[list[float]] = []  # of each epoch: sum and number of its steps' losses
+        self.seconds_before = 0.0  # spent by earlier processes on the same run
+        self.started = time.monotonic()
+        self.partial: Tensor | float = 0.0
         self.counts: list = []
         self.current: int | None = None  # the evaluation set that the class names are bound to
 
@@ -64,6 +79,9 @@ class PromptModule(LightningModule):
 
     # ---- training
 
+    def train_dataloader(self) -> Iterable[dict[str, Tensor]]:
+        return self.train_loader(self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches)
+
     def configure_optimizers(self) -> Optimizer:
         return self.make_optimizer(list(self.trainable.values()))
 
@@ -71,12 +89,14 @@ class PromptModule(LightningModule):
         self.store_towers()
 
     def on_train_epoch_start(self) -> None:
-        self.trainer.datamodule.loader.set_epoch(self.current_epoch)
+        self.trainer.train_dataloader.set_epoch(self.current_epoch)
+        self.losses.append([0.0, 0])
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         # Set at each batch and not once per epoch: Lightning skips the epoch's hooks when it resumes within one.
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = cosine_after_warmup(self.current_epoch, self.epochs, group.setdefault("initial_lr", group["lr"]))
+            peak = group.setdefault("initial_lr", group["lr"])
+            group["lr"] = cosine_after_warmup(self.current_epoch, self.epochs, peak)
         # A learner that draws from torch's generator draws the same on every rank and after a resume.
         torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
 
@@ -89,23 +109,34 @@ class PromptModule(LightningModule):
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total.detach()):
             raise ValueError(self.explain(terms, out.logits, batch))
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
-        # Per-sample terms are this part's share of the step's mean: their average over parts is the step's loss.
-        self.log("loss", total.detach(), prog_bar=True, on_step=True, sync_dist=parts > 1)
+        self.note(total.detach(), batch_idx)
         return total
+
+    def note(self, loss: Tensor, batch_idx: int) -> None:
+        """Sums up the step's loss: its mean over ranks and micro-batches, so the same number however it was split."""
+        accumulate = self.trainer.accumulate_grad_batches
+        self.partial = loss / accumulate + (self.partial if batch_idx % accumulate else 0.0)
+        if (batch_idx + 1) % accumulate:
+            return
+        loss = self.trainer.strategy.reduce(self.partial, reduce_op="mean")
+        total, steps = self.losses[-1]
+        self.losses[-1] = [total + loss.item(), steps + 1]
+        self.log("loss", loss, prog_bar=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
 
     def explain(self, terms: dict[str, Tensor], logits: Tensor, batch: dict[str, Tensor]) -> str:
         bad = [name for name, term in terms.items() if not torch.isfinite(term)]
         broken = [name for name, p in self.trainable.items() if not torch.isfinite(p).all()]
         if not torch.isfinite(batch["image"]).all():
-            cause = f"an image of the batch is not finite (training indices {batch['index'].tolist()}): check the transform"
+            cause = f"an image is not finite (one of training indices {batch['index'].tolist()}): check the transform"
         elif broken:
             cause = f"the prompts are not finite any more ({', '.join(broken)}): lower optim.lr"
         elif not torch.isfinite(logits).all():
-            cause = f"the logits overflow with precision={self.trainer.precision}: try precision=32-true or a lower optim.lr"
+            cause = f"the logits overflow in precision={self.trainer.precision}: lower optim.lr, or precision=32-true"
         else:
             cause = "the logits are finite, so the fault is in this loss term itself"
-        return f"The loss is not finite in epoch {self.current_epoch}, step {self.global_step} ({', '.join(bad)}): {cause}."
+        where = f"epoch {self.current_epoch}, step {self.global_step}"
+        return f"the loss is not finite in {where} ({', '.join(bad) or 'their sum'}): {cause}."
 
     # ---- evaluation
 
@@ -128,7 +159,8 @@ class PromptModule(LightningModule):
 
     def end_evaluation(self, sets: list[EvalSet]) -> dict[str, dict[str, Any]]:
         self.model.bind(self.train_classnames)
-        results = {each.name: summarise(n.compute(), each.classnames) for each, n in zip(sets, self.counts, strict=True)}
+        pairs = zip(sets, self.counts, strict=True)
+        results = {each.name: summarise(counts.compute(), each.classnames) for each, counts in pairs}
         for logger in self.trainer.loggers:
             flat = {f"{name}/{key}": value[key] for name, value in results.items() for key in ("accuracy", "macro_f1")}
             logger.log_metrics(flat, step=self.global_step)
@@ -160,16 +192,18 @@ class PromptModule(LightningModule):
     def store_towers(self) -> None:
         """On a GPU under bf16 autocast, frozen weights are kept in bf16: autocast would cast them anew at each call."""
         if self.device.type == "cuda" and str(self.trainer.precision).startswith("bf16"):
-            self.model.clip.store(torch.bfloat16)
+            self.model.clip.store_bf16()
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         return {key: value for key, value in super().state_dict(*args, **kwargs).items() if key.startswith(LEARNER)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = self.history
+        seconds = self.seconds_before + time.monotonic() - self.started
+        checkpoint["progress"] = {"history": self.history, "losses": self.losses, "seconds": seconds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = checkpoint["history"]
+        progress = checkpoint["progress"]
+        self.history, self.losses, self.seconds_before = progress["history"], progress["losses"], progress["seconds"]
         saved, wanted = set(checkpoint["state_dict"]), set(self.state_dict())
         if saved != wanted:
             raise ValueError(

@@ -1,0 +1,174 @@
+"""The two artefacts of a run: `prompts.safetensors`, to keep and share, and `last.ckpt`, for resuming only."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lightning_modules.jobs import Interrupted
+from prompts.learner import PromptedCLIP
+
+PROMPTS, LAST = "prompts.safetensors", "last.ckpt"
+ABOUT = "about"
+
+
+def save_prompts(path: Path, model: PromptedCLIP, about: dict[str, Any]) -> None:
+    """Writes the learner's prompts; `about` (json-able) says what they belong to. Atomic."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors, own_classes = model.prompt_state()
+    about = {"classnames": model.classnames, "own_classes": own_classes, **about}
+    # one entry, as safetensors writes several in no fixed order: equal prompts are equal files
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {ABOUT: json.dumps(about)})
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+@dataclass(frozen=True)
+class SavedPrompts:
+    """A prompts file: its tensors, and what it says about itself."""
+
+    tensors: dict[str, Tensor]
+    about: dict[str, Any]
+
+    @property
+    def own_classes(self) -> list[str] | None:
+        """The class list that class-specific tensors belong to; None where they serve any."""
+        return self.about["own_classes"]
+
+    @property
+    def classnames(self) -> list[str]:
+        """The classes trained on."""
+        return self.about["classnames"]
+
+    def settings(self, method: Mapping[str, Any]) -> dict[str, Any]:
+        """The method's settings at training time. Plain values of known keys only: a shared file names no code."""
+        plain = (str, int, float, bool, type(None))
+        return {
+            key: value
+            for key, value in self.about["settings"].items()
+            if key in method and not key.startswith("_") and isinstance(value, plain)
+        }
+
+
+def read_prompts(path: Path) -> SavedPrompts:
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get(ABOUT, "{}"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no prompts file of this suite, or it is damaged: {error}.") from error
+    if not {"classnames", "own_classes"} <= set(about):
+        raise ValueError(f"{path} is no prompts file of this suite: it does not say what it was trained on.")
+    return SavedPrompts(tensors, about)
+
+
+def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:
+    """The prompts that `ckpt` names: a prompts file or its folder. They must belong to this run's method and clip."""
+    if not ckpt:
+        raise ValueError(f"fit=false evaluates saved prompts: name them with ckpt=PATH (a {PROMPTS} or its folder).")
+    path = Path(ckpt) / PROMPTS if Path(ckpt).is_dir() else Path(ckpt)
+    if not path.is_file():
+        raise ValueError(f"ckpt={ckpt}: there is no {path}. Give a {PROMPTS} or the folder of a finished run.")
+    saved = read_prompts(path)
+    for group in ("method", "clip"):
+        if saved.about[group] != names[group]:
+            raise ValueError(
+                f"{path} was trained with {group}={saved.about[group]}, this run has {group}={names[group]}: "
+                f"add {group}={saved.about[group]}."
+            )
+    return saved
+
+
+class Resumable(Callback):
+    """Keeps `last.ckpt` fresh, and saves it when SIGTERM or SIGINT asks the run to stop.
+
+    Saved at the end of an epoch or, within one, between optimiser steps: half-accumulated gradients are not kept.
+
+    Args:
+        every: seconds between saves; 0 saves after each optimiser step.
+    """
+
+    def __init__(self, folder: Path, every: float = 60.0) -> None:
+        self.path, self.every = folder / LAST, every
+        self.saved = time.monotonic()
+        self.stop = False
+        self.handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Replaces Lightning's handler, which enters a collective wherever the signal happens to strike.
+        if threading.current_thread() is not threading.main_thread():
+            return
+
+        def ask(signum: int, frame: Any) -> None:
+            self.stop = True
+            if trainer.strategy.launcher is not None and trainer.local_rank == 0:
+                trainer.strategy.launcher.kill(signal.SIGTERM)
+
+        self.handlers = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.handlers = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and batch_idx + 1 < trainer.num_training_batches:
+            self.save_if_due(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.save_if_due(trainer, last=trainer.current_epoch + 1 >= (trainer.max_epochs or 0))
+
+    def save_if_due(self, trainer: Trainer, last: bool = False) -> None:
+        # Clocks and signals differ between ranks, saving is collective: all ranks act when one wants to.
+        def anywhere(here: bool) -> bool:
+            return trainer.strategy.reduce_boolean_decision(here, all=False)
+
+        if not anywhere(self.stop or last or time.monotonic() - self.saved >= self.every):
+            return
+        temporary = self.path.with_name(f".{self.path.name}")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            os.replace(temporary, self.path)
+        self.saved = time.monotonic()
+        if anywhere(self.stop):
+            raise Interrupted(
+                f"Stopped by a signal in epoch {trainer.current_epoch}; the same command resumes from {self.path}."
+            )
+
+
+class BestOnValidation(Callback):
+    """Keeps the prompts of the epoch with the best accuracy on one of the validation sets (first of equals)."""
+
+    def __init__(self, folder: Path, monitor: str = "val") -> None:
+        self.path, self.monitor = folder / "best.safetensors", monitor
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        scores = [entry[self.monitor]["accuracy"] for entry in pl_module.history]
+        if trainer.is_global_zero and scores.index(max(scores)) == len(scores) - 1:
+            save_prompts(self.path, pl_module.model, {"epoch": pl_module.history[-1]["epoch"]})
+        trainer.strategy.barrier()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        best = read_prompts(self.path)
+        pl_module.model.load_prompt_state(best.tensors, best.own_classes)

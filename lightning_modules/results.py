@@ -1,0 +1,117 @@
+"""What a run says on the screen and leaves in `result.json`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import random
+import resource
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from lightning_modules.jobs import Job
+from lightning_modules.prompt_module import PromptModule
+
+PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "torchmetrics", "hydra-core", "numpy", "pillow")
+
+
+def quiet() -> None:
+    """Silences what others warn of and a user can do nothing about. Our own warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
+    for message in (
+        ".*does not have many workers.*",  # images come from memory or are few; `workers` is ours to advise on
+        ".*in eval mode at the start of training.*",  # the towers: meant
+        ".*number of training batches .* is smaller than the logging interval.*",
+        ".*Experiment logs directory .* exists and is not empty.*",  # resumed runs: older files were renamed
+        ".*GPU available but not used.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*barrier\\(\\).*",
+        ".*Total length of .* across ranks is zero.*",
+        ".*has zero length.*",  # fewer images than ranks: meant
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*pkg_resources is deprecated.*",
+        ".*but have no `val_dataloader`.*",  # evaluation during training is off unless asked for
+        ".*`broadcast_buffers` is deprecated.*",  # its successor is not in the older torch that we allow
+        ".*`?srun`? command is available.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def seed_everything(seed: int) -> None:
+    """For what is drawn while the learner is made; training and data have generators of their own."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def peak_memory() -> dict[str, float]:
+    """MiB of this process (of rank 0): resident memory, and GPU memory where there is a GPU."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"cpu_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    if torch.cuda.is_available():
+        peak["gpu_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peak
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    os.replace(temporary, path)
+
+
+def harmonic_mean(a: float, b: float) -> float:
+    return 2 * a * b / (a + b) if a + b else 0.0
+
+
+def opening(job: Job, data: Any, module: PromptModule, trainer: Trainer) -> str:
+    """The first screen: what is run, and where its results go."""
+    config, count = job.config, sum(p.numel() for p in module.trainable.values())
+    ranks = f", {trainer.world_size} ranks" if trainer.world_size > 1 else ""
+    work = f"{config['epochs']} epochs, batch {config['batch_size']}{ranks}, {config['precision']}"
+    if not config["fit"]:
+        work = f"evaluation of {config['ckpt']}"
+    elif not module.model.learner.uses_gradients:
+        work = "nothing to train by gradients"
+    return (
+        f"{job.names['method']} on {job.names['data']} (clip {job.names['clip']}, protocol {job.names['protocol']}), "
+        f"{config['shots']} shots, seed {config['seed']}\n"
+        f"  {len(data.classnames)} classes, {len(data.train_items)} training images, {count:,} trainable parameters\n"
+        f"  {work}\n"
+        f"  results: {job.folder}"
+    )
+
+
+def table(metrics: dict[str, dict[str, Any]]) -> str:
+    """The evaluations as lines; with base and new classes also their harmonic mean."""
+    lines = [
+        f"{name:>12}   accuracy {each['accuracy']:6.2f} %   macro-F1 {each['macro_f1']:6.2f} %   "
+        f"({each['images']} images, {len(each['per_class'])} classes)"
+        for name, each in metrics.items()
+    ]
+    if {"base", "new"} <= set(metrics):
+        mean = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
+        lines.append(f"{'H':>12}   accuracy {mean:6.2f} %")
+    return "\n".join(lines)

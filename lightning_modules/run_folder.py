@@ -1,0 +1,93 @@
+"""The folder of a run: what is kept there, and what is left there when the run stops half-way."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from lightning_modules import loggers
+from lightning_modules.checkpoints import LAST, PROMPTS, BestOnValidation, Resumable, save_prompts
+from lightning_modules.jobs import RESULT, Interrupted, Job
+from lightning_modules.prompt_module import PromptModule
+from lightning_modules.results import peak_memory, say, table, versions, write_json
+
+
+class RunFolder:
+    """The folder of a run: what is kept there, what is left there when the run stops half-way."""
+
+    def __init__(self, job: Job, save_every: float, select: str, force: bool) -> None:
+        if select not in ("last", "best_val"):
+            raise ValueError(f"select={select}: choose last (the published protocols) or best_val.")
+        self.job, self.path, self.force = job, job.folder, force
+        self.is_new = not self.path.exists()
+        self.callbacks: list[Callback] = [Resumable(self.path, save_every)]
+        if select == "best_val":
+            self.callbacks.append(BestOnValidation(self.path))
+
+    def checkpoint(self) -> Path | None:
+        """The state to resume from."""
+        if self.force and rank_zero_only.rank == 0:
+            for name in (RESULT, LAST):
+                (self.path / name).unlink(missing_ok=True)
+        path = self.path / LAST
+        if not path.exists():
+            return None
+        say(f"  resuming from {path}")
+        return path
+
+    @contextmanager
+    def guard(self, trainer: Trainer) -> Iterator[None]:
+        """Ends loggers with the job's status; after a failure stops the other ranks and leaves nothing half-written."""
+        try:
+            yield
+        except BaseException as error:
+            loggers.finish(1)
+            launcher = trainer.strategy.launcher
+            if not isinstance(error, Interrupted) and hasattr(launcher, "procs"):
+                launcher.kill(signal.SIGKILL)
+            if rank_zero_only.rank == 0 and self.is_new and not (self.path / LAST).exists():
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise
+        loggers.finish(0)
+
+    def finish(self, module: PromptModule, data: Any, seconds: float) -> dict[str, Any]:
+        """Writes the prompts and, last of all, result.json; says the metrics and what to do next."""
+        job, model = self.job, module.model
+        about = {
+            **job.names,
+            "settings": {key: value for key, value in job.config["method"].items() if key != "_target_"},
+            "shots": job.config["shots"],
+            "seed": job.config["seed"],
+        }
+        result = {
+            "digest": job.digest,
+            "names": job.names,
+            "seed": job.config["seed"],
+            "shots": job.config["shots"],
+            "metrics": module.metrics,
+            "history": module.history,
+            "train_loss": [total / max(steps, 1) for total, steps in module.losses],
+            "trainable_parameters": sum(p.numel() for p in module.trainable.values()),
+            "seconds": round(module.seconds_before + seconds, 1),
+            "peak_memory": peak_memory(),
+            "classnames": data.classnames,
+            "selected": data.selection(),
+            "versions": versions(),
+            "config": job.config,
+        }
+        if rank_zero_only.rank == 0:
+            if job.config["fit"]:
+                save_prompts(self.path / PROMPTS, model, about)
+            write_json(self.path / RESULT, result)
+        say(f"{table(module.metrics)}\n  {self.path / RESULT}")
+        if job.config["fit"]:
+            chosen = f"method={job.names['method']} clip={job.names['clip']}"
+            say(f"next: python run.py {chosen} data=NAME fit=false ckpt={self.path}    # on another dataset")
+        return result

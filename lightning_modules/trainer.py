@@ -1,0 +1,29 @@
+"""The trainer: what every run shares, and the process group where there are several devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+
+
+def make_trainer(devices: int | str | list[int], strategy: str | Strategy, num_nodes: int = 1, **options: Any) -> Trainer:
+    """A trainer that leaves sampling to our loaders and checkpoints to our callback.
+
+    Several devices (or nodes) get one process each, started as fresh subprocesses. Buffers are not broadcast: they are
+    frozen, and ranks evaluate unequal numbers of batches, so a broadcast in the forward pass would wait for ever.
+    """
+    if strategy == "auto" and (devices not in (1, "1", "auto") or num_nodes > 1):
+        strategy = DDPStrategy(broadcast_buffers=False)
+    return Trainer(
+        devices=devices,
+        strategy=strategy,
+        num_nodes=num_nodes,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        inference_mode=False,  # class names bound in inference mode could not be trained with afterwards
+        **options,
+    )

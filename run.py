@@ -1,0 +1,88 @@
+"""One run: compose -> data -> clip -> learner -> module -> trainer -> fit / test -> result.json
+
+python run.py                                     CoOp on drawn shapes with the tiny CLIP; --help lists the groups and keys
+python run.py -m method=coop,maple seed=1,2,3     a sweep, one fresh process per job
+python run.py fit=false ckpt=FOLDER data=digits   evaluate saved prompts on another dataset
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from lightning_modules import jobs
+
+
+def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
+    """Runs one job, or finds it done: the content of its result.json. `names`: the option chosen in each group."""
+    started = time.monotonic()
+    job = jobs.describe(cfg, names)
+    if not cfg.force and (result := job.result()):
+        print(f"done already: {job.title} in {job.folder} (force=true runs it again)")
+        return result
+
+    # imported only now: a sweep's parent and a finished run do without torch and lightning
+    from lightning_modules import results
+    from lightning_modules.checkpoints import prompts_of
+    from lightning_modules.features import fit_on_features
+    from lightning_modules.prompt_module import EvalSet, PromptModule
+    from lightning_modules.run_folder import RunFolder
+    from prompts.learner import PromptedCLIP, TrainInfo
+
+    results.quiet()
+    make = partial(instantiate, _convert_="all")
+    saved = None if cfg.fit else prompts_of(cfg.ckpt, names)  # where there is nothing to evaluate, nothing is read
+
+    data = make(cfg.data)
+    data.setup()
+    clip = make(cfg.clip)
+    data.image_spec = clip.image_spec
+    learner = make(cfg.method, **(saved.settings(cfg.method) if saved else {}))
+    model = PromptedCLIP(clip, learner)
+    results.seed_everything(cfg.seed)
+    model.setup(TrainInfo(saved.classnames if saved else data.classnames, len(data.train_items)))
+    if saved:
+        model.load_prompt_state(saved.tensors, saved.own_classes)
+
+    def images(split: str, name: str, subset: str) -> EvalSet:
+        return EvalSet(name, data.class_list(subset), partial(data.eval_loader, split, subset))
+
+    tests = [images("test", name, subset) for name, subset in cfg.protocol.evaluate.items()]
+    vals = [images("val", "val", data.subset)] if cfg.select == "best_val" else []
+    vals += tests if cfg.eval_every else []
+    module = PromptModule(model, data.train_loader, make(cfg.optim), cfg.epochs, cfg.seed, tests, vals)
+    folder = RunFolder(job, cfg.save_every, cfg.select, cfg.force)
+    trainer = make(
+        cfg.trainer,
+        logger=make(cfg.logger, folder=job.folder, title=job.title),
+        callbacks=[*make(cfg.callbacks).values(), *folder.callbacks],
+        check_val_every_n_epoch=cfg.eval_every or 1,
+    )
+
+    results.say(results.opening(job, data, module, trainer))
+    with folder.guard(trainer):
+        if cfg.fit and learner.uses_gradients:
+            trainer.fit(module, ckpt_path=folder.checkpoint(), weights_only=True)
+        elif cfg.fit:
+            fit_on_features(model, data, trainer, cfg.seed)
+        trainer.test(module, verbose=False)
+        return folder.finish(module, data, time.monotonic() - started)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> None:
+    if jobs.in_multirun():
+        jobs.run_fresh(__file__)
+    else:
+        jobs.keeping_error(run, cfg, jobs.names_of(HydraConfig.get()))
+
+
+if __name__ == "__main__":
+    sys.exit(jobs.guarded(main))
