@@ -1,22 +1,22 @@
 """What all sources on disk share: checked listings, RGB images, errors that say what to do."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import PIL.Image
 
-from datamodules.items import Item
+from datamodules.items import Item, Splits
 
 
-class MissingFiles(ValueError):
-    """Images that a split names and the disk does not have; `paths` lists all of them."""
+class MissingFilesError(ValueError):
+    """What a split names and the disk does not have; `paths`, relative to `root`, lists all of it."""
 
-    def __init__(self, paths: list[str], root: Path, named_by: str):
-        self.paths = paths
+    def __init__(self, paths: list[str], root: Path, named_by: str, what: str = "image(s)"):
+        self.paths, self.root = paths, root
         super().__init__(
-            f"{len(paths)} image(s) named by {named_by} are missing under {root}, the first is {paths[0]}: "
-            f"finish the download or extraction, or list them all with `python -m datamodules.doctor data=NAME`"
+            f"{len(paths)} {what} named by {named_by} are missing under {root}, the first is {paths[0]}: "
+            f"finish the download or extraction; `python -m datamodules.doctor data=NAME` lists them all"
         )
 
 
@@ -39,16 +39,22 @@ def read_text(path: Path, what: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def _visible(path: Path, kind: Callable[[os.DirEntry], bool]) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and kind(entry))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be listed ({error.strerror}): check that it is a folder you may read") from error
+
+
 def folders(path: Path) -> list[str]:
     """Sorted names of the visible folders in a folder."""
-    with os.scandir(path) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    return _visible(path, os.DirEntry.is_dir)
 
 
 def files(path: Path) -> list[str]:
     """Sorted names of the visible files in a folder; no call per file but for links."""
-    with os.scandir(path) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+    return _visible(path, os.DirEntry.is_file)
 
 
 def missing(root: Path, paths: Iterable[str]) -> list[str]:
@@ -60,7 +66,7 @@ def missing(root: Path, paths: Iterable[str]) -> list[str]:
         if folder not in listings:
             try:
                 listings[folder] = set(os.listdir(root / folder))
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError:
                 listings[folder] = set()
         if name not in listings[folder]:
             absent.append(path)
@@ -68,10 +74,10 @@ def missing(root: Path, paths: Iterable[str]) -> list[str]:
 
 
 def check(root: Path, items: Iterable[Item], named_by: str) -> None:
-    """Raises MissingFiles unless every image exists."""
+    """Raises MissingFilesError unless every image exists."""
     absent = missing(root, (item.path for item in items))
     if absent:
-        raise MissingFiles(absent, root, named_by)
+        raise MissingFilesError(absent, root, named_by)
 
 
 def open_rgb(path: Path) -> PIL.Image.Image:
@@ -88,9 +94,18 @@ def open_rgb(path: Path) -> PIL.Image.Image:
 class Disk:
     """A dataset folder `root/folder` whose items are relative to its sub-folder `images`."""
 
+    needs: dict[str, str] = {}  # what it reads besides images: {path in the folder: what that is}
+
     def __init__(self, root: str, folder: str, images: str = ""):
         self.folder = Path(root).expanduser() / folder
         self.images = self.folder / images
+
+    def splits(self, seed: int) -> Splits:
+        raise NotImplementedError
+
+    def preview(self) -> Splits:
+        """The lists, without writing anything."""
+        return self.splits(seed=1)
 
     def open(self, item: Item) -> PIL.Image.Image:
         return open_rgb(self.images / item.path)

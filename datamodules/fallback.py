@@ -73,9 +73,13 @@ class _Lists:
             disk.require(folder / path, what)
         try:
             return self.read(folder, images, rng)
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            if str(folder) in str(error):  # a sentence of ours
+                raise
             lists = ", ".join(self.needs) or str(images)
-            raise ValueError(f"the lists of {folder} ({lists}) are not in their usual form ({error!r})") from error
+            raise ValueError(
+                f"the lists of {folder} ({lists}) are not in their usual form ({error!r}): download them again"
+            ) from error
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
         raise NotImplementedError

@@ -17,20 +17,19 @@ def _sample(items: list[Item], shots: int, rng: random.Random) -> list[Item]:
     return chosen
 
 
-def select(splits: Splits, shots: int, seed: int, keep_val: bool = False) -> Splits:
+def select(splits: Splits, shots: int, seed: int) -> Splits:
     """`shots` images per class for training, then min(shots, 4) for validation; shots <= 0 keeps everything.
 
     Sampling is over all classes (take `subset` afterwards) from a generator of its own: `random.Random(seed)`, or,
-    after a fallback split made with this seed, the state that the split left. `keep_val` is for ImageNet, whose
-    validation images are its test images.
+    after a fallback split made with this seed, the state that the split left. Lists in `splits.fixed` stay.
     """
     if shots <= 0:
         return splits
     rng = random.Random(seed)
     if splits.rng_state is not None:
         rng.setstate(splits.rng_state)
-    train = splits.train if splits.sampled else _sample(splits.train, shots, rng)
-    val = splits.val if keep_val else _sample(splits.val, min(shots, MAX_VAL_SHOTS), rng)
+    train = splits.train if "train" in splits.fixed else _sample(splits.train, shots, rng)
+    val = splits.val if "val" in splits.fixed else _sample(splits.val, min(shots, MAX_VAL_SHOTS), rng)
     return replace(splits, train=train, val=val)
 
 

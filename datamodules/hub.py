@@ -97,7 +97,8 @@ class HubSource:
         if "train" in lists and "val" not in lists:
             log.warning("%s has no validation split: a fifth of each class's training images is held out", self.repo)
             return split_8020(train, test, rng)
-        return Splits(train, val, test)
+        same = bool(val) and self.names["val"] == self.names["test"]  # as with ImageNet; sampling leaves it whole
+        return Splits(train, val, test, fixed=frozenset({"val"} if same else ()))
 
     def _classes(self, data: "Dataset", stored: Mapping[str, Sequence]) -> dict[int | str, tuple[int, str]]:
         """{value in the label column: (label, class name)}; labels are renumbered where classes are ignored."""

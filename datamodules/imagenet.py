@@ -1,6 +1,7 @@
 """ImageNet and its test-only variants: one folder per class."""
 
 import logging
+from functools import cache
 from pathlib import Path
 
 from datamodules import disk, pickles
@@ -16,6 +17,7 @@ def open_clip_names() -> list[str]:
     return list(IMAGENET_CLASSNAMES)
 
 
+@cache
 def names_by_wnid() -> dict[str, str]:
     """open_clip's names by WordNet id, in order of label (the ids ship with timm, which open_clip needs)."""
     from timm.data import ImageNetInfo
@@ -57,15 +59,21 @@ def _named_folders(images: Path, names: dict[str, str], source: Path) -> list[st
     return wnids
 
 
+def _require_folders(root: Path, names: list[str], named_by: str) -> None:
+    absent = sorted(set(names) - set(disk.folders(root)))
+    if absent:
+        raise disk.MissingFilesError(absent, root, named_by, "class folder(s)")
+
+
 class ImageNet(disk.Disk):
-    """Validation is the test set, as published; give FewShotData `keep_val`, so that sampling leaves it whole.
+    """Validation is the test set, as published, and few-shot sampling leaves it whole.
 
     Images of a class are in sorted order. CoOp's code took them as the file system listed them, so its few-shot sets
     cannot be had again but from its pickles: with `legacy`, from split_fewshot/shot_K-seed_S.pkl if it is there, else
     sampled from preprocessed.pkl.
     """
 
-    needs: dict[str, str] = {}
+    needs = {"images/train": "the training images", "images/val": "the validation images"}
 
     def __init__(self, root: str, folder: str, images: str = "images", legacy: bool = False, shots: int = 0):
         super().__init__(root, folder, images)
@@ -78,13 +86,11 @@ class ImageNet(disk.Disk):
         names = class_names(self.folder)
         wnids = _named_folders(self.images / "train", names, self.folder / "classnames.txt")
         train, val = (self._list(split, wnids, names) for split in ("train", "val"))
-        return Splits(train, val, val)
+        return Splits(train, val, val, fixed=frozenset({"val"}))
 
     def _list(self, split: str, wnids: list[str], names: dict[str, str]) -> list[Item]:
         root = disk.require(self.images / split, "the image folder")
-        absent = sorted(set(wnids) - set(disk.folders(root)))
-        if absent:
-            raise ValueError(f"{len(absent)} class folder(s) are missing in {root}, such as {absent[0]}: extract them")
+        _require_folders(root, wnids, "the training images")
         return [
             Item(f"{split}/{wnid}/{file}", label, names[wnid])
             for label, wnid in enumerate(wnids)
@@ -96,19 +102,19 @@ class ImageNet(disk.Disk):
         lists = pickles.load(
             disk.require(self.folder / "preprocessed.pkl", "legacy=true, but the list of images"), self.images.name
         )
-        sampled = self.shots > 0 and few_shot.exists()
-        if sampled:
+        fixed = {"val"}
+        if self.shots > 0 and few_shot.exists():
             lists["train"] = pickles.load(few_shot, self.images.name).get("train", [])
+            fixed.add("train")
         if not {"train", "test"} <= set(lists):
             raise ValueError(f"{self.folder / 'preprocessed.pkl'} holds {sorted(lists)} in place of train and test")
         disk.check(self.images, (*lists["train"], *lists["test"]), "CoOp's pickles")
-        return Splits(lists["train"], lists["test"], lists["test"], sampled=sampled)
+        return Splits(lists["train"], lists["test"], lists["test"], fixed=frozenset(fixed))
 
 
 class TestFolders(disk.Disk):
     """A test-only variant. Folders are WordNet ids, sorted (Sketch, A, R), or class numbers (`numbered`: V2)."""
 
-    needs: dict[str, str] = {}
     __test__ = False  # not a test case
 
     def __init__(self, root: str, folder: str, images: str, numbered: bool = False):
@@ -119,13 +125,9 @@ class TestFolders(disk.Disk):
         disk.require(self.folder, "the dataset's folder")
         names = class_names(self.folder)
         if self.numbered:
-            here = set(disk.folders(disk.require(self.images, "the image folder")))
+            disk.require(self.images, "the image folder")
             classes = [(str(label), name) for label, name in enumerate(names.values())]
-            absent = [number for number, _ in classes if number not in here]
-            if absent:
-                raise ValueError(
-                    f"{len(absent)} class folder(s) missing in {self.images}, the first is {absent[0]}: extract it"
-                )
+            _require_folders(self.images, [number for number, _ in classes], "the class list")
         else:
             wnids = _named_folders(self.images, names, self.folder / "classnames.txt")
             classes = [(wnid, names[wnid]) for wnid in wnids]

@@ -20,7 +20,7 @@ class Splits:
     train: list[Item]
     val: list[Item]
     test: list[Item]
-    sampled: bool = False  # train is a few-shot set already: an imported one
+    fixed: frozenset[str] = frozenset()  # lists that few-shot sampling leaves alone ("val" of ImageNet is its test set)
     rng_state: tuple | None = None  # where a fallback split left the generator: few-shot sampling goes on from there
 
     @property

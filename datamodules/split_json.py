@@ -86,20 +86,20 @@ class SplitJson(disk.Disk):
     def needs(self) -> dict[str, str]:
         if self.split.exists():
             return {}
-        return self.fallback.needs if self.fallback else {self.split.name: "the split file"}
+        return {self.split.name: "the published split file"} | (self.fallback.needs if self.fallback else {})
+
+    def preview(self) -> Splits:
+        return super().preview() if self.split.exists() else self.make(seed=1)
 
     def splits(self, seed: int) -> Splits:
         disk.require(self.folder, "the dataset's folder")
-        disk.require(self.images, "the image folder")
         if not self.split.exists():
-            self._make(seed)
+            self._store(seed)
         splits = read(self.split, seed)
         disk.check(self.images, (*splits.train, *splits.val, *splits.test), self.split.name)
         return splits
 
-    def _make(self, seed: int) -> None:
-        if self.fallback is None:
-            disk.require(self.split, "the split file")
+    def _store(self, seed: int) -> None:
         splits = self.make(seed)
         write(self.split, splits, made_with=seed)
         log.warning(
@@ -110,6 +110,9 @@ class SplitJson(disk.Disk):
 
     def make(self, seed: int) -> Splits:
         """The fallback's split, not stored. Random numbers go on into few-shot sampling, as published."""
+        if self.fallback is None:
+            raise ValueError(f"the split file {self.split} is missing: put it there, as CoOp's DATASETS.md describes")
+        disk.require(self.images, "the image folder")
         rng = random.Random(seed)
         splits = self.fallback(self.folder, self.images, rng)
         everything = (*splits.train, *splits.val, *splits.test)

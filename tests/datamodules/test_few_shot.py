@@ -61,7 +61,6 @@ def test_validation_has_at_most_four_per_class_and_at_most_the_shots():
     splits = Splits(items([30, 20]), items([9, 9]), [])
     assert len(select(splits, 16, 1).val) == 8
     assert len(select(splits, 2, 1).val) == 4
-    assert select(splits, 16, 1, keep_val=True).val is splits.val
 
 
 def test_no_shots_keep_everything():
@@ -89,9 +88,11 @@ def test_selection_goes_on_from_the_state_of_a_fallback_split():
     assert positions(chosen.train) == [rng.sample(range(30), 4), rng.sample(range(20), 4)]
 
 
-def test_an_imported_few_shot_set_is_kept():
-    splits = Splits(items([30, 20]), items([9, 9]), [], sampled=True)
-    assert select(splits, 4, 1).train is splits.train
+@pytest.mark.parametrize("fixed", ["train", "val"])
+def test_fixed_lists_are_kept(fixed):
+    splits = Splits(items([30, 20]), items([9, 9]), [], fixed=frozenset({fixed}))
+    chosen = select(splits, 4, 1)
+    assert (chosen.train is splits.train, chosen.val is splits.val) == (fixed == "train", fixed == "val")
 
 
 @pytest.mark.parametrize("count", [10, 37, 47, 100, 101, 102, 196, 397, 1000])

@@ -1,0 +1,104 @@
+"""What `doctor` knows of each dataset: other names that its copies go by, other places of its parts, its sizes."""
+
+import re
+from pathlib import Path
+
+# Names of the dataset's folder in torchvision, on Kaggle and in archives, in lower case without punctuation.
+FOLDER_NAMES = {
+    "caltech-101": {"caltech101", "caltech101classification", "caltech101dataset"},
+    "oxford_pets": {"oxfordiiitpet", "oxfordiiitpets", "oxfordiiitpetdataset", "oxfordpets", "pets"},
+    "stanford_cars": {"stanfordcars", "stanfordcarsdataset", "stanfordcardataset", "cars196", "cars"},
+    "oxford_flowers": {"flowers102", "oxfordflowers", "oxfordflowers102", "102flowers", "flowerdata", "dataset"},
+    "food-101": {"food101", "food101dataset"},
+    "fgvc_aircraft": {"fgvcaircraft2013b", "fgvcaircraft", "aircraft", "data"},
+    "sun397": {"sun397", "sun"},
+    "dtd": {"dtd", "dtdr101", "describabletextures"},
+    "eurosat": {"eurosat", "eurosatrgb", "eurosatdataset"},
+    "ucf101": {"ucf101", "ucf"},
+    "imagenet": {"imagenet", "imagenet1k", "ilsvrc", "ilsvrc2012", "ilsvrc2012imagenet"},
+    "imagenetv2": {"imagenetv2", "imagenetv2matchedfrequency"},
+    "imagenet-sketch": {"imagenetsketch", "sketch"},
+    "imagenet-adversarial": {"imagenetadversarial", "imageneta"},
+    "imagenet-rendition": {"imagenetrendition", "imagenetr"},
+}
+
+# Other places of a part inside the dataset's folder; "." is for class folders that lie in the folder itself.
+PART_NAMES = {
+    "101_ObjectCategories": [".", "caltech101"],
+    "2750": [".", "EuroSAT", "EuroSAT_RGB"],
+    "SUN397": ["."],
+    "UCF-101-midframes": ["."],
+    "images/train": ["train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "ILSVRC2012_img_train"],
+    "images/val": ["val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "ILSVRC2012_img_val"],
+    "imagenetv2-matched-frequency-format-val": ["."],
+    "images": ["sketch", "data/sketch", "."],  # the first two: ImageNet-Sketch
+    "imagenet-a": ["."],
+    "imagenet-r": ["."],
+    "devkit/cars_train_annos.mat": ["car_devkit/devkit/cars_train_annos.mat", "cars_train_annos.mat"],
+    "devkit/cars_meta.mat": ["car_devkit/devkit/cars_meta.mat", "cars_meta.mat"],
+    "cars_test_annos_withlabels.mat": ["devkit/cars_test_annos_withlabels.mat", "cars_test_annos_withlabels (1).mat"],
+}
+
+# Classes, training, validation and test images of the published splits.
+SIZES = {
+    "caltech101": (100, 4128, 1649, 2465),
+    "oxford_pets": (37, 2944, 736, 3669),
+    "stanford_cars": (196, 6509, 1635, 8041),
+    "flowers102": (102, 4093, 1633, 2463),
+    "food101": (101, 50500, 20200, 30300),
+    "fgvc_aircraft": (100, 3334, 3333, 3333),
+    "sun397": (397, 15880, 3970, 19850),
+    "dtd": (47, 2820, 1128, 1692),
+    "eurosat": (10, 13500, 5400, 8100),
+    "ucf101": (101, 7639, 1898, 3783),
+    "imagenet": (1000, 1281167, 50000, 50000),
+    "imagenet_v2": (1000, 0, 0, 10000),
+    "imagenet_sketch": (1000, 0, 0, 50889),
+    "imagenet_a": (200, 0, 0, 7500),
+    "imagenet_r": (200, 0, 0, 30000),
+}
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+IMAGES = {".jpg", ".jpeg", ".png"}
+
+
+def plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def subfolders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+
+
+def holds_classes(path: Path) -> bool:
+    first = [next(p.iterdir(), None) for p in subfolders(path)[:2]]
+    return len(first) == 2 and all(p is not None and p.suffix.lower() in IMAGES for p in first)
+
+
+def candidates(folder: Path) -> list[Path]:
+    """Folders that may hold the dataset in place of `folder`: other names beside it, and one level inside each."""
+    names = FOLDER_NAMES.get(folder.name, set()) | {plain(folder.name)}
+    beside = [p for p in subfolders(folder.parent) if p == folder or plain(p.name) in names - {"data", "dataset"}]
+    inside = [p for outer in beside for p in subfolders(outer) if plain(p.name) in names]
+    return [p for p in (*beside, *inside) if p != folder]
+
+
+def elsewhere(folder: Path, part: str) -> Path | None:
+    """Where the missing `folder/part` seems to be."""
+    for where in (folder, *candidates(folder)):
+        for name in (part, Path(part).name, *PART_NAMES.get(part, [])):
+            path = where / name
+            if path != folder / part and (holds_classes(path) if name == "." else path.exists()):
+                return path
+    return None
+
+
+def archive(folder: Path, part: str) -> Path | None:
+    """An archive that was left packed and is named like the dataset or the missing part."""
+    names = FOLDER_NAMES.get(folder.name, set()) | {plain(folder.name), plain(Path(part).name)}
+    for where in (folder, folder.parent):
+        for path in sorted(where.iterdir()) if where.is_dir() else ():
+            suffix = next((s for s in ARCHIVES if path.name.lower().endswith(s)), None)
+            if suffix and plain(path.name[: -len(suffix)]) in names:
+                return path
+    return None
