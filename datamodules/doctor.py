@@ -89,7 +89,8 @@ def missing_parts(source: Disk) -> Iterator[Problem]:
 def locate(error: MissingFilesError, folder: Path) -> tuple[Counter[tuple[Path, Path]], dict[str, list[str]]]:
     """How many missing files lie in which wrong folder, {(there, where they belong): count}; the others by folder."""
     places = defaultdict(list)
-    for top in (folder, *layouts.candidates(folder)):
+    tops = [folder, *layouts.candidates(folder)]
+    for top in (top for top in tops if not set(tops) & set(top.parents)):
         for where, _, files in os.walk(top):
             for file in files:
                 places[file].append(Path(where, file).parts)
