@@ -5,9 +5,10 @@ import logging
 import os
 from pathlib import Path
 
-import PIL.Image
 import pytest
+from omegaconf import OmegaConf
 
+from datamodules import doctor
 from datamodules.fallback import ClassFolders
 from datamodules.few_shot import select, subset
 from datamodules.items import Item
@@ -22,27 +23,34 @@ def as_items(rows: list) -> list[Item]:
     return [Item(*row) for row in rows]
 
 
+def source_of(split_file: str, root: Path) -> SplitJson:
+    """The dataset that has this split file, as its yaml describes it; else one with a folder per class."""
+    options = OmegaConf.create(doctor.DEFAULTS | {"data_root": str(root)})
+    known = [doctor.disk_source(name, options) for name in doctor.names()]
+    match = [source for source in known if isinstance(source, SplitJson) and source.split.name == split_file]
+    return match[0] if match else SplitJson(str(root), "set", split_file, "images", fallback=ClassFolders())
+
+
 @pytest.fixture(scope="module")
-def roots(tmp_path_factory) -> dict[str, Path]:
-    """Every image that the splits name."""
-    roots = {}
+def sources(tmp_path_factory) -> dict[str, SplitJson]:
+    """With every image that the splits name."""
+    sources = {}
     for name, golden in GOLDEN.items():
-        roots[name] = tmp_path_factory.mktemp("data")
+        sources[name] = source_of(golden["split_file"], tmp_path_factory.mktemp("data"))
         for path in {row[0] for rows in golden["split"].values() for row in rows}:
-            file = roots[name] / "set" / "images" / path
+            file = sources[name].images / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            PIL.Image.new("RGB", (1, 1)).save(file)
-    return roots
+            file.touch()
+    return sources
 
 
 @pytest.fixture
-def make_source(roots):
+def make_source(sources):
     def make(name: str, split: dict | None) -> SplitJson:
-        file = roots[name] / "set" / GOLDEN[name]["split_file"]
-        file.unlink(missing_ok=True)
+        sources[name].split.unlink(missing_ok=True)
         if split:
-            file.write_text(json.dumps(split))
-        return SplitJson(str(roots[name]), "set", file.name, "images", fallback=ClassFolders())
+            sources[name].split.write_text(json.dumps(split))
+        return sources[name]
 
     return make
 
