@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules import layouts
 from datamodules.disk import Disk, MissingFilesError
+from datamodules.imagenet import ImageNet, TestFolders
 from datamodules.items import Item, by_label
 from datamodules.split_json import SplitJson
 
@@ -144,7 +145,10 @@ def examine(name: str, source: Disk, every_image: bool, limit: int) -> tuple[lis
         splits = source.preview()
         classes = len(splits.classnames)
     except MissingFilesError as error:
-        return problems + list(missing_files(error, source.folder, limit)), remarks
+        found = list(missing_files(error, source.folder, limit))
+        if found and not source.images.is_dir():  # the images are known to lie elsewhere: no need to download them
+            problems = [problem for problem in problems if f"{source.images} is missing" not in problem.what]
+        return problems + found, remarks
     except ValueError as error:  # a sentence that says what to do
         return problems or [Problem(str(error), "")], remarks
     lists = (splits.train, splits.val, splits.test)
@@ -156,6 +160,8 @@ def examine(name: str, source: Disk, every_image: bool, limit: int) -> tuple[lis
             remarks.append(f"this is not the published split: {difference}")
         else:
             problems.append(Problem(difference, "finish the extraction, and look for empty class folders"))
+    if isinstance(source, ImageNet | TestFolders) and not (source.folder / "classnames.txt").exists():
+        remarks.append("there is no classnames.txt: open_clip's class names are used, which may differ from CoOp's")
     if splits_made_here(source):
         remarks.append(f"{source.split.name} was made here by a fallback and is not the published split")
     chosen = [item for items in lists for item in (items if every_image else first_of_each(items))]
@@ -199,7 +205,7 @@ def main(arguments: list[str]) -> int:
         wanted = names() if options.data == "all" else [options.data]
         results = [report(name, options) for name in wanted]
         return 0 if all(results) else 1
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
 

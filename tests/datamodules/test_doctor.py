@@ -118,6 +118,7 @@ def test_kaggle_flowers_in_class_folders(tmp_path, put_images, put_text, check):
     for part in ("train", "valid"):
         folder = f"oxford_flowers/dataset/{part}/1"
         assert f"2 image(s) of oxford_flowers/jpg are in {folder}\n     -> move the contents of {folder}" in text
+    assert "download" not in text.lower()
 
 
 @pytest.mark.parametrize(
@@ -182,6 +183,7 @@ def test_imagenet_incomplete_and_flat(tmp_path, put_images, check):
     status, text = check("imagenet")
     assert status == 1
     assert "it should have 1000 classes, 1281167 / 50000 / 50000 images" in text
+    assert "there is no classnames.txt: open_clip's class names are used" in text
 
 
 def test_variants_unpacked_without_their_folder(tmp_path, put_images, check):

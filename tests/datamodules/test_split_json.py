@@ -1,6 +1,5 @@
 import json
 import os
-import time
 
 import pytest
 
@@ -144,7 +143,5 @@ def test_the_check_lists_folders_instead_of_files(tmp_path, monkeypatch):
         return [f"{i}.jpg" for i in range(number, 100_000, 100)]
 
     monkeypatch.setattr("datamodules.disk.os.listdir", listdir)
-    start = time.monotonic()
     assert len(SplitJson(str(tmp_path), "set", "split.json", "").splits(1).train) == 100_000
     assert len(listed) == 100
-    assert time.monotonic() - start < 10
