@@ -116,7 +116,9 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
 
 def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
     sampler = RankSampler(len(dataset), batch_size, rank, world)
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate)
+    return DataLoader(
+        dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, generator=torch.Generator()
+    )
 
 
 class TrainLoader:
@@ -136,6 +138,7 @@ class TrainLoader:
             collate_fn=collate,
             pin_memory=pin,
             persistent_workers=workers > 0,
+            generator=torch.Generator(),  # a loader draws a number for its workers, and would take it from the global one
         )
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -53,13 +54,19 @@ class SavedPrompts:
         """The classes trained on."""
         return self.about["classnames"]
 
-    def settings(self, method: Mapping[str, Any]) -> dict[str, Any]:
-        """The method's settings at training time. Plain values of known keys only: a shared file names no code."""
+    def settings(self, method: DictConfig) -> dict[str, Any]:
+        """The method's settings at training time, without those that follow the data (interpolations).
+
+        Plain values of known keys only: a shared file names no code.
+        """
         plain = (str, int, float, bool, type(None))
         return {
             key: value
             for key, value in self.about["settings"].items()
-            if key in method and not key.startswith("_") and isinstance(value, plain)
+            if key in method
+            and not OmegaConf.is_interpolation(method, key)
+            and not key.startswith("_")
+            and isinstance(value, plain)
         }
 
 

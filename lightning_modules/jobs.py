@@ -5,6 +5,7 @@ Imports neither torch nor lightning: a sweep's parent and the check for a finish
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ from hydra.core.singleton import Singleton
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 RESULT = "result.json"
 FAILURES = "PROMPTS_SWEEP_FAILURES"  # environment: the file to which failed jobs of a sweep add their command
@@ -140,9 +141,10 @@ def run_fresh(script: str) -> None:
     hydra = HydraConfig.get()
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     options = [arg for folder in folders for arg in ("--config-dir", folder)]
+    searched = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath")]
     if hydra.job.config_name != "config":
         options += ["--config-name", hydra.job.config_name]
-    command = [sys.executable, os.path.abspath(script), *options, *hydra.overrides.task]
+    command = [sys.executable, os.path.abspath(script), *options, *searched, *hydra.overrides.task]
     print("$ " + shlex.join(["python", *command[1:]]), flush=True)
     process = subprocess.Popen(command, env=os.environ | {"PYTHONUNBUFFERED": "1"})
     with forwarding(process) as asked:
@@ -237,8 +239,13 @@ def told(error: BaseException) -> str | None:
         error = error.__cause__
     text = str(error).strip()
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return text + (f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else "")
-    if isinstance(error, RuntimeError) and "by peer" in text and "LOCAL_RANK" in os.environ:
+        cause = error.__cause__ or error
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
+            return unknown_key(cause)
+        text += f"\n{cause}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        options = text.split("\nConfig search path:")[0].splitlines()
+        return "\n".join(line for line in options if not line.startswith("\t_"))  # _base.yaml and the like are parts
+    if isinstance(error, RuntimeError) and "by peer" in text:
         return "another rank ended; the cause is in its message"
     if not isinstance(error, ValueError):
         return None
@@ -248,3 +255,10 @@ def told(error: BaseException) -> str | None:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     ours = Path(frame.filename).is_relative_to(Path(__file__).parents[1]) and (frame.line or "").startswith("raise ")
     return text if ours else None
+
+
+def unknown_key(error: ConfigKeyError | ConfigAttributeError) -> str:
+    known = sorted(str(key) for key in error.parent_node if key != "hydra")
+    close = difflib.get_close_matches(str(error.key), known, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"there is no key {error.full_key!r}.{hint} Keys here: {', '.join(known)}. (+{error.full_key}=... adds one.)"

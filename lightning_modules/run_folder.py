@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,16 @@ class RunFolder:
             if not isinstance(error, Interrupted) and hasattr(launcher, "procs"):
                 launcher.kill(signal.SIGKILL)
             if rank_zero_only.rank == 0 and self.is_new and not (self.path / LAST).exists():
-                shutil.rmtree(self.path, ignore_errors=True)
+                self.remove()
             raise
         loggers.finish(0)
+
+    def remove(self) -> None:
+        """Takes the folder away, and those above it that were made for it alone."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            for folder in self.path.parents[: len(self.job.names) + 1]:
+                folder.rmdir()
 
     def finish(self, module: PromptModule, data: Any, seconds: float) -> dict[str, Any]:
         """Writes the prompts and, last of all, result.json; says the metrics and what to do next."""

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+for folder in (str(ROOT), str(TESTS)):  # wherever pytest is started, and whether the project is installed or not
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    return Path(os.environ.get("GOLDEN_DIR", TESTS / "golden"))
+
+
+def command(*overrides: str, sweep: bool = False) -> list[str]:
+    options = ["--config-dir", str(TESTS / "conf")] + (["-m"] if sweep else [])
+    return [sys.executable, str(ROOT / "run.py"), *options, *overrides]
+
+
+@pytest.fixture
+def cli(tmp_path):
+    """Runs run.py with the tests' groups as a process of its own, in an empty folder."""
+
+    def run(*overrides: str, sweep: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
+        paths = os.pathsep.join([str(TESTS), str(ROOT)])
+        environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | env
+        return subprocess.run(
+            command(*overrides, sweep=sweep), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch):
+    """Composes and runs a job within this process; with the toy clip, data and method unless overridden."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*overrides: str) -> dict:
+        import run as entry
+        from lightning_modules import jobs
+
+        groups = ["clip=toy", "data=toy", "method=toy", "trainer=cpu", "callbacks=none", "logger=none", "epochs=2"]
+        chosen = {override.split("=")[0] for override in overrides}
+        groups = [group for group in groups if group.split("=")[0] not in chosen]
+        search = f"hydra.searchpath=[file://{TESTS / 'conf'}]"
+        return entry.run(*jobs.compose_job([search, *groups, *overrides], ROOT / "conf"))
+
+    return run

@@ -1,0 +1,49 @@
+import pytest
+from toys import NAMES, ToySource
+
+from datamodules.module import FewShotData
+
+
+def data(**arguments):
+    made = FewShotData("toy", ToySource(), **{"shots": 4, "seed": 1} | arguments)
+    made.setup()
+    made.image_spec = {"size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    return made
+
+
+def test_base_and_new_halves_share_one_selection():
+    everything, base = data(), data(subset="base")
+    assert everything.classnames == NAMES
+    assert base.classnames == NAMES[:3]
+    assert base.class_list("new") == NAMES[3:]
+    assert [i.path for i in base.train_items] == [i.path for i in everything.train_items if i.classname in NAMES[:3]]
+    assert {i.label for i in base.splits("new").test} == {0, 1}
+    assert base.selection() == {
+        "train": [i.path for i in base.train_items],
+        "val": [i.path for i in base.val_items],
+    }
+
+
+def test_loaders_hand_out_the_right_images():
+    toy = data(eval_batch_size=8)
+    train = next(iter(toy.train_loader()))
+    assert train["image"].shape == (20, 3, 32, 32)
+    assert train["weight"].sum().item() == pytest.approx(1)
+    new = list(toy.eval_loader("test", "new"))
+    assert sum(len(batch["label"]) for batch in new) == 14
+    assert {label for batch in new for label in batch["label"].tolist()} == {0, 1}
+    assert len(list(toy.eval_loader("val"))[0]["label"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shots": "many"}, "shots='many'"),
+        ({"subset": "old"}, "subset='old'"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"workers": -1}, "workers=-1"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data(**arguments)

@@ -1,0 +1,123 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+from test_prompt_module import parts, trainer
+
+from lightning_modules.checkpoints import LAST, PROMPTS, Resumable, prompts_of, read_prompts, save_prompts
+from lightning_modules.jobs import Interrupted
+
+NAMES = {"method": "toy", "clip": "toy"}
+
+
+class StopAt(Resumable):
+    """Sends a signal to its own process after some batches."""
+
+    def __init__(self, folder, batch, number):
+        super().__init__(folder, every=1e9)
+        self.batch, self.number = batch, number
+
+    def on_train_batch_end(self, trainer, *args):
+        self.batch -= 1
+        if self.batch == 0:
+            os.kill(os.getpid(), self.number)
+        super().on_train_batch_end(trainer, *args)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("batch", range(1, 9))
+def test_stopped_anywhere_and_resumed_is_the_same_as_not_stopped(tmp_path, accumulate, batch):
+    _, whole, reference = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
+    trainer(3, accumulate_grad_batches=accumulate).fit(reference)
+
+    _, _, module = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
+    callback = StopAt(tmp_path, batch, signal.SIGTERM if batch % 3 else signal.SIGINT)
+    with pytest.raises(Interrupted, match="resumes"):
+        trainer(3, accumulate_grad_batches=accumulate, callbacks=[callback]).fit(module)
+    assert [path.name for path in tmp_path.iterdir()] == [LAST]
+
+    _, model, module = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
+    trainer(3, accumulate_grad_batches=accumulate).fit(module, ckpt_path=tmp_path / LAST, weights_only=True)
+    assert all(torch.equal(p, q) for p, q in zip(model.learner.parameters(), whole.learner.parameters(), strict=True))
+    assert module.losses == reference.losses
+    assert module.history == reference.history
+
+
+def test_signals_are_handled_as_before_once_training_is_over(tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    trainer(1, callbacks=[Resumable(tmp_path)]).fit(parts(epochs=1)[2])
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_the_resume_state_holds_no_frozen_weight_and_no_code(tmp_path):
+    _, model, module = parts(epochs=1)
+    trainer(1, callbacks=[Resumable(tmp_path)]).fit(module)
+    state = torch.load(tmp_path / LAST, weights_only=True)
+    assert set(state["state_dict"]) == {"model.learner.down", "model.learner.up"}
+    assert (tmp_path / LAST).stat().st_size < 20_000
+    _, _, other = parts(epochs=1)
+    result = other.load_state_dict(state["state_dict"], strict=False)
+    assert not result.unexpected_keys
+    assert set(result.missing_keys) == {f"model.clip.{key}" for key in model.clip.state_dict()}
+    state["state_dict"]["model.learner.gate"] = state["state_dict"].pop("model.learner.up")
+    with pytest.raises(ValueError, match=r"lacks \['model.learner.up'\] and has \['model.learner.gate'\]"):
+        other.on_load_checkpoint(state)
+
+
+def save(path, **about):
+    _, model, _ = parts()
+    save_prompts(path, model, {"method": "toy", "clip": "toy", "settings": {"rank": 4}, **about})
+    return model
+
+
+def test_saved_prompts_come_back(tmp_path):
+    model = save(tmp_path / PROMPTS)
+    again = (tmp_path / PROMPTS).read_bytes()
+    assert save(tmp_path / PROMPTS) is not model
+    assert (tmp_path / PROMPTS).read_bytes() == again  # equal prompts, equal files
+    assert [path.name for path in tmp_path.iterdir()] == [PROMPTS]
+    for path in (tmp_path, tmp_path / PROMPTS):
+        saved = prompts_of(str(path), NAMES)
+        assert all(torch.equal(saved.tensors[name], p) for name, p in model.learner.named_parameters())
+        assert saved.classnames == model.classnames
+        assert saved.own_classes is None
+
+
+def test_settings_are_values_of_known_keys_that_the_data_does_not_decide(tmp_path):
+    settings = {"rank": 2, "_target_": "os.system", "clip": {"_target_": "os.system"}, "new": 1, "dataset": "a"}
+    save(tmp_path / PROMPTS, settings=settings)
+    method = OmegaConf.create({"method": {"rank": 4, "_target_": "x", "clip": None, "dataset": "${name}"}, "name": "b"})
+    assert read_prompts(tmp_path / PROMPTS).settings(method.method) == {"rank": 2}
+
+
+def test_what_is_no_prompts_file_is_named(tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="does not say what it was trained on"):
+        read_prompts(path)
+    path.write_bytes(b"12345678" * 10)
+    with pytest.raises(ValueError, match="damaged"):
+        read_prompts(path)
+    save_file({}, path, {"about": json.dumps([])[:1]})
+    with pytest.raises(ValueError, match="damaged"):
+        read_prompts(path)
+
+
+@pytest.mark.parametrize(
+    ("ckpt", "names", "message"),
+    [
+        (None, NAMES, "name them with ckpt="),
+        ("nowhere", NAMES, "there is no nowhere"),
+        (".", NAMES | {"method": "coop"}, "trained with method=toy, this run has method=coop: add method=toy"),
+        (".", NAMES | {"clip": "vit_b16"}, "add clip=toy"),
+    ],
+)
+def test_prompts_of_another_run_are_refused(tmp_path, monkeypatch, ckpt, names, message):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / PROMPTS)
+    with pytest.raises(ValueError, match=message):
+        prompts_of(ckpt, names)

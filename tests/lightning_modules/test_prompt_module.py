@@ -1,0 +1,159 @@
+from functools import partial
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from sklearn.metrics import accuracy_score
+from toys import NAMES, Toy, ToySource, toy_clip
+
+from datamodules.module import FewShotData
+from lightning_modules.prompt_module import EvalSet, PromptModule
+from lightning_modules.trainer import make_trainer
+from prompts.learner import PromptedCLIP, TrainInfo
+
+SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=5e-4)
+
+
+def parts(epochs=3, learner=None, batch_size=6, optimizer=SGD, vals=False, tests=(("base", "base"), ("new", "new"))):
+    data = FewShotData("toy", ToySource(), shots=4, seed=1, subset="base", batch_size=batch_size, eval_batch_size=4)
+    data.setup()
+    torch.manual_seed(0)
+    model = PromptedCLIP(toy_clip(), learner or Toy())
+    data.image_spec = model.clip.image_spec
+    model.setup(TrainInfo(data.classnames, len(data.train_items)))
+    sets = [EvalSet(name, data.class_list(which), partial(data.eval_loader, "test", which)) for name, which in tests]
+    module = PromptModule(model, data.train_loader, optimizer, epochs, 1, sets, sets if vals else [])
+    return data, model, module
+
+
+def trainer(epochs=3, **options):
+    options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False} | options
+    return make_trainer(devices=1, strategy="auto", max_epochs=epochs, **options)
+
+
+def fit(epochs=3, accumulate=1, **options):
+    data, model, module = parts(epochs, **options)
+    trainer(epochs, accumulate_grad_batches=accumulate).fit(module)
+    return data, model, module
+
+
+def test_training_is_plain_sgd_with_the_published_rates():
+    data, model, module = fit(epochs=2)
+    _, other, _ = parts()
+    optimizer = SGD(list(other.learner.parameters()))
+    loader = data.train_loader()
+    for epoch, rate in enumerate([1e-5, 0.1]):
+        loader.set_epoch(epoch)
+        for batch in loader:
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(other(batch["image"]).logits, batch["label"]).backward()
+            optimizer.step()
+    for ours, plain in zip(model.learner.parameters(), other.learner.parameters(), strict=True):
+        assert torch.allclose(ours, plain, atol=1e-6)
+        assert ours.dtype == torch.float32
+
+
+def test_the_first_step_by_hand():
+    _, model, module = parts(epochs=1, batch_size=12)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    gradients = {}
+
+    class Look(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            gradients.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+
+    trainer(1, callbacks=[Look()]).fit(module)
+    assert set(gradients) == {"learner.down", "learner.up"}
+    for name, p in model.named_parameters():
+        if name in gradients:  # momentum is empty in the first step
+            assert torch.allclose(p, before[name] - 1e-5 * (gradients[name] + 5e-4 * before[name]), atol=1e-9)
+        else:
+            assert torch.equal(p, before[name])
+            assert not p.requires_grad
+    assert not any(each.training for each in model.clip.model.modules())
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulation_changes_nothing(accumulate):
+    (_, a, one), (_, b, many) = fit(), fit(accumulate=accumulate)
+    assert [steps for _, steps in one.losses] == [steps for _, steps in many.losses] == [2, 2, 2]
+    assert [total for total, _ in one.losses] == pytest.approx([total for total, _ in many.losses], rel=1e-5)
+    for p, q in zip(a.learner.parameters(), b.learner.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=1e-5)
+
+
+class Pulled(Toy):
+    """With a term that does not depend on the batch."""
+
+    def losses(self, out, labels, index):
+        return super().losses(out, labels, index) | {"pull": 3.0 + (self.down**2).sum()}
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_term_without_a_batch_counts_once(accumulate):
+    _, model, module = fit(epochs=1, accumulate=accumulate, learner=Pulled())
+    _, plain_model, plain = fit(epochs=1)
+    pull = 3.0 + (parts()[1].learner.down ** 2).sum().item()
+    total, steps = module.losses[0]
+    assert total / steps == pytest.approx(plain.losses[0][0] / steps + pull, abs=1e-3)
+
+
+def test_each_set_is_told_apart_with_its_own_names_which_are_encoded_once():
+    data, model, module = fit(epochs=2)
+    before = model.text_encodings
+    trainer().test(module, verbose=False)
+    assert model.text_encodings == before + 2  # twelve batches
+    assert model.classnames == NAMES[:3]  # bound again to what it trains on
+    for name in ("base", "new"):
+        model.bind(data.class_list(name))
+        model.eval()
+        labels, predicted = [], []
+        for batch in data.eval_loader("test", name):
+            with torch.no_grad():
+                predicted += model(batch["image"]).logits.argmax(1).tolist()
+            labels += batch["label"].tolist()
+        assert module.metrics[name]["accuracy"] == pytest.approx(100 * accuracy_score(labels, predicted))
+        assert module.metrics[name]["images"] == len(labels) == 7 * len(data.class_list(name))
+        assert [row["class"] for row in module.metrics[name]["per_class"]] == data.class_list(name)
+
+
+def test_evaluating_during_training_does_not_change_it():
+    _, model, module = fit(vals=True)
+    _, other, _ = fit()
+    assert [entry["epoch"] for entry in module.history] == [0, 1, 2]
+    assert set(module.history[0]) == {"epoch", "base", "new"}
+    assert all(torch.equal(p, q) for p, q in zip(model.learner.parameters(), other.learner.parameters(), strict=True))
+    trainer().test(module, verbose=False)
+    assert module.history[-1]["new"]["accuracy"] == module.metrics["new"]["accuracy"]
+
+
+class Broken(Toy):
+    def losses(self, out, labels, index):
+        return super().losses(out, labels, index) | {"mine": out.logits.sum(1) * float("nan")}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learner": Broken()}, r"not finite in epoch 0, step 0 \(mine\): the logits are finite"),
+        ({"optimizer": partial(torch.optim.SGD, lr=1e38)}, "prompts are not finite any more .*lower optim.lr"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_its_cause(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**options)
+
+
+def test_mixed_precision_keeps_float32_prompts():
+    _, model, module = parts(epochs=2)
+    trainer(2, precision="bf16-mixed").fit(module)
+    assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in model.learner.parameters())
+    assert all(p.dtype == torch.float32 for p in model.clip.parameters())  # stored in bf16 on a GPU alone
+    assert model.learner.up.abs().sum() > 0
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 2.5, "ten"])
+def test_wrong_epochs(epochs):
+    with pytest.raises(ValueError, match="epochs="):
+        parts(epochs)

@@ -1,0 +1,81 @@
+"""A random small CLIP, a drawn dataset of five classes and a method of a few lines: what the tests of a run need."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor, nn
+
+from datamodules.items import Item, Splits
+from prompts.clip import FrozenCLIP, build
+from prompts.learner import PromptLearner
+from prompts.text_plan import TextPlan, token_lists
+
+NAMES = ["cat", "old dog", "sea or lake", "red car", "tree"]
+
+
+def toy_clip() -> FrozenCLIP:
+    """Width 32, two blocks each; always the same random weights."""
+    vision = {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 2}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    return FrozenCLIP(build({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
+
+
+class ToySource:
+    """Noise around a colour of the class's own. 20 training, 5 validation and 7 test images per class."""
+
+    def splits(self, seed: int) -> Splits:
+        def items(split: str, count: int) -> list[Item]:
+            return [Item(f"{split}/{c}/{i}.png", c, name) for c, name in enumerate(NAMES) for i in range(count)]
+
+        return Splits(items("train", 20), items("val", 5), items("test", 7))
+
+    def open(self, item: Item) -> PIL.Image.Image:
+        colour = np.random.default_rng(NAMES.index(item.classname)).integers(60, 200, 3)
+        noise = np.random.default_rng(list(item.path.encode())).integers(-60, 55, (40, 40, 3))
+        return PIL.Image.fromarray((colour + noise).astype(np.uint8))
+
+
+class Toy(PromptLearner):
+    """A linear change of the image features, of low rank; the text is CLIP's own."""
+
+    text_depends_on = "nothing"
+
+    def __init__(self, rank: int = 4):
+        super().__init__()
+        self.rank = rank
+
+    def setup(self, clip: FrozenCLIP, info) -> None:
+        self.down = nn.Parameter(0.2 * torch.randn(clip.embed_dim, self.rank))
+        self.up = nn.Parameter(torch.zeros(self.rank, clip.embed_dim))
+
+    def bind(self, clip: FrozenCLIP, classnames) -> None:
+        self.plan = TextPlan(token_lists(clip.tokenizer, classnames, "a photo of a {}.", 0, "end"))
+
+    def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor) -> Tensor:
+        return clip.logits(image + image @ self.down @ self.up, text)
+
+
+class Doomed(Toy):
+    """Ends in the middle of training as the variable DOOM says: "call:how:rank:shots", how = raise or a signal's name."""
+
+    calls = 0
+
+    def setup(self, clip: FrozenCLIP, info) -> None:
+        super().setup(clip, info)
+        self.images = info.num_images
+
+    def losses(self, out, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
+        self.calls += 1
+        for doom in os.environ.get("DOOM", "").split():
+            call, how, rank, images = doom.split(":")
+            here = (str(self.calls), os.environ.get("LOCAL_RANK", "0"), str(self.images))
+            if (call, rank, images) == here:
+                if how == "raise":
+                    raise ValueError("doomed")
+                os.kill(os.getpid(), getattr(signal, how))
+        return super().losses(out, labels, index)
