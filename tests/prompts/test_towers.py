@@ -1,0 +1,143 @@
+"""Our towers against the plain computation: every way prompts enter, features and gradients."""
+
+import plain
+import pytest
+import torch
+from torch import nn
+
+from prompts.rows import NO_PROMPTS, ExtraKV, Rows, TowerPrompts
+from prompts.text_plan import TextPlan, token_lists
+
+NAMES = ["rose", "golden_retriever", "annual crop land", "cat", "(shop)", "2012 Acura TL Sedan", "dog", "sea or lake " * 4]
+C, B, N, M = len(NAMES), 3, 4, 2
+
+
+def draw(*shape):
+    return nn.Parameter(0.5 * torch.randn(*shape))
+
+
+def ways(width, text):
+    """name -> (prompts, how the class name stands)"""
+    t = lambda *lead: draw(*lead, N, width)  # noqa: E731
+    three = lambda residual="q": Rows(t(), t(), t(), residual)  # noqa: E731
+    extra = {0: ExtraKV([draw(0, width), draw(1, width), draw(3, width)], torch.rand(3)), 2: ExtraKV([draw(2, width)])}
+    found = {
+        "no prompts": NO_PROMPTS,
+        "input": TowerPrompts(Rows(t())),
+        "deep": TowerPrompts(Rows(t()), {1: Rows(t()), 2: Rows(t())}),
+        "added": TowerPrompts(Rows(t()), {1: Rows(t(), add=True)}),
+        "per image": TowerPrompts(Rows(t(B), per="image"), {1: Rows(t(B), per="image")}),
+        "three streams": TowerPrompts(three(), {1: three(), 2: three()}),
+        "keys and values only": TowerPrompts(Rows(t()), {1: Rows(t(), k=t()), 2: Rows(t(), v=t())}),
+        "own residual": TowerPrompts(three(t()), {1: three(t())}),
+        "residual arrived": TowerPrompts(three(), {1: three("arrived"), 2: three("arrived")}),
+        "extra": TowerPrompts(extra=extra),
+        "everything": TowerPrompts(three(), {1: three("arrived"), 2: Rows(t(), add=True)}, extra),
+    }
+    if text:  # the text tower: its slots hold words before anything enters
+        found["input added"] = TowerPrompts(Rows(t(), add=True))
+        found["per class"] = TowerPrompts(Rows(t(C), per="class"), {1: Rows(t(C), per="class")})
+    return found
+
+
+def tensors(prompts):
+    rows = [t for r in prompts.all_rows for t in (r.q, r.k, r.v, r.residual) if isinstance(t, torch.Tensor)]
+    return rows + [o for e in prompts.extra.values() for o in e.options if len(o)]
+
+
+def same(ours, theirs, learned):
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    if learned:
+        cotangent = torch.randn_like(theirs)
+        grads = [torch.autograd.grad(out, learned, cotangent, allow_unused=True) for out in (ours, theirs)]
+        for a, b in zip(*grads, strict=True):
+            a, b = (torch.zeros(()) if g is None else g for g in (a, b))  # unused here is zero there
+            assert (a - b).abs().max() <= 1e-4 * max(1.0, b.abs().max().item())
+
+
+@pytest.mark.parametrize(("position", "chunk"), [("end", None), ("middle", 20), ("front", None)])
+@pytest.mark.parametrize("way", ways(8, text=True))
+def test_text(small_clip, way, position, chunk):
+    torch.manual_seed(0)
+    prompts = ways(small_clip.text_width, text=True)[way]
+    slots = N if prompts.inputs else 0
+    lists = token_lists(small_clip.tokenizer, NAMES, "X X X X {}." if slots else "a photo of a {}.", slots, position)
+    plan = TextPlan(lists, class_slots=way == "per class")
+    theirs = plain.encode_text(small_clip, lists, prompts, prompts.images or 1)
+    ours = small_clip.text_tower.encode(plan, prompts, max_rows=chunk, recompute=bool(chunk))
+    same(ours, theirs if prompts.images else theirs[0], tensors(prompts))
+
+
+@pytest.mark.parametrize("names", [["rose"], ["rose", "rose"], NAMES[::-1]], ids=["one class", "equal names", "any order"])
+def test_text_class_lists(small_clip, names):
+    prompts = TowerPrompts(Rows(draw(N, small_clip.text_width)))
+    lists = token_lists(small_clip.tokenizer, names, "X X X X {}.", N, "end")
+    theirs = plain.encode_text(small_clip, lists, prompts)[0]
+    same(small_clip.encode_text(TextPlan(lists), prompts), theirs, tensors(prompts))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("way", ways(8, text=False))
+def test_image(small_clip, way, recompute):
+    torch.manual_seed(0)
+    prompts = ways(small_clip.image_width, text=False)[way]
+    images = torch.randn(B, 3, 16, 16)
+    ours = small_clip.image_tower.encode(images, prompts, recompute=recompute)
+    same(ours, plain.encode_image(small_clip, images, prompts), tensors(prompts))
+
+
+def test_slots_come_and_go(small_clip):
+    """A block with more, fewer or no slots: the old rows are cut out before it and the new ones put in their place."""
+    torch.manual_seed(0)
+    lists = token_lists(small_clip.tokenizer, NAMES, "X X X X {}.", N, "end")
+    width, model, blocks = small_clip.text_width, small_clip.model, small_clip.model.transformer.resblocks
+    first, one, six = draw(N, width), draw(1, width), draw(6, width)
+    for counts in ({1: one, 2: six}, {1: six, 2: draw(0, width)}, {1: draw(0, width), 2: one}):
+        prompts = TowerPrompts(Rows(first), {i: Rows(rows) for i, rows in counts.items()})
+        ours = small_clip.encode_text(TextPlan(lists), prompts)
+        for tokens, feature in zip(lists, ours, strict=True):
+            words = torch.tensor([tokens[0], *[0] * N, *tokens[1 + N :]])
+            x = model.token_embedding(words)
+            x = torch.cat([x[:1], first, x[1 + N :]])[None] + model.positional_embedding[: len(words)]
+            slots = N
+            for i, block in enumerate(blocks):
+                if i in counts:
+                    x = torch.cat([x[:, :1], counts[i][None], x[:, 1 + slots :]], 1)
+                    slots = len(counts[i])
+                x = block(x, attn_mask=model.attn_mask[: x.shape[1], : x.shape[1]])
+            theirs = model.ln_final(x[0, -1]) @ model.text_projection
+            torch.testing.assert_close(feature, theirs, rtol=1e-4, atol=1e-4)
+    images, visual = torch.randn(2, 3, 16, 16), small_clip.model.visual
+    first, more = draw(2, small_clip.image_width), draw(5, small_clip.image_width)
+    prompts = TowerPrompts(Rows(first), {1: Rows(more), 2: Rows(draw(0, small_clip.image_width))})
+    x = visual._embeds(images)
+    n = x.shape[1]
+    x = torch.cat([x, visual.ln_pre(first).expand(2, -1, -1)], 1)
+    x = visual.transformer.resblocks[0](x)
+    x = visual.transformer.resblocks[1](torch.cat([x[:, :n], more.expand(2, -1, -1)], 1))
+    x = visual.transformer.resblocks[2](x[:, :n])
+    theirs = visual.ln_post(x[:, 0]) @ visual.proj
+    torch.testing.assert_close(small_clip.encode_image(images, prompts), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_slots_in_the_suffix_keep_their_number(small_clip):
+    lists = token_lists(small_clip.tokenizer, NAMES, "X X X X {}.", N, "front")
+    prompts = TowerPrompts(Rows(draw(N, small_clip.text_width)), {1: Rows(draw(2, small_clip.text_width))})
+    with pytest.raises(ValueError, match="block 1 asks for 2 prompt rows where the text has 4 slots"):
+        small_clip.encode_text(TextPlan(lists), prompts)
+
+
+def test_only_the_needed_rows_are_run(small_clip):
+    lists = token_lists(small_clip.tokenizer, NAMES, "X X X X {}.", N, "end")
+    plan = TextPlan(lists)
+    assert len(plan.prefix) == 1 + N
+    (chunk,), _ = plan.chunks(None)
+    assert len(chunk.ids) == sum(len(tokens) - 1 - N for tokens in lists)  # EOT is each class's last row
+    pieces, _ = plan.chunks(10)
+    assert sum(len(piece.ids) for piece in pieces) == len(chunk.ids)
+    assert all(len(piece.ids) <= 10 or len(piece.eot) == 1 for piece in pieces)
+
+
+def test_too_long_a_name_is_named(small_clip):
+    with pytest.raises(ValueError, match="class name 'very very .* prompt of 8. tokens.* holds 28"):
+        token_lists(small_clip.tokenizer, ["cat", "very " * 80 + "long"], "X X X X {}.", N, "end")
