@@ -2,7 +2,10 @@
 
 import random
 from dataclasses import replace
+from functools import partial
 from typing import Literal
+
+import numpy as np
 
 from datamodules.items import Item, Splits, by_label
 
@@ -17,19 +20,33 @@ def _sample(items: list[Item], shots: int, rng: random.Random) -> list[Item]:
     return chosen
 
 
-def select(splits: Splits, shots: int, seed: int) -> Splits:
+def _sample_numpy(items: list[Item], shots: int, rng: np.random.RandomState) -> list[Item]:
+    chosen: list[Item] = []
+    for _, group in sorted(by_label(items).items()):
+        chosen += [group[i] for i in rng.choice(len(group), shots, replace=False)] if len(group) >= shots else group
+    return chosen
+
+
+def select(splits: Splits, shots: int, seed: int, sampler: Literal["coop", "numpy"] = "coop") -> Splits:
     """`shots` images per class for training, then min(shots, 4) for validation; shots <= 0 keeps everything.
 
-    Sampling is over all classes (take `subset` afterwards) from a generator of its own: `random.Random(seed)`, or,
-    after a fallback split made with this seed, the state that the split left. Lists in `splits.fixed` stay.
+    Sampling is over all classes (take `subset` afterwards) from a generator of its own. "coop", the sampler of the published
+    prompt learners: `random.Random(seed)`, or, after a fallback split made with this seed, the state that the split left.
+    "numpy", that of the published linear probe: `RandomState(seed)`, classes in ascending order. Lists in `splits.fixed` stay.
     """
     if shots <= 0:
         return splits
-    rng = random.Random(seed)
-    if splits.rng_state is not None:
-        rng.setstate(splits.rng_state)
-    train = splits.train if "train" in splits.fixed else _sample(splits.train, shots, rng)
-    val = splits.val if "val" in splits.fixed else _sample(splits.val, min(shots, MAX_VAL_SHOTS), rng)
+    if sampler not in ("coop", "numpy"):
+        raise ValueError(f"sampler={sampler} is not known: use coop or numpy")
+    if sampler == "numpy":
+        draw = partial(_sample_numpy, rng=np.random.RandomState(seed))
+    else:
+        rng = random.Random(seed)
+        if splits.rng_state is not None:
+            rng.setstate(splits.rng_state)
+        draw = partial(_sample, rng=rng)
+    train = splits.train if "train" in splits.fixed else draw(splits.train, shots)
+    val = splits.val if "val" in splits.fixed else draw(splits.val, min(shots, MAX_VAL_SHOTS))
     return replace(splits, train=train, val=val)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
@@ -22,6 +22,7 @@ class FewShotData:
         shots: training images per class; 0 or less: all of them.
         subset: classes to train on: all, base (the first half, rounded up) or new.
         batch_size: global, over all ranks and micro-batches.
+        sampler: which published few-shot sampler draws the images, see `datamodules.few_shot.select`.
         templates: the dataset's own prompts for zero-shot, "{}" stands for the class name.
         train_transform: makes the training transform from (size, mean, std); default: the published one.
 
@@ -40,6 +41,7 @@ class FewShotData:
         eval_batch_size: int = 100,
         workers: int = 0,
         templates: Sequence[str] = (),
+        sampler: Literal["coop", "numpy"] = "coop",
         train_transform: Callable[[int, Sequence[float], Sequence[float]], Transform] = train_transform,
     ) -> None:
         if not isinstance(shots, int):
@@ -55,7 +57,7 @@ class FewShotData:
                 raise ValueError(f"{key}={value!r}: give an integer, {least} or more.")
         self.name, self.source, self.shots, self.seed, self.subset = name, source, shots, seed, subset
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
-        self.templates = tuple(templates)
+        self.templates, self.sampler = tuple(templates), sampler
         self.make_train_transform = train_transform
         self.image_spec: Mapping[str, Any] | None = None  # size, mean, std: the CLIP model's, set before any loader is made
         self.selected: Splits | None = None
@@ -63,7 +65,7 @@ class FewShotData:
     def setup(self) -> None:
         if self.selected is not None:
             return
-        self.selected = select(self.source.splits(self.seed), self.shots, self.seed)
+        self.selected = select(self.source.splits(self.seed), self.shots, self.seed, self.sampler)
         for which in {self.subset, "all"}:
             if not self.splits(which).classnames:
                 raise ValueError(f"{self.name} has no classes in subset={which}.")

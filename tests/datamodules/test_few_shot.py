@@ -1,5 +1,6 @@
 import random
 
+import numpy as np
 import pytest
 
 from datamodules.few_shot import select, subset
@@ -138,3 +139,18 @@ def test_labels_without_training_images_are_named():
         Splits(items([1, 1], labels=[0, 2]), [], []).classnames  # noqa: B018
     with pytest.raises(ValueError, match="label 3"):
         Splits(items([1]), [], items([1], labels=[3])).classnames  # noqa: B018
+
+
+def test_numpy_sampler_of_the_linear_probe():
+    """Spec C.6: one generator seeded with the run's seed, classes ascending, train then val."""
+    sizes = {2: 9, 0: 20, 1: 3}  # out of order; class 1 has too few
+    train = [Item(f"{label}/{i}", label, str(label)) for label, n in sizes.items() for i in range(n)]
+    val = [Item(f"val/{label}/{i}", label, str(label)) for label, n in sizes.items() for i in range(n)]
+    chosen = select(Splits(train, val, []), 8, 3, "numpy")
+    rng = np.random.RandomState(3)
+    want = [f"0/{i}" for i in rng.choice(20, 8, replace=False)] + [f"1/{i}" for i in range(3)]
+    want += [f"2/{i}" for i in rng.choice(9, 8, replace=False)]
+    assert [item.path for item in chosen.train] == want
+    assert [item.path for item in chosen.val[:4]] == [f"val/0/{i}" for i in rng.choice(20, 4, replace=False)]
+    with pytest.raises(ValueError, match="sampler=other"):
+        select(Splits(train, val, []), 8, 3, "other")
