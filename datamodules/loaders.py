@@ -116,9 +116,7 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
 
 def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
     sampler = RankSampler(len(dataset), batch_size, rank, world)
-    return DataLoader(
-        dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, generator=torch.Generator()
-    )
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, generator=torch.Generator())
 
 
 class TrainLoader:

@@ -21,7 +21,7 @@ from torch import Tensor
 from lightning_modules.jobs import Interrupted
 from prompts.learner import PromptedCLIP
 
-PROMPTS, LAST = "prompts.safetensors", "last.ckpt"
+PROMPTS, BEST, LAST = "prompts.safetensors", "best.safetensors", "last.ckpt"
 ABOUT = "about"
 
 
@@ -168,7 +168,7 @@ class BestOnValidation(Callback):
     """Keeps the prompts of the epoch with the best accuracy on one of the validation sets (first of equals)."""
 
     def __init__(self, folder: Path, monitor: str = "val") -> None:
-        self.path, self.monitor = folder / "best.safetensors", monitor
+        self.path, self.monitor = folder / BEST, monitor
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         scores = [entry[self.monitor]["accuracy"] for entry in pl_module.history]
@@ -176,6 +176,8 @@ class BestOnValidation(Callback):
             save_prompts(self.path, pl_module.model, {"epoch": pl_module.history[-1]["epoch"]})
         trainer.strategy.barrier()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        best = read_prompts(self.path)
-        pl_module.model.load_prompt_state(best.tensors, best.own_classes)
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.path.exists():  # learners without gradients have none
+            best = read_prompts(self.path)
+            pl_module.model.load_prompt_state(best.tensors, best.own_classes)
+            pl_module.kept_epoch = best.about["epoch"]

@@ -69,6 +69,7 @@ class PromptModule(LightningModule):
         self.losses: list[list[float]] = []  # of each epoch: sum and number of its steps' losses
         self.seconds_before = 0.0  # spent by earlier processes on the same run
         self.started = time.monotonic()
+        self.kept_epoch = epochs - 1
         self.partial: Tensor | float = 0.0
         self.counts: list = []
         self.current: int | None = None  # the evaluation set that the class names are bound to
@@ -132,7 +133,8 @@ class PromptModule(LightningModule):
         elif broken:
             cause = f"the prompts are not finite any more ({', '.join(broken)}): lower optim.lr"
         elif not torch.isfinite(logits).all():
-            cause = f"the logits overflow in precision={self.trainer.precision}: lower optim.lr, or precision=32-true"
+            full = self.trainer.precision == "32-true"
+            cause = f"the logits are not: lower optim.lr{'' if full else ', or try precision=32-true'}"
         else:
             cause = "the logits are finite, so the fault is in this loss term itself"
         where = f"epoch {self.current_epoch}, step {self.global_step}"

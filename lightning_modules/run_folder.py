@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_modules import loggers
-from lightning_modules.checkpoints import LAST, PROMPTS, BestOnValidation, Resumable, save_prompts
+from lightning_modules.checkpoints import BEST, LAST, PROMPTS, BestOnValidation, Resumable, save_prompts
 from lightning_modules.jobs import RESULT, Interrupted, Job
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.results import peak_memory, say, table, versions, write_json
@@ -28,13 +28,13 @@ class RunFolder:
         self.job, self.path, self.force = job, job.folder, force
         self.is_new = not self.path.exists()
         self.callbacks: list[Callback] = [Resumable(self.path, save_every)]
-        if select == "best_val":
+        if select == "best_val" and job.config["fit"]:
             self.callbacks.append(BestOnValidation(self.path))
 
     def checkpoint(self) -> Path | None:
         """The state to resume from."""
         if self.force and rank_zero_only.rank == 0:
-            for name in (RESULT, LAST):
+            for name in (RESULT, LAST, BEST):
                 (self.path / name).unlink(missing_ok=True)
         path = self.path / LAST
         if not path.exists():
@@ -79,6 +79,7 @@ class RunFolder:
             "seed": job.config["seed"],
             "shots": job.config["shots"],
             "metrics": module.metrics,
+            "epoch": module.kept_epoch,
             "history": module.history,
             "train_loss": [total / max(steps, 1) for total, steps in module.losses],
             "trainable_parameters": sum(p.numel() for p in module.trainable.values()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -15,6 +16,8 @@ from prompts.clip import FrozenCLIP, build
 from prompts.learner import PromptLearner
 from prompts.text_plan import TextPlan, token_lists
 
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 NAMES = ["cat", "old dog", "sea or lake", "red car", "tree"]
 
 

@@ -38,7 +38,7 @@ def test_the_last_short_step_is_dropped_if_there_is_a_full_one(size, steps):
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("accumulate", [1, 2, 5])
 def test_parts_of_a_step_add_up_to_it(batch_size, world, accumulate):
-    whole = [dict((i, w) for _, i, w in rows) for rows in StepSampler(10, batch_size, 7)]
+    whole = [{i: w for _, i, w in rows} for rows in StepSampler(10, batch_size, 7)]
     ranks = [list(StepSampler(10, batch_size, 7, rank, world, accumulate)) for rank in range(world)]
     assert {len(batches) for batches in ranks} == {len(whole) * accumulate}
     for step, expected in enumerate(whole):

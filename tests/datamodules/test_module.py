@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from toys import NAMES, ToySource
 
@@ -47,3 +48,13 @@ def test_loaders_hand_out_the_right_images():
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         data(**arguments)
+
+
+def test_the_linear_probes_own_sampler():
+    toy = data(sampler="numpy", shots=3)
+    rng = np.random.RandomState(1)
+    train = [f"train/{c}/{i}.png" for c in range(5) for i in rng.choice(20, 3, replace=False)]
+    val = [f"val/{c}/{i}.png" for c in range(5) for i in rng.choice(5, 3, replace=False)]
+    assert toy.selection() == {"train": train, "val": val}
+    assert len(data(sampler="numpy", shots=50).train_items) == 100
+    assert len(data(sampler="numpy", shots=-1).val_items) == 25

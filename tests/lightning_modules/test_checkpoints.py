@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from test_prompt_module import parts, trainer
+from small_runs import parts, trainer
 
 from lightning_modules.checkpoints import LAST, PROMPTS, Resumable, prompts_of, read_prompts, save_prompts
 from lightning_modules.jobs import Interrupted

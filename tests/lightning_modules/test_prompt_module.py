@@ -4,37 +4,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from sklearn.metrics import accuracy_score
-from toys import NAMES, Toy, ToySource, toy_clip
-
-from datamodules.module import FewShotData
-from lightning_modules.prompt_module import EvalSet, PromptModule
-from lightning_modules.trainer import make_trainer
-from prompts.learner import PromptedCLIP, TrainInfo
-
-SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=5e-4)
-
-
-def parts(epochs=3, learner=None, batch_size=6, optimizer=SGD, vals=False, tests=(("base", "base"), ("new", "new"))):
-    data = FewShotData("toy", ToySource(), shots=4, seed=1, subset="base", batch_size=batch_size, eval_batch_size=4)
-    data.setup()
-    torch.manual_seed(0)
-    model = PromptedCLIP(toy_clip(), learner or Toy())
-    data.image_spec = model.clip.image_spec
-    model.setup(TrainInfo(data.classnames, len(data.train_items)))
-    sets = [EvalSet(name, data.class_list(which), partial(data.eval_loader, "test", which)) for name, which in tests]
-    module = PromptModule(model, data.train_loader, optimizer, epochs, 1, sets, sets if vals else [])
-    return data, model, module
-
-
-def trainer(epochs=3, **options):
-    options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False} | options
-    return make_trainer(devices=1, strategy="auto", max_epochs=epochs, **options)
-
-
-def fit(epochs=3, accumulate=1, **options):
-    data, model, module = parts(epochs, **options)
-    trainer(epochs, accumulate_grad_batches=accumulate).fit(module)
-    return data, model, module
+from small_runs import SGD, fit, parts, trainer
+from toys import NAMES, Toy
 
 
 def test_training_is_plain_sgd_with_the_published_rates():
@@ -137,7 +108,8 @@ class Broken(Toy):
     ("options", "message"),
     [
         ({"learner": Broken()}, r"not finite in epoch 0, step 0 \(mine\): the logits are finite"),
-        ({"optimizer": partial(torch.optim.SGD, lr=1e38)}, "prompts are not finite any more .*lower optim.lr"),
+        ({"optimizer": partial(torch.optim.SGD, lr=float("inf"))}, "prompts are not finite any more .*lower optim.lr"),
+        ({"optimizer": partial(torch.optim.SGD, lr=1e38)}, "the logits are not: lower optim.lr"),
     ],
 )
 def test_a_loss_that_is_not_finite_names_its_cause(options, message):

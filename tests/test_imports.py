@@ -1,0 +1,49 @@
+"""Arrows go one way: run.py -> lightning_modules -> prompts; run.py -> datamodules. Imports anywhere in a file count."""
+
+import ast
+
+import pytest
+from toys import ROOT
+
+OURS = {"prompts", "lightning_modules", "datamodules", "run", "report", "benchmarks"}
+FORBIDDEN = {
+    "prompts": {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"} | OURS - {"prompts"},
+    "datamodules": {"open_clip"} | OURS - {"datamodules"},
+    "lightning_modules": {"open_clip"} | OURS - {"lightning_modules", "prompts"},
+}
+ALLOWED = {
+    # the class names of ImageNet, data that happens to live in open_clip
+    ("datamodules/imagenet.py", "open_clip"),
+    # entry points: they compose what they need
+    ("datamodules/doctor.py", "lightning_modules"),
+    ("lightning_modules/tiny_clip.py", "datamodules"),
+}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_packages_do_not_import_upwards(package):
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files
+    wrong = {(str(path.relative_to(ROOT)), name) for path in files for name in imported(path)}
+    assert {(path, name) for path, name in wrong if name in FORBIDDEN[package]} <= ALLOWED
+
+
+def test_one_file_opens_the_towers():
+    users = {str(path.relative_to(ROOT)) for path in (ROOT / "prompts").rglob("*.py") if "open_clip" in set(imported(path))}
+    assert users == {"prompts/clip.py"}
+
+
+def test_a_sweeps_parent_imports_neither_torch_nor_lightning():
+    import subprocess
+    import sys
+
+    code = "import sys, run; sys.exit(any(name in sys.modules for name in ('torch', 'lightning', 'wandb')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,179 @@
+"""Runs within this process: what a finished run leaves, what a mistake says, how a new method joins."""
+
+import csv
+import json
+import os
+
+import pytest
+import torch
+from toys import NAMES, ROOT, TESTS, Toy, ToySource
+
+import run as entry
+from lightning_modules import jobs
+
+
+def results(folder):
+    return sorted(folder.rglob("result.json"))
+
+
+def test_a_finished_run(run_here, tmp_path, capsys):
+    result = run_here("protocol=base_to_new", "logger=csv", "shots=2", "optim.lr=0.1")
+    [path] = results(tmp_path)
+    assert path.parent == jobs.describe(*job("protocol=base_to_new", "logger=csv", "shots=2", "optim.lr=0.1")).folder.resolve()
+    assert json.loads(path.read_text()) == result
+    assert sorted(p.name for p in path.parent.iterdir()) == ["last.ckpt", "metrics.csv", "prompts.safetensors", "result.json"]
+    assert set(result["metrics"]) == {"base", "new"}
+    assert result["metrics"]["new"]["images"] == 14
+    assert [len(result["selected"][split]) for split in ("train", "val")] == [6, 6]
+    assert result["classnames"] == NAMES[:3]
+    assert result["trainable_parameters"] == 2 * 4 * 32
+    assert result["seed"] == result["config"]["seed"] == 1
+    assert result["config"]["optim"]["lr"] == 0.1
+    assert len(result["train_loss"]) == 2
+    assert {"torch", "lightning", "python"} <= set(result["versions"])
+    assert result["seconds"] > 0
+    assert result["peak_memory"]["cpu_mib"] > 50
+    with (path.parent / "metrics.csv").open() as file:
+        assert any(row["new/accuracy"] for row in csv.DictReader(file))
+    shown = capsys.readouterr().out
+    for words in (
+        "toy on toy",
+        "3 classes, 6 training images, 256 trainable parameters",
+        "accuracy",
+        "H",
+        "next: python run.py",
+    ):
+        assert words in shown
+
+    changed = path.stat().st_mtime_ns
+    assert run_here("protocol=base_to_new", "logger=csv", "shots=2", "optim.lr=0.1") == result
+    assert capsys.readouterr().out.startswith("done already")
+    run_here("protocol=base_to_new", "logger=csv", "shots=2", "optim.lr=0.1", "force=true")
+    assert path.stat().st_mtime_ns > changed
+    assert results(tmp_path) == [path]
+
+
+def job(*overrides):
+    search = f"hydra.searchpath=[file://{TESTS / 'conf'}]"
+    toy = ["clip=toy", "data=toy", "method=toy", "trainer=cpu", "callbacks=none", "epochs=2"]
+    return jobs.compose_job([search, *toy, *overrides], ROOT / "conf")
+
+
+def test_saved_prompts_are_evaluated_anywhere_with_their_own_settings(run_here, tmp_path):
+    trained = run_here("method.rank=2", "protocol=base_to_new", "optim.lr=0.1")
+    folder = results(tmp_path)[0].parent
+    again = run_here("protocol=base_to_new", "fit=false", f"ckpt={folder}")
+    assert again["metrics"] == trained["metrics"]
+    everything = run_here("fit=false", f"ckpt={folder / 'prompts.safetensors'}")
+    assert everything["metrics"]["test"]["images"] == 35
+    assert len(results(tmp_path)) == 3
+    assert len(list(tmp_path.rglob("prompts.safetensors"))) == 1
+
+
+def test_the_best_epoch_on_validation(run_here, tmp_path):
+    result = run_here("select=best_val", "epochs=4", "optim.lr=0.5", "shots=4", "eval_every=2")
+    scores = {entry["epoch"]: entry["val"]["accuracy"] for entry in result["history"]}
+    assert list(scores) == [1, 3]
+    best = max(scores, key=scores.get)
+    at_best = next(entry for entry in result["history"] if entry["epoch"] == best)
+    assert result["metrics"]["test"]["accuracy"] == at_best["test"]["accuracy"]
+    assert result["epoch"] == best
+
+
+class Swapped(Toy):
+    """A new method: this class, and the dict below."""
+
+    def losses(self, out, labels, index):
+        return super().losses(out, labels, index) | {"size": 1e-3 * self.down.abs().sum()}
+
+
+def test_a_new_method_is_a_class_and_a_dict(run_here, tmp_path):
+    cfg, names = job()
+    cfg.method = {"_target_": "test_run.Swapped", "rank": 1}
+    result = entry.run(cfg, names | {"method": "swapped"})
+    assert result["trainable_parameters"] == 64
+    [prompts] = tmp_path.rglob("prompts.safetensors")
+    again, names = job("fit=false", f"ckpt={prompts}", "protocol=base_to_new")
+    again.method = {"_target_": "test_run.Swapped", "rank": 4}
+    assert set(entry.run(again, names | {"method": "swapped"})["metrics"]) == {"base", "new"}
+
+
+class Vanishing(ToySource):
+    """Its test images cannot be read."""
+
+    def open(self, item):
+        if item.path.startswith(os.environ["VANISHING"]):
+            raise ValueError(f"{item.path} is truncated: fetch it again")
+        return super().open(item)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["shots=many"], "shots='many' is not a number of images"),
+        (["epochs=0"], "epochs=0: give a number"),
+        (["select=best"], "select=best: choose last"),
+        (["accumulate=0"], "accumulate"),
+        (["batch_size=-1"], "batch_size=-1"),
+        (["precision=64-bit"], "64-bit"),
+        (["fit=false"], "ckpt=PATH"),
+        (["fit=false", "ckpt=nowhere"], "there is no nowhere"),
+        (["data=eurosat", "clip=toy", "data_root=nowhere"], "nowhere/eurosat"),
+        (
+            ["protocol=base_to_new", "method=coop", "method.class_context=true", "method.init=null"],
+            "evaluate it on the classes",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(run_here, tmp_path, overrides, message):
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - its message is looked at
+        run_here(*overrides)
+    told = jobs.told(caught.value)
+    assert told is not None
+    assert message in told
+    assert "\n" not in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_is_named_and_leaves_nothing_half_written(run_here, tmp_path, monkeypatch, split, workers):
+    monkeypatch.setenv("VANISHING", f"{split}/2/")
+    with pytest.raises(ValueError) as caught:
+        run_here("data.source._target_=test_run.Vanishing", "logger=csv", f"workers={workers}", "shots=2")
+    assert jobs.told(caught.value).startswith(f"{split}/2/")
+    assert not results(tmp_path)
+    assert not list(tmp_path.rglob("prompts.safetensors"))
+    if split == "train":
+        assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_long_class_name(run_here, tmp_path, monkeypatch):
+    monkeypatch.setattr("toys.NAMES", [*NAMES[:4], "very " * 80 + "long"])
+    with pytest.raises(ValueError) as caught:
+        run_here()
+    assert "shorten the name" in jobs.told(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_wandb_offline(run_here, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert run_here("logger=wandb", "logger.offline=true")["metrics"]
+    runs = list(tmp_path.rglob("run-*.wandb"))
+    assert len(runs) == 1
+    assert sys.modules["wandb"].run is None  # finished within the job
+
+
+def test_linear_probe_fits_on_features(run_here):
+    pytest.importorskip("sklearn")
+    result = run_here("method=linear_probe", "shots=4")
+    assert result["metrics"]["test"]["accuracy"] > 50
+    assert result["trainable_parameters"] == 0
+
+
+def test_prompts_are_the_same_in_bf16_on_the_cpu_within_reason(run_here):
+    full, mixed = (run_here(f"precision={p}", "optim.lr=0.1", "shots=4")["train_loss"] for p in ("32-true", "bf16-mixed"))
+    assert mixed == pytest.approx(full, rel=0.05)
+    assert torch.get_default_dtype() == torch.float32

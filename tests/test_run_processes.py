@@ -1,0 +1,126 @@
+"""Runs as processes of their own: ranks, kills, sweeps, and what Hydra says. Each start costs seconds, so they are few."""
+
+import csv
+import json
+import re
+
+import pytest
+from safetensors.torch import load_file
+
+TOY = ["clip=toy", "data=toy", "method=doomed", "optim.lr=0.1", "shots=4", "batch_size=6", "epochs=3"]
+
+
+def only(folder, name):
+    [path] = folder.rglob(name)
+    return path
+
+
+def curve(folder):
+    with only(folder, "metrics.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+
+
+def test_two_ranks_are_one_rank(cli, tmp_path):
+    """35 test images and 20 training images in batches of 6: neither divides by the parts."""
+    every = [*TOY, "trainer.log_every_n_steps=1", "eval_every=3"]
+    runs = {
+        "one": cli(*every, "trainer=cpu", "output=one"),
+        "two": cli(*every, "trainer=ddp_cpu", "output=two"),
+        "four": cli(*every, "trainer=ddp_cpu", "accumulate=2", "output=four"),
+    }
+    for name, run in runs.items():
+        assert run.returncode == 0, name + run.stderr
+        assert "Traceback" not in run.stderr
+        assert run.stdout.count("trainable parameters") == 1  # one rank speaks
+    results = {name: json.loads(only(tmp_path / name, "result.json").read_text()) for name in runs}
+    one = results["one"]
+    for name in ("two", "four"):
+        assert results[name]["digest"] == one["digest"]
+        assert curve(tmp_path / name) == pytest.approx(curve(tmp_path / "one"), rel=1e-4)
+        assert results[name]["metrics"] == one["metrics"]
+        assert results[name]["history"] == one["history"]
+    assert len(curve(tmp_path / "one")) == 9
+    assert one["metrics"]["test"]["images"] == 35
+    assert one["metrics"]["test"]["accuracy"] > 40  # of five classes: ranks that had not learned would agree for nothing
+
+
+def test_killed_in_mid_epoch_and_started_again(cli, tmp_path):
+    steps = ["save_every=0", "trainer=cpu"]
+    whole = cli(*TOY, *steps, "output=whole")
+    assert whole.returncode == 0, whole.stderr
+    killed = cli(*TOY, *steps, "output=killed", DOOM="6:SIGKILL:0:20")
+    assert killed.returncode == -9
+    assert not list((tmp_path / "killed").rglob("result.json"))
+    assert only(tmp_path / "killed", "last.ckpt")
+    again = cli(*TOY, *steps, "output=killed")
+    assert again.returncode == 0, again.stderr
+    assert "resuming from" in again.stdout
+    a, b = (load_file(only(tmp_path / name, "prompts.safetensors")) for name in ("whole", "killed"))
+    assert a.keys() == b.keys()
+    assert all((a[key] == b[key]).all() for key in a)
+    results = [json.loads(only(tmp_path / name, "result.json").read_text()) for name in ("whole", "killed")]
+    assert results[0]["train_loss"] == results[1]["train_loss"]
+    assert results[0]["metrics"] == results[1]["metrics"]
+
+
+def test_a_sweep_whose_jobs_fail_on_either_rank(cli, tmp_path):
+    """Four jobs of two ranks: 2 shots ends on the second rank by an error, 3 shots on the first by a kill."""
+    sweep = cli(
+        *TOY[:4], "batch_size=6", "epochs=2", "shots=1,2,3,4", "trainer=ddp_cpu", "output=out",
+        sweep=True, DOOM="2:raise:1:10 2:SIGKILL:0:15",
+    )  # fmt: skip
+    assert sweep.returncode != 0
+    done = [path.parts[-3].split("-")[0] for path in (tmp_path / "out").rglob("result.json")]
+    assert sorted(done) == ["shots1", "shots4"]
+    assert "2 job(s) of the sweep failed" in sweep.stderr
+    listed = sweep.stderr.split("to repeat them:")[1]
+    assert re.findall(r"shots=(\d)", listed) == ["2", "3"]
+    assert "doomed" in sweep.stderr  # the rank that failed says why
+    for path in (tmp_path / "out").rglob("result.json"):
+        assert json.loads(path.read_text())["metrics"]["test"]["images"] == 35
+
+
+def test_a_sweep_by_joblib(cli, tmp_path):
+    sweep = cli(
+        "clip=toy", "data=toy", "method=toy", "epochs=1", "shots=1,2", "hydra/launcher=joblib", "output=out", sweep=True
+    )
+    assert sweep.returncode == 0, sweep.stderr
+    assert len(list((tmp_path / "out").rglob("result.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["method=cooop"], ["method/cooop", "coop", "maple"]),
+        (["data=eurosats"], ["data/eurosats", "eurosat", "imagenet"]),
+        (["epocs=3"], ["no key 'epocs'", "Did you mean epochs?", "batch_size"]),
+        (["optim.leaning_rate=3"], ["no key 'optim.leaning_rate'", "momentum"]),
+        (["method=coop", "shots=3"], ["no recipe for shots=3, only for 1, 2, 4, 8, 16"]),
+        (["epochs=["], ["epochs=["]),
+    ],
+)
+def test_hydras_own_refusals_are_one_message(cli, tmp_path, overrides, words):
+    run = cli(*overrides)
+    assert run.returncode != 0
+    assert run.stderr.startswith("error: ")
+    assert "Traceback" not in run.stderr
+    assert all(word in run.stderr for word in words), run.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failing_run_is_marked_in_wandb(cli, tmp_path):
+    run = cli(*TOY, "trainer=cpu", "logger=wandb", "logger.offline=true", DOOM="2:raise:0:20", WANDB_MODE="offline")
+    assert run.returncode == 1
+    assert "ValueError: doomed" in run.stderr
+    [log] = tmp_path.rglob("run-*.wandb")
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    store, codes = DataStore(), []
+    store.open_for_scan(str(log))
+    while data := store.scan_data():
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "exit":
+            codes.append(record.exit.exit_code)
+    assert codes == [1]
