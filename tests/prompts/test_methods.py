@@ -1,0 +1,176 @@
+"""One matrix over all methods: each is made from its own yaml, cut to the size of the small CLIP."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from prompts.coop import CoOp
+from prompts.learner import PromptedCLIP, TrainInfo
+
+CONF = Path(__file__).parents[2] / "conf" / "method"
+NAMES, OTHERS = ["rose", "cat", "sea or lake", "dog"], ["tulip", "golden_retriever"]
+SMALL = {  # settings that the published ones, meant for 12 blocks, need here
+    "maple": {"depth": 3},
+    "vpt": {"depth": 3, "n_ctx": 2},
+    "ivlp": {"depth_text": 3, "depth_image": 3},
+    "zeroshot": {"dataset_templates": ["a {} flower.", "{}."], "dataset": "toy"},
+}
+METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def make(method, **settings):
+    from hydra.utils import instantiate
+
+    config = OmegaConf.load(CONF / f"{method}.yaml")
+    return instantiate(OmegaConf.merge(config, SMALL.get(method, {}), settings), _convert_="all")
+
+
+def model_of(clip, learner, names=NAMES):
+    torch.manual_seed(0)
+    model = PromptedCLIP(clip, learner)
+    model.setup(TrainInfo(names, num_images=16))
+    return model
+
+
+def batch(n=8):
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(n) % len(NAMES)
+    return torch.randn(n, 3, 16, 16, generator=generator) + labels[:, None, None, None], labels
+
+
+def train(model, steps=8, autocast=False):
+    images, labels = batch()
+    optimiser, losses = torch.optim.SGD(model.learner.parameters(), lr=0.01, momentum=0.9), []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            out = model(images)
+            loss = sum(part.mean() for part in model.losses(out, labels, torch.arange(len(labels))).values())
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+def fitted(model):
+    if model.learner.uses_gradients:
+        train(model)
+    else:
+        images, labels = batch(16)
+        features = model.clip.encode_image(images)
+        model.learner.fit(model, (features, labels), (features, labels), seed=1)
+    return model.eval()
+
+
+@torch.no_grad()
+def logits(model, n=8):
+    return model(batch(n)[0]).logits
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_learns_and_only_prompts_move(small_clip, method):
+    model = model_of(small_clip, make(method))
+    frozen = {k: v.clone() for k, v in small_clip.state_dict().items()}
+    before = logits(model)
+    if model.learner.uses_gradients:
+        losses = train(model)
+        assert losses[-1] < losses[0] - 0.01
+        assert all(p.grad is not None and p.dtype == torch.float32 for p in model.learner.parameters())
+    else:
+        fitted(model)
+    learns = model.learner.uses_gradients or any(True for _ in model.learner.parameters())
+    assert (not torch.equal(before, logits(model))) == learns
+    assert all(torch.equal(v, frozen[k]) for k, v in small_clip.state_dict().items())
+    assert all(p.grad is None and not p.requires_grad for p in small_clip.parameters())
+    assert not any(module.training for module in model.train().clip.modules())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_round_trip(small_clip, method):
+    model = fitted(model_of(small_clip, make(method)))
+    state, own = model.prompt_state()
+    torch.manual_seed(7)
+    again = PromptedCLIP(small_clip, make(method))
+    again.setup(TrainInfo(NAMES, 16))
+    again.load_prompt_state(state, own)
+    assert torch.equal(logits(model), logits(again.eval()))
+    if state:
+        first = sorted(state)[0]
+        with pytest.raises(ValueError, match=f"does not fit.*{first} is absent in the checkpoint"):
+            again.load_prompt_state({k: v for k, v in state.items() if k != first}, own)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_binds_to_other_classes(small_clip, method):
+    model = fitted(model_of(small_clip, make(method)))
+    before = logits(model)
+    if model.learner.class_specific:
+        with pytest.raises(ValueError, match="learned tensors for each of its 4 classes"):
+            model.bind(OTHERS)
+        return
+    model.bind(OTHERS)
+    assert logits(model).shape == (8, 2)
+    model.bind(NAMES[::-1])
+    torch.testing.assert_close(logits(model), before.flip(1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bf16_is_close(small_clip, method):
+    model = model_of(small_clip, make(method))
+    if model.learner.uses_gradients:
+        exact, rounded = train(model, 1), train(model_of(small_clip, make(method)), 1, autocast=True)
+        assert rounded[0] == pytest.approx(exact[0], rel=0.05)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = logits(model)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, logits(model), rtol=0.1, atol=0.2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_images_do_not_mix(small_clip, method):
+    """A batch equals its images one by one, in any order (spec H5.2)."""
+    model = fitted(model_of(small_clip, make(method)))
+    images, whole = batch()[0], logits(model)
+    with torch.no_grad():
+        single = torch.cat([model(image[None]).logits for image in images])
+        order = torch.randperm(len(images))
+        shuffled = model(images[order]).logits
+    torch.testing.assert_close(single, whole, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shuffled, whole[order], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resnet(resnet_clip, method):
+    learner = make(method)
+    if method in ("maple", "vpt", "ivlp"):
+        with pytest.raises(ValueError, match="image tower is a ResNet: use a ViT"):
+            model_of(resnet_clip, learner)
+        return
+    model = model_of(resnet_clip, learner)
+    with torch.no_grad():
+        assert model(torch.randn(2, 3, 32, 32)).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_class_names_are_encoded_once_per_evaluation(small_clip, method):
+    model = fitted(model_of(small_clip, make(method)))
+    model.bind(NAMES)
+    count = model.text_encodings
+    logits(model, 4), logits(model, 8)
+    per_batch = model.learner.text_depends_on == "image"
+    assert model.text_encodings - count == (2 if per_batch else 1)
+    if method == "coop":  # kept features are no older than the tensors they come from
+        train(model, 1)
+        changed = logits(model)
+        model.bind(NAMES)
+        assert torch.equal(logits(model), changed)
+
+
+def test_class_specific_contexts_refuse_other_classes_on_loading(small_clip):
+    model = model_of(small_clip, CoOp(4, class_context=True))
+    state, own = model.prompt_state()
+    other = model_of(small_clip, CoOp(4, class_context=True), NAMES[::-1])
+    with pytest.raises(ValueError, match="class-specific tensors belong to 4 classes"):
+        other.load_prompt_state(state, own)
