@@ -1,0 +1,41 @@
+# Everything runs in .venv, made on first use. PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install demo test check fix tiny benchmark clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed  ## make .venv and install the project with its tested versions
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: .venv/installed  ## zero-shot, CoOp, CoCoOp and MaPLe on drawn pictures: a table and a plot, a few minutes on two cores
+	$(BIN)/python run.py -m experiment=demo
+	$(BIN)/python report.py outputs/demo
+
+test: .venv/installed  ## the whole test suite, two processes at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+check: .venv/installed  ## lint and formatting, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fix: .venv/installed  ## lint and formatting, mended where that is safe
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tiny: .venv/installed  ## train the tiny CLIP again (about a quarter of an hour on two cores)
+	$(BIN)/python -m lightning_modules.tiny_clip
+
+benchmark: .venv/installed  ## the text engine against the plain computation
+	$(BIN)/python -m benchmarks.text_engine
+
+clean:  ## remove .venv and caches; results stay
+	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
