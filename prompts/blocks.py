@@ -25,6 +25,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x.to(weight.dtype), weight, bias)
 
 
+def quick_gelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x) as a SiLU, whose backward pass keeps one tensor where the product keeps two."""
+    return F.silu(1.702 * x) / 1.702
+
+
 def split_heads(x_ND: Tensor, heads: int) -> Tensor:
     """(...,N,D) -> (...,H,N,d)"""
     return x_ND.unflatten(-1, (heads, -1)).transpose(-3, -2)
@@ -70,6 +75,7 @@ class Block:
     def __init__(self, block: nn.Module):
         self.block, self.attn = block, block.attn
         self.heads = self.attn.num_heads
+        self.activation = quick_gelu if type(block.mlp.gelu).__name__ == "QuickGELU" else block.mlp.gelu
 
     def project(self, x_ND: Tensor, parts: str) -> list[Tensor]:
         """LayerNorm and the projections named in `parts` (a run of "qkv"): (...,N,D) -> list of (...,H,N,d)."""
@@ -102,7 +108,7 @@ class Block:
         x = residual_ND + self.block.ls_1(linear(merge_heads(attended_HNd), out.weight, out.bias))
         mlp = self.block.mlp
         hidden = linear(layer_norm(self.block.ln_2, x), mlp.c_fc.weight, mlp.c_fc.bias)
-        return x + self.block.ls_2(linear(mlp.gelu(hidden), mlp.c_proj.weight, mlp.c_proj.bias))
+        return x + self.block.ls_2(linear(self.activation(hidden), mlp.c_proj.weight, mlp.c_proj.bias))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, options, mask: Tensor | None = None) -> Tensor:
