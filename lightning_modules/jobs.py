@@ -25,7 +25,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -238,6 +238,8 @@ def told(error: BaseException) -> str | None:
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r} as a key and its value: {text.splitlines()[0]}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = error.__cause__ or error
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
@@ -253,8 +255,9 @@ def told(error: BaseException) -> str | None:
         return text.splitlines()[-1].removeprefix("ValueError: ")
     # Ours if a line of this project says `raise`; any other ValueError is a bug, whose traceback is wanted.
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    ours = Path(frame.filename).is_relative_to(Path(__file__).parents[1]) and (frame.line or "").startswith("raise ")
-    return text if ours else None
+    path = Path(frame.filename)
+    ours = path.is_relative_to(Path(__file__).parents[1]) and "site-packages" not in path.parts
+    return text if ours and (frame.line or "").startswith("raise ") else None
 
 
 def unknown_key(error: ConfigKeyError | ConfigAttributeError) -> str:

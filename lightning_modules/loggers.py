@@ -21,11 +21,12 @@ def csv(folder: Path, title: str) -> Logger:
     return CSVLogger(str(folder), name="", version="")
 
 
-def wandb(folder: Path, title: str, **options: Any) -> Logger:
+def wandb(folder: Path, title: str, save_dir: str, **options: Any) -> Logger:
+    """Kept outside the run's folder, which a failed run takes away: its log has to stay, marked as failed."""
     from lightning.pytorch.loggers import WandbLogger
 
-    folder.mkdir(parents=True, exist_ok=True)
-    return WandbLogger(name=title, save_dir=str(folder), **options)
+    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    return WandbLogger(name=title, save_dir=save_dir, **options)
 
 
 def finish(exit_code: int) -> None:

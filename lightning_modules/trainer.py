@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
@@ -16,14 +17,17 @@ def make_trainer(devices: int | str | list[int], strategy: str | Strategy, num_n
     """
     if strategy == "auto" and (devices not in (1, "1", "auto") or num_nodes > 1):
         strategy = DDPStrategy(broadcast_buffers=False)
-    return Trainer(
-        devices=devices,
-        strategy=strategy,
-        num_nodes=num_nodes,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        inference_mode=False,  # class names bound in inference mode could not be trained with afterwards
-        **options,
-    )
+    try:
+        return Trainer(
+            devices=devices,
+            strategy=strategy,
+            num_nodes=num_nodes,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            inference_mode=False,  # class names bound in inference mode could not be trained with afterwards
+            **options,
+        )
+    except (ValueError, MisconfigurationException) as error:
+        raise ValueError(f"this machine or Lightning refuses the trainer's settings: {error}") from error

@@ -156,18 +156,27 @@ def test_a_long_class_name(run_here, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_wandb_offline(run_here, tmp_path, monkeypatch):
-    import sys
+@pytest.mark.parametrize("doom", ["", "2:raise:0:20"])
+def test_wandb_offline_ends_with_the_runs_status(run_here, tmp_path, monkeypatch, doom):
+    import wandb
 
+    codes, finish = [], wandb.finish
+    monkeypatch.setattr(wandb, "finish", lambda exit_code: (codes.append(exit_code), finish(exit_code=exit_code)))
     monkeypatch.setenv("WANDB_SILENT", "true")
-    assert run_here("logger=wandb", "logger.offline=true")["metrics"]
-    runs = list(tmp_path.rglob("run-*.wandb"))
-    assert len(runs) == 1
-    assert sys.modules["wandb"].run is None  # finished within the job
+    monkeypatch.setenv("DOOM", doom)
+    overrides = ["method=doomed", "shots=4", "logger=wandb", "logger.offline=true"]
+    if doom:
+        with pytest.raises(ValueError, match="doomed"):
+            run_here(*overrides)
+    else:
+        run_here(*overrides)
+    assert codes == [1 if doom else 0]
+    assert wandb.run is None
+    assert len(list(tmp_path.rglob("run-*.wandb"))) == 1  # kept where the failed run's folder is taken away
+    assert len(results(tmp_path)) == (0 if doom else 1)
 
 
 def test_linear_probe_fits_on_features(run_here):
-    pytest.importorskip("sklearn")
     result = run_here("method=linear_probe", "shots=4")
     assert result["metrics"]["test"]["accuracy"] > 50
     assert result["trainable_parameters"] == 0

@@ -7,7 +7,7 @@ import re
 import pytest
 from safetensors.torch import load_file
 
-TOY = ["clip=toy", "data=toy", "method=doomed", "optim.lr=0.1", "shots=4", "batch_size=6", "epochs=3"]
+TOY = ["clip=toy", "data=toy", "method=doomed", "optim.lr=0.2", "shots=4", "batch_size=6", "epochs=6"]
 
 
 def only(folder, name):
@@ -20,35 +20,32 @@ def curve(folder):
         return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
 
-def test_two_ranks_are_one_rank(cli, tmp_path):
+def test_two_ranks_are_one_rank(cli, run_here, tmp_path):
     """35 test images and 20 training images in batches of 6: neither divides by the parts."""
-    every = [*TOY, "trainer.log_every_n_steps=1", "eval_every=3"]
-    runs = {
-        "one": cli(*every, "trainer=cpu", "output=one"),
-        "two": cli(*every, "trainer=ddp_cpu", "output=two"),
-        "four": cli(*every, "trainer=ddp_cpu", "accumulate=2", "output=four"),
-    }
-    for name, run in runs.items():
+    every = [*TOY, "trainer.log_every_n_steps=1", "eval_every=6"]
+    ranks = {"two": [], "four": ["accumulate=2"]}
+    for name, more in ranks.items():
+        run = cli(*every, *more, "trainer=ddp_cpu", f"output={name}")
         assert run.returncode == 0, name + run.stderr
         assert "Traceback" not in run.stderr
         assert run.stdout.count("trainable parameters") == 1  # one rank speaks
-    results = {name: json.loads(only(tmp_path / name, "result.json").read_text()) for name in runs}
+    run_here(*every, "logger=csv", "output=one")
+    results = {name: json.loads(only(tmp_path / name, "result.json").read_text()) for name in ("one", *ranks)}
     one = results["one"]
     for name in ("two", "four"):
         assert results[name]["digest"] == one["digest"]
         assert curve(tmp_path / name) == pytest.approx(curve(tmp_path / "one"), rel=1e-4)
         assert results[name]["metrics"] == one["metrics"]
         assert results[name]["history"] == one["history"]
-    assert len(curve(tmp_path / "one")) == 9
+    assert len(curve(tmp_path / "one")) == 18
     assert one["metrics"]["test"]["images"] == 35
     assert one["metrics"]["test"]["accuracy"] > 40  # of five classes: ranks that had not learned would agree for nothing
 
 
-def test_killed_in_mid_epoch_and_started_again(cli, tmp_path):
+def test_killed_in_mid_epoch_and_started_again(cli, run_here, tmp_path):
     steps = ["save_every=0", "trainer=cpu"]
-    whole = cli(*TOY, *steps, "output=whole")
-    assert whole.returncode == 0, whole.stderr
-    killed = cli(*TOY, *steps, "output=killed", DOOM="6:SIGKILL:0:20")
+    run_here(*TOY, *steps, "output=whole")
+    killed = cli(*TOY, *steps, "output=killed", DOOM="8:SIGKILL:0:20")
     assert killed.returncode == -9
     assert not list((tmp_path / "killed").rglob("result.json"))
     assert only(tmp_path / "killed", "last.ckpt")
@@ -96,7 +93,7 @@ def test_a_sweep_by_joblib(cli, tmp_path):
         (["epocs=3"], ["no key 'epocs'", "Did you mean epochs?", "batch_size"]),
         (["optim.leaning_rate=3"], ["no key 'optim.leaning_rate'", "momentum"]),
         (["method=coop", "shots=3"], ["no recipe for shots=3, only for 1, 2, 4, 8, 16"]),
-        (["epochs=["], ["epochs=["]),
+        (["epochs=["], ["cannot read 'epochs=['"]),
     ],
 )
 def test_hydras_own_refusals_are_one_message(cli, tmp_path, overrides, words):
@@ -106,21 +103,3 @@ def test_hydras_own_refusals_are_one_message(cli, tmp_path, overrides, words):
     assert "Traceback" not in run.stderr
     assert all(word in run.stderr for word in words), run.stderr
     assert not list(tmp_path.iterdir())
-
-
-def test_a_failing_run_is_marked_in_wandb(cli, tmp_path):
-    run = cli(*TOY, "trainer=cpu", "logger=wandb", "logger.offline=true", DOOM="2:raise:0:20", WANDB_MODE="offline")
-    assert run.returncode == 1
-    assert "ValueError: doomed" in run.stderr
-    [log] = tmp_path.rglob("run-*.wandb")
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
-    store, codes = DataStore(), []
-    store.open_for_scan(str(log))
-    while data := store.scan_data():
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        if record.WhichOneof("record_type") == "exit":
-            codes.append(record.exit.exit_code)
-    assert codes == [1]

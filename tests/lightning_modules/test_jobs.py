@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from toys import ROOT, TESTS
 
 from lightning_modules import jobs
@@ -76,6 +77,9 @@ def test_bugs_are_not_taken_for_mistakes():
     assert jobs.told(fails(TypeError("a bug"))) is None
     with pytest.raises(ValueError) as raised:
         int("x")
+    assert jobs.told(raised.value) is None
+    with pytest.raises(ValueError) as raised:
+        torch.optim.SGD([torch.zeros(1)], lr=-1)  # an installed package's `raise`
     assert jobs.told(raised.value) is None
     assert jobs.told(fails(ValueError("ours"))) == "ours"
     worker = "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\nValueError: ours"

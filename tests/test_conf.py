@@ -1,0 +1,139 @@
+"""Every option of every group composes and instantiates; optional groups are named after options that exist."""
+
+import pytest
+from hydra.utils import instantiate
+from toys import ROOT
+
+from datamodules.module import FewShotData
+from lightning_modules import jobs
+from prompts.clip import FrozenCLIP
+from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
+
+CONF = ROOT / "conf"
+
+
+def options(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+def compose(*overrides):
+    return jobs.compose_job(list(overrides), CONF)[0]
+
+
+def make(node, **arguments):
+    return instantiate(node, _convert_="all", **arguments)
+
+
+def test_every_group_is_walked_here():
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment"}
+    assert groups == here | {"recipe", "recipe_data", "recipe_clip"}
+
+
+@pytest.mark.parametrize("method", options("method"))
+@pytest.mark.parametrize("protocol", options("protocol"))
+def test_methods_under_each_protocol(method, protocol):
+    for shots in (1, 2, 4, 8, 16):
+        cfg = compose(f"method={method}", f"protocol={protocol}", f"shots={shots}")
+        assert isinstance(make(cfg.method), PromptLearner)
+        assert cfg.epochs >= 1
+        assert set(cfg.protocol.evaluate.values()) <= {"all", "base", "new"}
+
+
+@pytest.mark.parametrize("source", ["disk", "hub"])
+@pytest.mark.parametrize("data", options("data"))
+def test_datasets(data, source):
+    cfg, names = jobs.compose_job([f"data={data}", f"source={source}"], CONF)
+    assert jobs.describe(cfg, names).config["data"]["name"]
+    drawn = "shapes" in data or data == "digits"
+    assert (names["clip"] == "tiny") == drawn  # a real dataset brings the real backbone
+    assert jobs.compose_job([f"data={data}", "clip=tiny"], CONF)[1]["clip"] == "tiny"
+    if source == "disk" or "hub" in str(cfg.data.source):
+        made = make(cfg.data)
+        assert isinstance(made, FewShotData)
+        assert all("{}" in template for template in made.templates)
+
+
+@pytest.mark.parametrize("clip", options("clip"))
+def test_backbones(clip, monkeypatch):
+    """The architectures without numbers; what the hub alone knows needs its id, and ends in a sentence out of its reach."""
+    import prompts.clip as towers
+
+    cfg = compose(f"clip={clip}")
+    if clip == "tiny":
+        assert isinstance(make(cfg.clip), FrozenCLIP)
+        return
+    if clip == "hub":
+        with pytest.raises(Exception, match="clip.model"):  # noqa: PT011 - a mandatory key
+            make(cfg.clip)
+        return
+    build = towers.build
+    monkeypatch.setattr(towers, "build", lambda config, empty=False: build(config, empty=True))
+    assert cfg.clip.weights
+    assert isinstance(make(cfg.clip, weights=None), FrozenCLIP)
+
+
+def test_optimisers(tmp_path):
+    import torch
+
+    for optim in options("optim"):
+        optimiser = make(compose(f"optim={optim}", "optim.lr=0.25").optim)([torch.zeros(1, requires_grad=True)])
+        assert optimiser.param_groups[0]["lr"] == 0.25
+
+
+@pytest.mark.parametrize("trainer", options("trainer"))
+def test_trainers(trainer):
+    import torch
+    from lightning.pytorch import Trainer
+
+    cfg = compose(f"trainer={trainer}", "accumulate=3", "epochs=7")
+    if trainer in ("gpu", "ddp") and not torch.cuda.is_available():
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - its message is looked at
+            make(cfg.trainer)
+        assert "gpu" in jobs.told(caught.value).lower()
+        return
+    made = make(cfg.trainer)
+    assert isinstance(made, Trainer)
+    assert (made.accumulate_grad_batches, made.max_epochs) == (3, 7)
+    assert made.world_size == (2 if trainer == "ddp_cpu" else 1)
+
+
+def test_several_devices_of_any_trainer_are_processes():
+    made = make(compose("trainer=auto", "trainer.accelerator=cpu", "trainer.devices=3").trainer)
+    assert made.world_size == 3
+    assert type(made.strategy.launcher).__name__ == "_SubprocessScriptLauncher"
+
+
+def test_loggers_and_callbacks(tmp_path, monkeypatch):
+    from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
+
+    monkeypatch.chdir(tmp_path)
+    for logger in options("logger"):
+        made = make(compose(f"logger={logger}").logger, folder=tmp_path, title="a title")
+        assert isinstance(made, Logger) or (logger == "none" and made is False)
+    for callbacks in options("callbacks"):
+        assert all(isinstance(each, Callback) for each in make(compose(f"callbacks={callbacks}").callbacks).values())
+
+
+@pytest.mark.parametrize("group", ["debug", "experiment"])
+def test_debug_and_experiments(group):
+    for option in options(group):
+        cfg, names = jobs.compose_job([f"{group}={option}"], CONF)
+        assert jobs.describe(cfg, names).folder
+        assert isinstance(make(cfg.method), PromptLearner)
+
+
+@pytest.mark.parametrize(("group", "second"), [("recipe", "protocol"), ("recipe_data", "data"), ("recipe_clip", "clip")])
+def test_optional_recipes_are_named_after_what_exists(group, second):
+    """A misspelt file would be skipped in silence."""
+    known = {f"{method}-{other}" for method in options("method") for other in options(second)}
+    assert set(options(group)) <= known
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_methods_fit_the_default_backbone(method):
+    cfg = compose(f"method={method}")
+    model = PromptedCLIP(make(cfg.clip), make(cfg.method))
+    model.setup(TrainInfo(["a", "b c"], 4))
+    assert model.classnames == ["a", "b c"]
