@@ -178,7 +178,8 @@ def main() -> None:
         ratios = [row[0] / row[1] for row in rows]
         spread = f"({min(ratios):.1f} to {max(ratios):.1f})"
         print(
-            f"{name:24}{slow:>9.2f}s{fast:>9.3f}s{slow / fast:>7.1f}x{spread:>16}{asked:>6}x{slow_mib:>8.0f} MiB{fast_mib:>7.0f} MiB{error:>12.1e}",
+            f"{name:24}{slow:>9.2f}s{fast:>9.3f}s{slow / fast:>7.1f}x{spread:>16}{asked:>6}x",
+            f"{slow_mib:>7.0f} MiB{fast_mib:>7.0f} MiB{error:>12.1e}",
             flush=True,
         )
 
