@@ -91,7 +91,7 @@ def contrast(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor) -> to
 
 
 def train(
-    number: int = 48_000,
+    number: int = 40_000,
     steps: int = 2_000,
     seed: int = 0,
     lr: float = 1e-3,
@@ -153,6 +153,7 @@ def save(model: nn.Module, vocabulary: Vocabulary, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in state.items()}, out / "weights.tmp")
     (out / "config.tmp").write_text(json.dumps(CONFIG, indent=2) + "\n")
+    (out / "weights.tmp").chmod(0o644)  # safetensors writes for the owner alone
     os.replace(out / "weights.tmp", out / "weights.safetensors")
     os.replace(out / "config.tmp", out / "config.json")
 
@@ -160,7 +161,7 @@ def save(model: nn.Module, vocabulary: Vocabulary, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the tiny CLIP of clip=tiny from nothing.")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for config.json and weights.safetensors")
-    parser.add_argument("--images", type=int, default=48_000, help="pictures drawn")
+    parser.add_argument("--images", type=int, default=40_000, help="pictures drawn")
     parser.add_argument("--steps", type=int, default=2_000, help="batches of 256 pairs")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
