@@ -44,6 +44,7 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     data.setup()
     clip = make(cfg.clip)
     data.image_spec = clip.image_spec
+    results.set_threads(cfg.threads, clip)
     learner = make(cfg.method, **(saved.settings(cfg.method) if saved else {}))
     model = PromptedCLIP(clip, learner)
     results.seed_everything(cfg.seed)

@@ -151,6 +151,7 @@ class TrainLoader:
         for batch in self.loader:
             self.position += 1
             yield batch
+        self.position = 0
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.sampler.epoch, "position": self.position, "accumulate": self.sampler.accumulate}

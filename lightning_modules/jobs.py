@@ -36,7 +36,7 @@ NAMED = ("method", "data", "clip", "protocol")
 # Keys that say how or where something is run, not what: they change no result. With the value that stands in for them, as
 # other keys interpolate them.
 MACHINE = {
-    "data_root": "data", "output": "outputs", "workers": 0, "accumulate": 1, "eval_batch_size": 100, "save_every": 60,
+    "data_root": "data", "output": "outputs", "workers": 0, "threads": "auto", "accumulate": 1, "eval_batch_size": 100, "save_every": 60,
     "force": False, "ckpt": None, "seed": 0,
 }  # fmt: skip
 MACHINE_GROUPS = ("trainer", "logger", "callbacks", "hydra")

@@ -1,16 +1,25 @@
-"""The progress bar."""
+"""The progress of a run: a bar on a terminal, a few lines in a file."""
 
 from __future__ import annotations
 
 import sys
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
 
 class Progress(RichProgressBar):
-    """Rich's bar on a terminal; silent where output goes to a file, which a bar would fill with its frames."""
+    """Rich's bar on a terminal. Elsewhere about ten lines per run, as a bar would fill a log file with its frames."""
 
     def __init__(self) -> None:
         super().__init__(leave=False)
-        if not sys.stdout.isatty():
+        self.lines = not sys.stdout.isatty()
+        if self.lines:
             self.disable()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
+        if self.lines and trainer.is_global_zero and (done * 10 // epochs > (done - 1) * 10 // epochs):
+            total, steps = pl_module.losses[-1]
+            print(f"  epoch {done}/{epochs}   loss {total / max(steps, 1):.4f}", flush=True)

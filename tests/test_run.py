@@ -172,8 +172,15 @@ def test_wandb_offline_ends_with_the_runs_status(run_here, tmp_path, monkeypatch
         run_here(*overrides)
     assert codes == [1 if doom else 0]
     assert wandb.run is None
-    assert len(list(tmp_path.rglob("run-*.wandb"))) == 1  # kept where the failed run's folder is taken away
+    assert len(list(tmp_path.rglob("offline-run-*"))) == 1  # kept where the failed run's folder is taken away
     assert len(results(tmp_path)) == (0 if doom else 1)
+
+
+def test_progress_in_a_file_is_a_few_lines(run_here, capsys):
+    run_here("callbacks=default", "epochs=30", "shots=1")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  epoch ")]
+    assert len(lines) == 10
+    assert lines[-1].startswith("  epoch 30/30   loss ")
 
 
 def test_linear_probe_fits_on_features(run_here):

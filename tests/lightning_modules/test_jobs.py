@@ -25,7 +25,7 @@ def test_the_folder_says_what_is_run():
 @pytest.mark.parametrize(
     "override",
     [
-        "trainer=ddp_cpu", "trainer.devices=2", "workers=3", "logger=none", "callbacks=none", "data_root=/elsewhere",
+        "trainer=ddp_cpu", "trainer.devices=2", "workers=3", "threads=2", "logger=none", "callbacks=none", "data_root=/elsewhere",
         "output=elsewhere", "accumulate=2", "eval_batch_size=7", "save_every=1", "force=true", "seed=5",
     ],
 )  # fmt: skip
