@@ -83,7 +83,7 @@ def tables(groups: list[Group]) -> dict[str, list[Row]]:
         for evaluation in evaluations:
             label = group.names["method"] + (f" ({evaluation})" if len(evaluations) > 1 else "")
             if label in rows and group.shots in rows[label].values:
-                label += f" [{group.digest}]"
+                label += f" #{group.digest}"
             rows.setdefault(label, Row(label, {})).values[group.shots] = group.accuracy(evaluation)
     return {title: list(rows.values()) for title, rows in found.items()}
 
