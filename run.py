@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from lightning_modules import jobs
+from lightning_modules import jobs, launch
 
 
 def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
@@ -79,11 +79,11 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
-    if jobs.in_multirun():
-        jobs.run_fresh(__file__)
+    if launch.in_multirun():
+        launch.run_fresh(__file__)
     else:
-        jobs.keeping_error(run, cfg, jobs.names_of(HydraConfig.get()))
+        launch.keeping_error(run, cfg, jobs.names_of(HydraConfig.get()))
 
 
 if __name__ == "__main__":
-    sys.exit(jobs.guarded(main))
+    sys.exit(launch.guarded(main))

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lightning_modules.jobs import Interrupted
+from lightning_modules.launch import Interrupted
 from prompts.learner import PromptedCLIP
 
 PROMPTS, BEST, LAST = "prompts.safetensors", "best.safetensors", "last.ckpt"

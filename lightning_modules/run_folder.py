@@ -14,7 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_modules import loggers
 from lightning_modules.checkpoints import BEST, LAST, PROMPTS, BestOnValidation, Resumable, save_prompts
-from lightning_modules.jobs import RESULT, Interrupted, Job
+from lightning_modules.jobs import RESULT, Job
+from lightning_modules.launch import Interrupted
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.results import peak_memory, say, table, versions, write_json
 

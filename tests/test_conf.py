@@ -5,7 +5,7 @@ from hydra.utils import instantiate
 from toys import ROOT
 
 from datamodules.module import FewShotData
-from lightning_modules import jobs
+from lightning_modules import jobs, launch
 from prompts.clip import FrozenCLIP
 from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
 
@@ -90,7 +90,7 @@ def test_trainers(trainer):
     if trainer in ("gpu", "ddp") and not torch.cuda.is_available():
         with pytest.raises(Exception) as caught:  # noqa: PT011 - its message is looked at
             make(cfg.trainer)
-        assert "gpu" in jobs.told(caught.value).lower()
+        assert "gpu" in launch.told(caught.value).lower()
         return
     made = make(cfg.trainer)
     assert isinstance(made, Trainer)
