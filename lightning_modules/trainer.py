@@ -8,19 +8,30 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
-def make_trainer(devices: int | str | list[int], strategy: str | Strategy, num_nodes: int = 1, **options: Any) -> Trainer:
+
+def make_trainer(
+    devices: int | str | list[int],
+    strategy: str | Strategy,
+    precision: str = "32-true",
+    num_nodes: int = 1,
+    **options: Any,
+) -> Trainer:
     """A trainer that leaves sampling to our loaders and checkpoints to our callback.
 
     Several devices (or nodes) get one process each, started as fresh subprocesses. Buffers are not broadcast: they are
     frozen, and ranks evaluate unequal numbers of batches, so a broadcast in the forward pass would wait for ever.
     """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}; the prompts stay float32 in all.")
     if strategy == "auto" and (devices not in (1, "1", "auto") or num_nodes > 1):
         strategy = DDPStrategy(broadcast_buffers=False)
     try:
         return Trainer(
             devices=devices,
             strategy=strategy,
+            precision=precision,
             num_nodes=num_nodes,
             use_distributed_sampler=False,
             enable_checkpointing=False,

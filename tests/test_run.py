@@ -115,7 +115,7 @@ class Vanishing(ToySource):
         (["select=best"], "select=best: choose last"),
         (["accumulate=0"], "accumulate"),
         (["batch_size=-1"], "batch_size=-1"),
-        (["precision=64-bit"], "64-bit"),
+        (["precision=bf16-true"], "precision=bf16-true: choose one of 32-true, bf16-mixed"),
         (["fit=false"], "ckpt=PATH"),
         (["fit=false", "ckpt=nowhere"], "there is no nowhere"),
         (["data=eurosat", "clip=toy", "data_root=nowhere"], "nowhere/eurosat"),
