@@ -33,7 +33,7 @@ def test_pictures_depend_on_their_key_alone():
 
 
 def test_every_class_is_drawable_and_visible_in_every_style():
-    assert {style for styles in DOMAINS.values() for style in styles} <= set(STYLES)
+    assert {style for _, styles in DOMAINS.values() for style in styles} <= set(STYLES)
     for shape, colour, texture in CLASSES.values():
         assert shape in SHAPES
         assert colour in COLOURS
