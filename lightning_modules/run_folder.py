@@ -95,6 +95,8 @@ class RunFolder:
             if job.config["fit"]:
                 save_prompts(self.path / PROMPTS, model, about)
             write_json(self.path / RESULT, result)
+            for name in (LAST, BEST):  # of use while a run was under way
+                (self.path / name).unlink(missing_ok=True)
         say(f"{table(module.metrics)}\n  {self.path / RESULT}")
         if job.config["fit"]:
             chosen = f"method={job.names['method']} clip={job.names['clip']}"
