@@ -25,7 +25,7 @@ def shipped() -> FrozenCLIP:
 
 
 def zero_shot(clip: FrozenCLIP, source: Source, template: str, count: int) -> float:
-    """Accuracy on every `count`-th test picture, in percent."""
+    """Accuracy on every `count`-th test picture, in percent; `count` is odd, as styles take turns."""
     splits = source.splits(1)
     items = splits.test[::count]
     mean, std = (torch.tensor(clip.image_spec[key]).view(3, 1, 1) for key in ("mean", "std"))
@@ -91,8 +91,8 @@ def test_shipped_weights_are_small_and_match_the_recipe():
 
 
 def test_shipped_zero_shot_leaves_something_to_learn_and_to_lose(shipped):
-    shapes = zero_shot(shipped, Shapes(), "a photo of a {}.", 4)
+    shapes = zero_shot(shipped, Shapes(), "a photo of a {}.", 3)
     assert 45 < shapes < 68, "36 classes: chance is 3%"
     for domain in ("sketch", "dark"):
-        assert 15 < zero_shot(shipped, Shapes(domain), "a photo of a {}.", 4) < shapes - 5, f"{domain} must be harder"
+        assert 15 < zero_shot(shipped, Shapes(domain), "a photo of a {}.", 3) < shapes - 5, f"{domain} must be harder"
     assert 40 < zero_shot(shipped, Digits(), "a scan of the digit {}.", 3) < 65, "10 classes: chance is 10%"
