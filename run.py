@@ -32,7 +32,7 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     from lightning_modules import results
     from lightning_modules.checkpoints import prompts_of
     from lightning_modules.features import fit_on_features
-    from lightning_modules.prompt_module import EvalSet, PromptModule
+    from lightning_modules.prompt_module import PromptModule
     from lightning_modules.run_folder import RunFolder
     from prompts.learner import PromptedCLIP, TrainInfo
 
@@ -52,13 +52,11 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     if saved:
         model.load_prompt_state(saved.tensors, saved.own_classes)
 
-    def images(split: str, name: str, subset: str) -> EvalSet:
-        return EvalSet(name, data.class_list(subset), partial(data.eval_loader, split, subset))
-
-    tests = [images("test", name, subset) for name, subset in cfg.protocol.evaluate.items()]
-    vals = [images("val", "val", data.subset)] if cfg.select == "best_val" else []
-    vals += tests if cfg.eval_every else []
-    module = PromptModule(model, data.train_loader, make(cfg.optim), cfg.epochs, cfg.seed, tests, vals)
+    data.tests = [data.eval_set(name, "test", subset) for name, subset in cfg.protocol.evaluate.items()]
+    data.vals = [data.eval_set("val", "val", data.subset)] if cfg.select == "best_val" else []
+    data.vals += data.tests if cfg.eval_every else []
+    tests, vals = ({each.name: each.classnames for each in sets} for sets in (data.tests, data.vals))
+    module = PromptModule(model, make(cfg.optim), cfg.epochs, cfg.seed, tests, vals)
     folder = RunFolder(job, cfg.save_every, cfg.select, cfg.force)
     trainer = make(
         cfg.trainer,
@@ -70,10 +68,10 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     results.say(results.opening(job, data, module, trainer))
     with folder.guard(trainer):
         if cfg.fit and learner.uses_gradients:
-            trainer.fit(module, ckpt_path=folder.checkpoint(), weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(), weights_only=True)
         elif cfg.fit:
             fit_on_features(model, data, trainer, cfg.seed)
-        trainer.test(module, verbose=False)
+        trainer.test(module, datamodule=data, verbose=False)
         return folder.finish(module, data, time.monotonic() - started)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
+from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from datamodules.few_shot import select, subset
@@ -15,8 +18,20 @@ from datamodules.transforms import eval_transform, train_transform
 SUBSETS = ("all", "base", "new")
 
 
-class FewShotData:
+@dataclass(frozen=True)
+class EvalSet:
+    """Images to evaluate on and the class list to tell them apart with."""
+
+    name: str
+    classnames: list[str]
+    loader: Callable[[int, int], DataLoader]  # (rank, world) -> that rank's share, each image once
+
+
+class FewShotData(LightningDataModule):
     """What a run trains and is evaluated on.
+
+    Lightning's loops run over `vals` and `tests`, which may hold evaluations of other datasets too; they start as none and as
+    this dataset's own test images.
 
     Args:
         shots: training images per class; 0 or less: all of them.
@@ -44,6 +59,7 @@ class FewShotData:
         sampler: Literal["coop", "numpy"] = "coop",
         train_transform: Callable[[int, Sequence[float], Sequence[float]], Transform] = train_transform,
     ) -> None:
+        super().__init__()
         if not isinstance(shots, int):
             raise ValueError(f"shots={shots!r} is not a number of images per class: give an integer, e.g. shots=16.")
         if subset not in SUBSETS:
@@ -61,14 +77,17 @@ class FewShotData:
         self.make_train_transform = train_transform
         self.image_spec: Mapping[str, Any] | None = None  # size, mean, std: the CLIP model's, set before any loader is made
         self.selected: Splits | None = None
+        self.vals: list[EvalSet] = []
+        self.tests: list[EvalSet] = []
 
-    def setup(self) -> None:
+    def setup(self, stage: str | None = None) -> None:
         if self.selected is not None:
             return
         self.selected = select(self.source.splits(self.seed), self.shots, self.seed, self.sampler)
         for which in {self.subset, "all"}:
             if not self.splits(which).classnames:
                 raise ValueError(f"{self.name} has no classes in subset={which}.")
+        self.tests = [self.eval_set("test", "test", self.subset)]
 
     def splits(self, which: str | None = None) -> Splits:
         """The selected items of a class subset (default: the one trained on), labels from 0."""
@@ -111,3 +130,17 @@ class FewShotData:
         items = getattr(self.splits(subset), split)
         dataset = ImageDataset(self.source, items, eval_transform(**self.image_spec), self.seed)
         return eval_loader(dataset, self.eval_batch_size, self.workers, rank, world)
+
+    def eval_set(self, name: str, split: str, subset: str) -> EvalSet:
+        return EvalSet(name, self.class_list(subset), partial(self.eval_loader, split, subset))
+
+    # ---- what Lightning calls
+
+    def train_dataloader(self) -> TrainLoader:
+        return self.train_loader(self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches)
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return [each.loader(self.trainer.global_rank, self.trainer.world_size) for each in self.vals]
+
+    def test_dataloader(self) -> list[DataLoader]:
+        return [each.loader(self.trainer.global_rank, self.trainer.world_size) for each in self.tests]

@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from lightning_modules.metrics import class_counts, summarise
 from lightning_modules.schedule import cosine_after_warmup
 from prompts.learner import PromptedCLIP
 
+Sets = list[tuple[str, list[str]]]  # evaluations: name, class names
 LEARNER = "model.learner."  # where the learner's tensors stand in the state dict: all that a checkpoint holds
-
-
-@dataclass
-class EvalSet:
-    """Images to evaluate on and the class list to tell them apart with."""
-
-    name: str
-    classnames: list[str]
-    loader: Callable[[int, int], DataLoader]  # (rank, world) -> that rank's share, each image once
 
 
 class PromptModule(LightningModule):
     """Trains `model`'s learner; evaluates it on named sets, each with its class names.
 
+    The loaders are a datamodule's: a training loader with `set_epoch`, an evaluation loader per entry of `vals` and `tests`.
+
     Args:
-        train_loader: (rank, world, accumulate) -> that rank's batches, with `set_epoch` and Lightning's `state_dict` pair.
         optimizer: makes the optimiser from the trainable parameters; each group's `lr` is the peak of its schedule.
         epochs: length of the schedule.
-        tests: evaluated by `trainer.test`; results in `self.metrics`.
-        vals: evaluated by the trainer during training; results in `self.history`, one entry per evaluation.
+        tests: class names by evaluation, in the order of the test loaders; results in `self.metrics`.
+        vals: the same for the validation loaders, run during training; results in `self.history`, one entry per evaluation.
     """
 
     strict_loading = False  # a checkpoint holds the learner alone; on_load_checkpoint says what may be missing
@@ -47,23 +39,22 @@ class PromptModule(LightningModule):
     def __init__(
         self,
         model: PromptedCLIP,
-        train_loader: Callable[[int, int, int], Iterable[dict[str, Tensor]]],
         optimizer: Callable[[Iterable[Tensor]], Optimizer],
         epochs: int,
         seed: int,
-        tests: list[EvalSet],
-        vals: list[EvalSet] = (),
+        tests: Mapping[str, list[str]],
+        vals: Mapping[str, list[str]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         if not isinstance(epochs, int) or epochs < 1:
             raise ValueError(f"epochs={epochs!r}: give a number of epochs, 1 or more.")
         self.train_classnames = model.classnames
-        for each in (*vals, *tests):
-            model.bind(each.classnames)  # a class list that the learner refuses ends the run before it starts
+        for names in (*vals.values(), *tests.values()):
+            model.bind(names)  # a class list that the learner refuses ends the run before it starts
         model.bind(self.train_classnames)
-        self.model, self.train_loader, self.make_optimizer = model, train_loader, optimizer
+        self.model, self.make_optimizer = model, optimizer
         self.epochs, self.seed = epochs, seed
-        self.tests, self.vals = list(tests), list(vals)
+        self.tests, self.vals = list(tests.items()), list(vals.items())
         self.metrics: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
         self.losses: list[list[float]] = []  # of each epoch: sum and number of its steps' losses
@@ -79,9 +70,6 @@ class PromptModule(LightningModule):
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     # ---- training
-
-    def train_dataloader(self) -> Iterable[dict[str, Tensor]]:
-        return self.train_loader(self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches)
 
     def configure_optimizers(self) -> Optimizer:
         return self.make_optimizer(list(self.trainable.values()))
@@ -142,27 +130,21 @@ class PromptModule(LightningModule):
 
     # ---- evaluation
 
-    def val_dataloader(self) -> list[DataLoader]:
-        return [each.loader(self.trainer.global_rank, self.trainer.world_size) for each in self.vals]
-
-    def test_dataloader(self) -> list[DataLoader]:
-        return [each.loader(self.trainer.global_rank, self.trainer.world_size) for each in self.tests]
-
-    def start_evaluation(self, sets: list[EvalSet]) -> None:
+    def start_evaluation(self, sets: Sets) -> None:
         # Made for all sets at once: a rank without images of a set still takes part in summing it up.
-        self.counts = [class_counts(len(each.classnames)).to(self.device) for each in sets]
+        self.counts = [class_counts(len(names)).to(self.device) for _, names in sets]
         self.current = None
 
-    def evaluate_batch(self, sets: list[EvalSet], batch: dict[str, Tensor], which: int) -> None:
+    def evaluate_batch(self, sets: Sets, batch: dict[str, Tensor], which: int) -> None:
         if which != self.current:
-            self.model.bind(sets[which].classnames)  # the class names are encoded once per evaluation
+            self.model.bind(sets[which][1])  # the class names are encoded once per evaluation
             self.current = which
         self.counts[which].update(self.model(batch["image"]).logits.float(), batch["label"])
 
-    def end_evaluation(self, sets: list[EvalSet]) -> dict[str, dict[str, Any]]:
+    def end_evaluation(self, sets: Sets) -> dict[str, dict[str, Any]]:
         self.model.bind(self.train_classnames)
         pairs = zip(sets, self.counts, strict=True)
-        results = {each.name: summarise(counts.compute(), each.classnames) for each, counts in pairs}
+        results = {name: summarise(counts.compute(), names) for (name, names), counts in pairs}
         for logger in self.trainer.loggers:
             flat = {f"{name}/{key}": value[key] for name, value in results.items() for key in ("accuracy", "macro_f1")}
             logger.log_metrics(flat, step=self.global_step)

@@ -99,8 +99,8 @@ class PromptedCLIP(nn.Module):
         """From now on logits are over `classnames`. Any time, any list, unless the learner's tensors belong to one list."""
         if self._own_classes is not None and list(classnames) != self._own_classes:
             raise ValueError(
-                f"{type(self.learner).__name__} learned tensors for each of its {len(self._own_classes)} classes and cannot serve "
-                f"another list of {len(classnames)}: evaluate it on the classes it was trained on, or choose a unified context."
+                f"{type(self.learner).__name__} learned tensors for each of its {len(self._own_classes)} classes and cannot "
+                f"serve another list of {len(classnames)}: evaluate it on those it was trained on, or choose a unified context."
             )
         self.learner.bind(self.clip, classnames)
         self.classnames, self._text = list(classnames), None

@@ -68,7 +68,8 @@ class LinearProbe(PromptLearner):
         (x, y), (x_val, y_val) = ((f.float().cpu().numpy(), t.cpu().numpy()) for f, t in (train, val))
         if not len(y_val):
             raise ValueError(
-                "the linear probe chooses its regularisation on validation images, and this dataset has none: give it a val split."
+                "the linear probe chooses its regularisation on validation images, "
+                "and this dataset has none: give it a val split."
             )
 
         def fit_one(c: float) -> tuple[float, LogisticRegression]:

@@ -25,7 +25,7 @@ Seen = list[tuple[Tensor | None, Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class TextTower:
-    """The frozen parts. `embed` maps ids (N,) to float32 (N,D); `positions` is (77,D); `project` ends with (...,D) -> (...,d)."""
+    """The frozen parts. `embed` maps ids (N,) to float32 (N,D), `positions` is (77,D), `project` maps (...,D) to (...,d)."""
 
     blocks: list[Block]
     embed: Callable[[Tensor], Tensor]

@@ -1,5 +1,5 @@
-"""Visual prompt tuning of CLIP (Jia et al., ECCV 2022, section 3.2, as MaPLe's repository runs it): visual prompts only, the text
-being a fixed template."""
+"""Visual prompt tuning of CLIP (Jia et al., ECCV 2022, section 3.2, as MaPLe's repository runs it): visual prompts only,
+the text being a fixed template."""
 
 from __future__ import annotations
 

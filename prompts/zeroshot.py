@@ -29,8 +29,8 @@ SELECTED_TEMPLATES = [
 
 
 class ZeroShot(PromptLearner):
-    """`templates`: "single" (a photo of a {}.), "dataset" (the dataset's own), "selected" (the seven above and the dataset's own,
-    CoOp's ensemble; ImageNet has the seven only), "imagenet80" (OpenAI's 80), or a list of templates of yours.
+    """`templates`: "single" (a photo of a {}.), "dataset" (the dataset's own), "selected" (the seven above and the dataset's
+    own, CoOp's ensemble; ImageNet has the seven only), "imagenet80" (OpenAI's 80), or a list of templates of yours.
 
     `dataset_templates` are the dataset's own, `dataset` its name.
     """

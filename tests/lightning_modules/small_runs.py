@@ -6,7 +6,7 @@ import torch
 from toys import Toy, ToySource, toy_clip
 
 from datamodules.module import FewShotData
-from lightning_modules.prompt_module import EvalSet, PromptModule
+from lightning_modules.prompt_module import PromptModule
 from lightning_modules.trainer import make_trainer
 from prompts.learner import PromptedCLIP, TrainInfo
 
@@ -20,8 +20,10 @@ def parts(epochs=3, learner=None, batch_size=6, optimizer=SGD, vals=False, tests
     model = PromptedCLIP(toy_clip(), learner or Toy())
     data.image_spec = model.clip.image_spec
     model.setup(TrainInfo(data.classnames, len(data.train_items)))
-    sets = [EvalSet(name, data.class_list(which), partial(data.eval_loader, "test", which)) for name, which in tests]
-    module = PromptModule(model, data.train_loader, optimizer, epochs, 1, sets, sets if vals else [])
+    data.tests = [data.eval_set(name, "test", which) for name, which in tests]
+    data.vals = data.tests if vals else []
+    names = {each.name: each.classnames for each in data.tests}
+    module = PromptModule(model, optimizer, epochs, 1, names, names if vals else {})
     return data, model, module
 
 
@@ -32,5 +34,5 @@ def trainer(epochs=3, **options):
 
 def fit(epochs=3, accumulate=1, **options):
     data, model, module = parts(epochs, **options)
-    trainer(epochs, accumulate_grad_batches=accumulate).fit(module)
+    trainer(epochs, accumulate_grad_batches=accumulate).fit(module, datamodule=data)
     return data, model, module

@@ -31,17 +31,17 @@ class StopAt(Resumable):
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("batch", range(1, 9))
 def test_stopped_anywhere_and_resumed_is_the_same_as_not_stopped(tmp_path, accumulate, batch):
-    _, whole, reference = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
-    trainer(3, accumulate_grad_batches=accumulate).fit(reference)
+    data, whole, reference = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
+    trainer(3, accumulate_grad_batches=accumulate).fit(reference, datamodule=data)
 
-    _, _, module = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
+    data, _, module = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
     callback = StopAt(tmp_path, batch, signal.SIGTERM if batch % 3 else signal.SIGINT)
     with pytest.raises(Interrupted, match="resumes"):
-        trainer(3, accumulate_grad_batches=accumulate, callbacks=[callback]).fit(module)
+        trainer(3, accumulate_grad_batches=accumulate, callbacks=[callback]).fit(module, datamodule=data)
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
 
-    _, model, module = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
-    trainer(3, accumulate_grad_batches=accumulate).fit(module, ckpt_path=tmp_path / LAST, weights_only=True)
+    data, model, module = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
+    trainer(3, accumulate_grad_batches=accumulate).fit(module, datamodule=data, ckpt_path=tmp_path / LAST, weights_only=True)
     assert all(torch.equal(p, q) for p, q in zip(model.learner.parameters(), whole.learner.parameters(), strict=True))
     assert module.losses == reference.losses
     assert module.history == reference.history
@@ -49,13 +49,14 @@ def test_stopped_anywhere_and_resumed_is_the_same_as_not_stopped(tmp_path, accum
 
 def test_signals_are_handled_as_before_once_training_is_over(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    trainer(1, callbacks=[Resumable(tmp_path)]).fit(parts(epochs=1)[2])
+    data, _, module = parts(epochs=1)
+    trainer(1, callbacks=[Resumable(tmp_path)]).fit(module, datamodule=data)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_the_resume_state_holds_no_frozen_weight_and_no_code(tmp_path):
-    _, model, module = parts(epochs=1)
-    trainer(1, callbacks=[Resumable(tmp_path)]).fit(module)
+    data, model, module = parts(epochs=1)
+    trainer(1, callbacks=[Resumable(tmp_path)]).fit(module, datamodule=data)
     state = torch.load(tmp_path / LAST, weights_only=True)
     assert set(state["state_dict"]) == {"model.learner.down", "model.learner.up"}
     assert (tmp_path / LAST).stat().st_size < 20_000

@@ -26,7 +26,7 @@ def test_training_is_plain_sgd_with_the_published_rates():
 
 
 def test_the_first_step_by_hand():
-    _, model, module = parts(epochs=1, batch_size=12)
+    data, model, module = parts(epochs=1, batch_size=12)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     gradients = {}
 
@@ -34,7 +34,7 @@ def test_the_first_step_by_hand():
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
             gradients.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
 
-    trainer(1, callbacks=[Look()]).fit(module)
+    trainer(1, callbacks=[Look()]).fit(module, datamodule=data)
     assert set(gradients) == {"learner.down", "learner.up"}
     for name, p in model.named_parameters():
         if name in gradients:  # momentum is empty in the first step
@@ -73,7 +73,7 @@ def test_a_term_without_a_batch_counts_once(accumulate):
 def test_each_set_is_told_apart_with_its_own_names_which_are_encoded_once():
     data, model, module = fit(epochs=2)
     before = model.text_encodings
-    trainer().test(module, verbose=False)
+    trainer().test(module, datamodule=data, verbose=False)
     assert model.text_encodings == before + 2  # twelve batches
     assert model.classnames == NAMES[:3]  # bound again to what it trains on
     for name in ("base", "new"):
@@ -90,12 +90,12 @@ def test_each_set_is_told_apart_with_its_own_names_which_are_encoded_once():
 
 
 def test_evaluating_during_training_does_not_change_it():
-    _, model, module = fit(vals=True)
+    data, model, module = fit(vals=True)
     _, other, _ = fit()
     assert [entry["epoch"] for entry in module.history] == [0, 1, 2]
     assert set(module.history[0]) == {"epoch", "base", "new"}
     assert all(torch.equal(p, q) for p, q in zip(model.learner.parameters(), other.learner.parameters(), strict=True))
-    trainer().test(module, verbose=False)
+    trainer().test(module, datamodule=data, verbose=False)
     assert module.history[-1]["new"]["accuracy"] == module.metrics["new"]["accuracy"]
 
 
@@ -118,8 +118,8 @@ def test_a_loss_that_is_not_finite_names_its_cause(options, message):
 
 
 def test_mixed_precision_keeps_float32_prompts():
-    _, model, module = parts(epochs=2)
-    trainer(2, precision="bf16-mixed").fit(module)
+    data, model, module = parts(epochs=2)
+    trainer(2, precision="bf16-mixed").fit(module, datamodule=data)
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in model.learner.parameters())
     assert all(p.dtype == torch.float32 for p in model.clip.parameters())  # stored in bf16 on a GPU alone
     assert model.learner.up.abs().sum() > 0
