@@ -19,9 +19,11 @@ def test_splits_are_fixed_and_disjoint():
 def test_scans_are_dark_ink_on_white_paper():
     source = Digits()
     pictures = np.stack([np.asarray(source.open(item)) for item in source.splits(1).test[:50]])
-    assert pictures.shape == (50, 32, 32, 3) and pictures.dtype == np.uint8
+    assert pictures.shape == (50, 32, 32, 3)
+    assert pictures.dtype == np.uint8
     assert (pictures[..., 0] == pictures[..., 2]).all()
-    assert (pictures.max((1, 2, 3)) > 240).all() and (pictures.min((1, 2, 3)) < 60).all()
+    assert (pictures.max((1, 2, 3)) > 240).all()
+    assert (pictures.min((1, 2, 3)) < 60).all()
     assert 120 < pictures.mean() < 220
 
 
