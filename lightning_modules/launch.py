@@ -24,6 +24,7 @@ from hydra.errors import HydraException, InstantiationException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+IN_SWEEP = "PROMPTS_IN_SWEEP"  # environment of a sweep's job: "alone" or "beside others"
 FAILURES = "PROMPTS_SWEEP_FAILURES"  # environment: the file to which failed jobs of a sweep add their command
 
 
@@ -48,8 +49,9 @@ def run_fresh(script: str) -> None:
     if hydra.job.config_name != "config":
         options += ["--config-name", hydra.job.config_name]
     command = [sys.executable, os.path.abspath(script), *options, *searched, *hydra.overrides.task]
-    print("$ " + shlex.join(["python", *command[1:]]), flush=True)
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    alone = hydra.runtime.choices["hydra/launcher"] == "basic"
+    environment = {"PYTHONUNBUFFERED": "1", IN_SWEEP: "alone" if alone else "beside others"}
+    process = subprocess.Popen(command, env=os.environ | environment)
     with forwarding(process) as asked:
         status = process.wait()
     if asked:

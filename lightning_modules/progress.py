@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+from lightning_modules import launch
+
 
 class Progress(RichProgressBar):
-    """Rich's bar on a terminal. Elsewhere about ten lines per run, as a bar would fill a log file with its frames."""
+    """Rich's bar on a terminal. Elsewhere about ten lines per run, as a bar would fill a log file with its frames, and none
+    in a sweep, whose jobs say one line each."""
 
     def __init__(self) -> None:
         super().__init__(leave=False)
-        self.lines = not sys.stdout.isatty()
-        if self.lines:
+        sweep = os.environ.get(launch.IN_SWEEP)
+        self.lines = not sys.stdout.isatty() and not sweep
+        if not sys.stdout.isatty() or sweep == "beside others":
             self.disable()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

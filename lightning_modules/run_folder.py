@@ -40,7 +40,7 @@ class RunFolder:
         path = self.path / LAST
         if not path.exists():
             return None
-        say(f"  resuming from {path}")
+        say(f"  resuming from {path}", in_sweep=f"resuming {self.job.title} from {path}")
         return path
 
     @contextmanager
@@ -97,7 +97,8 @@ class RunFolder:
             write_json(self.path / RESULT, result)
             for name in (LAST, BEST):  # of use while a run was under way
                 (self.path / name).unlink(missing_ok=True)
-        say(f"{table(module.metrics)}\n  {self.path / RESULT}")
+        brief = ", ".join(f"{name} {each['accuracy']:.1f} %" for name, each in module.metrics.items())
+        say(f"{table(module.metrics)}\n  {self.path / RESULT}", f"{job.title}: {brief}   ({seconds:.0f} s, {self.path})")
         if job.config["fit"]:
             chosen = f"method={job.names['method']} clip={job.names['clip']}"
             say(f"next: python run.py {chosen} data=NAME fit=false ckpt={self.path}    # on another dataset")

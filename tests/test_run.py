@@ -121,7 +121,7 @@ class Vanishing(ToySource):
         (["data=eurosat", "clip=toy", "data_root=nowhere"], "nowhere/eurosat"),
         (
             ["protocol=base_to_new", "method=coop", "method.class_context=true", "method.init=null"],
-            "evaluate it on the classes",
+            "evaluate it on those it was trained on",
         ),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_sweep_by_joblib(cli, tmp_path):
         (["data=eurosats"], ["data/eurosats", "eurosat", "imagenet"]),
         (["epocs=3"], ["no key 'epocs'", "Did you mean epochs?", "batch_size"]),
         (["optim.leaning_rate=3"], ["no key 'optim.leaning_rate'", "momentum"]),
-        (["method=coop", "shots=3"], ["no recipe for shots=3, only for 1, 2, 4, 8, 16"]),
+        (["method=coop", "shots=3", "clip=toy", "data=toy"], ["no recipe for shots=3, only for 1, 2, 4, 8, 16"]),
         (["epochs=["], ["cannot read 'epochs=['"]),
     ],
 )
