@@ -160,8 +160,14 @@ def test_a_long_class_name(run_here, tmp_path, monkeypatch):
 def test_wandb_offline_ends_with_the_runs_status(run_here, tmp_path, monkeypatch, doom):
     import wandb
 
-    codes, finish = [], wandb.finish
-    monkeypatch.setattr(wandb, "finish", lambda exit_code: (codes.append(exit_code), finish(exit_code=exit_code)))
+    codes, shots, finish = [], [], wandb.finish
+
+    def look(exit_code):
+        codes.append(exit_code)
+        shots.append(wandb.run.config["shots"])
+        finish(exit_code=exit_code)
+
+    monkeypatch.setattr(wandb, "finish", look)
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("DOOM", doom)
     overrides = ["method=doomed", "shots=4", "logger=wandb", "logger.offline=true"]
@@ -170,7 +176,7 @@ def test_wandb_offline_ends_with_the_runs_status(run_here, tmp_path, monkeypatch
             run_here(*overrides)
     else:
         run_here(*overrides)
-    assert codes == [1 if doom else 0]
+    assert (codes, shots) == ([1 if doom else 0], [4])  # the status, and the resolved config
     assert wandb.run is None
     assert len(list(tmp_path.rglob("offline-run-*"))) == 1  # kept where the failed run's folder is taken away
     assert len(results(tmp_path)) == (0 if doom else 1)
