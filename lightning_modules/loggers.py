@@ -9,11 +9,11 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 
-def none(folder: Path, title: str, config: dict[str, Any]) -> bool:
+def none(folder: Path, title: str, settings: dict[str, Any]) -> bool:
     return False
 
 
-def csv(folder: Path, title: str, config: dict[str, Any]) -> Logger:
+def csv(folder: Path, title: str, settings: dict[str, Any]) -> Logger:
     """`metrics.csv` in the run's folder. A resumed run starts a new file and keeps the earlier ones, numbered."""
     metrics = folder / "metrics.csv"
     if metrics.exists():
@@ -21,12 +21,12 @@ def csv(folder: Path, title: str, config: dict[str, Any]) -> Logger:
     return CSVLogger(str(folder), name="", version="")
 
 
-def wandb(folder: Path, title: str, config: dict[str, Any], save_dir: str, **options: Any) -> Logger:
+def wandb(folder: Path, title: str, settings: dict[str, Any], save_dir: str, **options: Any) -> Logger:
     """Kept outside the run's folder, which a failed run takes away: its log has to stay, marked as failed."""
     from lightning.pytorch.loggers import WandbLogger
 
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    return WandbLogger(name=title, save_dir=save_dir, config=config, **options)
+    return WandbLogger(name=title, save_dir=save_dir, config=settings, **options)
 
 
 def finish(exit_code: int) -> None:
