@@ -60,7 +60,7 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     folder = RunFolder(job, cfg.save_every, cfg.select, cfg.force)
     trainer = make(
         cfg.trainer,
-        logger=make(cfg.logger, folder=job.folder, title=job.title, settings=job.config),
+        logger=make(cfg.logger)(job.folder, job.title, job.config),
         callbacks=[*make(cfg.callbacks).values(), *folder.callbacks],
         check_val_every_n_epoch=cfg.eval_every or 1,
     )

@@ -110,7 +110,7 @@ def test_loggers_and_callbacks(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     for logger in options("logger"):
-        made = make(compose(f"logger={logger}").logger, folder=tmp_path, title="a title", settings={})
+        made = make(compose(f"logger={logger}").logger)(tmp_path, "a title", {"shots": 4})
         assert isinstance(made, Logger) or (logger == "none" and made is False)
     for callbacks in options("callbacks"):
         assert all(isinstance(each, Callback) for each in make(compose(f"callbacks={callbacks}").callbacks).values())
