@@ -48,9 +48,9 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     learner = make(cfg.method, **(saved.settings(cfg.method) if saved else {}))
     model = PromptedCLIP(clip, learner)
     results.seed_everything(cfg.seed)
-    model.setup(TrainInfo(saved.classnames if saved else data.classnames, len(data.train_items)))
+    model.setup(TrainInfo(saved.classnames(data.classnames) if saved else data.classnames, len(data.train_items)))
     if saved:
-        model.load_prompt_state(saved.tensors, saved.own_classes)
+        saved.into(model)
 
     data.tests = [data.eval_set(name, "test", subset) for name, subset in cfg.protocol.evaluate.items()]
     data.vals = [data.eval_set("val", "val", data.subset)] if cfg.select == "best_val" else []

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lightning_modules.launch import Interrupted
 from prompts.learner import PromptedCLIP
+from prompts.published import learned_tensors, read_published
 
 PROMPTS, BEST, LAST = "prompts.safetensors", "best.safetensors", "last.ckpt"
 ABOUT = "about"
@@ -39,20 +40,24 @@ def save_prompts(path: Path, model: PromptedCLIP, about: dict[str, Any]) -> None
 
 @dataclass(frozen=True)
 class SavedPrompts:
-    """A prompts file: its tensors, and what it says about itself."""
+    """A prompts file: its tensors, and what it says about itself. A published checkpoint says nothing about itself."""
 
     tensors: dict[str, Tensor]
     about: dict[str, Any]
+    published: bool = False
 
-    @property
-    def own_classes(self) -> list[str] | None:
-        """The class list that class-specific tensors belong to; None where they serve any."""
-        return self.about["own_classes"]
+    def classnames(self, here: list[str]) -> list[str]:
+        """The classes trained on, those of the dataset at hand where the file does not say."""
+        return here if self.published else self.about["classnames"]
 
-    @property
-    def classnames(self) -> list[str]:
-        """The classes trained on."""
-        return self.about["classnames"]
+    def into(self, model: PromptedCLIP) -> None:
+        """ValueError where the tensors do not fit the model."""
+        if self.published:
+            tensors = learned_tensors(self.tensors, model.learner.published_names)
+            own_classes = model.classnames if model.learner.class_specific else None
+        else:
+            tensors, own_classes = self.tensors, self.about["own_classes"]
+        model.load_prompt_state(tensors, own_classes)
 
     def settings(self, method: DictConfig) -> dict[str, Any]:
         """The method's settings at training time, without those that follow the data (interpolations).
@@ -83,12 +88,17 @@ def read_prompts(path: Path) -> SavedPrompts:
 
 
 def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:
-    """The prompts that `ckpt` names: a prompts file or its folder. They must belong to this run's method and clip."""
+    """The prompts that `ckpt` names: a prompts file, its folder, or a published checkpoint (model.pth.tar-N).
+
+    A prompts file must belong to this run's method and clip; a published one is checked by its tensors.
+    """
     if not ckpt:
         raise ValueError(f"fit=false evaluates saved prompts: name them with ckpt=PATH (a {PROMPTS} or its folder).")
     path = Path(ckpt) / PROMPTS if Path(ckpt).is_dir() else Path(ckpt)
     if not path.is_file():
         raise ValueError(f"ckpt={ckpt}: there is no {path}. Give a {PROMPTS} or the folder of a finished run.")
+    if path.suffix != ".safetensors":
+        return SavedPrompts(read_published(path), {"own_classes": None, "classnames": None, "settings": {}}, published=True)
     saved = read_prompts(path)
     for group in ("method", "clip"):
         if saved.about[group] != names[group]:
@@ -179,5 +189,5 @@ class BestOnValidation(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.path.exists():  # learners without gradients have none
             best = read_prompts(self.path)
-            pl_module.model.load_prompt_state(best.tensors, best.own_classes)
+            best.into(pl_module.model)
             pl_module.kept_epoch = best.about["epoch"]

@@ -18,6 +18,13 @@ class IVLP(PromptLearner):
     """`n_text` tokens in the first `depth_text` blocks of the text tower, `n_image` in the first `depth_image` of the image
     tower; a length of 0 leaves that tower alone. The words of `init` beyond n_text stay fixed text."""
 
+    published_names = {
+        r"prompt_learner\.ctx": "text_ctx.0",
+        r"text_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow": r"text_ctx.\1",
+        r"image_encoder\.VPT": "image_ctx.0",
+        r"image_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow": r"image_ctx.\1",
+    }
+
     def __init__(
         self, n_text: int = 2, n_image: int = 2, depth_text: int = 12, depth_image: int = 12, init: str | None = "a photo of a"
     ):

@@ -8,7 +8,7 @@ Shapes: B images, C classes, d width of the shared embedding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +42,7 @@ class PromptLearner(nn.Module):
     uses_gradients = True  # False: fitted by `fit`, not by an optimiser
     class_specific = False  # True: the tensors belong to the class list of `setup` and serve no other
     text_depends_on: Literal["nothing", "tensors", "image"] = "tensors"  # says how long text features stay valid
+    published_names: Mapping[str, str] = {}  # patterns of tensor names in the published checkpoints -> ours, where they differ
     plan: TextPlan | None = None
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:

@@ -63,6 +63,12 @@ class TowerPrompts:
         return ([self.inputs] if self.inputs else []) + list(self.rows.values())
 
     @property
+    def tensors(self) -> list[Tensor]:
+        rows = [t for r in self.all_rows for t in (r.q, r.k, r.v, r.residual) if isinstance(t, Tensor)]
+        options = [t for e in self.extra.values() for t in (*e.options, e.weights) if t is not None]
+        return rows + options
+
+    @property
     def images(self) -> int | None:
         """B if any rows differ by image, else None."""
         return next((r.q.shape[0] for r in self.all_rows if r.per == "image"), None)

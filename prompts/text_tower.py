@@ -42,11 +42,15 @@ class TextTower:
         """
         _check_slots(plan, prompts)
         images = prompts.images
+        # Rows that no feature can depend on, such as queries of the prefix in the last block, stay in the graph: DDP and weight
+        # decay expect a gradient, exactly zero, of every tensor.
+        anchor = sum((0 * t.sum() for t in prompts.tensors if t.requires_grad), start=0)
         if images is None:
-            return self._encode_group(plan, prompts, max_rows, recompute)[0]
+            return self._encode_group(plan, prompts, max_rows, recompute)[0] + anchor
         at_once = images if max_rows is None else max(1, max_rows // int(plan.lengths.sum()))
         parts = [prompts.for_images(i, min(i + at_once, images)) for i in range(0, images, at_once)]
-        return torch.cat([self._encode_group(plan, part, max_rows and max_rows // at_once, recompute) for part in parts])
+        groups = [self._encode_group(plan, part, max_rows and max_rows // at_once, recompute) for part in parts]
+        return torch.cat(groups) + anchor
 
     def _encode_group(self, plan: TextPlan, prompts: TowerPrompts, max_rows: int | None, recompute: bool) -> Tensor:
         seen = self._run_prefix(plan, prompts)

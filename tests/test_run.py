@@ -199,3 +199,13 @@ def test_prompts_are_the_same_in_bf16_on_the_cpu_within_reason(run_here):
     full, mixed = (run_here(f"precision={p}", "optim.lr=0.1", "shots=4")["train_loss"] for p in ("32-true", "bf16-mixed"))
     assert mixed == pytest.approx(full, rel=0.05)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_published_checkpoint_is_evaluated(run_here, tmp_path):
+    path = tmp_path / "model.pth.tar-50"
+    torch.save({"state_dict": {"ctx": torch.randn(4, 32).half(), "token_prefix": torch.zeros(9, 1, 32)}, "epoch": 50}, path)
+    evaluate = ["method=coop", "fit=false", f"ckpt={path}"]
+    result = run_here(*evaluate, "method.n_ctx=4")
+    assert result["metrics"]["test"]["images"] == 35
+    with pytest.raises(ValueError, match=r"ctx is \(4, 32\) in the checkpoint and \(16, 32\) here"):
+        run_here(*evaluate, "method.n_ctx=16")

@@ -20,7 +20,10 @@ def ways(width, text):
     """name -> (prompts, how the class name stands)"""
     t = lambda *lead: draw(*lead, N, width)  # noqa: E731
     three = lambda residual="q": Rows(t(), t(), t(), residual)  # noqa: E731
-    extra = {0: ExtraKV([draw(0, width), draw(1, width), draw(3, width)], torch.rand(3)), 2: ExtraKV([draw(2, width)])}
+    extra = {
+        0: ExtraKV([draw(0, width), draw(1, width), draw(3, width)], nn.Parameter(torch.rand(3))),
+        2: ExtraKV([draw(2, width)]),
+    }
     found = {
         "no prompts": NO_PROMPTS,
         "input": TowerPrompts(Rows(t())),
@@ -40,18 +43,18 @@ def ways(width, text):
     return found
 
 
-def tensors(prompts):
-    rows = [t for r in prompts.all_rows for t in (r.q, r.k, r.v, r.residual) if isinstance(t, torch.Tensor)]
-    return rows + [o for e in prompts.extra.values() for o in e.options if len(o)]
+def learned(prompts):
+    return [t for t in prompts.tensors if t.requires_grad and t.numel()]
 
 
-def same(ours, theirs, learned):
+def same(ours, theirs, tensors):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    if learned:
+    if tensors:
         cotangent = torch.randn_like(theirs)
-        grads = [torch.autograd.grad(out, learned, cotangent, allow_unused=True) for out in (ours, theirs)]
-        for a, b in zip(*grads, strict=True):
-            a, b = (torch.zeros(()) if g is None else g for g in (a, b))  # unused here is zero there
+        ours = torch.autograd.grad(ours, tensors, cotangent)  # of every tensor, even where it is zero
+        theirs = torch.autograd.grad(theirs, tensors, cotangent, allow_unused=True)
+        for a, b in zip(ours, theirs, strict=True):
+            b = torch.zeros(()) if b is None else b
             assert (a - b).abs().max() <= 1e-4 * max(1.0, b.abs().max().item())
 
 
@@ -65,7 +68,7 @@ def test_text(small_clip, way, position, chunk):
     plan = TextPlan(lists, class_slots=way == "per class")
     theirs = plain.encode_text(small_clip, lists, prompts, prompts.images or 1)
     ours = small_clip.text_tower.encode(plan, prompts, max_rows=chunk, recompute=bool(chunk))
-    same(ours, theirs if prompts.images else theirs[0], tensors(prompts))
+    same(ours, theirs if prompts.images else theirs[0], learned(prompts))
 
 
 @pytest.mark.parametrize("names", [["rose"], ["rose", "rose"], NAMES[::-1]], ids=["one class", "equal names", "any order"])
@@ -73,7 +76,7 @@ def test_text_class_lists(small_clip, names):
     prompts = TowerPrompts(Rows(draw(N, small_clip.text_width)))
     lists = token_lists(small_clip.tokenizer, names, "X X X X {}.", N, "end")
     theirs = plain.encode_text(small_clip, lists, prompts)[0]
-    same(small_clip.encode_text(TextPlan(lists), prompts), theirs, tensors(prompts))
+    same(small_clip.encode_text(TextPlan(lists), prompts), theirs, learned(prompts))
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -83,7 +86,7 @@ def test_image(small_clip, way, recompute):
     prompts = ways(small_clip.image_width, text=False)[way]
     images = torch.randn(B, 3, 16, 16)
     ours = small_clip.image_tower.encode(images, prompts, recompute=recompute)
-    same(ours, plain.encode_image(small_clip, images, prompts), tensors(prompts))
+    same(ours, plain.encode_image(small_clip, images, prompts), learned(prompts))
 
 
 def test_slots_come_and_go(small_clip):
