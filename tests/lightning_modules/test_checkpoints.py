@@ -85,7 +85,7 @@ def test_saved_prompts_come_back(tmp_path):
         saved = prompts_of(str(path), NAMES)
         assert all(torch.equal(saved.tensors[name], p) for name, p in model.learner.named_parameters())
         assert saved.classnames([]) == model.classnames
-        assert saved.own_classes is None
+        assert saved.about["own_classes"] is None
 
 
 def test_settings_are_values_of_known_keys_that_the_data_does_not_decide(tmp_path):
