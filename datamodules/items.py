@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import PIL.Image
@@ -23,7 +24,7 @@ class Splits:
     fixed: frozenset[str] = frozenset()  # lists that few-shot sampling leaves alone ("val" of ImageNet is its test set)
     rng_state: tuple | None = None  # where a fallback split left the generator: few-shot sampling goes on from there
 
-    @property
+    @cached_property
     def classnames(self) -> list[str]:
         """One name per label. Raises ValueError where labels are not 0..C-1 or an item has a label without a name."""
         names: dict[int, str] = {}

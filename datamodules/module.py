@@ -77,6 +77,7 @@ class FewShotData(LightningDataModule):
         self.make_train_transform = train_transform
         self.image_spec: Mapping[str, Any] | None = None  # size, mean, std: the CLIP model's, set before any loader is made
         self.selected: Splits | None = None
+        self._subsets: dict[str, Splits] = {}
         self.vals: list[EvalSet] = []
         self.tests: list[EvalSet] = []
 
@@ -92,7 +93,10 @@ class FewShotData(LightningDataModule):
     def splits(self, which: str | None = None) -> Splits:
         """The selected items of a class subset (default: the one trained on), labels from 0."""
         assert self.selected is not None, "call setup() first"
-        return subset(self.selected, which or self.subset)
+        which = which or self.subset
+        if which not in self._subsets:  # kept: lists may hold a million images
+            self._subsets[which] = subset(self.selected, which)
+        return self._subsets[which]
 
     def class_list(self, which: str | None = None) -> list[str]:
         return self.splits(which).classnames

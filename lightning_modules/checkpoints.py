@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lightning_modules.jobs import LAST
 from lightning_modules.launch import Interrupted
 from prompts.learner import PromptedCLIP
 from prompts.published import learned_tensors, read_published
 
-PROMPTS, BEST, LAST = "prompts.safetensors", "best.safetensors", "last.ckpt"
+PROMPTS, BEST = "prompts.safetensors", "best.safetensors"
 ABOUT = "about"
 
 

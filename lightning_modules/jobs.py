@@ -17,7 +17,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-RESULT = "result.json"
+RESULT, LAST = "result.json", "last.ckpt"  # of a finished run; of one that is under way or was interrupted
 NAMED = ("method", "data", "clip", "protocol")
 # Keys that say how or where something is run, not what: they change no result. With the value that stands in for them, as
 # other keys interpolate them.
@@ -63,7 +63,9 @@ class Job:
         return f"{self.names['method']} on {self.names['data']}, {config['shots']} shots, seed {config['seed']}"
 
     def result(self) -> dict[str, Any] | None:
-        """What a finished run of exactly this left."""
+        """What a finished run of exactly this left; None also where a run, a forced one perhaps, is half-way."""
+        if (self.folder / LAST).exists():
+            return None
         try:
             result = json.loads((self.folder / RESULT).read_text())
         except (OSError, json.JSONDecodeError):

@@ -13,8 +13,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_modules import loggers
-from lightning_modules.checkpoints import BEST, LAST, PROMPTS, BestOnValidation, Resumable, save_prompts
-from lightning_modules.jobs import RESULT, Job
+from lightning_modules.checkpoints import BEST, PROMPTS, BestOnValidation, Resumable, save_prompts
+from lightning_modules.jobs import LAST, RESULT, Job
 from lightning_modules.launch import Interrupted
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.results import peak_memory, say, table, versions, write_json
@@ -35,7 +35,7 @@ class RunFolder:
     def checkpoint(self) -> Path | None:
         """The state to resume from."""
         if self.force and rank_zero_only.rank == 0:
-            for name in (RESULT, LAST, BEST):
+            for name in (LAST, BEST):  # the earlier result stays until there is a new one
                 (self.path / name).unlink(missing_ok=True)
         path = self.path / LAST
         if not path.exists():

@@ -209,3 +209,15 @@ def test_a_published_checkpoint_is_evaluated(run_here, tmp_path):
     assert result["metrics"]["test"]["images"] == 35
     with pytest.raises(ValueError, match=r"ctx is \(4, 32\) in the checkpoint and \(16, 32\) here"):
         run_here(*evaluate, "method.n_ctx=16")
+
+
+def test_a_forced_run_that_fails_leaves_the_earlier_result(run_here, tmp_path, monkeypatch):
+    overrides = ["method=doomed", "shots=4", "batch_size=6"]
+    monkeypatch.setenv("DOOM", "")
+    run_here(*overrides)
+    [path] = results(tmp_path)
+    before = path.read_bytes()
+    monkeypatch.setenv("DOOM", "2:raise:0:20")
+    with pytest.raises(ValueError, match="doomed"):
+        run_here(*overrides, "force=true")
+    assert path.read_bytes() == before

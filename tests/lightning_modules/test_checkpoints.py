@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from small_runs import parts, trainer
 
-from lightning_modules.checkpoints import LAST, PROMPTS, Resumable, prompts_of, read_prompts, save_prompts
+from lightning_modules.checkpoints import PROMPTS, Resumable, prompts_of, read_prompts, save_prompts
+from lightning_modules.jobs import LAST
 from lightning_modules.launch import Interrupted
 
 NAMES = {"method": "toy", "clip": "toy"}
