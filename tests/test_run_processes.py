@@ -42,6 +42,20 @@ def test_two_ranks_are_one_rank(cli, run_here, tmp_path):
     assert one["metrics"]["test"]["accuracy"] > 40  # of five classes: ranks that had not learned would agree for nothing
 
 
+def test_two_ranks_of_maple_are_one(cli, run_here, tmp_path):
+    """Deep prompts in both towers (spec H5.10)."""
+    maple = ["clip=toy", "data=toy", "method=maple", "method.depth=2", "optim.lr=0.05", "shots=4", "batch_size=6", "epochs=3"]
+    run = cli(*maple, "trainer.log_every_n_steps=1", "trainer=ddp_cpu", "output=two")
+    assert run.returncode == 0, run.stderr
+    run_here(*maple, "trainer.log_every_n_steps=1", "logger=csv", "output=one")
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(one) == 9
+    assert max(one) - min(one) > 0.1  # something moved
+    assert two == pytest.approx(one, rel=1e-4)
+    metrics = [json.loads(only(tmp_path / name, "result.json").read_text())["metrics"]["test"] for name in ("one", "two")]
+    assert metrics[0] == metrics[1]
+
+
 def test_killed_in_mid_epoch_and_started_again(cli, run_here, tmp_path):
     steps = ["save_every=0", "trainer=cpu"]
     run_here(*TOY, *steps, "output=whole")
