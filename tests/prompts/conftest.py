@@ -1,19 +1,11 @@
 import pytest
+from sizes import RESNET, SMALL
 
 from prompts.clip import FrozenCLIP, build
-
-SMALL = {
-    "embed_dim": 32,
-    "vision_cfg": {"layers": 3, "width": 96, "head_width": 48, "patch_size": 8, "image_size": 16},
-    "text_cfg": {"layers": 3, "width": 64, "heads": 4, "context_length": 28},
-    "quick_gelu": True,
-}
-RESNET = SMALL | {"vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "patch_size": None}}
 
 
 @pytest.fixture(scope="session")
 def small_clip() -> FrozenCLIP:
-    """Random weights, uneven sizes in the two towers, so that a mix-up shows."""
     return FrozenCLIP(build(SMALL))
 
 

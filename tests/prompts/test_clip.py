@@ -5,8 +5,8 @@ import json
 import open_clip
 import pytest
 import torch
-from conftest import RESNET, SMALL
 from safetensors.torch import save_file
+from sizes import RESNET, SMALL
 from torch import nn
 
 from prompts import clip as clip_module
