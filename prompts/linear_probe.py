@@ -78,6 +78,7 @@ class LinearProbe(PromptLearner):
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol stops at max_iter, converged or not
+            warnings.filterwarnings("ignore", "The number of unique classes")  # one shot per class is meant
             probe = best_regularisation(fit_one)
         coef, bias = torch.from_numpy(probe.coef_), torch.from_numpy(probe.intercept_)
         if len(probe.classes_) == 2:  # scikit-learn keeps one row for two classes
