@@ -14,20 +14,15 @@ from torch import Tensor, nn
 from prompts.rows import ExtraKV, Rows
 
 
-def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
-    """LayerNorm in float32 whatever autocast or the stored weights say; float32 out."""
-    weight, bias = norm.weight.float(), None if norm.bias is None else norm.bias.float()
+def layer_norm(norm: nn.LayerNorm, x: Tensor, scale: float = 1.0) -> Tensor:
+    """`scale` times LayerNorm, in float32 whatever autocast or the stored weights say; float32 out."""
+    weight, bias = scale * norm.weight.float(), None if norm.bias is None else scale * norm.bias.float()
     return F.layer_norm(x.float(), norm.normalized_shape, weight, bias, norm.eps)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x @ weight.T + bias in the weights' type, so that towers stored in bf16 need no cast at every call."""
     return F.linear(x.to(weight.dtype), weight, bias)
-
-
-def quick_gelu(x: Tensor) -> Tensor:
-    """x * sigmoid(1.702 x) as a SiLU, whose backward pass keeps one tensor where the product keeps two."""
-    return F.silu(1.702 * x) / 1.702
 
 
 def split_heads(x_ND: Tensor, heads: int) -> Tensor:
@@ -75,7 +70,10 @@ class Block:
     def __init__(self, block: nn.Module):
         self.block, self.attn = block, block.attn
         self.heads = self.attn.num_heads
-        self.activation = quick_gelu if type(block.mlp.gelu).__name__ == "QuickGELU" else block.mlp.gelu
+        # QuickGELU, x sigmoid(1.702 x), is a SiLU of scaled input and output. With the scales moved into the narrow tensors on
+        # either side, the widest tensor of the block is read and kept once where the product takes five passes.
+        quick = type(block.mlp.gelu).__name__ == "QuickGELU"
+        self.scale, self.activation = (1.702, F.silu) if quick else (1.0, block.mlp.gelu)
 
     def project(self, x_ND: Tensor, parts: str) -> list[Tensor]:
         """LayerNorm and the projections named in `parts` (a run of "qkv"): (...,N,D) -> list of (...,H,N,d)."""
@@ -106,9 +104,10 @@ class Block:
         """Output projection, residual and MLP: (...,N,D), float32 where the residual is."""
         out = self.attn.out_proj
         x = residual_ND + self.block.ls_1(linear(merge_heads(attended_HNd), out.weight, out.bias))
-        mlp = self.block.mlp
-        hidden = linear(layer_norm(self.block.ln_2, x), mlp.c_fc.weight, mlp.c_fc.bias)
-        return x + self.block.ls_2(linear(self.activation(hidden), mlp.c_proj.weight, mlp.c_proj.bias))
+        mlp, scale = self.block.mlp, self.scale
+        hidden = linear(layer_norm(self.block.ln_2, x, scale), mlp.c_fc.weight, scale * mlp.c_fc.bias)
+        scaled = linear(self.activation(hidden), mlp.c_proj.weight, scale * mlp.c_proj.bias)
+        return torch.add(x, self.block.ls_2(scaled), alpha=1 / scale)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, options, mask: Tensor | None = None) -> Tensor:
