@@ -163,32 +163,27 @@ def _attend_suffixes(q: Tensor, k: Tensor, v: Tensor, runs, seen: Seen, eot_only
     one matrix product, joined with the own scores before the softmax. Repeating those keys for every class, as a library
     attention needs it, costs 2 to 5 times the time on a CPU and most of the memory.
     """
-    parts, row, query = [], 0, 0
-    for classes, length in runs:
-        n = 1 if eot_only else length
-        own = slice(row, row + classes * length)
-        q_run = q[..., query : query + classes * n, :]
-        keys, values = (t[..., own, :].unflatten(-2, (classes, length)) for t in (k, v))  # (G,H,C,M,d)
-        scores = q_run.unflatten(-2, (classes, n)) @ keys.transpose(-1, -2)  # (G,H,C,n,M)
-        if n > 1:
-            later = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
-            scores = scores.masked_fill(later, float("-inf"))
-        parts.append(_mix(q_run, scores, values, seen))
-        row, query = row + classes * length, query + classes * n
-    return torch.cat(parts, -2)
-
-
-def _mix(q: Tensor, own_scores: Tensor, own_values: Tensor, seen: Seen) -> Tensor:
-    """One run of equally long classes: q (G,H,C*n,d), own scores (G,H,C,n,M), own values (G,H,C,M,d) -> (G,H,C*n,d)."""
-    scale, (classes, n, _) = q.shape[-1] ** -0.5, own_scores.shape[-3:]
+    q = q * q.shape[-1] ** -0.5
     total = None
-    for weight, k, v in seen:
-        scores = (q @ k.transpose(-1, -2)).unflatten(-2, (classes, n))  # (G,H,C,n,m+P)
-        groups = max(len(scores), len(own_scores))
-        joined = torch.cat([scores.expand(groups, *scores.shape[1:]), own_scores.expand(groups, *own_scores.shape[1:])], -1)
-        share = (joined.float() * scale).softmax(-1).to(v.dtype)
-        before, own = share.split([k.shape[-2], own_scores.shape[-1]], -1)
-        out = before.flatten(-3, -2) @ v + (own @ own_values).flatten(-3, -2)
+    for weight, prefix_k, prefix_v in seen:
+        shares, outs, row, query = [], [], 0, 0
+        scores = q @ prefix_k.transpose(-1, -2)  # (G,H,T,m+P)
+        for classes, length in runs:
+            n = 1 if eot_only else length
+            mine, own = slice(query, query + classes * n), slice(row, row + classes * length)
+            keys, values = (t[..., own, :].unflatten(-2, (classes, length)) for t in (k, v))  # (G,H,C,M,d)
+            own_scores = q[..., mine, :].unflatten(-2, (classes, n)) @ keys.transpose(-1, -2)  # (G,H,C,n,M)
+            if n > 1:
+                later = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
+                own_scores = own_scores.masked_fill(later, float("-inf"))
+            before = scores[..., mine, :].unflatten(-2, (classes, n))
+            own_scores = own_scores.expand(len(before), *own_scores.shape[1:])
+            share = torch.cat([before, own_scores], -1).float().softmax(-1).to(v.dtype)
+            before, own = share.split([before.shape[-1], length], -1)
+            shares.append(before.flatten(-3, -2))
+            outs.append((own @ values).flatten(-3, -2))
+            row, query = row + classes * length, query + classes * n
+        out = torch.cat(shares, -2) @ prefix_v + torch.cat(outs, -2)
         out = out if weight is None else weight * out
         total = out if total is None else total + out
     return total
