@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.items import Item, Source
 
-Row = tuple[int, int, float]  # epoch, index, weight
+Row = tuple[int, int, float, int]  # epoch, index, weight, place in the step's global batch
 Transform = Callable[[Image.Image], Tensor]
 
 
@@ -27,7 +27,7 @@ def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
 
 
 class ImageDataset(Dataset):
-    """Items of a source as `{"image": (3,H,W) float32, "label", "index", "weight"}`; rows come from `StepSampler`.
+    """Items of a source as `{"image": (3,H,W) float32, "label", "index", "weight", "place"}`; rows come from `StepSampler`.
 
     The global generators are seeded before each transform and put back after it: transforms may use any of them.
     """
@@ -39,7 +39,7 @@ class ImageDataset(Dataset):
         return len(self.items)
 
     def __getitem__(self, row: Row | int) -> dict[str, Tensor | int | float]:
-        epoch, index, weight = (0, row, 1.0) if isinstance(row, int) else row
+        epoch, index, weight, place = (0, row, 1.0, 0) if isinstance(row, int) else row
         item = self.items[index]
         image = self.source.open(item)
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
@@ -51,7 +51,7 @@ class ImageDataset(Dataset):
             pixels = self.transform(image)
         finally:
             random.setstate(states[0]), np.random.set_state(states[1]), torch.set_rng_state(states[2])
-        return {"image": pixels, "label": item.label, "index": index, "weight": weight}
+        return {"image": pixels, "label": item.label, "index": index, "weight": weight, "place": place}
 
 
 class StepSampler:
@@ -84,9 +84,9 @@ class StepSampler:
         for k in range(self.start, len(self)):
             step, micro = divmod(k, self.accumulate)
             rows = order[step * self.batch_size : (step + 1) * self.batch_size].tolist()
-            mine = rows[micro * self.world + self.rank :: parts]
-            padded = mine + [rows[0]] * (share - len(mine))
-            yield [(self.epoch, i, 1 / len(rows) if n < len(mine) else 0.0) for n, i in enumerate(padded)]
+            mine = list(enumerate(rows))[micro * self.world + self.rank :: parts]
+            real = [(self.epoch, index, 1 / len(rows), place) for place, index in mine]
+            yield real + [(self.epoch, rows[0], 0.0, 0)] * (share - len(mine))
 
 
 class RankSampler:
@@ -105,11 +105,12 @@ class RankSampler:
 
 
 def collate(samples: list[dict]) -> dict[str, Tensor]:
-    """image (B,3,H,W) float32, label (B,) int64, index (B,) int64, weight (B,) float32."""
+    """image (B,3,H,W) float32, label, index, place (B,) int64, weight (B,) float32."""
     return {
         "image": torch.stack([sample["image"] for sample in samples]),
         "label": torch.tensor([sample["label"] for sample in samples]),
         "index": torch.tensor([sample["index"] for sample in samples]),
+        "place": torch.tensor([sample["place"] for sample in samples]),
         "weight": torch.tensor([sample["weight"] for sample in samples], dtype=torch.float32),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +26,7 @@ class PromptModule(LightningModule):
     The loaders are a datamodule's: a training loader with `set_epoch`, an evaluation loader per entry of `vals` and `tests`.
 
     Args:
-        optimizer: makes the optimiser from the trainable parameters; each group's `lr` is the peak of its schedule.
+        optimizer: makes the optimiser from the learner's parameter groups; each group's `lr` is the peak of its schedule.
         epochs: length of the schedule.
         tests: class names by evaluation, in the order of the test loaders; results in `self.metrics`.
         vals: the same for the validation loaders, run during training; results in `self.history`, one entry per evaluation.
@@ -39,7 +39,7 @@ class PromptModule(LightningModule):
     def __init__(
         self,
         model: PromptedCLIP,
-        optimizer: Callable[[Iterable[Tensor]], Optimizer],
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         epochs: int,
         seed: int,
         tests: Mapping[str, list[str]],
@@ -72,7 +72,7 @@ class PromptModule(LightningModule):
     # ---- training
 
     def configure_optimizers(self) -> Optimizer:
-        return self.make_optimizer(list(self.trainable.values()))
+        return self.make_optimizer(self.model.learner.parameter_groups())
 
     def on_fit_start(self) -> None:
         self.store_towers()
@@ -90,7 +90,11 @@ class PromptModule(LightningModule):
         torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        out = self.model(batch["image"])
+        # what is sampled is a function of the optimiser's step, so neither ranks nor micro-batches change it
+        step = batch_idx // self.trainer.accumulate_grad_batches
+        seed = (self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + step
+        sample = self.model.learner.sample(batch["label"], batch["place"], seed)
+        out = self.model(batch["image"], sample)
         losses = self.model.losses(out, batch["label"], batch["index"])
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches  # over which gradients are averaged
         weight = batch["weight"] * parts
@@ -100,6 +104,11 @@ class PromptModule(LightningModule):
             raise ValueError(self.explain(terms, out.logits, batch))
         self.note(total.detach(), batch_idx)
         return total
+
+    def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(epoch, batch_idx, *args, **kwargs)
+        if batch_idx + 1 == self.trainer.num_training_batches:  # Lightning's own hook comes after evaluation and callbacks
+            self.model.learner.end_epoch(epoch, self.epochs)
 
     def note(self, loss: Tensor, batch_idx: int) -> None:
         """Sums up the step's loss: its mean over ranks and micro-batches, so the same number however it was split."""

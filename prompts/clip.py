@@ -93,9 +93,10 @@ class FrozenCLIP(nn.Module):
 
     # ---------------------------------------------------------------- features
 
-    def encode_text(self, plan: TextPlan, prompts: TowerPrompts = NO_PROMPTS) -> Tensor:
-        """(C,d), or (B,C,d) when any prompt rows differ by image."""
-        return self.text_tower.encode(plan.to(self.device), prompts, max_rows=self.text_rows, recompute=self.recompute)
+    def encode_text(self, plan: TextPlan, prompts: TowerPrompts = NO_PROMPTS, classes: Tensor | None = None) -> Tensor:
+        """(C,d), or (B,C,d) when any prompt rows differ by image; of the classes with ids `classes` (K,) only, if given."""
+        plan = plan.to(self.device)
+        return self.text_tower.encode(plan, prompts, classes, max_rows=self.text_rows, recompute=self.recompute)
 
     def encode_image(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS) -> Tensor:
         """(B,3,S,S) -> (B,d)"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +30,21 @@ class TrainInfo:
 
 
 @dataclass(frozen=True)
+class ClassSample:
+    """The classes of one training step, where a method does not use them all."""
+
+    ids: Tensor  # (K,) distinct class ids: the columns of the step's logits
+    allowed: Tensor  # (B,K) bool: the classes that an image is told apart from, and its own
+    targets: Tensor  # (B,) the column of each image's own class
+
+
+@dataclass(frozen=True)
 class Outputs:
-    logits: Tensor  # (B,C) float32
+    logits: Tensor  # (B,C) float32; (B,K) over `sample.ids` where there is a sample
     image: Tensor  # (B,d) un-normalised
     text: Tensor | None  # (C,d) or (B,C,d) un-normalised; None where the head uses no text
+    images: Tensor  # (B,3,S,S) the pixels, for teachers
+    sample: ClassSample | None = None
 
 
 class PromptLearner(nn.Module):
@@ -43,6 +54,7 @@ class PromptLearner(nn.Module):
     class_specific = False  # True: the tensors belong to the class list of `setup` and serve no other
     text_depends_on: Literal["nothing", "tensors", "image"] = "tensors"  # says how long text features stay valid
     published_names: Mapping[str, str] = {}  # patterns of tensor names in the published checkpoints -> ours, where they differ
+    training_only: Sequence[str] = ()  # prefixes of state_dict names that last.ckpt needs and prompts.safetensors does not
     plan: TextPlan | None = None
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
@@ -59,9 +71,14 @@ class PromptLearner(nn.Module):
         """`image` (B,d) are the un-normalised image features, for methods whose text depends on the image."""
         return NO_PROMPTS
 
-    def encode_text(self, clip: FrozenCLIP, image: Tensor) -> Tensor | None:
-        """(C,d) or (B,C,d)"""
-        return clip.encode_text(self.plan, self.text_prompts(image))
+    def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> Tensor | None:
+        """(C,d) or (B,C,d); of the classes with these ids (K,) only, in their order, if given."""
+        return clip.encode_text(self.plan, self.text_prompts(image), classes)
+
+    def sample(self, labels: Tensor, place: Tensor, seed: int) -> ClassSample | None:
+        """The classes of a training step; None: all. `place` (B,) says where in the step's global batch an image stands and
+        `seed` is the same for the whole step, so that what is drawn from the two depends on no number of ranks."""
+        return None
 
     def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor | None) -> Tensor:
         """(B,C) float32"""
@@ -73,6 +90,13 @@ class PromptLearner(nn.Module):
         `labels` (B,) are class ids, `index` (B,) the images' places in the training list.
         """
         return {"ce": F.cross_entropy(out.logits, labels, reduction="none")}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser gets: groups of parameters, with settings of their own where they differ from `optim`."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def end_epoch(self, epoch: int, epochs: int) -> None:
+        """Called after each training epoch (0-based) on every rank, before anything is evaluated or saved."""
 
     def fit(self, model: PromptedCLIP, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], seed: int) -> None:
         """For learners without gradients: fits on (features (N,d), labels (N,)) of the training and validation images."""
@@ -106,11 +130,15 @@ class PromptedCLIP(nn.Module):
         self.learner.bind(self.clip, classnames)
         self.classnames, self._text = list(classnames), None
 
-    def forward(self, images: Tensor) -> Outputs:
-        """(B,3,S,S) -> logits over the bound classes, and the features they come from."""
+    def forward(self, images: Tensor, sample: ClassSample | None = None) -> Outputs:
+        """(B,3,S,S) -> logits over the bound classes, or over a training step's `sample` of them, and the features they come
+        from."""
         image = self.clip.encode_image(images, self.learner.image_prompts())
-        text = self.text_features(image)
-        return Outputs(self.learner.logits(self.clip, image, text), image, text)
+        if sample is None:
+            text = self.text_features(image)
+        else:
+            text = self.learner.encode_text(self.clip, image, sample.ids)
+        return Outputs(self.learner.logits(self.clip, image, text), image, text, images, sample)
 
     def text_features(self, image: Tensor) -> Tensor | None:
         """Features of the bound classes: (C,d) or (B,C,d). Kept while what they depend on stays as it is, so that an
@@ -138,7 +166,11 @@ class PromptedCLIP(nn.Module):
 
     def prompt_state(self) -> tuple[dict[str, Tensor], list[str] | None]:
         """The learned tensors, and the class list they belong to if they serve no other."""
-        return {k: v.detach().cpu() for k, v in self.learner.state_dict().items()}, self._own_classes
+        return {k: v.detach().cpu() for k, v in self._kept().items()}, self._own_classes
+
+    def _kept(self) -> dict[str, Tensor]:
+        passing = tuple(self.learner.training_only)
+        return {k: v for k, v in self.learner.state_dict().items() if not (passing and k.startswith(passing))}
 
     def load_prompt_state(self, state: dict[str, Tensor], own_classes: list[str] | None = None) -> None:
         """Takes over learned tensors; ValueError naming the first that disagrees with the configured method."""
@@ -147,7 +179,7 @@ class PromptedCLIP(nn.Module):
                 f"the checkpoint's class-specific tensors belong to {len(own_classes or [])} classes, not to the "
                 f"{len(self._own_classes)} of this dataset: evaluate it where it was trained, or choose a unified context."
             )
-        own = self.learner.state_dict()
+        own = self._kept()
         for name in sorted(own.keys() | state.keys()):
             here, there = (tuple(s[name].shape) if name in s else "absent" for s in (own, state))
             if here != there:
@@ -155,5 +187,5 @@ class PromptedCLIP(nn.Module):
                     f"the checkpoint does not fit {type(self.learner).__name__} as configured: {name} is {there} in the "
                     f"checkpoint and {here} here; give the method, clip and method settings that it was trained with."
                 )
-        self.learner.load_state_dict(state)
+        self.learner.load_state_dict(state, strict=False)
         self._text = None

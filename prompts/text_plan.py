@@ -74,7 +74,7 @@ class TextPlan:
             row[: len(tokens) - shared] = torch.tensor(tokens[shared:])
         self.n_slots = sum(token < 0 for token in lists[0])
         self.slots_shared = not bool((self.rows < 0).any())
-        self._chunks: dict[int | None, list[Suffixes]] = {}
+        self._chunks: dict[int | None, tuple[list[Suffixes], Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -101,12 +101,18 @@ class TextPlan:
             back=order.argsort().to(device),
         )
 
-    def chunks(self, max_rows: int | None) -> tuple[list[Suffixes], Tensor]:
-        """All classes in pieces of at most `max_rows` rows (at least one class each), and the index that restores order."""
-        by_length = self.lengths.argsort(stable=True)
-        if max_rows not in self._chunks:
-            ends = self.lengths[by_length].cumsum(0)
-            pieces = torch.div(ends - 1, max_rows or int(ends[-1]), rounding_mode="floor")
-            sizes = pieces.unique_consecutive(return_counts=True)[1].tolist()
-            self._chunks = {max_rows: [self.take(part) for part in by_length.split(sizes)]}
-        return self._chunks[max_rows], by_length.argsort().to(self.prefix.device)
+    def chunks(self, max_rows: int | None, classes: Tensor | None = None) -> tuple[list[Suffixes], Tensor]:
+        """All classes, or those with ids `classes` (K,), in pieces of at most `max_rows` rows (at least one class each), and
+        the index that restores order."""
+        if classes is None and max_rows in self._chunks:
+            return self._chunks[max_rows]
+        lengths = self.lengths if classes is None else self.lengths[classes.cpu()]
+        by_length = lengths.argsort(stable=True)
+        ends = lengths[by_length].cumsum(0)
+        pieces = torch.div(ends - 1, max_rows or int(ends[-1]), rounding_mode="floor")
+        sizes = pieces.unique_consecutive(return_counts=True)[1].tolist()
+        chosen = by_length if classes is None else classes.cpu()[by_length]
+        made = [self.take(part) for part in chosen.split(sizes)], by_length.argsort().to(self.prefix.device)
+        if classes is None:
+            self._chunks = {max_rows: made}
+        return made

@@ -33,9 +33,17 @@ class TextTower:
     project: Callable[[Tensor], Tensor]
 
     def encode(
-        self, plan: TextPlan, prompts: TowerPrompts = NO_PROMPTS, *, max_rows: int | None = None, recompute: bool = False
+        self,
+        plan: TextPlan,
+        prompts: TowerPrompts = NO_PROMPTS,
+        classes: Tensor | None = None,
+        *,
+        max_rows: int | None = None,
+        recompute: bool = False,
     ) -> Tensor:
         """Un-normalised features at EOT, float32: (C,d), or (B,C,d) when any rows differ by image.
+
+        `classes` (K,) are the ids of those to encode, in this order; None: all.
 
         `max_rows` bounds the rows (images x suffix rows) that are in flight at once; `recompute` keeps no activations of the
         suffixes and computes them again in the backward pass, so that memory does not grow with the number of classes.
@@ -46,15 +54,18 @@ class TextTower:
         # decay expect a gradient, exactly zero, of every tensor.
         anchor = sum((0 * t.sum() for t in prompts.tensors if t.requires_grad), start=0)
         if images is None:
-            return self._encode_group(plan, prompts, max_rows, recompute)[0] + anchor
-        at_once = images if max_rows is None else max(1, max_rows // int(plan.lengths.sum()))
+            return self._encode_group(plan, prompts, classes, max_rows, recompute)[0] + anchor
+        lengths = plan.lengths if classes is None else plan.lengths[classes.cpu()]
+        at_once = images if max_rows is None else max(1, max_rows // int(lengths.sum()))
         parts = [prompts.for_images(i, min(i + at_once, images)) for i in range(0, images, at_once)]
-        groups = [self._encode_group(plan, part, max_rows and max_rows // at_once, recompute) for part in parts]
+        groups = [self._encode_group(plan, part, classes, max_rows and max_rows // at_once, recompute) for part in parts]
         return torch.cat(groups) + anchor
 
-    def _encode_group(self, plan: TextPlan, prompts: TowerPrompts, max_rows: int | None, recompute: bool) -> Tensor:
+    def _encode_group(
+        self, plan: TextPlan, prompts: TowerPrompts, classes: Tensor | None, max_rows: int | None, recompute: bool
+    ) -> Tensor:
         seen = self._run_prefix(plan, prompts)
-        chunks, back = plan.chunks(max_rows)
+        chunks, back = plan.chunks(max_rows, classes)
         recompute = recompute and torch.is_grad_enabled()
         parts = [
             checkpoint(self._run_suffixes, chunk, prompts, seen, use_reentrant=False, preserve_rng_state=False)

@@ -64,5 +64,5 @@ class ZeroShot(PromptLearner):
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         self.plans = [fixed_plan(clip, classnames, template) for template in self.templates]
 
-    def encode_text(self, clip: FrozenCLIP, image: Tensor) -> Tensor:
-        return torch.stack([F.normalize(clip.encode_text(plan), dim=-1) for plan in self.plans]).mean(0)
+    def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> Tensor:
+        return torch.stack([F.normalize(clip.encode_text(plan, classes=classes), dim=-1) for plan in self.plans]).mean(0)

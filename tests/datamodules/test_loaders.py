@@ -38,14 +38,16 @@ def test_the_last_short_step_is_dropped_if_there_is_a_full_one(size, steps):
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("accumulate", [1, 2, 5])
 def test_parts_of_a_step_add_up_to_it(batch_size, world, accumulate):
-    whole = [{i: w for _, i, w in rows} for rows in StepSampler(10, batch_size, 7)]
+    whole = [{i: w for _, i, w, _ in rows} for rows in StepSampler(10, batch_size, 7)]
+    places = [[i for _, i, _, _ in rows] for rows in StepSampler(10, batch_size, 7)]
     ranks = [list(StepSampler(10, batch_size, 7, rank, world, accumulate)) for rank in range(world)]
     assert {len(batches) for batches in ranks} == {len(whole) * accumulate}
     for step, expected in enumerate(whole):
         parts = [ranks[r][step * accumulate + m] for m in range(accumulate) for r in range(world)]
         assert len({len(part) for part in parts}) == 1  # ranks do the same work
         assert len(parts[0]) > 0
-        real = [(i, w) for part in parts for _, i, w in part if w > 0]
+        real = [(i, w) for part in parts for _, i, w, _ in part if w > 0]
+        assert all(places[step][place] == i for part in parts for _, i, w, place in part if w > 0)
         assert len(real) == len(expected)
         assert dict(real) == expected
         assert sum(w for _, w in real) == pytest.approx(1)
@@ -55,7 +57,7 @@ def test_epochs_and_seeds_are_different_permutations():
     def order(seed, number):
         sampler = StepSampler(50, 50, seed)
         sampler.epoch = number
-        return [i for rows in sampler for _, i, _ in rows]
+        return [i for rows in sampler for _, i, _, _ in rows]
 
     orders = [order(1, 0), order(1, 1), order(2, 0)]
     assert all(sorted(o) == list(range(50)) for o in orders)
