@@ -15,6 +15,7 @@ for folder in (str(ROOT), str(TESTS)):  # wherever pytest is started, and whethe
         sys.path.insert(0, folder)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("PROMPT_CACHE", str(ROOT / ".pytest_cache" / "prompt-features"))
 
 
 @pytest.fixture(scope="session", autouse=True)
