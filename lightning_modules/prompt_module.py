@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_modules.metrics import class_counts, summarise
-from lightning_modules.schedule import cosine_after_warmup
+from lightning_modules.optimizers import make_optimizer, set_rates
 from prompts.learner import PromptedCLIP
 
 Sets = list[tuple[str, list[str]]]  # evaluations: name, class names
@@ -26,7 +26,8 @@ class PromptModule(LightningModule):
     The loaders are a datamodule's: a training loader with `set_epoch`, an evaluation loader per entry of `vals` and `tests`.
 
     Args:
-        optimizer: makes the optimiser from the learner's parameter groups; each group's `lr` is the peak of its schedule.
+        optimizer: makes the optimiser from the learner's parameter groups (`lightning_modules.optimizers` says what they may
+            hold); each group's `lr` is the peak of its schedule.
         epochs: length of the schedule.
         tests: class names by evaluation, in the order of the test loaders; results in `self.metrics`.
         vals: the same for the validation loaders, run during training; results in `self.history`, one entry per evaluation.
@@ -72,7 +73,7 @@ class PromptModule(LightningModule):
     # ---- training
 
     def configure_optimizers(self) -> Optimizer:
-        return self.make_optimizer(self.model.learner.parameter_groups())
+        return make_optimizer(self.make_optimizer, self.model.learner.parameter_groups())
 
     def on_fit_start(self) -> None:
         self.store_towers()
@@ -83,9 +84,7 @@ class PromptModule(LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         # Set at each batch and not once per epoch: Lightning skips the epoch's hooks when it resumes within one.
-        for group in self.trainer.optimizers[0].param_groups:
-            peak = group.setdefault("initial_lr", group["lr"])
-            group["lr"] = cosine_after_warmup(self.current_epoch, self.epochs, peak)
+        set_rates(self.trainer.optimizers[0], self.current_epoch, self.epochs)
         # A learner that draws from torch's generator draws the same on every rank and after a resume.
         torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_idx)
 

@@ -1,0 +1,74 @@
+"""Parameter groups with an optimiser or a schedule of their own, as one optimiser.
+
+What `PromptLearner.parameter_groups` may put into a group beside "params" and settings of the optimiser:
+
+- "optimizer": makes the group's own optimiser from [group]; without it the group goes to the configured one;
+- "scheduled": False keeps the group's rate where it starts; True (the default) lets it follow the run's schedule;
+- "span": (start, end), shares of the run, 0 to 1: the epochs in which the group learns, its schedule within them. Outside them
+  its rate is 0 and it does not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from lightning_modules.schedule import cosine_after_warmup
+
+Make = Callable[[list[dict[str, Any]]], Optimizer]
+
+
+class Together(Optimizer):
+    """Several optimisers of distinct parameters that step together.
+
+    Groups and state are shared with the parts, not copied: a rate set here is theirs, and the inherited `state_dict` and
+    `load_state_dict` see one optimiser.
+    """
+
+    def __init__(self, parts: Iterable[Optimizer]):
+        self.parts = list(parts)
+        groups = [group for part in self.parts for group in part.param_groups]
+        super().__init__([{"params": [p for group in groups for p in group["params"]]}], {})
+        self.__setstate__({"state": self.state, "param_groups": groups})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        start = 0
+        for part in self.parts:
+            stop = start + len(part.param_groups)
+            part.__setstate__({"state": self.state, "param_groups": self.param_groups[start:stop]})
+            start = stop
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+
+def make_optimizer(default: Make, groups: list[dict[str, Any]]) -> Optimizer:
+    """One optimiser of all groups; those of `default` stand first."""
+    ordinary = [group for group in groups if "optimizer" not in group]
+    own = [dict(group) for group in groups if "optimizer" in group]
+    parts = [default(ordinary)] if ordinary else []
+    parts += [group.pop("optimizer")([group]) for group in own]
+    return parts[0] if len(parts) == 1 else Together(parts)
+
+
+def set_rates(optimizer: Optimizer, epoch: int, epochs: int) -> None:
+    """Gives every group its rate in this epoch (0-based); the rate that it was made with is the peak of its schedule."""
+    for group in optimizer.param_groups:
+        peak = group.setdefault("initial_lr", group["lr"])
+        first, last = (round(share * epochs) for share in group.get("span", (0, 1)))
+        if not first <= epoch < last:
+            group["lr"] = 0.0
+        elif group.get("scheduled", True):
+            group["lr"] = cosine_after_warmup(epoch - first, last - first, peak)
+        else:
+            group["lr"] = peak
