@@ -92,7 +92,8 @@ class PromptLearner(nn.Module):
         return {"ce": F.cross_entropy(out.logits, labels, reduction="none")}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser gets: groups of parameters, with settings of their own where they differ from `optim`."""
+        """What the optimiser gets: groups of parameters, with settings of their own where they differ from `optim`. A group may
+        also hold an "optimizer" of its own, "scheduled" and "span": see `lightning_modules/optimizers.py`."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def end_epoch(self, epoch: int, epochs: int) -> None:
