@@ -45,7 +45,13 @@ def by_shots(table: Any, shots: int) -> Any:
     return table[shots]
 
 
+def pick(table: Any, key: str, other: str) -> str:
+    """`${pick:{tiny:tiny},${clip},vit_l14}`: the entry for this key, `other` where there is none."""
+    return table.get(key, other)
+
+
 OmegaConf.register_new_resolver("by_shots", by_shots, replace=True)
+OmegaConf.register_new_resolver("pick", pick, replace=True)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class RunFolder:
             "history": module.history,
             "train_loss": [total / max(steps, 1) for total, steps in module.losses],
             "trainable_parameters": sum(p.numel() for p in module.trainable.values()),
+            "effective_parameters": model.learner.effective_parameters(),
             "seconds": round(module.seconds_before + seconds, 1),
             "peak_memory": peak_memory(),
             "classnames": data.classnames,

@@ -96,6 +96,10 @@ class PromptLearner(nn.Module):
         also hold an "optimizer" of its own, "scheduled" and "span": see `lightning_modules/optimizers.py`."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
+    def effective_parameters(self) -> int:
+        """How many of the trainable numbers can change a logit."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
     def end_epoch(self, epoch: int, epochs: int) -> None:
         """Called after each training epoch (0-based) on every rank, before anything is evaluated or saved."""
 

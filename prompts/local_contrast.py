@@ -1,0 +1,95 @@
+"""Learning from a few of many classes: POMP's local contrast and local correction (Ren et al., NeurIPS 2023, section 3).
+
+Shapes: B images, N training classes, K classes in use, G groups of images, M sampled classes of a group.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from prompts.learner import ClassSample
+
+
+@dataclass(frozen=True)
+class LocalContrast:
+    """Which classes an image is told apart from in a training step, and how their logits make up for those left out.
+
+    Args:
+        num_classes: classes per image, its own and the sampled ones; None (or N or more): all, without sampling.
+        correction: whether a sampled class's logit gains log((N-1)/M).
+        log_base: of that logarithm. The released code takes 10; with "e" exp(sampled logits) sums to the sum over all
+            others in expectation.
+        groups: sets of sampled classes per step. 1: the whole batch shares one; 8: as on the release's eight GPUs, each with
+            its own.
+    """
+
+    num_classes: int | None = None
+    correction: bool = True
+    log_base: Literal["10", "e"] | int = 10
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_classes is not None and self.num_classes < 2:
+            raise ValueError(
+                f"method.num_sampled_classes={self.num_classes} leaves nothing to tell a class from: choose 2 or more, or null."
+            )
+        if str(self.log_base) not in ("10", "e"):
+            raise ValueError(f"method.correction_log_base={self.log_base!r}: choose 10 (as released) or e.")
+        if self.groups < 1:
+            raise ValueError(f"method.negative_groups={self.groups}: choose 1 or more.")
+
+    def sample(self, labels: Tensor, place: Tensor, total: int, seed: int) -> ClassSample | None:
+        """The step's classes out of `total`, a function of (seed, group) whatever the rank; None: all of them.
+
+        An image's group is its place in the global batch modulo the number of groups.
+        """
+        if self.num_classes is None or self.num_classes >= total:
+            return None
+        present, group = (place.cpu() % self.groups).unique(return_inverse=True)
+        sampled = torch.stack([draw(total, self.num_classes - 1, seed, each) for each in present.tolist()])
+        return class_sample(labels, sampled, group)
+
+    def corrected(self, logits: Tensor, sample: ClassSample | None, total: int) -> Tensor:
+        """Logits (B,K) with the local correction; -inf where an image is not told apart from a class."""
+        if sample is None:
+            return logits
+        if self.correction:
+            logits = logits + self.shift(sample, total)
+        return logits.masked_fill(~sample.allowed, float("-inf"))
+
+    def shift(self, sample: ClassSample, total: int) -> Tensor:
+        """(B,K): log((N-1)/M) at sampled classes, M of which differ from the image's own; 0 at its own."""
+        others = (sample.allowed.sum(1) - 1).clamp_min(1)
+        margin = ((total - 1) / others).log() / (1.0 if str(self.log_base) == "e" else math.log(10))
+        return margin[:, None].expand(sample.allowed.shape).scatter(1, sample.targets[:, None], 0.0)
+
+
+def draw(total: int, count: int, seed: int, group: int) -> Tensor:
+    """(count,) distinct ids out of `total`, all equally likely."""
+    return torch.from_numpy(np.random.default_rng([seed, group]).choice(total, count, replace=False))
+
+
+def class_sample(labels: Tensor, sampled: Tensor, group: Tensor) -> ClassSample:
+    """Labels (B,), distinct ids `sampled` (G,M) and the row of it that each image uses (B,) -> the classes in use.
+
+    A sampled class that is an image's own is its positive and no negative, so a collision leaves it one negative less.
+    Classes that occur more than once are encoded once.
+    """
+    own = labels.cpu()
+    ids = torch.cat([own, sampled.flatten()]).unique()
+    targets = torch.searchsorted(ids, own)
+    of_group = torch.zeros(len(sampled), len(ids), dtype=torch.bool).scatter_(1, torch.searchsorted(ids, sampled), True)
+    allowed = of_group[group.cpu()].scatter(1, targets[:, None], True)
+    return ClassSample(ids.to(labels.device), allowed.to(labels.device), targets.to(labels.device))
+
+
+def cross_entropy(logits: Tensor, sample: ClassSample | None, labels: Tensor) -> Tensor:
+    """(B,)"""
+    return F.cross_entropy(logits, labels if sample is None else sample.targets, reduction="none")
