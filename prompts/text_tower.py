@@ -64,72 +64,76 @@ class TextTower:
     def _encode_group(
         self, plan: TextPlan, prompts: TowerPrompts, classes: Tensor | None, max_rows: int | None, recompute: bool
     ) -> Tensor:
-        seen = self._run_prefix(plan, prompts)
         chunks, back = plan.chunks(max_rows, classes)
         recompute = recompute and torch.is_grad_enabled()
-        parts = [
-            checkpoint(self._run_suffixes, chunk, prompts, seen, use_reentrant=False, preserve_rng_state=False)
-            if recompute
-            else self._run_suffixes(chunk, prompts, seen)
-            for chunk in chunks
-        ]
+        if len(chunks) == 1 and not recompute:  # the prefix's few rows ride along with the suffixes
+            return self._run(plan, chunks[0], prompts)[0][:, back]
+        _, seen = self._run(plan, None, prompts)
+        parts = []
+        for chunk in chunks:
+            if recompute:
+                run = checkpoint(self._run, plan, chunk, prompts, seen, use_reentrant=False, preserve_rng_state=False)
+            else:
+                run = self._run(plan, chunk, prompts, seen)
+            parts.append(run[0])
         return torch.cat(parts, 1)[:, back]
 
-    # ---------------------------------------------------------------- the rows that all classes share
-
-    def _run_prefix(self, plan: TextPlan, prompts: TowerPrompts) -> list[Seen]:
-        slots = (plan.prefix < 0).nonzero().flatten()
-        slot_ids = plan.prefix[slots]
-        places = torch.arange(len(plan.prefix), device=plan.prefix.device)
-        streams = self._enter(plan.prefix, places, None, prompts.inputs)
-        seen, last = [], len(self.blocks) - 1
+    def _run(
+        self, plan: TextPlan, chunk: Suffixes | None, prompts: TowerPrompts, seen: list[Seen] | None = None
+    ) -> tuple[Tensor | None, list[Seen]]:
+        """The prefix's rows, unless `seen` holds what an earlier run left of them, and behind them the chunk's suffixes, if any,
+        in the same matrix products -> features (G,C,d) in packed order, and what suffixes see of the prefix in each block."""
+        fresh, seen = seen is None, seen or []
+        prefix = plan.prefix if fresh else plan.prefix[:0]
+        ids, places = prefix, torch.arange(len(prefix), device=prefix.device)
+        owners = torch.zeros_like(ids)  # of the prefix's rows never read: slots that differ by class are in no prefix
+        if chunk is not None:
+            ids, places = torch.cat([ids, chunk.ids]), torch.cat([places, chunk.places])
+            owners = torch.cat([owners, chunk.classes])
+        slots = (ids < 0).nonzero().flatten()
+        slot_ids, owners = ids[slots], owners[slots]
+        streams = self._enter(ids, places, slots, owners, prompts.inputs)
+        end, last = len(prefix), len(self.blocks) - 1  # of the prefix's rows
         for i, block in enumerate(self.blocks):
             x = streams.residual
             if (rows := prompts.rows.get(i)) is not None:
-                if plan.slots_shared and rows.count != len(slots):
+                if fresh and plan.slots_shared and rows.count != len(slots):
+                    end += rows.count - len(slots)
                     x, slots, slot_ids = _change_slots(x, slots, rows.count)
-                streams = _part(x, rows, slots, slot_ids, None)
-            options = block.extra_options(prompts.extra.get(i))
-            if i == last:  # nothing reads the prefix's own output there
-                k, v = block.keys_values(streams)
+                streams = _part(x, rows, slots, slot_ids, owners)
+            if i < last:
+                q, k, v = block.queries_keys_values(streams)
             else:
-                q, k, v = block.queries_keys_values(streams)
-                mask = torch.ones(x.shape[-2], x.shape[-2], dtype=torch.bool, device=x.device).tril()
-                streams = Streams.one(block.finish(streams.residual, attend(q, k, v, options, mask)))
-            seen.append([(weight, _behind(extra_k, k), _behind(extra_v, v)) for weight, extra_k, extra_v in options])
-        return seen
-
-    # ---------------------------------------------------------------- each class's own rows
-
-    def _run_suffixes(self, chunk: Suffixes, prompts: TowerPrompts, seen: list[Seen]) -> Tensor:
-        """-> (G,C,d) in packed order."""
-        slots = (chunk.ids < 0).nonzero().flatten()
-        streams = self._enter(chunk.ids, chunk.places, chunk.classes, prompts.inputs)
-        for i, block in enumerate(self.blocks):
-            if (rows := prompts.rows.get(i)) is not None and len(slots):
-                streams = _part(streams.residual, rows, slots, chunk.ids[slots], chunk.classes[slots])
-            if i < len(self.blocks) - 1:
-                q, k, v = block.queries_keys_values(streams)
-                streams = Streams.one(block.finish(streams.residual, _attend_suffixes(q, k, v, chunk.runs, seen[i])))
-            else:  # only EOT is read
                 k, v = block.keys_values(streams)
-                q = block.project(streams.q[..., chunk.eot, :], "q")[0]
-                out = _attend_suffixes(q, k, v, chunk.runs, seen[i], eot_only=True)
-                return self.project(block.finish(streams.residual[..., chunk.eot, :], out))
-        raise AssertionError("a text tower has at least one block")
+            (prefix_k, k), (prefix_v, v) = (t.split([end, t.shape[-2] - end], -2) for t in (k, v))
+            if fresh:
+                options = block.extra_options(prompts.extra.get(i))
+                seen.append([(weight, _behind(own_k, prefix_k), _behind(own_v, prefix_v)) for weight, own_k, own_v in options])
+            if i < last:
+                outs = []
+                q, own_q = q.split([end, q.shape[-2] - end], -2)
+                if fresh:
+                    mask = torch.ones(end, end, dtype=torch.bool, device=q.device).tril()
+                    outs.append(attend(q, prefix_k, prefix_v, options, mask))
+                if chunk is not None:
+                    outs.append(_attend_suffixes(own_q, k, v, chunk.runs, seen[i]))
+                streams = Streams.one(block.finish(streams.residual, torch.cat(outs, -2) if len(outs) > 1 else outs[0]))
+        if chunk is None:  # nothing reads the prefix's own output in the last block
+            return None, seen
+        eot = end + chunk.eot  # only EOT is read
+        out = _attend_suffixes(block.project(streams.q[..., eot, :], "q")[0], k, v, chunk.runs, seen[-1], eot_only=True)
+        return self.project(block.finish(streams.residual[..., eot, :], out)), seen
 
-    def _enter(self, ids: Tensor, places: Tensor, classes: Tensor | None, rows: Rows | None) -> Streams:
+    def _enter(self, ids: Tensor, places: Tensor, slots: Tensor, owners: Tensor, rows: Rows | None) -> Streams:
         """Embeddings with the input rows in their slots, plus positions: streams of (G,N,D)."""
         x, at = self.embed(ids.clamp_min(0))[None], self.positions[places]
-        slots = (ids < 0).nonzero().flatten()
         if rows is None or not len(slots):
             assert rows is not None or not len(slots), "the plan has slots, but no rows enter the tower to fill them"
             return Streams.one(x + at)
-        own = None if classes is None else classes[slots]
-        return _part(x, rows, slots, ids[slots], own).map(lambda t: t + at)
+        return _part(x, rows, slots, ids[slots], owners).map(lambda t: t + at)
 
 
-def _part(x: Tensor, rows: Rows, slots: Tensor, slot_ids: Tensor, classes: Tensor | None) -> Streams:
+def _part(x: Tensor, rows: Rows, slots: Tensor, slot_ids: Tensor, classes: Tensor) -> Streams:
     """x (G,N,D) -> streams of (G,N,D), or (B,N,D) if the rows differ by image, with the rows at the positions `slots`."""
 
     def put(t: Tensor) -> Tensor:
@@ -175,26 +179,33 @@ def _attend_suffixes(q: Tensor, k: Tensor, v: Tensor, runs, seen: Seen, eot_only
     attention needs it, costs 2 to 5 times the time on a CPU and most of the memory.
     """
     q = q * q.shape[-1] ** -0.5
+    counts = [classes * (1 if eot_only else length) for classes, length in runs]
+    # split, not sliced: the gradient of a split is one concatenation, that of each slice a tensor of zeros as large as the whole
+    queries = q.split(counts, -2)
+    keys, values = (t.split([classes * length for classes, length in runs], -2) for t in (k, v))
+    own_scores = [_own_scores(*parts, eot_only) for parts in zip(queries, keys, runs, strict=True)]
     total = None
     for weight, prefix_k, prefix_v in seen:
-        shares, outs, row, query = [], [], 0, 0
-        scores = q @ prefix_k.transpose(-1, -2)  # (G,H,T,m+P)
-        for classes, length in runs:
-            n = 1 if eot_only else length
-            mine, own = slice(query, query + classes * n), slice(row, row + classes * length)
-            keys, values = (t[..., own, :].unflatten(-2, (classes, length)) for t in (k, v))  # (G,H,C,M,d)
-            own_scores = q[..., mine, :].unflatten(-2, (classes, n)) @ keys.transpose(-1, -2)  # (G,H,C,n,M)
-            if n > 1:
-                later = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
-                own_scores = own_scores.masked_fill(later, float("-inf"))
-            before = scores[..., mine, :].unflatten(-2, (classes, n))
-            own_scores = own_scores.expand(len(before), *own_scores.shape[1:])
-            share = torch.cat([before, own_scores], -1).float().softmax(-1).to(v.dtype)
+        shares, outs = [], []
+        scores = (q @ prefix_k.transpose(-1, -2)).split(counts, -2)  # of (G,H,T,m+P)
+        for before, own, value, (classes, length) in zip(scores, own_scores, values, runs, strict=True):
+            before = before.unflatten(-2, (classes, -1))
+            own = own.expand(len(before), *own.shape[1:])
+            share = torch.cat([before, own], -1).float().softmax(-1).to(v.dtype)
             before, own = share.split([before.shape[-1], length], -1)
             shares.append(before.flatten(-3, -2))
-            outs.append((own @ values).flatten(-3, -2))
-            row, query = row + classes * length, query + classes * n
+            outs.append((own @ value.unflatten(-2, (classes, length))).flatten(-3, -2))
         out = torch.cat(shares, -2) @ prefix_v + torch.cat(outs, -2)
         out = out if weight is None else weight * out
         total = out if total is None else total + out
     return total
+
+
+def _own_scores(q: Tensor, k: Tensor, run: tuple[int, int], eot_only: bool) -> Tensor:
+    """Scores of each class's rows, or of its last one, against its own: (G,H,C,M,M) or (G,H,C,1,M)."""
+    classes, length = run
+    scores = q.unflatten(-2, (classes, -1)) @ k.unflatten(-2, (classes, length)).transpose(-1, -2)
+    if eot_only or length == 1:
+        return scores
+    later = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
+    return scores.masked_fill(later, float("-inf"))
