@@ -24,11 +24,12 @@ from prompts.coop import CoOp
 from prompts.ivlp import IVLP
 from prompts.learner import PromptedCLIP, TrainInfo
 from prompts.maple import MaPLe
+from prompts.promptsrc import PromptSRC
 from prompts.vpt import VPT
 from prompts.zeroshot import ZeroShot
 
 FOLDER = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent / "golden"))
-NOT_BUILT = {"pomp", "dpl_search", "dpl_train", "promptsrc"}
+NOT_BUILT = {"pomp", "dpl_search", "dpl_train"}
 TOLERANCE = 1e-4  # max|a-b| / max|b|, float32 on a CPU
 
 
@@ -94,8 +95,8 @@ def learner_of(case, params):
     names = {k: f"image_ctx.{block(k)}" for k in image} | {k: f"text_ctx.{block(k)}" for k in text}
     if case in ("vpt_shallow", "vpt_deep"):
         return VPT(len(params[image[0]]), depth=len(image)), names
-    if case == "ivlp":
-        return IVLP(len(ctx), len(params[image[0]]), len(text), len(image)), names
+    if case in ("ivlp", "promptsrc"):
+        return {"ivlp": IVLP, "promptsrc": PromptSRC}[case](len(ctx), len(params[image[0]]), len(text), len(image)), names
     return pytest.fail(f"the golden case {case!r} is unknown: teach this test which method it is")
 
 
@@ -138,7 +139,8 @@ def test_case(file, case):
             assert not tokens[n:].any()
         seen |= {"image_features", "text_features", "tokens"}
     else:
-        loss = model.losses(out, labels, torch.arange(len(labels)))["ce"].mean()
+        terms = {name: t.mean() for name, t in model.losses(out, labels, torch.arange(len(labels))).items()}
+        loss = sum(terms.values())
         loss.backward()
         agrees("loss", loss, golden["loss"])
         tensors = dict(learner.named_parameters())
@@ -146,6 +148,12 @@ def test_case(file, case):
             gradient = tensors[ours.get(name, name)].grad
             agrees(f"gradient of {name}", gradient, golden[f"grad|{name}"])
             agrees(f"gradient norm of {name}", gradient.norm(), golden[f"grad_norm|{name}"])
+        if case == "promptsrc":
+            for name, term in terms.items():
+                agrees(f"loss part {name}", term, golden[f"part|{name}"])
+            agrees("teacher_text_features", learner.teacher.text(), golden["teacher_text_features"])
+            agrees("teacher_logits", learner.teacher.logits(learner.teacher.image(out.images)), golden["teacher_logits"])
+            seen |= {f"part|{name}" for name in terms} | {"teacher_text_features", "teacher_logits"}
         seen |= {"loss"} | {f"{kind}|{name}" for kind in ("grad", "grad_norm") for name in params}
         assert {n for n, p in tensors.items() if p.grad is not None} == {ours.get(n, n) for n in params}
     assert golden.keys() == seen, f"{case} holds tensors that no check read: {golden.keys() - seen}"

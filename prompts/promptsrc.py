@@ -1,0 +1,88 @@
+"""PromptSRC (Khattak et al., ICCV 2023, section 3): independent deep prompts in both towers, kept close to the frozen CLIP by
+three losses (3.2) and averaged over the epochs with Gaussian weights (3.3).
+
+Shapes: B images, C classes, d width of the shared embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from prompts.clip import IMAGENET_TEMPLATES, FrozenCLIP
+from prompts.ivlp import IVLP
+from prompts.learner import Outputs, TrainInfo
+from prompts.teacher import Teacher, divergence
+
+PLAIN = "a photo of a {}."
+TEMPLATES = [PLAIN, *(t for t in IMAGENET_TEMPLATES if t != PLAIN)][:60]
+
+
+def gaussian_weights(epochs: int, mu: float, sigma: float) -> Tensor:
+    """Of epochs 1 to `epochs`: proportional to the density of Normal(mu, sigma), float64, summing to 1."""
+    place = torch.arange(1, epochs + 1, dtype=torch.float64)
+    return (-((place - mu) ** 2) / (2 * sigma**2)).softmax(0)
+
+
+class PromptSRC(IVLP):
+    """IVLP with the text features (weight `text_weight`), image features (`image_weight`) and predictions (`kl_weight`) of the
+    frozen CLIP as targets; `mu` and `sigma`, in epochs, say which epochs the final prompts are averaged over (`sigma` null: the
+    last one alone).
+
+    Only the prompts are averaged, in float32; the published code averages the frozen half-precision weights with them.
+    """
+
+    training_only = ("averaged",)
+
+    def __init__(
+        self,
+        n_text: int = 4,
+        n_image: int = 4,
+        depth_text: int = 9,
+        depth_image: int = 9,
+        init: str | None = "a photo of a",
+        text_weight: float = 25.0,
+        image_weight: float = 10.0,
+        kl_weight: float = 1.0,
+        mu: float = 15.0,
+        sigma: float | None = 1.0,
+    ):
+        super().__init__(n_text, n_image, depth_text, depth_image, init)
+        if not n_text or not n_image:
+            raise ValueError("PromptSRC prompts both towers: set method.n_text and method.n_image to 1 or more.")
+        if sigma is not None and sigma <= 0:
+            raise ValueError(f"method.sigma={sigma} is no width of a Gaussian: give a number of epochs above 0, or null.")
+        self.weights = {"text": text_weight, "image": image_weight, "kl": kl_weight}
+        self.mu, self.sigma = mu, sigma
+        self.teacher = Teacher(TEMPLATES)
+
+    def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        super().setup(clip, info)
+        self.register_buffer("averaged", torch.zeros(sum(p.numel() for p in self.parameters())))
+
+    def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        super().bind(clip, classnames)
+        self.teacher.bind(clip, classnames)
+
+    def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
+        image, text = self.teacher.image(out.images), self.teacher.text()
+        terms = {
+            "text": (F.normalize(out.text, dim=-1) - text).abs().mean(),
+            "image": (F.normalize(out.image, dim=-1) - image).abs().mean(-1),
+            "kl": divergence(self.teacher.logits(image), out.logits),
+        }
+        return super().losses(out, labels, index) | {name: self.weights[name] * term for name, term in terms.items()}
+
+    @torch.no_grad()
+    def end_epoch(self, epoch: int, epochs: int) -> None:
+        """Adds the epoch's prompts to the average, and takes the average over after the last."""
+        if self.sigma is None:
+            return
+        prompts = list(self.parameters())
+        self.averaged += gaussian_weights(epochs, self.mu, self.sigma)[epoch].item() * torch.cat([p.flatten() for p in prompts])
+        if epoch + 1 == epochs:
+            for prompt, mean in zip(prompts, self.averaged.split([p.numel() for p in prompts]), strict=True):
+                prompt.copy_(mean.view_as(prompt))

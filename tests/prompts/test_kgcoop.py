@@ -1,0 +1,27 @@
+import torch
+import torch.nn.functional as F
+from test_methods import NAMES, batch, make, model_of
+
+from prompts.context import fixed_plan
+from prompts.coop import CoOp
+
+
+def test_loss_is_coops_and_the_distance_to_the_hand_written_prompts(small_clip):
+    model, coop = (
+        model_of(small_clip, each) for each in (make("kgcoop", weight=2.0, templates=["a {}."]), CoOp(4, "a photo of a"))
+    )
+    images, labels = batch()
+    out = model(images)
+    losses = model.losses(out, labels, torch.arange(8))
+    assert torch.equal(losses["ce"], coop.losses(coop(images), labels, torch.arange(8))["ce"])
+    target = F.normalize(small_clip.encode_text(fixed_plan(small_clip, NAMES, "a {}.")), dim=-1)
+    expected = 2 * sum(((F.normalize(own, dim=0) - other) ** 2).sum() for own, other in zip(out.text, target, strict=True)) / 4
+    torch.testing.assert_close(losses["knowledge"], expected)
+
+
+def test_no_distance_where_it_starts_from_the_hand_written_prompt(small_clip):
+    model = model_of(small_clip, make("kgcoop", templates=["a photo of a {}."]))
+    images, labels = batch()
+    term = model.losses(model(images), labels, torch.arange(8))["knowledge"]
+    torch.testing.assert_close(term, torch.zeros(()), atol=1e-6, rtol=0)
+    assert "a photo of a {}." in model.learner.teacher.templates
