@@ -1,4 +1,4 @@
-"""POMP (Ren et al., NeurIPS 2023): CoOp's context, learned on all classes of ImageNet-21K from a sample of them at each step."""
+"""POMP (Ren et al., NeurIPS 2023): CoOp's context, learned on ImageNet-21K from a sample of its classes at each step."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from prompts.context import STD, check_depth, context_plan, fixed_plan, initial_
 from prompts.learner import ClassSample, Outputs, PromptLearner, TrainInfo
 from prompts.local_contrast import LocalContrast, cross_entropy
 from prompts.rows import NO_PROMPTS, Rows, TowerPrompts
-from prompts.soft_labels import Teacher, divergence, soft_cross_entropy
+from prompts.soft_labels import ZeroShotTeacher, divergence, soft_cross_entropy
 
 STREAMS = {"shared": "q", "unshared": "qkv", "kv_only": "kv"}
 OPTIONS = {
@@ -101,7 +101,7 @@ class RPP(PromptLearner):
         self.names, self.residual_source, self.add = STREAMS[qkv_share], residual_source, prompt_update == "carry"
         self.raw, self.init, self.tied_init = first_layer_entry == "raw", init, tied_init
         self.contrast = LocalContrast(num_sampled_classes, local_correction, correction_log_base, negative_groups)
-        self.teacher = Teacher(teacher) if teacher and kd_weight else None
+        self.teacher = ZeroShotTeacher(teacher) if teacher and kd_weight else None
         self.kd_weight, self.temperature, self.form = kd_weight, kd_temperature, kd_form
         self.kd_all, self.kd_correction = kd_class_set == "all", kd_local_correction
         self.text_depends_on = "tensors" if self.n_text else "nothing"
@@ -176,7 +176,7 @@ class RPP(PromptLearner):
             residual = "arrived" if self.residual_source == "none" and not first else "q"
             return Rows(block["q"], residual=residual, add=self.add and not first)
         k, v = block["k"], block["v"]
-        q = block["q"] if "q" in block else k
+        q = block.get("q", k)
         named = {"q": "q", "k": k, "v": v, "mean": (q + k + v) / 3, "none": "q" if first else "arrived"}
         return Rows(q, k, v, named[self.residual_source], add=self.add and not first)
 

@@ -16,7 +16,7 @@ from prompts.clip import FrozenCLIP
 from prompts.context import fixed_plan
 
 
-class Teacher:
+class ZeroShotTeacher:
     """A frozen CLIP that is built when first asked. No module, so that no learner's tensors, parameters or files hold it.
 
     `make` builds it; its text features of a class list are computed once. "{}" in `template` stands for the class name.
@@ -66,8 +66,8 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Te
     """KL(teacher || student) in nats between the softmax of logits (B,K) at a temperature: (B,). Entries that are -inf in both
     have no part in it."""
     masked = teacher.isneginf()
-    target = (teacher.float() / temperature).log_softmax(-1)
-    reached = (student.float() / temperature).log_softmax(-1)
+    target = (teacher / temperature).log_softmax(-1)
+    reached = (student / temperature).log_softmax(-1)
     return (target.exp() * (target - reached).masked_fill(masked, 0.0)).sum(-1)
 
 

@@ -1,0 +1,333 @@
+"""RPP's prompts and losses; numbers in test names: the test list of docs/pretraining.md."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from prompts.clip import FrozenCLIP
+from prompts.ivlp import IVLP
+from prompts.learner import PromptedCLIP, TrainInfo
+from prompts.rpp import RPP
+from prompts.text_plan import token_lists
+from prompts.zeroshot import ZeroShot
+
+NAMES = ["cat", "golden_retriever", "sea or lake", "rose", "(shop)", "dog"]
+LABELS, INDEX = torch.tensor([1, 0, 5, 1]), torch.arange(4)
+N, L = 2, 3  # slots; blocks of each tower of the small CLIP
+
+
+def rpp(depth=2, **settings):
+    return RPP(**({"n_text": N, "n_image": N, "depth_text": depth, "depth_image": depth} | settings))
+
+
+def model_of(clip, learner, names=NAMES, seed=0):
+    torch.manual_seed(seed)
+    model = PromptedCLIP(clip, learner)
+    model.setup(TrainInfo(names, 0))
+    with torch.no_grad():  # larger than they start, so that every effect shows
+        for tensor in learner.parameters():
+            tensor.mul_(20)
+    return model
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+
+
+def gradients(model, images, loss=None):
+    out = model(images)
+    total = F.cross_entropy(out.logits, LABELS) if loss is None else loss(out)
+    found = torch.autograd.grad(total, list(model.learner.parameters()))
+    return {name: g for (name, _), g in zip(model.learner.named_parameters(), found, strict=True)}
+
+
+# ---------------------------------------------------------------- structure
+
+
+def attention(block, q, k, v, mask):
+    """nn.MultiheadAttention of three inputs, as the equations have it."""
+    plain = nn.MultiheadAttention(q.shape[-1], block.attn.num_heads, batch_first=True)
+    plain.load_state_dict(block.attn.state_dict())
+    return plain(block.ln_1(q), block.ln_1(k), block.ln_1(v), attn_mask=mask, need_weights=False)[0]
+
+
+def by_the_equations(blocks, x, slots, rows, mask, residual_source, prompt_update, entered=None):
+    """x (S,M,D) through all blocks, whole sequences; `rows` a dict of (n,D) for each prompted block. `entered`: what turns the
+    first block's rows into what stands in it."""
+    for i, block in enumerate(blocks):
+        q = k = v = residual = x
+        if i < len(rows):
+            own = rows[i]
+            k_rows, v_rows = (own.get(s, own.get("q")) for s in "kv")
+            q_rows = own.get("q", k_rows)
+            new = {"q": q_rows, "k": k_rows, "v": v_rows, "mean": (q_rows + k_rows + v_rows) / 3}
+            if not i and entered:
+                new = {s: entered(t) for s, t in new.items()}
+
+            def put(t, i=i, x=x):
+                carried = x[:, slots] if prompt_update == "carry" and i else 0
+                return x.index_copy(1, slots, (carried + t).expand(len(x), -1, -1))
+
+            q, k, v = put(new["q"]), put(new["k"]), put(new["v"])
+            source = "q" if residual_source == "none" and not i else residual_source
+            residual = x if source == "none" else put(new[source])
+        h = residual + attention(block, q, k, v, mask)
+        x = h + block.mlp(block.ln_2(h))
+    return x
+
+
+def reference(clip, learner, images, residual_source, prompt_update, first_layer_entry):
+    """Text features (C,d) and image features (B,d), 28 positions a class."""
+    model, visual = clip.model, clip.model.visual
+    lists = token_lists(clip.tokenizer, NAMES, "X X {}.", N, "end")
+    ids = torch.zeros(len(lists), model.context_length, dtype=torch.long)
+    for row, tokens in zip(ids, lists, strict=True):
+        row[: len(tokens)] = torch.tensor(tokens).clamp_min(0)
+    slots, positions = torch.arange(1, 1 + N), model.positional_embedding
+    x = model.token_embedding(ids) + positions
+    arguments = residual_source, prompt_update
+    raw = first_layer_entry == "raw"
+    enter = None if raw else lambda t: t + positions[slots]
+    x = by_the_equations(model.transformer.resblocks, x, slots, learner.text_ctx, model.attn_mask, *arguments, enter)
+    text = model.ln_final(x)[torch.arange(len(x)), ids.argmax(-1)] @ model.text_projection
+
+    x = visual._embeds(images)
+    slots = torch.arange(x.shape[1], x.shape[1] + N)
+    x = torch.cat([x, x.new_zeros(len(x), N, x.shape[-1])], 1)
+    enter = None if raw else visual.ln_pre
+    x = by_the_equations(visual.transformer.resblocks, x, slots, learner.image_ctx, None, *arguments, enter)
+    assert x.shape[1] == visual.positional_embedding.shape[0] + N  # 5: the length stays
+    return text, visual.ln_post(x[:, 0]) @ visual.proj
+
+
+@pytest.mark.parametrize("entry", ["clip", "raw"])
+@pytest.mark.parametrize("update", ["replace", "carry"])
+@pytest.mark.parametrize("source", ["q", "k", "v", "mean", "none"])
+@pytest.mark.parametrize("share", ["shared", "unshared", "kv_only"])
+def test_2_8_10_the_equations(small_clip, images, share, source, update, entry):
+    settings = {"residual_source": source, "prompt_update": update, "first_layer_entry": entry}
+    for depth in (2, 3):
+        model = model_of(small_clip, rpp(depth, qkv_share=share, **settings))
+        out = model(images)
+        text, image = reference(small_clip, model.learner, images, **settings)
+        torch.testing.assert_close(out.text, text, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(out.image, image, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [2, L])
+def test_1_tied_prompts_are_ordinary_deep_prompts(small_clip, images, depth):
+    torch.manual_seed(1)
+    tied, ivlp = model_of(small_clip, rpp(depth, tied_init=True)), model_of(small_clip, IVLP(N, N, depth, depth, None))
+    shared = model_of(small_clip, rpp(depth, qkv_share="shared"))
+    streams = tied.learner.state_dict()
+    assert all(torch.equal(tensor, streams[name[:-1] + "q"]) for name, tensor in streams.items())
+    deep = {name[:-2]: tensor for name, tensor in streams.items() if name.endswith("q")}
+    ivlp.load_prompt_state(deep)
+    shared.load_prompt_state({f"{name}.q": tensor for name, tensor in deep.items()})
+    for other in (ivlp, shared):
+        torch.testing.assert_close(tied(images).logits, other(images).logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("source", "update"), [("q", "replace"), ("mean", "replace"), ("none", "replace"), ("k", "carry")])
+@pytest.mark.parametrize("depth", [1, 2, L])
+def test_3_dead_queries_have_no_effect_and_exactly_zero_gradients(small_clip, images, depth, source, update):
+    model = model_of(small_clip, rpp(depth, residual_source=source, prompt_update=update))
+    found, before = gradients(model, images), model(images).logits
+    dead = [name for name, g in found.items() if not g.any()]
+    if update == "carry":
+        expected = [L - 1] if depth == L else []
+    elif source == "none":
+        expected = list(range(L)) if depth == L else []
+    else:
+        expected = [j for j in range(depth) if j < depth - 1 or depth == L]
+    assert sorted(dead) == sorted(f"{tower}_ctx.{j}.q" for tower in ("text", "image") for j in expected)
+    numbers = {name: p.numel() for name, p in model.learner.named_parameters()}
+    assert model.learner.effective_parameters() == sum(numbers.values()) - sum(numbers[name] for name in dead)
+    with torch.no_grad():
+        for name in dead:
+            model.learner.get_parameter(name).add_(1.0)
+    torch.testing.assert_close(model(images).logits, before, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [2, L])
+def test_4_the_residual_matters_behind_the_last_prompted_block_alone(small_clip, images, depth):
+    sources = ["q", "k", "v", "mean", "none"]
+    results = [model_of(small_clip, rpp(depth, residual_source=source))(images) for source in sources]
+    for a, b in itertools.combinations(results, 2):
+        for x, y in ((a.text, b.text), (a.image, b.image)):
+            assert torch.allclose(x, y, rtol=1e-5, atol=1e-5) == (depth == L)
+
+
+@pytest.mark.parametrize("off", [{"n_image": 0}, {"depth_image": 0}, {"n_text": 0}, {"depth_text": 0}])
+def test_5_a_tower_without_prompts_is_clips_own(small_clip, images, off):
+    out, plain = (model_of(small_clip, learner)(images) for learner in (rpp(**off), ZeroShot("single")))
+    text = any("text" in key for key in off)
+    assert torch.equal(out.image, plain.image) != text
+    assert torch.equal(F.normalize(out.text, dim=-1), plain.text) == text
+
+
+def test_6_starting_from_words_is_zero_shot(small_clip, images):
+    torch.manual_seed(0)
+    model = PromptedCLIP(small_clip, rpp(n_text=4, n_image=0, depth_text=1, init="a photo of a"))
+    model.setup(TrainInfo(NAMES, 0))
+    logits = model_of(small_clip, ZeroShot("single"))(images).logits
+    torch.testing.assert_close(model(images).logits, logits, rtol=1e-5, atol=1e-5)
+
+
+def test_7_a_class_sees_no_other_class(small_clip, images):
+    model = model_of(small_clip, rpp())
+    whole = model(images).text
+    for chosen in (["cat", "a quite different name"], ["cat"], NAMES[::-1]):
+        model.bind(chosen)
+        torch.testing.assert_close(model(images).text[chosen.index("cat")], whole[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("share", "streams"), [("shared", 1), ("unshared", 3), ("kv_only", 2)])
+def test_9_parameters_and_nothing_else_moves(small_clip, images, share, streams):
+    model = model_of(small_clip, rpp(2, qkv_share=share, n_text=3, depth_text=1, teacher=lambda: small_clip))
+    before = {k: v.clone() for k, v in small_clip.state_dict().items()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert sum(p.numel() for p in trained) == streams * (3 * 1 * small_clip.text_width + N * 2 * small_clip.image_width)
+    optimiser = torch.optim.SGD(trained, lr=0.1)
+    sum(x.mean() for x in model.losses(model(images), LABELS, INDEX).values()).backward()
+    optimiser.step()
+    assert all(torch.equal(v, before[k]) for k, v in small_clip.state_dict().items())
+
+
+def test_9_the_size_of_the_published_setting():
+    """3 n J (d_v + d_t) with n=4, J=9: spec of the method, ViT-B/16."""
+    b16 = FrozenCLIP.__new__(FrozenCLIP)
+    nn.Module.__init__(b16)
+    b16.text_blocks = b16.image_blocks = 12
+    b16.text_width, b16.image_width, b16.is_vit = 512, 768, True
+    learner = RPP()
+    learner.setup(b16, TrainInfo(NAMES, 0))
+    assert sum(p.numel() for p in learner.parameters()) == 138_240
+    assert learner.effective_parameters() == 138_240 - 8 * 4 * (512 + 768)
+
+
+# ---------------------------------------------------------------- supervision
+
+
+def losses(model, images, sample=None):
+    return model.losses(model(images, sample), LABELS, INDEX)
+
+
+def test_18_no_weight_is_no_teacher_and_the_forms_are_as_written(small_clip, images):
+    def made(**settings):
+        return model_of(small_clip, rpp(teacher=lambda: small_clip, **settings))
+
+    plain = made(kd_weight=0.0)
+    assert plain.learner.teacher is None
+    ce = losses(plain, images)
+    assert ce.keys() == {"ce"}
+    student = plain(images).logits
+    teacher = model_of(small_clip, ZeroShot("single"))(images).logits
+    t, w = 2.0, 0.25
+    kl = t**2 * F.kl_div((student / t).log_softmax(1), (teacher / t).softmax(1), reduction="none").sum(1)
+    target = (1 - w) * F.one_hot(LABELS, len(NAMES)) + w * (teacher / t).softmax(1)
+    expected = {
+        "sum": ce["ce"] + w * kl,
+        "convex": (1 - w) * ce["ce"] + w * kl,
+        "mixed_target": -(target * student.log_softmax(1)).sum(1),
+    }
+    for form, loss in expected.items():
+        ours = losses(made(kd_form=form, kd_weight=w, kd_temperature=t), images)
+        torch.testing.assert_close(ours["ce"] + ours["kd"], loss)
+
+
+def test_18_a_student_that_is_its_teacher_learns_nothing_from_it(small_clip, images):
+    torch.manual_seed(0)
+    own = rpp(n_text=4, n_image=0, depth_text=1, init="a photo of a", teacher=lambda: small_clip)
+    model = PromptedCLIP(small_clip, own)
+    model.setup(TrainInfo(NAMES, 0))
+    assert losses(model, images)["kd"].abs().max() < 1e-5
+    found = gradients(model, images, lambda out: model.losses(out, LABELS, INDEX)["kd"].sum())
+    hard = gradients(model, images, lambda out: model.losses(out, LABELS, INDEX)["ce"].sum())
+    assert max(g.norm() for g in found.values()) < 1e-3 * max(g.norm() for g in hard.values())
+
+
+def test_19_soft_labels_of_sampled_and_of_all_classes(small_clip, images):
+    def made(**settings):
+        return model_of(small_clip, rpp(num_sampled_classes=3, teacher=lambda: small_clip, **settings))
+
+    model, every, shifted = made(), made(kd_class_set="all"), made(kd_local_correction=True)
+    sample, full = (m.learner.sample(LABELS, INDEX, 5) for m in (model, every))
+    some, all_, corrected = losses(model, images, sample), losses(every, images, full), losses(shifted, images, sample)
+    torch.testing.assert_close(some["ce"], all_["ce"])  # the hard labels' classes are the same
+    logits = model(images).logits
+    teacher = model_of(small_clip, ZeroShot("single"))(images).logits
+    kl = F.kl_div(logits.log_softmax(1), teacher.softmax(1), reduction="none").sum(1)
+    torch.testing.assert_close(all_["kd"], kl)
+    for loss, shift in ((some, 0), (corrected, model.learner.contrast.shift(sample, len(NAMES)))):
+        for i in range(len(images)):
+            ids, move = sample.ids[sample.allowed[i]], (shift + torch.zeros(sample.allowed.shape))[i, sample.allowed[i]]
+            s, t = (logits[i, ids] + move).log_softmax(0), (teacher[i, ids] + move).softmax(0)
+            torch.testing.assert_close(loss["kd"][i], (t * (t.log() - s)).sum(), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(some["kd"], corrected["kd"])
+
+
+def test_19_the_teacher_is_nobodys_tensor_and_an_evaluation_builds_none(small_clip, images):
+    def refuse():
+        raise AssertionError("built")
+
+    model = model_of(small_clip, rpp(teacher=refuse))
+    assert all(name.startswith(("text_ctx.", "image_ctx.")) for name in model.learner.state_dict())
+    assert set(dict(model.learner.named_modules())) & {"teacher", "teacher.clip"} == set()
+    with torch.no_grad():
+        model.eval()(images)
+    with pytest.raises(AssertionError, match="built"):
+        losses(model, images)
+
+
+def test_28_tuning_starts_where_pretraining_ended(small_clip, images):
+    model = model_of(small_clip, rpp(num_sampled_classes=3, teacher=lambda: small_clip))
+    state, own = model.prompt_state()
+    model.bind(NAMES[:4])
+    labels = LABELS % 4
+    zero_shot = F.cross_entropy(model(images).logits, labels)
+    tuned = model_of(small_clip, rpp(), NAMES[:4], seed=1)
+    tuned.load_prompt_state(state, own)
+    first = tuned.losses(tuned(images), labels, INDEX)
+    assert first.keys() == {"ce"}
+    torch.testing.assert_close(first["ce"].mean(), zero_shot)
+
+
+def test_26_unshared_prompts_fit_at_least_as_well_as_shared_ones(small_clip):
+    final = {"shared": [], "unshared": []}
+    for share, seed in itertools.product(final, range(3)):
+        torch.manual_seed(seed)
+        model = PromptedCLIP(small_clip, rpp(2, qkv_share=share))
+        model.setup(TrainInfo(NAMES, 0))
+        pictures = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+        labels = torch.arange(6)
+        optimiser = torch.optim.Adam(model.learner.parameters(), lr=0.03)
+        for _ in range(50):
+            loss = F.cross_entropy(model(pictures).logits, labels)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        final[share].append(loss.item())
+    shared, unshared = (sum(values) / 3 for values in final.values())
+    assert shared < 1.5  # both learn: chance is 1.79
+    assert unshared <= shared + 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_text": 0, "n_image": 0}, "learns nothing: set method.n_text or method.n_image"),
+        ({"qkv_share": "none"}, "method.qkv_share='none' is none of shared, unshared, kv_only"),
+        ({"kd_temperature": 0}, "the temperature is positive"),
+        ({"kd_form": "convex", "kd_weight": 2}, "at most 1"),
+        ({"kd_form": "mixed_target", "kd_class_set": "all"}, "leave method.kd_class_set=sampled"),
+        ({"depth_text": 4}, "a prompt depth of 4 does not fit the text tower's 3 blocks"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(small_clip, settings, message):
+    with pytest.raises(ValueError, match=message):
+        model_of(small_clip, rpp(**settings))
