@@ -12,8 +12,10 @@ from prompts.learner import PromptedCLIP, TrainInfo
 CONF = Path(__file__).parents[2] / "conf" / "method"
 NAMES, OTHERS = ["rose", "cat", "sea or lake", "dog"], ["tulip", "golden_retriever"]
 SMALL = {  # settings that the published ones, meant for 12 blocks, need here
+    "aape": {"prompts": {name: [f"a {name}.", f"{name} outside", "no idea"] for name in NAMES}},
     "maple": {"depth": 3},
     "vpt": {"depth": 3, "n_ctx": 2},
+    "cupl": {"prompts": {name: [f"a {name}.", f"see the {name} there."] for name in [*NAMES, *OTHERS]}},
     "ivlp": {"depth_text": 3, "depth_image": 3},
     "kgcoop": {"templates": ["a photo of a {}."], "weight": 0.5},  # at 8 the random towers want a smaller step
     "promptsrc": {"depth_text": 3, "depth_image": 3},

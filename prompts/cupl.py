@@ -1,0 +1,42 @@
+"""CuPL (Pratt et al., ICCV 2023, section 3): zero-shot CLIP whose text features are means over what a language model wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from prompts.clip import FrozenCLIP
+from prompts.learner import PromptLearner
+from prompts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
+
+
+class CuPL(PromptLearner):
+    """`prompts` is a file of reference prompts or {class name: sentences}; `aliases` and `fallback` as in
+    `load_reference_prompts`. Every class list that is evaluated needs prompts."""
+
+    uses_gradients = False
+    text_depends_on = "nothing"
+
+    def __init__(
+        self,
+        prompts: str | Path | Prompts | None = None,
+        aliases: Mapping[str, str] | None = None,
+        fallback: str | None = None,
+    ):
+        super().__init__()
+        if not prompts:
+            raise ValueError("CuPL needs sentences about each class: give method.prompts=PATH of a JSON file.")
+        self.prompts, self.aliases, self.fallback = prompts, aliases, fallback
+
+    def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        lists = load_reference_prompts(self.prompts, classnames, self.aliases, self.fallback)
+        features, present = encode_prompts(clip, lists)
+        # sentences that are absent are zero, and stay so
+        self.text = F.normalize(features, dim=-1).sum(1) / present.sum(1, keepdim=True)  # (C,d)
+
+    def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> Tensor:
+        text = self.text.to(image.device)
+        return text if classes is None else text[classes]
