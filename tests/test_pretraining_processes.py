@@ -1,0 +1,44 @@
+"""Pretraining on two ranks, as processes of their own; numbers in test names: the test list of docs/pretraining.md."""
+
+import csv
+import json
+
+import pytest
+
+RUN = ["clip=toy", "data=toy", "shots=4", "batch_size=6", "epochs=3", "optim.lr=0.05", "trainer.log_every_n_steps=1"]
+METHODS = {
+    "pomp": ["method=pomp", "method.num_sampled_classes=3", "method.negative_groups=2"],
+    "rpp": [
+        "method=rpp", "method.depth_text=2", "method.depth_image=1", "method.num_sampled_classes=3", "method.kd_weight=1",
+        "clip@method.teacher=toy",
+    ],
+}  # fmt: skip
+
+
+def only(folder, name):
+    [path] = folder.rglob(name)
+    return path
+
+
+def curve(folder):
+    with only(folder, "metrics.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_24_two_ranks_are_one(cli, run_here, tmp_path, method):
+    """The same sampled classes, so the same steps; 35 test images over two ranks are counted once each. RPP's prompts without
+    a gradient do not stop it."""
+    run = cli(*RUN, *METHODS[method], "trainer=ddp_cpu", "output=two")
+    assert run.returncode == 0, run.stderr
+    run_here(*RUN, *METHODS[method], "logger=csv", "output=one")
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(one) == 9
+    assert max(one) - min(one) > 0.1  # something moved
+    assert two == pytest.approx(one, rel=1e-4)
+    results = [json.loads(only(tmp_path / name, "result.json").read_text()) for name in ("one", "two")]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    assert results[0]["metrics"]["test"]["images"] == 35
+    counts = {name: results[0][f"{name}_parameters"] for name in ("trainable", "effective")}
+    # toy: width 32, 2 blocks; text: both blocks prompted, so no query acts; image: the query of the one prompted block does
+    assert counts == ({"trainable": 128, "effective": 128} if method == "pomp" else {"trainable": 1152, "effective": 896})
