@@ -81,8 +81,8 @@ class TextTower:
     def _run(
         self, plan: TextPlan, chunk: Suffixes | None, prompts: TowerPrompts, seen: list[Seen] | None = None
     ) -> tuple[Tensor | None, list[Seen]]:
-        """The prefix's rows, unless `seen` holds what an earlier run left of them, and behind them the chunk's suffixes, if any,
-        in the same matrix products -> features (G,C,d) in packed order, and what suffixes see of the prefix in each block."""
+        """The prefix's rows, unless `seen` holds what an earlier run left of them, and behind them the chunk's suffixes, if
+        any, in the same matrix products -> features (G,C,d) in packed order, and what suffixes see of the prefix per block."""
         fresh, seen = seen is None, seen or []
         prefix = plan.prefix if fresh else plan.prefix[:0]
         ids, places = prefix, torch.arange(len(prefix), device=prefix.device)
@@ -93,7 +93,7 @@ class TextTower:
         slots = (ids < 0).nonzero().flatten()
         slot_ids, owners = ids[slots], owners[slots]
         streams = self._enter(ids, places, slots, owners, prompts.inputs)
-        end, last = len(prefix), len(self.blocks) - 1  # of the prefix's rows
+        end, last = len(prefix), len(self.blocks) - 1  # the prefix's rows end here
         for i, block in enumerate(self.blocks):
             x = streams.residual
             if (rows := prompts.rows.get(i)) is not None:
@@ -180,7 +180,7 @@ def _attend_suffixes(q: Tensor, k: Tensor, v: Tensor, runs, seen: Seen, eot_only
     """
     q = q * q.shape[-1] ** -0.5
     counts = [classes * (1 if eot_only else length) for classes, length in runs]
-    # split, not sliced: the gradient of a split is one concatenation, that of each slice a tensor of zeros as large as the whole
+    # split, not sliced: the gradient of a split is one concatenation, that of every slice a whole tensor of zeros
     queries = q.split(counts, -2)
     keys, values = (t.split([classes * length for classes, length in runs], -2) for t in (k, v))
     own_scores = [_own_scores(*parts, eot_only) for parts in zip(queries, keys, runs, strict=True)]
