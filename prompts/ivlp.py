@@ -3,7 +3,8 @@ uncoupled. Without visual prompts it is deep language prompting."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,17 @@ from torch import Tensor, nn
 from prompts.clip import FrozenCLIP
 from prompts.context import STD, check_depth, context_plan, fixed_plan, initial_rows, needs_vit
 from prompts.learner import PromptLearner, TrainInfo
-from prompts.rows import NO_PROMPTS, Rows, TowerPrompts
+from prompts.prompt_lengths import deep_rows, read_lengths
+from prompts.rows import TowerPrompts
 
 
 class IVLP(PromptLearner):
     """`n_text` tokens in the first `depth_text` blocks of the text tower, `n_image` in the first `depth_image` of the image
-    tower; a length of 0 leaves that tower alone. The words of `init` beyond n_text stay fixed text."""
+    tower; a length of 0 leaves that tower alone. The words of `init` beyond n_text stay fixed text.
+
+    `prompt_lengths` (a dpl.json, its folder, or {"text": [...], "image": [...]}) gives every block a number of its own instead;
+    where the first text block has more tokens than `init` has words, they start at random.
+    """
 
     published_names = {
         r"prompt_learner\.ctx": "text_ctx.0",
@@ -26,43 +32,60 @@ class IVLP(PromptLearner):
     }
 
     def __init__(
-        self, n_text: int = 2, n_image: int = 2, depth_text: int = 12, depth_image: int = 12, init: str | None = "a photo of a"
+        self,
+        n_text: int = 2,
+        n_image: int = 2,
+        depth_text: int = 12,
+        depth_image: int = 12,
+        init: str | None = "a photo of a",
+        prompt_lengths: str | Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        if not n_text and not n_image:
-            raise ValueError(
-                "IVLP without text and without visual prompts learns nothing: set method.n_text or method.n_image."
+        self.found = read_lengths(prompt_lengths) if prompt_lengths else None
+        if self.found:
+            self.found_settings = self.found.settings
+            self.text_lengths, self.image_lengths = self.found.text, self.found.image
+        else:
+            self.text_lengths, self.image_lengths = (
+                [n_text] * depth_text * bool(n_text),
+                [n_image] * depth_image * bool(n_image),
             )
-        self.n_text, self.n_image, self.depth_text, self.depth_image, self.init = n_text, n_image, depth_text, depth_image, init
-        self.text_depends_on = "tensors" if n_text else "nothing"
+        if not any(self.text_lengths) and not any(self.image_lengths):
+            raise ValueError(
+                "IVLP without text and without visual prompts learns nothing: set method.n_text or method.n_image, or give "
+                "method.prompt_lengths that are not all 0."
+            )
+        self.init = init
+        self.text_depends_on = "tensors" if any(self.text_lengths) else "nothing"
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
-        text, image = [], []
-        if self.n_text:
-            check_depth(self.depth_text, clip.text_blocks, "text")
-            deep = [STD * torch.randn(self.n_text, clip.text_width) for _ in range(self.depth_text - 1)]
-            text = [initial_rows(clip, self.n_text, self.init), *deep]
-        if self.n_image:
+        text, image = {}, {}
+        if any(self.image_lengths):
             needs_vit(clip, "a visual prompt")
-            check_depth(self.depth_image, clip.image_blocks, "image")
-            image = [STD * torch.randn(self.n_image, clip.image_width) for _ in range(self.depth_image)]
-        self.text_ctx = nn.ParameterList(text)  # depth_text of (n_text,D_text): the input, then blocks 1, 2, ...
-        self.image_ctx = nn.ParameterList(image)  # depth_image of (n_image,D_image)
+        if self.found:
+            self.found.check(clip)
+        if any(self.text_lengths):
+            check_depth(len(self.text_lengths), clip.text_blocks, "text")
+            text = {i: STD * torch.randn(n, clip.text_width) for i, n in enumerate(self.text_lengths) if i and n}
+            if self.text_lengths[0]:
+                if self.found and self.init and len(clip.tokenizer.encode(self.init)) < self.text_lengths[0]:
+                    self.init = None
+                text[0] = initial_rows(clip, self.text_lengths[0], self.init)
+        if any(self.image_lengths):
+            check_depth(len(self.image_lengths), clip.image_blocks, "image")
+            image = {i: STD * torch.randn(n, clip.image_width) for i, n in enumerate(self.image_lengths) if n}
+        # by block: what enters the tower, then what takes its place in blocks 1, 2, ...; (n,D) each
+        self.text_ctx = nn.ParameterDict({str(i): text[i] for i in sorted(text)})
+        self.image_ctx = nn.ParameterDict({str(i): image[i] for i in sorted(image)})
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
-        if self.n_text:
-            self.plan = context_plan(clip, classnames, self.n_text, self.init)
+        if any(self.text_lengths) and self.text_lengths[0]:
+            self.plan = context_plan(clip, classnames, self.text_lengths[0], self.init)
         else:
             self.plan = fixed_plan(clip, classnames, f"{self.init or 'a photo of a'} {{}}.")
 
     def text_prompts(self, image: Tensor) -> TowerPrompts:
-        return _deep(self.text_ctx)
+        return deep_rows(self.text_ctx, self.text_lengths)
 
     def image_prompts(self) -> TowerPrompts:
-        return _deep(self.image_ctx)
-
-
-def _deep(rows: nn.ParameterList) -> TowerPrompts:
-    if not len(rows):
-        return NO_PROMPTS
-    return TowerPrompts(Rows(rows[0]), {i: Rows(r) for i, r in enumerate(rows) if i})
+        return deep_rows(self.image_ctx, self.image_lengths)

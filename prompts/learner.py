@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from prompts.clip import FrozenCLIP
 from prompts.rows import NO_PROMPTS, TowerPrompts
+from prompts.sharding import encode_in_shares, several_ranks
 from prompts.text_plan import TextPlan
 
 
@@ -27,6 +29,7 @@ class TrainInfo:
 
     classnames: list[str]
     num_images: int
+    fit: bool = True  # False: learned tensors are loaded next, so what training alone needs can be left out
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class PromptLearner(nn.Module):
     published_names: Mapping[str, str] = {}  # patterns of tensor names in the published checkpoints -> ours, where they differ
     training_only: Sequence[str] = ()  # prefixes of state_dict names that last.ckpt needs and prompts.safetensors does not
     plan: TextPlan | None = None
+    val_batch = 0  # images of the validation batches that take turns with training batches; their index is num_images or more
+    first_stage: Mapping[
+        str, Any
+    ] = {}  # settings of the method for a run to be done before this one, whose folder `take_over` gets
+    found_settings: Mapping[str, Any] = {}  # what was read from files or found by an earlier stage: kept with the prompts
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes the learnable tensors, float32, once."""
@@ -100,19 +108,34 @@ class PromptLearner(nn.Module):
         """How many of the trainable numbers can change a logit."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    def take_over(self, folder: Path) -> None:
+        """Takes what the run of `first_stage` left in its folder."""
+
+    def before_step(self) -> None:
+        """Called before each step of the optimiser, its gradients being complete; one set to None moves nothing."""
+
     def end_epoch(self, epoch: int, epochs: int) -> None:
         """Called after each training epoch (0-based) on every rank, before anything is evaluated or saved."""
+
+    def keep(self, folder: Path) -> list[Path]:
+        """Writes what a finished run leaves beside its prompts, and says which files."""
+        return []
 
     def fit(self, model: PromptedCLIP, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], seed: int) -> None:
         """For learners without gradients: fits on (features (N,d), labels (N,)) of the training and validation images."""
 
 
 class PromptedCLIP(nn.Module):
-    """A frozen CLIP and a learner: images in, logits over the bound class list out. Knows neither Lightning nor Hydra."""
+    """A frozen CLIP and a learner: images in, logits over the bound class list out. Knows neither Lightning nor Hydra.
 
-    def __init__(self, clip: FrozenCLIP, learner: PromptLearner):
+    `shard_classes`: from this many classes on, several ranks share the text encoding of a training step (0: never).
+    """
+
+    def __init__(self, clip: FrozenCLIP, learner: PromptLearner, shard_classes: int = 0):
         super().__init__()
-        self.clip, self.learner = clip, learner
+        if shard_classes < 0:
+            raise ValueError(f"shard_classes={shard_classes}: give a number of classes, or 0 to never divide them.")
+        self.clip, self.learner, self.shard_classes = clip, learner, shard_classes
         self.classnames: list[str] = []
         self.text_encodings = 0  # how often the text tower ran over the class list
         self._own_classes: list[str] | None = None
@@ -162,6 +185,10 @@ class PromptedCLIP(nn.Module):
 
     def _encode_text(self, image: Tensor) -> Tensor | None:
         self.text_encodings += 1
+        # Evaluation encodes once and its ranks may see unequal numbers of batches, so only training steps are shared.
+        shared = self.learner.text_depends_on == "tensors" and torch.is_grad_enabled() and several_ranks()
+        if shared and 0 < self.shard_classes <= len(self.classnames):
+            return encode_in_shares(lambda ids: self.learner.encode_text(self.clip, image, ids), len(self.classnames))
         return self.learner.encode_text(self.clip, image)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,34 +12,59 @@ from torch import Tensor, nn
 from prompts.clip import FrozenCLIP
 from prompts.context import STD, check_depth, context_plan, initial_rows, needs_vit
 from prompts.learner import PromptLearner, TrainInfo
-from prompts.rows import Rows, TowerPrompts
+from prompts.prompt_lengths import deep_rows, read_lengths
+from prompts.rows import TowerPrompts
 
 
 class MaPLe(PromptLearner):
     """`n_ctx` tokens per block in the first `depth` blocks of both towers. The words of `init` beyond n_ctx stay fixed text,
-    as in the published code ("a photo of a" with n_ctx=2 keeps "of a")."""
+    as in the published code ("a photo of a" with n_ctx=2 keeps "of a").
 
-    def __init__(self, n_ctx: int = 2, depth: int = 9, init: str | None = "a photo of a"):
+    `prompt_lengths` (a dpl.json, its folder, or {"text": [...], "image": [...]}) gives every block a number of its own instead:
+    that of the text tower, as each visual prompt is made from a text prompt. The first block needs some.
+    """
+
+    def __init__(
+        self,
+        n_ctx: int = 2,
+        depth: int = 9,
+        init: str | None = "a photo of a",
+        prompt_lengths: str | Mapping[str, Any] | None = None,
+    ):
         super().__init__()
-        self.n_ctx, self.depth, self.init = n_ctx, depth, init
+        self.found = read_lengths(prompt_lengths) if prompt_lengths else None
+        if self.found:
+            self.found_settings = self.found.settings
+        self.lengths = self.found.text if self.found else [n_ctx] * depth
+        if self.found and not self.lengths[0]:
+            raise ValueError("MaPLe's prompts enter with the text, and prompt_lengths is 0 in the first text block: use ivlp.")
+        self.init = init
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         needs_vit(clip, "MaPLe")
-        check_depth(self.depth, clip.text_blocks, "text")
-        check_depth(self.depth, clip.image_blocks, "image")
-        self.ctx = nn.Parameter(initial_rows(clip, self.n_ctx, self.init))  # (n,D_text)
+        if self.found:
+            self.found.check(clip)
+            if self.init and len(clip.tokenizer.encode(self.init)) < self.lengths[0]:
+                self.init = None
+        check_depth(len(self.lengths), clip.text_blocks, "text")
+        check_depth(len(self.lengths), clip.image_blocks, "image")
+        self.ctx = nn.Parameter(initial_rows(clip, self.lengths[0], self.init))  # (n,D_text)
         self.proj = nn.Linear(clip.text_width, clip.image_width)
-        deep = [nn.Parameter(STD * torch.randn(self.n_ctx, clip.text_width)) for _ in range(self.depth - 1)]
+        deep = [nn.Parameter(STD * torch.randn(n, clip.text_width)) for n in self.lengths[1:] if n]
         self.compound_prompts_text = nn.ParameterList(deep)
         couple = nn.Linear(clip.text_width, clip.image_width)  # the published code starts all deep maps alike
         self.compound_prompt_projections = nn.ModuleList(copy.deepcopy(couple) for _ in deep)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
-        self.plan = context_plan(clip, classnames, self.n_ctx, self.init)
+        self.plan = context_plan(clip, classnames, self.lengths[0], self.init)
 
     def text_prompts(self, image: Tensor) -> TowerPrompts:
-        return TowerPrompts(Rows(self.ctx), {i: Rows(p) for i, p in enumerate(self.compound_prompts_text, 1)})
+        return self._rows([self.ctx, *self.compound_prompts_text])
 
     def image_prompts(self) -> TowerPrompts:
         pairs = zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)
-        return TowerPrompts(Rows(self.proj(self.ctx)), {i: Rows(couple(p)) for i, (couple, p) in enumerate(pairs, 1)})
+        return self._rows([self.proj(self.ctx), *(couple(p) for couple, p in pairs)])
+
+    def _rows(self, prompts: list[Tensor]) -> TowerPrompts:
+        blocks = [str(i) for i, n in enumerate(self.lengths) if n]
+        return deep_rows(dict(zip(blocks, prompts, strict=True)), self.lengths)

@@ -6,7 +6,8 @@ Shapes: B images, C classes, d width of the shared embedding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,9 +50,10 @@ class PromptSRC(IVLP):
         kl_weight: float = 1.0,
         mu: float = 15.0,
         sigma: float | None = 1.0,
+        prompt_lengths: str | Mapping[str, Any] | None = None,
     ):
-        super().__init__(n_text, n_image, depth_text, depth_image, init)
-        if not n_text or not n_image:
+        super().__init__(n_text, n_image, depth_text, depth_image, init, prompt_lengths)
+        if not any(self.text_lengths) or not any(self.image_lengths):
             raise ValueError("PromptSRC prompts both towers: set method.n_text and method.n_image to 1 or more.")
         if sigma is not None and sigma <= 0:
             raise ValueError(f"method.sigma={sigma} is no width of a Gaussian: give a number of epochs above 0, or null.")
