@@ -60,9 +60,8 @@ class PromptLearner(nn.Module):
     training_only: Sequence[str] = ()  # prefixes of state_dict names that last.ckpt needs and prompts.safetensors does not
     plan: TextPlan | None = None
     val_batch = 0  # images of the validation batches that take turns with training batches; their index is num_images or more
-    first_stage: Mapping[
-        str, Any
-    ] = {}  # settings of the method for a run to be done before this one, whose folder `take_over` gets
+    # settings of this method for a run that is done before this one, and whose folder `take_over` gets
+    first_stage: Mapping[str, Any] = {}
     found_settings: Mapping[str, Any] = {}  # what was read from files or found by an earlier stage: kept with the prompts
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:

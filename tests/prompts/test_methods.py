@@ -16,6 +16,7 @@ SMALL = {  # settings that the published ones, meant for 12 blocks, need here
     "maple": {"depth": 3},
     "vpt": {"depth": 3, "n_ctx": 2},
     "cupl": {"prompts": {name: [f"a {name}.", f"see the {name} there."] for name in [*NAMES, *OTHERS]}},
+    "dpl": {"lengths": [0, 1, 3], "teacher_templates": ["a {}."]},
     "ivlp": {"depth_text": 3, "depth_image": 3},
     "kgcoop": {"templates": ["a photo of a {}."], "weight": 0.5},  # at 8 the random towers want a smaller step
     "promptsrc": {"depth_text": 3, "depth_image": 3},
@@ -150,7 +151,7 @@ def test_images_do_not_mix(small_clip, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_resnet(resnet_clip, method):
     learner = make(method)
-    if method in ("maple", "vpt", "ivlp", "promptsrc", "rpp"):
+    if method in ("dpl", "maple", "vpt", "ivlp", "promptsrc", "rpp"):
         with pytest.raises(ValueError, match="image tower is a ResNet: use a ViT"):
             model_of(resnet_clip, learner)
         return

@@ -1,0 +1,26 @@
+"""The picture of a DPL search: how much each block weighs each number of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+
+def heat_maps(found: Mapping[str, Any]) -> Figure:
+    """Blocks x lengths, one map for the text and one for the image tower; a frame marks the length that was chosen."""
+    figure = Figure(figsize=(7, 0.6 + 0.4 * max(len(found["text"]), len(found["image"]))), layout="constrained")
+    for axes, tower in zip(figure.subplots(1, 2), ("text", "image"), strict=True):
+        weights = torch.tensor(found["alphas"][tower]).softmax(-1)  # (L,t)
+        drawn = axes.imshow(weights, cmap="Blues", vmin=0, vmax=float(weights.max()), aspect="auto")
+        axes.set(title=f"{tower} tower", xlabel="prompts", ylabel="block")
+        axes.set_xticks(range(len(found["options"])), found["options"])
+        axes.set_yticks(range(len(weights)))
+        for block, length in enumerate(found[tower]):
+            corner = (found["options"].index(length) - 0.5, block - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="tab:red", linewidth=1.5))
+        figure.colorbar(drawn, ax=axes, label="weight")
+    return figure
