@@ -46,9 +46,10 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     data.image_spec = clip.image_spec
     results.set_threads(cfg.threads, clip)
     learner = make(cfg.method, **(saved.settings(cfg.method) if saved else {}))
-    model = PromptedCLIP(clip, learner)
+    model = PromptedCLIP(clip, learner, cfg.shard_classes)
     results.seed_everything(cfg.seed)
-    model.setup(TrainInfo(saved.classnames(data.classnames) if saved else data.classnames, len(data.train_items)))
+    classnames = saved.classnames(data.classnames) if saved else data.classnames
+    model.setup(TrainInfo(classnames, len(data.train_items), cfg.fit))
     if saved:
         saved.into(model)
 

@@ -28,6 +28,7 @@ MACHINE = {
     "threads": "auto",
     "accumulate": 1,
     "eval_batch_size": 100,
+    "shard_classes": 512,
     "save_every": 60,
     "force": False,
     "ckpt": None,

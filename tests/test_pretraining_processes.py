@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+from safetensors.torch import load_file
 
 RUN = ["clip=toy", "data=toy", "shots=4", "batch_size=6", "epochs=3", "optim.lr=0.05", "trainer.log_every_n_steps=1"]
 METHODS = {
@@ -12,6 +13,8 @@ METHODS = {
         "method=rpp", "method.depth_text=2", "method.depth_image=1", "method.num_sampled_classes=3", "method.kd_weight=1",
         "clip@method.teacher=toy",
     ],
+    # the exact softmax, its five classes encoded in shares of three
+    "rpp_sharded": ["method=rpp", "method.depth_text=2", "method.depth_image=1", "clip@method.teacher=toy", "shard_classes=2"],
 }  # fmt: skip
 
 
@@ -39,6 +42,9 @@ def test_24_two_ranks_are_one(cli, run_here, tmp_path, method):
     results = [json.loads(only(tmp_path / name, "result.json").read_text()) for name in ("one", "two")]
     assert results[0]["metrics"] == results[1]["metrics"]
     assert results[0]["metrics"]["test"]["images"] == 35
+    ours, theirs = (load_file(only(tmp_path / name, "prompts.safetensors")) for name in ("one", "two"))
+    for name, tensor in ours.items():  # a prompt moves as its gradients say
+        assert (theirs[name] - tensor).abs().max() <= 1e-4 * tensor.abs().max(), name
     counts = {name: results[0][f"{name}_parameters"] for name in ("trainable", "effective")}
     # toy: width 32, 2 blocks; text: both blocks prompted, so no query acts; image: the query of the one prompted block does
     assert counts == ({"trainable": 128, "effective": 128} if method == "pomp" else {"trainable": 1152, "effective": 896})

@@ -1,0 +1,41 @@
+"""Classes divided among the ranks of a process group: each rank encodes its share of the text, all get the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class _Gather(torch.autograd.Function):
+    """(n,d) on each of W ranks -> (W,n,d) on all. Gradients of all ranks are summed and go back to the rank they belong to."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, part.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        grad = grad.contiguous()
+        dist.all_reduce(grad)
+        return grad[dist.get_rank()]
+
+
+def several_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def encode_in_shares(encode: Callable[[Tensor], Tensor], classes: int) -> Tensor:
+    """The features (C,d) of all classes, each rank running `encode` (ids (n,) -> (n,d)) on every W-th class.
+
+    Every rank must call it equally often. With gradients averaged over the ranks (DDP), they are those of unshared encoding.
+    """
+    rank, world = dist.get_rank(), dist.get_world_size()
+    share = -(-classes // world)
+    ids = (rank + world * torch.arange(share)).clamp(max=classes - 1)  # the last shares are filled up with one class
+    return _Gather.apply(encode(ids)).transpose(0, 1).flatten(0, 1)[:classes]
