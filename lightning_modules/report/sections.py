@@ -1,0 +1,288 @@
+"""The sections of the page, each as HTML; empty where the results have nothing for it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from lightning_modules.report import plots
+from lightning_modules.report.collect import Group, rank
+from lightning_modules.report.compare import (
+    BASELINE,
+    calibrations,
+    class_changes,
+    comparisons,
+    confusions,
+    history_curves,
+    loss_curves,
+    most_confused,
+    places,
+)
+from lightning_modules.report.render import lines
+from lightning_modules.report.stats import spread
+from lightning_modules.report.style import Palette
+from lightning_modules.report.tables import Table, shots_text
+
+CLASSES_DRAWN = 200  # above, a confusion matrix is no picture any more
+
+
+def legend_order(group: Group) -> tuple:
+    return (rank(group.names["method"]), group.label)
+
+
+# ---- pieces
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
+    """A table that scrolls within its box; cells are HTML. The first columns hold words, the others numbers."""
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        kinds = ['<th scope="row">' if at == 0 and tag == "td" else f"<{tag}{css(at)}>" for at in range(len(row))]
+        return "".join(f"{kind}{cell}</{kind[1:3]}>" for kind, cell in zip(kinds, row, strict=True))
+
+    def css(at: int) -> str:
+        return ' class="text"' if at < text_columns else ""
+
+    body = "\n".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    wide = " wide" if len(head) > 8 else ""
+    return (
+        f'<div class="scroll{wide}" tabindex="0"><table><thead><tr>{cells(head, "th")}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def figures(drawn: Iterable[str]) -> str:
+    found = [f"<figure>{each}</figure>" for each in drawn]
+    return f'<div class="plots">{"".join(found)}</div>' if found else ""
+
+
+def legend(palette: Palette, labels: Iterable[str]) -> str:
+    items = []
+    for label in dict.fromkeys(labels):
+        colour, symbol = palette.legend(label)
+        items.append(f'<li><i style="color:{colour}">{symbol}</i>{escape(label)}</li>')
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def note(text: str) -> str:
+    return f'<p class="soft">{text}</p>'
+
+
+def p_value(p: float | None) -> str:
+    return "" if p is None else "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def points(value: float) -> str:
+    return f'<span class="{"gain" if value > 0 else "loss"}">{value:+.2f}</span>' if abs(value) >= 0.005 else "0.00"
+
+
+# ---- sections
+
+
+def accuracy(tables: Sequence[Table]) -> str:
+    text = [note("In %, mean ± population standard deviation over seeds; the best mean of a column is bold.")]
+    text.append('<div class="tables">')
+    for table in tables:
+        rows = []
+        for kind, label, cells in lines(table, 1, lambda cell: f"BEST{cell}"):
+            shown = []
+            for cell in cells:
+                value, _, std = cell.removeprefix("BEST").partition(" ± ")
+                value = f'<span class="best">{value}</span>' if cell.startswith("BEST") else value
+                shown.append(f'{value} <span class="spread">± {std}</span>' if std else value)
+            rows.append(
+                f'<tr class="{kind}"><th scope="row">{escape(label)}</th>{"".join(f"<td>{c}</td>" for c in shown)}</tr>'
+            )
+        head = "".join(f'<th scope="col">{escape(column)}</th>' for column in ["", *table.columns])
+        wide = " wide" if len(table.columns) > 7 else ""
+        text.append(
+            f'<div class="table"><h3>{escape(table.title)}</h3><div class="scroll{wide}" tabindex="0"><table>'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table></div>"
+            f"{note(escape(' '.join(table.notes)))}</div>"
+        )
+    return "\n".join([*text, "</div>"])
+
+
+def is_by_shots(table: Table) -> bool:
+    return sum(column.split(" ")[0].isdigit() for column in table.columns) > 1
+
+
+def shots(tables: Sequence[Table], palette: Palette) -> str:
+    drawn = [table for table in tables if is_by_shots(table)]
+    if not drawn:
+        return ""
+    used = legend(palette, (row.label for table in drawn for row in table.rows))
+    return (
+        used
+        + note("The band is one standard deviation over seeds.")
+        + figures(plots.shots_plot(table, palette, table.title) for table in drawn)
+    )
+
+
+def base_new(tables: Sequence[Table], palette: Palette) -> str:
+    drawn = [table for table in tables if {"base", "new"} <= set(table.columns)]
+    if not drawn:
+        return ""
+    used = legend(palette, (row.label for table in drawn for row in table.rows))
+    return (
+        used
+        + note("Grey curves join equal harmonic means.")
+        + figures(plots.base_new_plot(table, palette, table.title) for table in drawn)
+    )
+
+
+def classes(groups: Sequence[Group]) -> str:
+    text = []
+    for place in places(groups):
+        baseline = next((g for g in place.groups.values() if g.names["method"] == BASELINE), None)
+        drawn = []
+        for label, group in place.groups.items() if baseline else ():
+            for evaluation in group.evaluations if group is not baseline else ():
+                changes = class_changes(group, baseline, evaluation) if evaluation in baseline.evaluations else []
+                if changes:
+                    which = "" if len(group.evaluations) == 1 else f", {evaluation}"
+                    drawn.append(plots.class_change_plot(changes, f"{label}, {shots_text(group.shots)}{which}"))
+        if drawn:
+            text.append(f"<h3>{escape(place.title)}</h3>{figures(drawn)}")
+    return note("Accuracy per class minus zero-shot's, in points, mean over seeds.") + "".join(text) if text else ""
+
+
+def confusion(groups: Sequence[Group]) -> str:
+    drawn, rows = [], []
+    for place in places(groups):
+        # of each place the best method: one picture per method and dataset would be a book
+        evaluations = dict.fromkeys(name for group in place.groups.values() for name in group.evaluations)
+        for evaluation in evaluations:
+            able = [group for group in place.groups.values() if evaluation in group.evaluations]
+            best = max(able, key=lambda group: statistics.mean(group.accuracy(evaluation).values()))
+            found = confusions(best, evaluation)
+            if found is None:
+                continue
+            title = f"{best.label}, {place.title.split(',')[0]} {evaluation}, {shots_text(best.shots)}"
+            if len(found[1]) <= CLASSES_DRAWN:
+                drawn.append(plots.confusion_plot(*found, title))
+            for true, predicted, share in most_confused(*found):
+                rows.append([escape(title), escape(true), escape(predicted), f"{share:.1f}"])
+    if not rows:
+        return ""
+    table = grid(["", "true class", "taken for", "% of its images"], rows, text_columns=3)
+    return note("Of the best method in each place, over all seeds.") + figures(drawn) + f"<h3>Most often confused</h3>{table}"
+
+
+def significance(groups: Sequence[Group]) -> str:
+    rows, images = [], False
+    for each in comparisons(groups):
+        images = images or each.interval is not None
+        interval = "" if each.interval is None else f"{each.interval[0]:+.2f} to {each.interval[1]:+.2f}"
+        which = escape(f"{each.a} − {each.b}")
+        where = escape(f"{each.place}, {each.evaluation}, {each.shots}")
+        tests = ", ".join(p_value(p) for p in each.mcnemar)
+        rows.append([which, where, points(each.difference), interval, p_value(each.t_test), tests, str(len(each.seeds))])
+    if not rows:
+        return ""
+    about = (
+        "Pairs on the same seeds and images, at the largest number of shots: difference in points, its 95 % interval over "
+        "resampled test images (paired bootstrap), p of the paired t-test over seeds, and p of McNemar's exact test over "
+        "images for each seed. With many pairs some are below 0.05 by chance."
+    )
+    if not images:
+        about += " The tests over images need predictions.npz beside result.json."
+    head = ["pair", "where", "difference", "95 % interval", "t-test", "McNemar, by seed", "seeds"]
+    return note(about) + grid(head, rows, text_columns=2)
+
+
+def calibration(groups: Sequence[Group], palette: Palette) -> str:
+    drawn, rows, labels = [], [], []
+    for place in places(groups):
+        for evaluation in dict.fromkeys(name for group in place.groups.values() for name in group.evaluations):
+            each = calibrations(place, evaluation)
+            if each:
+                title = f"{place.title}, {evaluation}"
+                drawn.append(plots.reliability_plot(each, palette, title))
+                rows += [[escape(label), escape(title), f"{found.error:.2f}"] for label, found in each]
+                labels += [label for label, _ in each]
+    if not rows:
+        return ""
+    about = (
+        "Accuracy of images by the confidence of their prediction; below the diagonal, a method is too sure. ECE: the expected "
+    )
+    about += "calibration error, 15 bins of equal width, over all seeds."
+    return note(about) + legend(palette, labels) + figures(drawn) + grid(["method", "where", "ECE, %"], rows, text_columns=2)
+
+
+def cost(groups: Sequence[Group], palette: Palette) -> str:
+    drawn, labels = [], []
+    for title, members in by_place(groups).items():
+        known = [(group, group.accuracy(group.evaluations[0])) for group in members]
+        known = [(group, statistics.mean(values.values())) for group, values in known]
+        sizes = [(g, float(g.first["trainable_parameters"]), a) for g, a in known if "trainable_parameters" in g.first]
+        times = [
+            (g, statistics.median(run.result["seconds"] for run in g.runs.values()), a)
+            for g, a in known
+            if "seconds" in g.first
+        ]
+        if len({g.label for g, _, _ in sizes}) > 1:
+            drawn.append(plots.cost_plot(sizes, palette, "trainable parameters", title, zero=True))
+        if len({g.label for g, _, _ in times}) > 1:
+            drawn.append(plots.cost_plot(times, palette, "seconds, median over seeds", title))
+        labels += [group.label for group in members]
+    if not drawn:
+        return ""
+    return note("Larger marks: more shots. Time is of the whole job.") + legend(palette, labels) + figures(drawn)
+
+
+def by_place(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        title = f"{group.names['data']}, {group.protocol}, clip {group.names['clip']}"
+        title += "" if len(group.evaluations) == 1 else f": {group.evaluations[0]}"
+        found.setdefault(title, []).append(group)
+    return found
+
+
+def curves(groups: Sequence[Group], palette: Palette) -> str:
+    drawn, labels = [], []
+    for place in places(groups):
+        losses = loss_curves(place)
+        if losses:
+            drawn.append(plots.curves_plot(losses, palette, "training loss", place.title))
+        labels += [label for label, _, _ in losses]
+        for evaluation, each in history_curves(place).items():
+            drawn.append(plots.curves_plot(each, palette, f"{evaluation} accuracy in %", place.title))
+    if not drawn:
+        return ""
+    about = "Of the largest number of shots; mean over seeds, the band is one standard deviation."
+    return note(about) + legend(palette, labels) + figures(drawn)
+
+
+def everything(groups: Sequence[Group]) -> str:
+    rows = []
+    for group in groups:
+        for evaluation in group.evaluations:
+            by_seed = group.accuracy(evaluation)
+            found = spread(list(by_seed.values()))
+            each = ", ".join(f"{seed}: {value:.2f}" for seed, value in by_seed.items())
+            seconds = [run.result["seconds"] for run in group.runs.values() if "seconds" in run.result]
+            rows.append(
+                [
+                    escape(group.label),
+                    escape(f"{group.names['data']}, {group.protocol}, {group.names['clip']}"),
+                    escape(evaluation),
+                    shots_text(group.shots),
+                    f"{found.mean:.2f}",
+                    "" if found.std is None else f"{found.std:.2f}",
+                    "" if found.interval is None else f"± {found.interval:.2f}",
+                    each,
+                    f"{group.first['trainable_parameters']:,}" if "trainable_parameters" in group.first else "",
+                    f"{statistics.median(seconds):.0f} s" if seconds else "",
+                    f"<code>{escape(group.digest)}</code>",
+                ]
+            )
+    head = ["method", "where", "evaluation", "shots", "mean", "std", "95 %", "by seed", "parameters", "time", "digest"]
+    versions = dict.fromkeys(
+        ", ".join(f"{k} {v}" for k, v in run.result.get("versions", {}).items()) for g in groups for run in g.runs.values()
+    )
+    made = "".join(note(f"Made with {escape(each)}.") for each in versions if each)
+    about = "95 %: the half width of the interval over seeds, 1.96 std / √n. Digest: of the configuration without the seed."
+    return note(about) + grid(head, rows, text_columns=3) + made

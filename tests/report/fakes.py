@@ -1,0 +1,72 @@
+"""Folders of results as runs leave them, with figures that the test chooses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+
+def put(folder, method="coop", seed=1, shots=16, metrics=None, config=None, predictions=None, **about):
+    """One result. `metrics`: accuracy by evaluation; `about`: data, clip, protocol, digest and what else result.json has."""
+    names = {"method": method} | {
+        key: about.pop(key, default) for key, default in (("data", "shapes"), ("clip", "tiny"), ("protocol", "few_shot"))
+    }
+    place = "-".join([*names.values(), str(shots)])
+    digest = about.pop("digest", place)
+    path = folder / place / digest / f"seed{seed}" / "result.json"
+    path.parent.mkdir(parents=True)
+    metrics = {
+        name: value if isinstance(value, dict) else {"accuracy": value} for name, value in (metrics or {"test": 50.0}).items()
+    }
+    result = {"digest": digest, "names": names, "seed": seed, "shots": shots, "metrics": metrics, "config": config or {}}
+    path.write_text(json.dumps(result | about))
+    if predictions:
+        arrays = {
+            f"{name}/{part}": array
+            for name, parts in predictions.items()
+            for part, array in zip(("pred", "label", "confidence"), parts, strict=True)
+        }
+        np.savez_compressed(path.with_name("predictions.npz"), **arrays)
+    return path
+
+
+def guessed(skill, classes=5, images=200, seed=0):
+    """Predictions and the metrics that they have: a share `skill` is right, the others are spread."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(images) % classes
+    predicted = np.where(rng.random(images) < skill, label, rng.integers(0, classes, images))
+    confidence = rng.uniform(0.2, 1.0, images).astype(np.float16)
+    right = predicted == label
+    per_class = [
+        {"class": f"class {c}", "accuracy": 100 * float(right[label == c].mean()), "images": int((label == c).sum())}
+        for c in range(classes)
+    ]
+    metrics = {"accuracy": 100 * float(right.mean()), "macro_f1": 50.0, "images": images, "per_class": per_class}
+    return metrics, (predicted.astype(np.uint16), label.astype(np.uint16), confidence)
+
+
+def full_set(folder):
+    """Results of every kind that a report has a section for: three methods, two seeds, four protocols."""
+    skills = {"zeroshot": (0.5, 0), "coop": (0.6, 512), "maple": (0.7, 70_000)}
+    for method, (skill, parameters) in skills.items():
+        for seed in (1, 2):
+            for shots in (1, 4, 16):
+                for data in ("shapes", "digits"):
+                    metrics, arrays = guessed(skill + 0.01 * shots, seed=seed * 7 + shots)
+                    epochs = 0 if method == "zeroshot" else 6
+                    put(
+                        *(folder, method, seed, shots, {"test": metrics}),
+                        data=data,
+                        predictions={"test": arrays},
+                        trainable_parameters=parameters,
+                        seconds=3.0 + parameters / 2000 + shots,
+                        train_loss=[1.5 / (epoch + 1) + 0.1 * seed for epoch in range(epochs)],
+                        history=[{"epoch": e, "test": {"accuracy": 40.0 + e + seed, "macro_f1": 0.0}} for e in range(epochs)],
+                        versions={"python": "3.11", "torch": "2.6"},
+                    )
+            halves = {name: 100 * skill + shift + seed for name, shift in (("base", 10), ("new", -5 * (method == "coop")))}
+            put(folder, method, seed, 16, halves, protocol="base_to_new")
+            shifted = {"imagenet": 71.0, "imagenet_v2": 64.0, "imagenet_sketch": 48.0, "imagenet_a": 50.0, "imagenet_r": 76.0}
+            put(folder, method, seed, 16, shifted, protocol="domain_generalization", data="imagenet", clip="vit_b16")
+    return folder
