@@ -1,0 +1,59 @@
+"""Sentences about each class of `data=shapes`, as a language model's are: many of one mould, some vague, some wrong, some empty
+of meaning. Made by code from the words that the tiny CLIP's captions use, so that it understands them.
+
+python -m datamodules.descriptions PATH     # writes them to a JSON file
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from pathlib import Path
+
+from numpy.random import RandomState
+
+from datamodules.captions import Scene, caption
+from datamodules.drawing import COLOURS, SHAPES, TEXTURES
+from datamodules.shapes import CLASSES
+
+COMPLETIONS = 10  # to each question
+# What becomes of a sentence, and how often: right in all it says (which may leave things out), an earlier one again, wrong in
+# one thing, or about nothing at all.
+SHARES = {"right": 0.55, "repeated": 0.15, "wrong": 0.2, "empty": 0.1}
+STYLES = (("photo", "busy"), ("painting", "faded", "blurred"), ("drawing", "sketch", "sticker"))  # by question
+EMPTY = ("this is my own page.", "you can see one on this page.", "here you can see one from my small book.", "a photo of one.")
+
+
+def shape_descriptions(seed: int = 0) -> dict[str, list[str]]:
+    """{class name: 30 sentences}, ten to each of three questions in turn. A function of the class and `seed` alone."""
+    return {name: _sentences(name, RandomState([seed, zlib.crc32(name.encode())])) for name in CLASSES}
+
+
+def _sentences(name: str, rng: RandomState) -> list[str]:
+    texts: list[str] = []
+    for styles in STYLES:
+        for number in range(COMPLETIONS):
+            fate = rng.choice(list(SHARES), p=list(SHARES.values())) if number else "right"
+            if fate == "repeated":
+                texts.append(texts[rng.randint(len(texts))])
+            elif fate == "empty":
+                texts.append(EMPTY[rng.randint(len(EMPTY))])
+            else:
+                texts.append(caption(_scene(name, styles[rng.randint(len(styles))], fate == "wrong", rng), rng))
+    return texts
+
+
+def _scene(name: str, style: str, wrong: bool, rng: RandomState) -> Scene:
+    truth = list(CLASSES[name])
+    if wrong:
+        which = rng.randint(3)
+        others = [each for each in (SHAPES, COLOURS, TEXTURES)[which] if each != truth[which]]
+        truth[which] = others[rng.randint(len(others))]
+    return Scene(style, *truth)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("python -m datamodules.descriptions PATH")
+    Path(sys.argv[1]).write_text(json.dumps(shape_descriptions(), indent=1) + "\n")

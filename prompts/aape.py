@@ -1,0 +1,179 @@
+"""AAPE (Huang et al., NeurIPS 2024, arXiv 2410.23698): prompts read off the image, learned from a language model's sentences.
+
+In training an aggregator sums up the reference prompts of an image's class, close to the image, and a generator h learns to
+give that summary from the image alone. Only h and the head g are kept: a test needs no label, no prompt file and no aggregator.
+A reconstruction: no code was published. docs/aape.md says which defaults are the paper's.
+
+Shapes: B images, C classes, d width of the shared embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prompts.aape_aggregator import PromptAggregator, ReferenceBank, check_choice, clip_reward
+from prompts.aape_head import BottleneckHead, LinearHead, generator
+from prompts.clip import FrozenCLIP
+from prompts.context import fixed_plan
+from prompts.learner import Outputs, PromptLearner, TrainInfo
+from prompts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
+
+
+class AAPE(PromptLearner):
+    """The text of a class for an image is g([w; h(x)]), w being CLIP's feature of `template`.
+
+    Args:
+        prompts: file of reference prompts, or {class name: sentences}; only training reads it.
+        prompts_per_query, dedup, aliases, fallback: see `load_reference_prompts`.
+        unit_prompts: reference prompts have length 1 before they are averaged and attended to.
+        aggregator: makes the aggregator from (d, images, classes).
+        head: bottleneck or linear_relu; h_only has none, h(x) takes the image's place (appendix B.2).
+        hidden: width of h and of the bottleneck; null: d / 16.
+        residual: the head adds to the class's own text feature.
+        norm_h: h(x) has length 1 in the head.
+        distill_weight: lambda of the loss. 0 leaves out the reference prompts and all that reads them.
+        distill_space: unit compares directions; raw, the vectors as they are.
+        detach: the distillation does not pull the summary towards h(x).
+        reward_scale: of CLIPScore, which the aggregator maximises.
+        schedule: joint, or two_stage: the aggregator alone for `aggregator_share` of the epochs, then h and g on the fixed one.
+        aggregator_optimizer: adamw, or configured: the one of h and g.
+
+    Raises:
+        ValueError: an unknown choice; from `setup`: prompts that are absent, not in the format or lack classes.
+    """
+
+    text_depends_on = "nothing"
+    training_only = ("aggregator.",)
+
+    def __init__(
+        self,
+        prompts: str | Path | Prompts | None = None,
+        prompts_per_query: int | None = None,
+        dedup: bool = False,
+        aliases: Mapping[str, str] | None = None,
+        fallback: str | None = None,
+        unit_prompts: bool = True,
+        aggregator: Callable[[int, int, int], PromptAggregator] = PromptAggregator,
+        template: str = "a photo of a {}.",
+        head: Literal["bottleneck", "linear_relu", "h_only"] = "bottleneck",
+        hidden: int | None = None,
+        h_bias: bool = True,
+        g_bias: bool = False,
+        residual: bool = False,
+        norm_h: bool = False,
+        distill_weight: float = 5.0,
+        distill_space: Literal["unit", "raw"] = "unit",
+        detach: bool = True,
+        reward_scale: float = 2.5,
+        schedule: Literal["joint", "two_stage"] = "joint",
+        aggregator_share: float = 0.5,
+        aggregator_optimizer: Literal["adamw", "configured"] = "adamw",
+        aggregator_lr: float = 1e-3,
+    ):
+        super().__init__()
+        check_choice("head", head, ("bottleneck", "linear_relu", "h_only"))
+        check_choice("distill_space", distill_space, ("unit", "raw"))
+        check_choice("schedule", schedule, ("joint", "two_stage"))
+        check_choice("aggregator_optimizer", aggregator_optimizer, ("adamw", "configured"))
+        if distill_weight < 0:
+            raise ValueError(
+                f"method.distill_weight={distill_weight} is negative: give 0 to train without distillation, or more."
+            )
+        if schedule == "two_stage" and not (detach and 0 < aggregator_share < 1):
+            raise ValueError(
+                "method.schedule=two_stage fixes the aggregator before h learns: it needs method.detach=true and "
+                f"0 < method.aggregator_share < 1, not {aggregator_share}."
+            )
+        self.prompts, self.unit_prompts, self.make_aggregator = prompts, unit_prompts, aggregator
+        self.reading = {"aliases": aliases, "fallback": fallback, "dedup": dedup, "per_query": prompts_per_query}
+        self.template, self.head, self.hidden, self.residual = template, head, hidden, residual
+        self.h_bias, self.g_bias, self.norm_h = h_bias, g_bias, norm_h
+        self.distill_weight, self.distill_space, self.detach = distill_weight, distill_space, detach
+        self.reward_scale, self.schedule, self.aggregator_share = reward_scale, schedule, aggregator_share
+        self.aggregator_optimizer, self.aggregator_lr = aggregator_optimizer, aggregator_lr
+        self.g: BottleneckHead | LinearHead | None = None
+        self.aggregator: PromptAggregator | None = None
+        self.step_seed = 0
+
+    def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        d = clip.embed_dim
+        hidden = self.hidden or max(1, d // 16)
+        self.h = generator(d, hidden, self.h_bias)
+        if self.head == "bottleneck":
+            self.g = BottleneckHead(d, hidden, self.g_bias, self.residual)
+        elif self.head == "linear_relu":
+            self.g = LinearHead(d, self.g_bias, self.residual)
+        if not info.fit or not self.distill_weight:
+            return
+        if self.prompts is None:
+            raise ValueError(
+                "method=aape learns from reference prompts: name a file with method.prompts=PATH (docs/aape.md says where to "
+                "get one), or train without them by method.distill_weight=0."
+            )
+        lists = load_reference_prompts(self.prompts, info.classnames, **self.reading)
+        self.bank = ReferenceBank(*encode_prompts(clip, lists), self.unit_prompts)
+        self.images = info.num_images
+        self.aggregator = self.make_aggregator(d, self.images, len(lists))
+
+    def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        self.plan = fixed_plan(clip, classnames, self.template)
+
+    def sample(self, labels: Tensor, place: Tensor, seed: int) -> None:
+        self.step_seed = seed
+
+    def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor) -> Tensor:
+        with torch.autocast(image.device.type, enabled=False):
+            x, w = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+            h = self.h(x)
+            if self.g is None:
+                return clip.logits(h, w)
+            h = F.normalize(h, dim=-1) if self.norm_h else h
+            return clip.model.logit_scale.exp() * self.g.cosine(x, w, h)
+
+    def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
+        losses = super().losses(out, labels, index)
+        if self.aggregator is None:
+            return losses
+        with torch.autocast(out.image.device.type, enabled=False):
+            x = F.normalize(out.image.float(), dim=-1)
+            draws = self.draws(index) if self.aggregator.kind == "random" else None
+            summary = self.aggregator(self.bank, labels, index, x, draws)
+            if summary.requires_grad:  # mean and random learn nothing
+                losses["reward"] = -clip_reward(x, summary, self.reward_scale)
+            target = summary.detach() if self.detach else summary
+            losses["distill"] = self.distill_weight * self.distance(self.h(x), target)
+        return losses
+
+    def distance(self, h: Tensor, target: Tensor) -> Tensor:
+        """(B,) squared Euclidean distances"""
+        if self.distill_space == "unit":
+            h, target = F.normalize(h, dim=-1), F.normalize(target, dim=-1)
+        return (h - target).square().sum(-1)
+
+    def draws(self, index: Tensor) -> Tensor:
+        """(B,) in [0, 1): functions of the step and the image, so that no number of ranks changes them."""
+        generator = torch.Generator().manual_seed(self.step_seed)
+        return torch.rand(self.images, generator=generator).to(index.device)[index]
+
+    def kept_parameters(self) -> list[nn.Parameter]:
+        return [p for part in (self.h, self.g) if part is not None for p in part.parameters()]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        kept: dict[str, Any] = {"params": self.kept_parameters()}
+        if self.aggregator is None or not list(self.aggregator.parameters()):
+            return [kept]
+        own: dict[str, Any] = {"params": list(self.aggregator.parameters()), "lr": self.aggregator_lr}
+        if self.aggregator_optimizer == "adamw":
+            own["optimizer"] = torch.optim.AdamW
+        if self.schedule == "two_stage":
+            kept["span"], own["span"] = (self.aggregator_share, 1.0), (0.0, self.aggregator_share)
+        return [kept, own]
+
+    def effective_parameters(self) -> int:
+        return sum(p.numel() for p in self.kept_parameters())

@@ -1,0 +1,185 @@
+"""AAPE's aggregator: many reference prompts of a class in, one summary for an image out (section 3.1 of arXiv 2410.23698).
+
+Training alone needs it. What the paper leaves open is an argument here; docs/aape.md says which default is whose.
+
+Shapes: B images, C classes, n the most prompts of any class, d width of the shared embedding.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Kind = Literal["attention", "mlp", "mean", "random"]
+Query = Literal["per_image", "per_class", "shared", "mean", "image_conditioned"]
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+
+
+def check_choice(key: str, value: str, choices) -> None:
+    """ValueError unless `value` is one of a Literal's or an iterable's."""
+    known = get_args(choices) or tuple(choices)
+    if value not in known:
+        raise ValueError(f"method.{key}={value!r} is none of {', '.join(known)}.")
+
+
+def clip_reward(x: Tensor, p: Tensor, scale: float) -> Tensor:
+    """(B,): scale x cosine of image (B,d) and prompt (B,d), 0 where that is negative (CLIPScore, arXiv 2104.08718)."""
+    return scale * F.cosine_similarity(x, p, dim=-1).relu()
+
+
+class ReferenceBank(nn.Module):
+    """Encoded reference prompts: `emb` (C,n,d), `mask` (C,n). With `unit` each prompt has length 1; their mean has not."""
+
+    def __init__(self, emb: Tensor, mask: Tensor, unit: bool = True):
+        super().__init__()
+        if not mask.any(1).all():
+            raise ValueError(f"classes {(~mask.any(1)).nonzero()[:, 0].tolist()} have no reference prompt.")
+        emb = (F.normalize(emb, dim=-1) if unit else emb) * mask[..., None]
+        for name, tensor in (("emb", emb), ("mask", mask), ("mean", emb.sum(1) / mask.sum(1, keepdim=True))):
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Prompts (B,n,d), their mask (B,n) and their mean (B,d), of the images' own classes."""
+        return self.emb[labels], self.mask[labels], self.mean[labels]
+
+
+class AttentionLayer(nn.Module):
+    """One transformer layer over [query; prompts] without positions, of which only the query's row is computed: the other rows
+    cannot reach it, so this is the first row of the paper's equation 1 in O(n)."""
+
+    def __init__(self, d: int, heads: int, ffn: int, activation: str, norm: str, keys: str, init: str):
+        super().__init__()
+        self.attn = nn.MultiheadAttention(d, heads, batch_first=True)
+        self.ffn = nn.Sequential(nn.Linear(d, ffn * d), ACTIVATIONS[activation](), nn.Linear(ffn * d, d))
+        self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.pre, self.with_query = norm == "pre", keys == "query_and_prompts"
+        if init == "zero":  # with norm=pre the summary starts as the query
+            for last in (self.attn.out_proj, self.ffn[2]):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+
+    def forward(self, query: Tensor, prompts: Tensor, mask: Tensor, carried: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B,d), (B,n,d), (B,n) -> (B,d) and the attention (B,n+1), averaged over heads, the query's own first; (B,n) where
+        it is no key. The residual stream carries `carried` (B,d), or the query."""
+        q, keys = query[:, None], prompts
+        start = q if carried is None else carried[:, None]
+        if self.with_query:
+            keys, mask = torch.cat([q, prompts], 1), F.pad(mask, (1, 0), value=True)
+        if self.pre:
+            y, weights = self._attend(self.norm1(q), self.norm1(keys), mask)
+            y = start + y
+            y = y + self.ffn(self.norm2(y))
+        else:
+            y, weights = self._attend(q, keys, mask)
+            y = self.norm1(start + y)
+            y = self.norm2(y + self.ffn(y))
+        return y[:, 0], weights[:, 0]
+
+    def _attend(self, q: Tensor, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.attn(q, keys, keys, key_padding_mask=~mask)
+
+
+class MLP(nn.Module):
+    """alpha f(mean) + (1 - alpha) mean, f a bottleneck of two layers (appendix B.1)."""
+
+    def __init__(self, d: int, hidden: int, alpha: float = 0.5):
+        super().__init__()
+        self.f = nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, d))
+        self.alpha = nn.Parameter(torch.tensor(alpha))
+
+    def forward(self, mean: Tensor) -> Tensor:
+        return self.alpha * self.f(mean) + (1 - self.alpha) * mean
+
+
+class PromptAggregator(nn.Module):
+    """The summary p^a of the prompts of an image's class.
+
+    Args:
+        d, images, classes: width, number of training images and of their classes.
+        kind: attention; mlp, mean or random (one of the prompts, drawn anew at each step): the paper's ablations.
+        query: what is learned beside the mean prompt that the attention starts from: a vector per image, per class, one in all
+            (shared), none (mean), or a linear function of the image (image_conditioned). All start at 0.
+        heads: of the attention; null: one per 64 channels.
+        ffn: width of the feed-forward layer over d.
+        keys: what the query attends to: query_and_prompts or prompts.
+        carry: what attention and feed-forward layer are added to: the query, as in any transformer (what is learned of it can
+            then reach the summary without any prompt), or the mean prompt (it can only steer the attention).
+        init: zero starts as the mean prompt (with norm=pre); default is torch's.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        images: int,
+        classes: int,
+        kind: Kind = "attention",
+        query: Query = "per_image",
+        heads: int | None = None,
+        ffn: int = 4,
+        activation: str = "gelu",
+        norm: Literal["pre", "post"] = "pre",
+        keys: Literal["query_and_prompts", "prompts"] = "query_and_prompts",
+        carry: Literal["query", "mean"] = "query",
+        init: Literal["zero", "default"] = "zero",
+    ):
+        super().__init__()
+        choices = {
+            "kind": (kind, Kind),
+            "query": (query, Query),
+            "activation": (activation, ACTIVATIONS),
+            "norm": (norm, ("pre", "post")),
+            "keys": (keys, ("query_and_prompts", "prompts")),
+            "carry": (carry, ("query", "mean")),
+            "init": (init, ("zero", "default")),
+        }
+        for key, (value, known) in choices.items():
+            check_choice(f"aggregator.{key}", value, known)
+        heads = heads or max(1, d // 64)
+        if d % heads:
+            raise ValueError(f"method.aggregator.heads={heads} does not divide the {d} channels of this CLIP's embedding.")
+        self.kind, self.query, self.carry = kind, query, carry
+        if kind == "mlp":
+            self.layer = MLP(d, max(1, d // 16))
+        elif kind == "attention":
+            self.layer = AttentionLayer(d, heads, ffn, activation, norm, keys, init)
+            if query == "image_conditioned":
+                self.delta = nn.Linear(d, d)
+                nn.init.zeros_(self.delta.weight)
+                nn.init.zeros_(self.delta.bias)
+            elif query != "mean":
+                rows = {"per_image": images, "per_class": classes, "shared": 1}[query]
+                self.delta = nn.Parameter(torch.zeros(rows, d))
+
+    def forward(self, bank: ReferenceBank, labels: Tensor, index: Tensor, x: Tensor, draws: Tensor | None = None) -> Tensor:
+        """(B,d) for images `x` (B,d) of length 1, their class ids and places in the training list, both (B,). `draws` (B,) in
+        [0, 1) say which prompt is taken by kind=random."""
+        prompts, mask, mean = bank(labels)
+        if self.kind == "mean":
+            return mean
+        if self.kind == "random":
+            assert draws is not None
+            return prompts[torch.arange(len(labels)), (draws * mask.sum(1)).long()]
+        if self.kind == "mlp":
+            return self.layer(mean)
+        return self.attend(prompts, mask, mean, labels, index, x)[0]
+
+    def attend(self, prompts, mask, mean, labels, index, x) -> tuple[Tensor, Tensor]:
+        """The summary and the attention it was made with."""
+        query = self.start(mean, labels, index, x)
+        return self.layer(query, prompts, mask, mean if self.carry == "mean" else None)
+
+    def start(self, mean: Tensor, labels: Tensor, index: Tensor, x: Tensor) -> Tensor:
+        """The attention's query (B,d)."""
+        match self.query:
+            case "per_image":
+                return mean + self.delta[index]
+            case "per_class":
+                return mean + self.delta[labels]
+            case "shared":
+                return mean + self.delta
+            case "image_conditioned":
+                return mean + self.delta(x)
+        return mean
