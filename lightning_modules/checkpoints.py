@@ -22,6 +22,7 @@ from lightning_modules.jobs import LAST
 from lightning_modules.launch import Interrupted
 from prompts.learner import PromptedCLIP
 from prompts.published import learned_tensors, read_published
+from prompts.transfer import start_from
 
 PROMPTS, BEST = "prompts.safetensors", "best.safetensors"
 ABOUT = "about"
@@ -65,15 +66,20 @@ class SavedPrompts:
 
         Plain values of known keys only: a shared file names no code.
         """
-        plain = (str, int, float, bool, type(None))
         return {
             key: value
             for key, value in self.about["settings"].items()
-            if key in method
-            and not OmegaConf.is_interpolation(method, key)
-            and not key.startswith("_")
-            and isinstance(value, plain)
+            if key in method and not OmegaConf.is_interpolation(method, key) and not key.startswith("_") and _plain(value)
         }
+
+
+def _plain(value: Any) -> bool:
+    """No code by name, at any depth."""
+    if isinstance(value, dict):
+        return all(not key.startswith("_") and _plain(each) for key, each in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)
 
 
 def read_prompts(path: Path) -> SavedPrompts:
@@ -89,22 +95,36 @@ def read_prompts(path: Path) -> SavedPrompts:
 
 
 def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:
-    """The prompts that `ckpt` names: a prompts file, its folder, or a published checkpoint (model.pth.tar-N).
-
-    A prompts file must belong to this run's method and clip; a published one is checked by its tensors.
-    """
+    """The prompts that `ckpt` names, to be evaluated. A prompts file must belong to this run's method and clip; a published
+    checkpoint is checked by its tensors."""
     if not ckpt:
         raise ValueError(f"fit=false evaluates saved prompts: name them with ckpt=PATH (a {PROMPTS} or its folder).")
-    path = Path(ckpt) / PROMPTS if Path(ckpt).is_dir() else Path(ckpt)
+    return _found("ckpt", ckpt, {group: names[group] for group in ("method", "clip")})
+
+
+def begin_from(path: str | None, names: Mapping[str, str], model: PromptedCLIP) -> str:
+    """Lets the model's prompts start from saved ones, of whatever method; says which did ("" without a path)."""
+    if not path:
+        return ""
+    saved = _found("init_from", path, {"clip": names["clip"]})
+    published = model.learner.published_names
+    taken = start_from(model, learned_tensors(saved.tensors, published) if saved.published else saved.tensors)
+    rest = sorted(set(model.prompt_state()[0]) - set(taken))
+    return f"prompts from {path}: {', '.join(taken)}" + (f"; as configured: {', '.join(rest)}" if rest else "")
+
+
+def _found(key: str, given: str, names: Mapping[str, str]) -> SavedPrompts:
+    """A prompts file, its folder, or a published checkpoint (model.pth.tar-N); ValueError where it is not of these `names`."""
+    path = Path(given) / PROMPTS if Path(given).is_dir() else Path(given)
     if not path.is_file():
-        raise ValueError(f"ckpt={ckpt}: there is no {path}. Give a {PROMPTS} or the folder of a finished run.")
+        raise ValueError(f"{key}={given}: there is no {path}. Give a {PROMPTS} or the folder of a finished run.")
     if path.suffix != ".safetensors":
         return SavedPrompts(read_published(path), {"own_classes": None, "classnames": None, "settings": {}}, published=True)
     saved = read_prompts(path)
-    for group in ("method", "clip"):
-        if saved.about[group] != names[group]:
+    for group, name in names.items():
+        if saved.about[group] != name:
             raise ValueError(
-                f"{path} was trained with {group}={saved.about[group]}, this run has {group}={names[group]}: "
+                f"{path} was trained with {group}={saved.about[group]}, this run has {group}={name}: "
                 f"add {group}={saved.about[group]}."
             )
     return saved

@@ -23,6 +23,7 @@ NAMED = ("method", "data", "clip", "protocol")
 # other keys interpolate them.
 MACHINE = {
     "data_root": "data",
+    "data_index": None,
     "output": "outputs",
     "workers": 0,
     "threads": "auto",
@@ -32,6 +33,7 @@ MACHINE = {
     "save_every": 60,
     "force": False,
     "ckpt": None,
+    "init_from": None,
     "seed": 0,
 }
 MACHINE_GROUPS = ("trainer", "logger", "callbacks", "hydra")
@@ -90,8 +92,15 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     except OmegaConfBaseException as error:
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
     what = {key: value for key, value in what.items() if key not in MACHINE_GROUPS}
+    what["method"] = {k: content(v) or v if isinstance(v, str) else v for k, v in what["method"].items()}
     if not config["fit"]:
         what["ckpt"] = content(config["ckpt"])
+        if config["init_from"]:
+            raise ValueError(
+                "init_from=PATH is where training starts; to evaluate saved prompts with fit=false give ckpt=PATH."
+            )
+    if config["init_from"]:
+        what["init_from"] = content(config["init_from"])
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]
     kind = "" if config["fit"] else "eval-"
     leaf = [kind + names["protocol"], names["data"], names["clip"], names["method"]]

@@ -100,8 +100,8 @@ def harmonic_mean(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a + b else 0.0
 
 
-def opening(job: Job, data: Any, module: PromptModule, trainer: Trainer) -> str:
-    """The first screen: what is run, and where its results go."""
+def opening(job: Job, data: Any, module: PromptModule, trainer: Trainer, start: str = "") -> str:
+    """The first screen: what is run, what it starts from, and where its results go."""
     config, count = job.config, sum(p.numel() for p in module.trainable.values())
     ranks = f", {trainer.world_size} ranks" if trainer.world_size > 1 else ""
     work = f"{config['epochs']} epochs, batch {config['batch_size']}{ranks}, {config['precision']}"
@@ -113,8 +113,7 @@ def opening(job: Job, data: Any, module: PromptModule, trainer: Trainer) -> str:
         f"{job.names['method']} on {job.names['data']} (clip {job.names['clip']}, protocol {job.names['protocol']}), "
         f"{config['shots']} shots, seed {config['seed']}\n"
         f"  {len(data.classnames)} classes, {len(data.train_items)} training images, {count:,} trainable parameters\n"
-        f"  {work}\n"
-        f"  results: {job.folder}"
+        f"  {work}\n" + (f"  {start}\n" if start else "") + f"  results: {job.folder}"
     )
 
 

@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from toys import NAMES, ROOT, TESTS, Toy, ToySource
 
 import run as entry
@@ -70,6 +71,20 @@ def test_saved_prompts_are_evaluated_anywhere_with_their_own_settings(run_here, 
     assert len(list(tmp_path.rglob("prompts.safetensors"))) == 1
 
 
+def test_training_starts_from_the_prompts_of_another_method(run_here, tmp_path, capsys):
+    pomp = run_here("method=pomp", "shots=4", "output=first", "optim.lr=0.1")
+    assert len(pomp["train_loss"]) == 2
+    [path] = (tmp_path / "first").rglob("prompts.safetensors")
+    coop = ["method=coop", "method.n_ctx=4", "shots=4", "optim.lr=1e-12", "epochs=1"]
+    capsys.readouterr()
+    run_here(*coop, f"init_from={path}", "output=second")
+    assert f"prompts from {path}: ctx" in capsys.readouterr().out
+    [started] = (tmp_path / "second").rglob("prompts.safetensors")
+    torch.testing.assert_close(load_file(started)["ctx"], load_file(path)["ctx"])
+    run_here(*coop, "output=second")  # without a start it is another run, with a folder of its own
+    assert len(list((tmp_path / "second").rglob("result.json"))) == 2
+
+
 def test_the_best_epoch_on_validation(run_here, tmp_path):
     result = run_here("select=best_val", "epochs=4", "optim.lr=0.5", "shots=4", "eval_every=2")
     scores = {entry["epoch"]: entry["val"]["accuracy"] for entry in result["history"]}
@@ -118,6 +133,8 @@ class Vanishing(ToySource):
         (["precision=bf16-true"], "precision=bf16-true: choose one of 32-true, bf16-mixed"),
         (["fit=false"], "ckpt=PATH"),
         (["fit=false", "ckpt=nowhere"], "there is no nowhere"),
+        (["init_from=nowhere"], "init_from=nowhere: there is no nowhere"),
+        (["fit=false", "init_from=nowhere"], "to evaluate saved prompts with fit=false give ckpt=PATH"),
         (["data=eurosat", "clip=toy", "data_root=nowhere"], "nowhere/eurosat"),
         (
             ["protocol=base_to_new", "method=coop", "method.class_context=true", "method.init=null"],
