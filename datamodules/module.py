@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from datamodules.few_shot import select, subset
+from datamodules.folds import Folds, TurnSampler, held_out
 from datamodules.items import Item, Source, Splits
 from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transform, eval_loader
 from datamodules.transforms import eval_transform, train_transform
@@ -76,6 +77,7 @@ class FewShotData(LightningDataModule):
         self.templates, self.sampler = tuple(templates), sampler
         self.make_train_transform = train_transform
         self.image_spec: Mapping[str, Any] | None = None  # size, mean, std: the CLIP model's, set before any loader is made
+        self.val_batch = 0  # images, over all ranks, of the validation batches that take turns with training batches; 0: none
         self.selected: Splits | None = None
         self._subsets: dict[str, Splits] = {}
         self.vals: list[EvalSet] = []
@@ -126,6 +128,12 @@ class FewShotData(LightningDataModule):
         assert self.image_spec is not None
         dataset = ImageDataset(self.source, self.train_items, self.make_train_transform(**self.image_spec), self.seed)
         sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate)
+        if self.val_batch:
+            assert self.selected is not None
+            items = held_out(self.source, self.selected, self.shots, self.seed, self.subset)
+            val = ImageDataset(self.source, items, eval_transform(**self.image_spec), self.seed)
+            turns = TurnSampler(sampler, StepSampler(len(val), self.val_batch, self.seed, rank, world, accumulate))
+            return TrainLoader(Folds(dataset, val), turns, self.workers)
         return TrainLoader(dataset, sampler, self.workers)
 
     def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:

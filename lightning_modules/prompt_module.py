@@ -104,6 +104,9 @@ class PromptModule(LightningModule):
         self.note(total.detach(), batch_idx)
         return total
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.model.learner.before_step()
+
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if batch_idx + 1 == self.trainer.num_training_batches:  # Lightning's own hook comes after evaluation and callbacks
