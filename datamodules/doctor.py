@@ -9,7 +9,7 @@ The exit status is 1 when something is wrong. Datasets are those of conf/data.
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from datamodules import layouts
 from datamodules.disk import Disk, MissingFilesError
 from datamodules.imagenet import ImageNet, TestFolders
-from datamodules.items import Item, by_label
+from datamodules.imagenet21k import ImageNet21K
+from datamodules.items import Item, Items, places_by_label, take
+from datamodules.shapes21k import Shapes21K
 from datamodules.split_json import SplitJson
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-DEFAULTS = {"data": "all", "images": False, "limit": 20, "shots": 0, "source": "disk"}
+DEFAULTS = {"data": "all", "images": False, "limit": 20, "shots": 0, "source": "disk", "data_index": None}
 
 
 class Problem(NamedTuple):
@@ -50,7 +52,7 @@ def disk_source(name: str, options: DictConfig) -> Disk | None:
     """The dataset's reader of files; None where it has none (drawn or bundled images)."""
     node = OmegaConf.merge(options, {"data": load(name)}).data.source
     source = instantiate(node.get("disk", node), _convert_="all")
-    return source if isinstance(source, Disk) else None
+    return source if isinstance(source, Disk) and not isinstance(source, Shapes21K) else None
 
 
 def move(found: Path, wanted: Path) -> str:
@@ -125,7 +127,7 @@ def missing_files(error: MissingFilesError, folder: Path, limit: int) -> Iterato
         yield Problem(f"the same in {hidden} more folder(s)", "limit=0 lists them")
 
 
-def undecodable(source: Disk, items: list[Item], limit: int) -> Iterator[Problem]:
+def undecodable(source: Disk, items: Iterable[Item], limit: int) -> Iterator[Problem]:
     broken = []
     for item in items:
         try:
@@ -156,16 +158,19 @@ def examine(name: str, source: Disk, every_image: bool, limit: int) -> tuple[lis
     remarks.append("{} classes, {} / {} / {} training / validation / test images".format(*sizes))
     if (published := layouts.SIZES.get(name, sizes)) != sizes:
         difference = "it should have {} classes, {} / {} / {} images".format(*published)
-        if isinstance(source, SplitJson):  # somebody's own split is no mistake
+        if isinstance(source, SplitJson | ImageNet21K):  # somebody's own split, or another release, is no mistake
             remarks.append(f"this is not the published split: {difference}")
         else:
             problems.append(Problem(difference, "finish the extraction, and look for empty class folders"))
     if isinstance(source, ImageNet | TestFolders) and not (source.folder / "classnames.txt").exists():
         remarks.append("there is no classnames.txt: open_clip's class names are used, which may differ from CoOp's")
+    if isinstance(source, ImageNet21K):
+        remarks.append(f"class names are from {source.own_names[1] or 'WordNet (timm), first lemma'}")
+        problems += [Problem(line, "") for line in source.broken]
     if splits_made_here(source):
         remarks.append(f"{source.split.name} was made here by a fallback and is not the published split")
-    chosen = [item for items in lists for item in (items if every_image else first_of_each(items))]
-    problems += undecodable(source, list(dict.fromkeys(chosen)), limit)
+    chosen = {item: None for items in lists for item in (items if every_image else first_of_each(items))}
+    problems += undecodable(source, chosen, limit)
     return problems, remarks
 
 
@@ -173,8 +178,8 @@ def splits_made_here(source: Disk) -> bool:
     return isinstance(source, SplitJson) and source.split.exists() and '"fallback"' in source.split.read_text()[-20000:]
 
 
-def first_of_each(items: list[Item]) -> list[Item]:
-    return [group[0] for group in by_label(items).values()]
+def first_of_each(items: Items) -> Items:
+    return take(items, [group[0] for group in places_by_label(items).values()])
 
 
 def report(name: str, options: DictConfig) -> bool:

@@ -7,24 +7,24 @@ from typing import Literal
 
 import numpy as np
 
-from datamodules.items import Item, Splits, by_label
+from datamodules.items import Items, ItemTable, Splits, places_by_label, take
 
 MAX_VAL_SHOTS = 4
 
 
-def _sample(items: list[Item], shots: int, rng: random.Random) -> list[Item]:
-    chosen: list[Item] = []
-    for group in by_label(items).values():
+def _sample(items: Items, shots: int, rng: random.Random) -> Items:
+    chosen: list[int] = []
+    for group in places_by_label(items).values():
         # A class with too few images is taken whole, in its own order, without a draw.
-        chosen += rng.sample(group, shots) if len(group) >= shots else group
-    return chosen
+        chosen += [group[i] for i in rng.sample(range(len(group)), shots)] if len(group) >= shots else list(group)
+    return take(items, chosen)
 
 
-def _sample_numpy(items: list[Item], shots: int, rng: np.random.RandomState) -> list[Item]:
-    chosen: list[Item] = []
-    for _, group in sorted(by_label(items).items()):
-        chosen += [group[i] for i in rng.choice(len(group), shots, replace=False)] if len(group) >= shots else group
-    return chosen
+def _sample_numpy(items: Items, shots: int, rng: np.random.RandomState) -> Items:
+    chosen: list[int] = []
+    for _, group in sorted(places_by_label(items).items()):
+        chosen += [group[i] for i in rng.choice(len(group), shots, replace=False)] if len(group) >= shots else list(group)
+    return take(items, chosen)
 
 
 def select(splits: Splits, shots: int, seed: int, sampler: Literal["coop", "numpy"] = "coop") -> Splits:
@@ -56,11 +56,14 @@ def subset(splits: Splits, which: Literal["all", "base", "new"]) -> Splits:
         raise ValueError(f"subset={which} is not known: use all, base or new")
     if which == "all":
         return splits
-    labels = sorted({item.label for item in splits.train or splits.test})
+    items = splits.train or splits.test
+    labels = list(range(len(items.names))) if isinstance(items, ItemTable) else sorted({item.label for item in items})
     half = (len(labels) + 1) // 2
     kept = {old: new for new, old in enumerate(labels[:half] if which == "base" else labels[half:])}
 
-    def pick(items: list[Item]) -> list[Item]:
+    def pick(items: Items) -> Items:
+        if isinstance(items, ItemTable):
+            return items.relabelled(kept)
         return [item._replace(label=kept[item.label]) for item in items if item.label in kept]
 
     return replace(splits, train=pick(splits.train), val=pick(splits.val), test=pick(splits.test))

@@ -1,10 +1,12 @@
 """What every source of images hands over: lists of items, and a way to open one."""
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import PIL.Image
 
 
@@ -14,19 +16,65 @@ class Item(NamedTuple):
     classname: str
 
 
+class ItemTable(Sequence):
+    """Millions of items as arrays; an item is made when it is asked for.
+
+    Args:
+        rows: (N,) places in the dataset's index.
+        labels: (N,), 0..C-1.
+        names: class names by label.
+        path_of: the path of a row.
+        shards: (N,) which file or folder each row lies in, for orders that read one after the other.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, labels: np.ndarray, names: list[str], path_of: Callable[[int], str], shards: np.ndarray
+    ) -> None:
+        self.rows, self.labels, self.names, self.path_of, self.shards = rows, labels, names, path_of, shards
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> Item:
+        label = int(self.labels[i])
+        return Item(self.path_of(int(self.rows[i])), label, self.names[label])
+
+    def take(self, places: np.ndarray) -> "ItemTable":
+        return ItemTable(self.rows[places], self.labels[places], self.names, self.path_of, self.shards[places])
+
+    def relabelled(self, kept: dict[int, int]) -> "ItemTable":
+        """The items whose labels are in `kept`, {label: new label}."""
+        new = np.full(len(self.names), -1, self.labels.dtype)
+        new[list(kept)] = list(kept.values())
+        chosen = self.take(np.flatnonzero(new[self.labels] >= 0))
+        names = [name for _, name in sorted((new, self.names[old]) for old, new in kept.items())]
+        return ItemTable(chosen.rows, new[chosen.labels], names, chosen.path_of, chosen.shards)
+
+    def summary(self) -> dict[str, int | str]:
+        """What stands for the list in a result: sizes, and a digest that equal lists of equal data share."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.rows, np.int64))
+        digest.update(np.ascontiguousarray(self.labels, np.int64))
+        return {"images": len(self), "classes": len(np.unique(self.labels)), "sha256": digest.hexdigest()}
+
+
+Items = list[Item] | ItemTable
+
+
 @dataclass(frozen=True)
 class Splits:
     """The lists of a dataset. A test-only set has no train items; its classes are then those of `test`."""
 
-    train: list[Item]
-    val: list[Item]
-    test: list[Item]
+    train: Items
+    val: Items
+    test: Items
     fixed: frozenset[str] = frozenset()  # lists that few-shot sampling leaves alone ("val" of ImageNet is its test set)
     rng_state: tuple | None = None  # where a fallback split left the generator: few-shot sampling goes on from there
 
     @cached_property
     def classnames(self) -> list[str]:
         """One name per label. Raises ValueError where labels are not 0..C-1 or an item has a label without a name."""
+        if isinstance(self.train, ItemTable):  # whoever made the table has seen to its labels
+            return self.train.names
         names: dict[int, str] = {}
         for item in self.train or self.test:
             names.setdefault(item.label, item.classname)
@@ -53,6 +101,22 @@ def by_label(items: Iterable[Item]) -> dict[int, list[Item]]:
     for item in items:
         groups.setdefault(item.label, []).append(item)
     return groups
+
+
+def places_by_label(items: Items) -> dict[int, Sequence[int]]:
+    """Places in the list per label, labels in order of first appearance."""
+    if isinstance(items, ItemTable):
+        order = np.argsort(items.labels, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(items.labels[order])) + 1) if len(order) else []
+        return {int(items.labels[group[0]]): group for group in sorted(groups, key=lambda group: group[0])}
+    groups = {}
+    for place, item in enumerate(items):
+        groups.setdefault(item.label, []).append(place)
+    return groups
+
+
+def take(items: Items, places: Sequence[int]) -> Items:
+    return items.take(np.asarray(places, np.int64)) if isinstance(items, ItemTable) else [items[i] for i in places]
 
 
 def choose(name: str, **sources: Source) -> Source:

@@ -24,6 +24,7 @@ NAMED = ("method", "data", "clip", "protocol")
 MACHINE = {
     "data_root": "data",
     "data_index": None,
+    "data_index": None,
     "output": "outputs",
     "workers": 0,
     "threads": "auto",

@@ -1,0 +1,116 @@
+"""`data=shapes21k`: the drawn world with 604 classes, on the disk in each form that ImageNet-21K comes in.
+
+A class is a colour, a texture and a shape: all of them but the 36 of data=shapes, so that these are new to a prompt pretrained
+here. Names use the captions' usual and rare words alike. Splits per class: 20 train, 4 val (which is the test set, too).
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from functools import cache, cached_property
+from itertools import product
+from pathlib import Path
+
+from filelock import FileLock
+from numpy.random import RandomState
+from PIL import ImageEnhance
+
+from datamodules.captions import WORDS
+from datamodules.drawing import COLOURS, SHAPES, TEXTURES, draw
+from datamodules.imagenet21k import CLASSNAMES, ImageNet21K
+from datamodules.index import whole, writable
+from datamodules.shapes import CLASSES as FEW
+
+SIZES = {"train": 20, "val": 4}
+SATURATION = 0.45  # as in data=shapes: colours that the tiny CLIP never saw so pale
+STYLES = ("painting", "faded", "blurred", "busy", "photo", "drawing")
+SHARD = 1000  # images in a tar shard or a parquet file
+Picture = tuple[str, int, bytes]  # key, label, PNG
+
+
+@cache
+def classes() -> dict[str, tuple[str, str, str, str]]:
+    """By class id, in order of label: class name, shape, colour, texture."""
+    wanted = [each for each in product(SHAPES, COLOURS, TEXTURES) if each not in FEW.values()]
+    found = {}
+    for label, (shape, colour, texture) in enumerate(wanted):
+        words = (WORDS.get(key, (key,)) for key in (colour, texture, shape))
+        name = " ".join(each[zlib.crc32(f"{label} {each[0]}".encode()) % len(each)] for each in words)
+        found[f"c{label:05d}"] = (name, shape, colour, texture)
+    return found
+
+
+def pictures(split: str) -> Iterator[Picture]:
+    """All pictures of a split, classes mixed, always the same."""
+    ids = list(classes())
+    for place in RandomState(zlib.crc32(split.encode())).permutation(len(ids) * SIZES[split]):
+        label, number = divmod(int(place), SIZES[split])
+        key = f"{ids[label]}_{number}"
+        picture = draw(
+            *classes()[ids[label]][1:], STYLES[number % len(STYLES)], RandomState(zlib.crc32(f"{split}/{key}".encode()))
+        )
+        content = io.BytesIO()
+        ImageEnhance.Color(picture).enhance(SATURATION).save(content, "PNG")
+        yield key, label, content.getvalue()
+
+
+def write_folder(folder: Path, split: str, found: list[Picture]) -> None:
+    for key, _, content in found:
+        path = folder / split / key.partition("_")[0] / f"{key}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def write_webdataset(folder: Path, split: str, found: list[Picture]) -> None:
+    for number, start in enumerate(range(0, len(found), SHARD)):
+        with tarfile.open(folder / f"{split}-{number:05d}.tar", "w") as tar:
+            for key, label, content in found[start : start + SHARD]:
+                for extension, data in (("png", content), ("cls", str(label).encode())):
+                    member = tarfile.TarInfo(f"{key}.{extension}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+
+
+def write_parquet(folder: Path, split: str, found: list[Picture]) -> None:
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes()))})
+    for number, start in enumerate(range(0, len(found), SHARD)):
+        rows = [{"image": {"bytes": data, "path": f"{key}.png"}, "label": y} for key, y, data in found[start : start + SHARD]]
+        table = pa.Table.from_pylist(rows, schema=features.arrow_schema)
+        pq.write_table(table, folder / f"{split}-{number:05d}.parquet", row_group_size=100)
+
+
+WRITERS = {"folder": write_folder, "webdataset": write_webdataset, "parquet": write_parquet}
+
+
+class Shapes21K(ImageNet21K):
+    """Drawn on first use below `root`, or below the user's cache where that cannot be written; then read as ImageNet-21K is."""
+
+    def __init__(self, root: str, folder: str, format: str = "folder", index: str | None = None) -> None:
+        super().__init__(root, folder, format, train="train", val="val", index=index)
+        self.needs = {}  # it makes what it needs
+
+    @cached_property
+    def home(self) -> Path:
+        for place in (self.folder, self.cache / "shapes21k"):
+            home = place / self.format
+            if home.is_dir():
+                return home
+            if writable(place):
+                with FileLock(place / f".{self.format}.lock"):
+                    if not home.is_dir():
+                        with whole(home) as folder:
+                            self._draw(folder)
+                return home
+        raise ValueError(f"neither {self.folder} nor {self.cache} can be written to: set data_root=PATH")
+
+    def _draw(self, folder: Path) -> None:
+        (folder / CLASSNAMES).write_text("".join(f"{key} {each[0]}\n" for key, each in classes().items()))
+        for split in SIZES:
+            WRITERS[self.format](folder, split, list(pictures(split)))
