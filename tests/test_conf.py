@@ -27,7 +27,7 @@ def make(node, **arguments):
 
 def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
-    here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment"}
+    here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
     assert groups == here | {"recipe", "recipe_data", "recipe_clip"}
 
 
@@ -123,6 +123,11 @@ def test_debug_and_experiments(group):
         cfg, names = jobs.compose_job([f"{group}={option}"], CONF)
         assert jobs.describe(cfg, names).folder
         assert isinstance(make(cfg.method), PromptLearner)
+
+
+def test_variants_of_the_ablation():
+    made = [make(compose("method=rpp", f"+ablation={option}").method) for option in options("ablation")]
+    assert len({(each.names, each.n_text) for each in made}) == len(made)
 
 
 @pytest.mark.parametrize(("group", "second"), [("recipe", "protocol"), ("recipe_data", "data"), ("recipe_clip", "clip")])
