@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
+from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -30,7 +33,7 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
 
     # imported only now: a sweep's parent and a finished run do without torch and lightning
     from lightning_modules import results
-    from lightning_modules.checkpoints import prompts_of
+    from lightning_modules.checkpoints import begin_from, prompts_of
     from lightning_modules.features import fit_on_features
     from lightning_modules.prompt_module import PromptModule
     from lightning_modules.run_folder import RunFolder
@@ -40,18 +43,22 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     make = partial(instantiate, _convert_="all")
     saved = None if cfg.fit else prompts_of(cfg.ckpt, names)  # where there is nothing to evaluate, nothing is read
 
+    learner = make(cfg.method, **(saved.settings(cfg.method) if saved else {}))
+    if cfg.fit and learner.first_stage:
+        learner.take_over(run_before(cfg, names, learner.first_stage))
     data = make(cfg.data)
     data.setup()
+    data.val_batch = learner.val_batch
     clip = make(cfg.clip)
     data.image_spec = clip.image_spec
     results.set_threads(cfg.threads, clip)
-    learner = make(cfg.method, **(saved.settings(cfg.method) if saved else {}))
     model = PromptedCLIP(clip, learner, cfg.shard_classes)
     results.seed_everything(cfg.seed)
     classnames = saved.classnames(data.classnames) if saved else data.classnames
     model.setup(TrainInfo(classnames, len(data.train_items), cfg.fit))
     if saved:
         saved.into(model)
+    started_from = begin_from(cfg.init_from, names, model)
 
     data.tests = [data.eval_set(name, "test", subset) for name, subset in cfg.protocol.evaluate.items()]
     data.vals = [data.eval_set("val", "val", data.subset)] if cfg.select == "best_val" else []
@@ -66,7 +73,7 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
         check_val_every_n_epoch=cfg.eval_every or 1,
     )
 
-    results.say(results.opening(job, data, module, trainer))
+    results.say(results.opening(job, data, module, trainer, started_from))
     with folder.guard(trainer):
         if cfg.fit and learner.uses_gradients:
             trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(), weights_only=True)
@@ -74,6 +81,14 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
             fit_on_features(model, data, trainer, cfg.seed)
         trainer.test(module, datamodule=data, verbose=False)
         return folder.finish(module, data, time.monotonic() - started)
+
+
+def run_before(cfg: DictConfig, names: dict[str, str], settings: Mapping[str, Any]) -> Path:
+    """An earlier stage of a method as a run of its own, unless it is done: its folder."""
+    first = deepcopy(cfg)
+    first.method.update(settings)
+    run(first, names)
+    return jobs.describe(first, names).folder
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
