@@ -35,8 +35,9 @@ fix: .venv/installed  ## lint and formatting, mended where that is safe
 tiny: .venv/installed  ## train the tiny CLIP again (about a quarter of an hour on two cores)
 	$(BIN)/python -m lightning_modules.tiny_clip
 
-benchmark: .venv/installed  ## the text engine against the plain computation
+benchmark: .venv/installed  ## the text engine against the plain computation, and against sampled classes
 	$(BIN)/python -m benchmarks.text_engine
+	$(BIN)/python -m benchmarks.exact_softmax
 
 clean:  ## remove .venv and caches; results stay
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
