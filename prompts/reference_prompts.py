@@ -68,7 +68,12 @@ def _any_order(name: str) -> str:
 
 
 # from the strictest to the loosest; how a name was found -> what is compared
-WAYS = {"as it is": str, "normalised": normalised, "year moved": _year_first, "other order of words": _any_order}
+WAYS = {
+    "as it is": str,
+    "in lower case": normalised,
+    "with the year moved": _year_first,
+    "by its words in another order": _any_order,
+}
 
 
 def match_names(classnames: Sequence[str], keys: Sequence[str], aliases: Mapping[str, str] | None = None) -> dict:

@@ -16,6 +16,7 @@ ALLOWED = {
     ("datamodules/imagenet.py", "open_clip"),
     # entry points: they compose what they need
     ("datamodules/doctor.py", "lightning_modules"),
+    ("datamodules/prompt_bank.py", "prompts"),
     ("lightning_modules/tiny_clip.py", "datamodules"),
 }
 
