@@ -31,6 +31,7 @@ def main() -> int:
     form.add_argument("--compare", nargs=2, metavar=("METHOD", "METHOD"), help="test two methods against each other")
     parser.add_argument("--decimals", type=int, default=1, help="of the tables; 2 where published figures stand beside")
     parser.add_argument("--page", type=Path, help="where the page goes (default: report.html in the first folder)")
+    parser.add_argument("--wandb", metavar="PROJECT", help="also log tables and page as a run of this W&B project")
     options = parser.parse_args()
     try:
         groups = read(options.folders)
@@ -56,8 +57,13 @@ def main() -> int:
         shots_png(by_shots, first / "accuracy.png")
         print(f"plot of accuracy against shots: {first / 'accuracy.png'}")
     path = options.page or first / "report.html"
-    path.write_text(page(groups, f"Results in {', '.join(folder.name or str(folder) for folder in options.folders)}"))
+    title = f"Results in {', '.join(folder.name or str(folder) for folder in options.folders)}"
+    path.write_text(page(groups, title))
     print(f"tables and all plots, to open in a browser: {path}")
+    if options.wandb:
+        from lightning_modules.loggers import report_to_wandb
+
+        report_to_wandb(options.wandb, first, title, render.figures(found), path.read_text())
     print(f"results: result.json in the folders below {', '.join(map(str, options.folders))}")
     return 0
 

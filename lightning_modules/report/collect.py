@@ -116,8 +116,9 @@ def make_group(digest: str, runs: dict[int, Run]) -> Group:
     first, *others = runs.values()
     settings = settings_of(first.result)
     for other in others:
-        about, wrong = ({**run.result["names"], "shots": run.result["shots"]} for run in (first, other))
-        differing = differences([settings | about, settings_of(other.result) | wrong])
+        both = [settings_of(run.result) | run.result["names"] | {"shots": run.result["shots"]} for run in (first, other)]
+        # a file is the same wherever it lies: the digest is of what it holds
+        differing = [key for key in differences(both) if not all("/" in str(each.get(key)) for each in both)]
         if set(first.result["metrics"]) != set(other.result["metrics"]):
             differing.append("their evaluations")
         if differing:
@@ -132,7 +133,8 @@ def settings_of(result: dict[str, Any]) -> dict[str, str]:
     """Dotted key -> value as JSON, of what is run: without the seed, and without how and where it is run."""
     config = result.get("config", {})
     root = str(config.get("data_root") or "\0")
-    kept = set() if config.get("fit", True) else {"ckpt"}  # an evaluation is of these prompts
+    # which prompts an evaluation is of, or training starts from, is what is run
+    kept = {key for key in ("ckpt", "init_from") if config.get(key) and (key != "ckpt" or not config.get("fit", True))}
     flat: dict[str, str] = {}
 
     def walk(key: str, value: Any) -> None:

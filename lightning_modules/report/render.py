@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from itertools import accumulate
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -120,18 +121,22 @@ def escape(text: str) -> str:
 
 
 def to_csv(tables: list[Table]) -> str:
-    """A line per cell, unrounded."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["table", "row", "column", "mean", "std", "interval_95", "seeds", "published", "difference"])
+    csv.writer(file, lineterminator="\n").writerows(figures(tables))
+    return file.getvalue()
+
+
+def figures(tables: list[Table]) -> list[list[Any]]:
+    """A line per cell, unrounded, below a line with their names."""
+    found: list[list[Any]] = [["table", "row", "column", "mean", "std", "interval_95", "seeds", "published", "difference"]]
     for table in tables:
         for row in table.rows:
             for column in table.columns:
                 if (cell := row.cells.get(column)) is not None:
-                    figure = row.published.get(column)
                     spread = (cell.mean, cell.std, cell.interval, cell.seeds)
-                    writer.writerow([table.title, row.label, column, *spread, figure, row.difference(column)])
-    return file.getvalue()
+                    published = (row.published.get(column), row.difference(column))
+                    found.append([table.title, row.label, column, *spread, *published])
+    return found
 
 
 def compared(comparisons: list[Comparison], console: Console) -> None:

@@ -35,6 +35,12 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path):
         read([tmp_path])
 
 
+def test_a_file_may_lie_elsewhere(tmp_path):
+    for seed in (1, 2):
+        put(tmp_path, seed=seed, config=config(method={"alphas": f"/somewhere{seed}/alphas.json"}))
+    assert len(read([tmp_path])) == 1
+
+
 def test_other_evaluations_are_not_averaged(tmp_path):
     put(tmp_path, seed=1, metrics={"base": 1.0})
     put(tmp_path, seed=2, metrics={"base": 1.0, "new": 2.0})

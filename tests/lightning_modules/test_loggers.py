@@ -1,0 +1,150 @@
+import json
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from toys import ROOT
+
+from lightning_modules import jobs, loggers
+
+sys.path.insert(0, str(ROOT / "tests" / "report"))
+from fakes import guessed  # noqa: E402
+
+SWEEP = ROOT / "docs" / "wandb-sweep.yaml"
+
+
+def records(folder):
+    """What an offline run holds: W&B's log has the frames of LevelDB's (blocks of 32 KiB), after seven bytes of its own."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (file,) = folder.rglob("run-*.wandb")
+    data, at, parts = file.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:  # the rest of the block is empty
+            at += 32768 - at % 32768
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or a last part
+            record = Record()
+            record.ParseFromString(parts)
+            yield record
+            parts = b""
+
+
+def read_back(folder, seconds=30):
+    """By kind of record. W&B's own process may write a moment longer."""
+    until = time.monotonic() + seconds
+    found = {"config": {}, "history": {}, "summary": {}}
+    while "exit" not in found:
+        assert time.monotonic() < until, "W&B's own process did not end the run"
+        for record in records(folder):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                found["run"] = record.run
+                found["config"] |= values(record.run.config.update)
+            elif kind == "history":
+                found["history"] |= values(record.history.item)
+            elif kind == "summary":
+                found["summary"] |= values(record.summary.update)
+            elif kind == "exit":
+                found["exit"] = record.exit.exit_code
+    return found
+
+
+def values(items):
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def tables(folder):
+    """Rows by name; the files are called NAME_STEP_DIGEST.table.json."""
+    return {file.name.rsplit("_", 2)[0]: json.loads(file.read_text())["data"] for file in folder.rglob("*.table.json")}
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+def test_an_offline_run_holds_config_curves_summary_and_tables(run_here, tmp_path):
+    overrides = ("protocol=base_to_new", "shots=4", "seed=2", "eval_every=1")
+    run_here("logger=wandb", "logger.offline=true", "logger.tags=[mine]", *overrides)
+    found = read_back(tmp_path)
+    run = found["run"]
+    assert run.run_group == "base_to_new/toy/toy"
+    assert run.display_name == "toy on toy, 4 shots, seed 2"
+    assert run.job_type == "train"
+    assert set(run.tags) == {"base_to_new", "toy", "4 shots", "mine"}
+    assert found["config"]["shots"] == 4
+    assert found["config"]["names"]["protocol"] == "base_to_new"
+    assert found["exit"] == 0
+
+    (path,) = tmp_path.rglob("result.json")
+    metrics = json.loads(path.read_text())["metrics"]
+    base, new = (metrics[name]["accuracy"] for name in ("base", "new"))
+    assert found["history"]["base/accuracy"] == pytest.approx(base)
+    assert found["summary"]["H"] == pytest.approx(2 * base * new / max(base + new, 1e-9))
+    assert found["summary"]["trainable_parameters"] > 0
+    rows = tables(tmp_path)
+    assert [row[:2] for row in rows["evaluations"]] == [["base", base], ["new", new]]
+    assert len(rows["classes"]) == sum(len(each["per_class"]) for each in metrics.values())
+
+
+def test_a_job_that_raises_is_marked_failed(run_here, monkeypatch, tmp_path):
+    monkeypatch.setenv("DOOM", "1:raise:0:20")
+    with pytest.raises(ValueError, match="doomed"):
+        run_here("logger=wandb", "logger.offline=true", "method=doomed", "shots=4")
+    assert read_back(tmp_path)["exit"] == 1
+
+
+def test_predictions_become_a_confusion_matrix(tmp_path):
+    import wandb
+
+    metrics, arrays = guessed(0.7)
+    result = {"metrics": {"test": metrics}, "trainable_parameters": 1, "seconds": 1.0, "peak_memory": {}, "epoch": 1}
+    (tmp_path / "result.json").write_text(json.dumps(result | {"digest": "d"}))
+    named = zip(("test/pred", "test/label", "test/confidence"), arrays, strict=True)
+    np.savez(tmp_path / "predictions.npz", **dict(named))
+    wandb.init(mode="offline", dir=tmp_path, config={"folder": str(tmp_path)})
+    loggers.finish(0)
+    assert read_back(tmp_path)["exit"] == 0
+    (cells,) = (rows for name, rows in tables(tmp_path).items() if "confusion" in name)
+    right = sum(count for true, guess, count in cells if true == guess)
+    assert 100 * right / len(arrays[0]) == pytest.approx(metrics["accuracy"])
+
+
+def test_a_report_is_a_run_of_its_own(tmp_path):
+    loggers.report_to_wandb("prompts", tmp_path, "Results", [["table", "mean"], ["a", 50.0], ["b", 60.0]], "<p>page</p>")
+    found = read_back(tmp_path)
+    assert found["run"].job_type == "report"
+    assert tables(tmp_path)["figures"] == [["a", 50.0], ["b", 60.0]]
+    (page,) = tmp_path.rglob("*.html")
+    assert page.read_text() == "<p>page</p>"
+
+
+def test_pictures_go_to_the_loggers_that_take_them(tmp_path):
+    seen = []
+
+    class Takes:
+        def log_image(self, key, images):
+            seen.append((key, images))
+
+    loggers.log_pictures([object(), Takes()], [tmp_path / "dpl.json", tmp_path / "dpl.png"])
+    assert seen == [("dpl", [str(tmp_path / "dpl.png")])]
+
+
+def test_the_sweep_for_wandb_speaks_hydra():
+    sweep = yaml.safe_load(SWEEP.read_text())
+    assert "${args_no_hyphens}" in sweep["command"]  # key=value
+    fixed = [part for part in sweep["command"] if "=" in part]
+    for end, at in (("min", 0), ("max", -1)):
+        chosen = {
+            key: about.get("value", about.get("values", [about.get(end)])[at]) for key, about in sweep["parameters"].items()
+        }
+        cfg, _ = jobs.compose_job([*fixed, *(f"{key}={value}" for key, value in chosen.items())], ROOT / "conf")
+        assert cfg.optim.lr == chosen["optim.lr"]
+    assert cfg.select == "best_val"
+    assert sweep["metric"]["name"] == "val/accuracy"  # chosen on validation images, not on the test's
