@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from torchvision import transforms as T
 
-from datamodules.transforms import Transform, to_rgb
+from datamodules.transforms import Augment, Transform, to_rgb
 
 
-def gentle_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    """Moves the picture by up to a sixteenth of its side, edges repeated; (3, size, size) float32."""
+def gentle_transform(size: int, mean: Sequence[float], std: Sequence[float], augment: Augment | None = None) -> Transform:
+    """Moves the picture by up to a sixteenth of its side, edges repeated, then `augment`; (3, size, size) float32."""
     shift = T.RandomCrop(size, padding=size // 16, padding_mode="edge")
-    return T.Compose([to_rgb, T.Resize((size, size)), shift, T.ToTensor(), T.Normalize(mean, std)])
+    more = [augment] if augment else []
+    return T.Compose([to_rgb, T.Resize((size, size)), shift, *more, T.ToTensor(), T.Normalize(mean, std)])

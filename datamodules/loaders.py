@@ -5,20 +5,25 @@ Which images make step t of epoch e depends on (seed, e, t); what is random abou
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.items import Item, Source
+from datamodules.items import Item, ItemTable, Source
+
+log = logging.getLogger(__name__)
 
 Row = tuple[int, int, float, int]  # epoch, index, weight, place in the step's global batch
-Transform = Callable[[Image.Image], Tensor]
+Transform = Callable[[PIL.Image.Image], Tensor]
+Order = Callable[[np.random.Generator], np.ndarray]  # draws a permutation
 
 
 def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
@@ -27,13 +32,21 @@ def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
 
 
 class ImageDataset(Dataset):
-    """Items of a source as `{"image": (3,H,W) float32, "label", "index", "weight", "place"}`; rows come from `StepSampler`.
+    """Items of a source as `{"image": (V,3,H,W) float32, "label", "index", "weight", "place"}`; rows come from `StepSampler`.
 
     The global generators are seeded before each transform and put back after it: transforms may use any of them.
+
+    Args:
+        views: V, how often the transform is applied to each image.
+        bad: (N,) flags in shared memory, set for images that cannot be opened, which then are blank and weigh nothing.
+            None: such an image is an error.
     """
 
-    def __init__(self, source: Source, items: Sequence[Item], transform: Transform, seed: int) -> None:
+    def __init__(
+        self, source: Source, items: Sequence[Item], transform: Transform, seed: int, views: int = 1, bad: Tensor | None = None
+    ) -> None:
         self.source, self.items, self.transform, self.seed = source, items, transform, seed
+        self.views, self.bad = views, bad
 
     def __len__(self) -> int:
         return len(self.items)
@@ -41,35 +54,83 @@ class ImageDataset(Dataset):
     def __getitem__(self, row: Row | int) -> dict[str, Tensor | int | float]:
         epoch, index, weight, place = (0, row, 1.0, 0) if isinstance(row, int) else row
         item = self.items[index]
-        image = self.source.open(item)
+        try:
+            image = self.source.open(item)
+        except ValueError as error:
+            if self.bad is None:
+                raise
+            if not self.bad[index]:
+                log.warning("left out: %s", error)
+            self.bad[index] = True
+            image, weight = PIL.Image.new("RGB", (64, 64)), 0.0
+        return {
+            "image": torch.stack([self._view(image, epoch, index, view) for view in range(self.views)]),
+            "label": item.label,
+            "index": index,
+            "weight": weight,
+            "place": place,
+        }
+
+    def _view(self, image: PIL.Image.Image, epoch: int, index: int, view: int) -> Tensor:
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
         try:
-            seed = sample_seed(self.seed, epoch, index)
+            seed = sample_seed(self.seed, epoch, index, view)
             random.seed(seed)
             np.random.seed(seed % 2**32)
             torch.default_generator.manual_seed(seed)
-            pixels = self.transform(image)
+            return self.transform(image)
         finally:
             random.setstate(states[0]), np.random.set_state(states[1]), torch.set_rng_state(states[2])
-        return {"image": pixels, "label": item.label, "index": index, "weight": weight, "place": place}
+
+
+def windowed(shards: np.ndarray, run: int = 1024, window: int = 16384) -> Order:
+    """An order for disks that dislike random reads: rows are near those that are read at about the same time.
+
+    Rows that follow each other in one shard (N,) are runs of at most `run`; runs are shuffled, then the rows within each
+    window of `window`.
+    """
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(shards)) + 1, [len(shards)]])
+    runs = [(i, min(i + run, end)) for start, end in zip(starts[:-1], starts[1:], strict=True) for i in range(start, end, run)]
+
+    def order(generator: np.random.Generator) -> np.ndarray:
+        rows = np.concatenate([np.arange(*runs[i]) for i in generator.permutation(len(runs))])
+        for start in range(0, len(rows), window):
+            generator.shuffle(rows[start : start + window])
+        return rows
+
+    return order
+
+
+def shards_of(items: Sequence[Item]) -> np.ndarray:
+    return items.shards if isinstance(items, ItemTable) else np.zeros(len(items), np.int32)
 
 
 class StepSampler:
     """Deals each step's rows to micro-batches and ranks.
 
-    An epoch is a permutation drawn from (seed, epoch). Step t takes the next `batch_size` indices (a last, short step is
-    dropped if there is a full one). Part p = micro_batch * world + rank gets every `parts`-th row; parts are padded to
-    the same non-zero length with rows of weight 0. Real rows weigh 1 / rows of the step, so the sum over parts of
-    weighted losses is the step's mean whatever `world` and `accumulate` are.
+    An epoch is a permutation, by `order` or uniform, drawn from (seed, epoch). Step t takes the next `batch_size` indices (a
+    last, short step is dropped if there is a full one). Part p = micro_batch * world + rank gets every `parts`-th row; parts
+    are padded to the same non-zero length with rows of weight 0. Real rows weigh 1 / rows of the step, so the sum over parts
+    of weighted losses is the step's mean whatever `world` and `accumulate` are.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, accumulate: int = 1):
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+        order: Order | None = None,
+    ) -> None:
         if size < 1:
             raise ValueError("There are no training images: check shots=... and the dataset's train split.")
         if batch_size < 1 or accumulate < 1:
             raise ValueError(f"batch_size={batch_size} and accumulate={accumulate} must be at least 1.")
         self.size, self.seed, self.rank, self.world, self.accumulate = size, seed, rank, world, accumulate
         self.batch_size = min(batch_size, size)
+        self.order = order or (lambda generator: generator.permutation(size))
         self.epoch = 0
         self.start = 0  # micro-batches already consumed in this epoch
 
@@ -78,7 +139,7 @@ class StepSampler:
 
     def __iter__(self) -> Iterator[list[Row]]:
         generator = np.random.default_rng([self.seed, self.epoch])
-        order = generator.permutation(self.size)
+        order = self.order(generator)
         parts = self.world * self.accumulate
         share = math.ceil(self.batch_size / parts)
         for k in range(self.start, len(self)):
@@ -105,14 +166,11 @@ class RankSampler:
 
 
 def collate(samples: list[dict]) -> dict[str, Tensor]:
-    """image (B,3,H,W) float32, label, index, place (B,) int64, weight (B,) float32."""
-    return {
-        "image": torch.stack([sample["image"] for sample in samples]),
-        "label": torch.tensor([sample["label"] for sample in samples]),
-        "index": torch.tensor([sample["index"] for sample in samples]),
-        "place": torch.tensor([sample["place"] for sample in samples]),
-        "weight": torch.tensor([sample["weight"] for sample in samples], dtype=torch.float32),
-    }
+    """image (V*B,3,H,W) float32, label, index, place (V*B,) int64, weight (V*B,) float32: all first views, then all second."""
+    views = len(samples[0]["image"])
+    batch = {key: torch.tensor([sample[key] for sample in samples]).repeat(views) for key in ("label", "index", "place")}
+    weight = torch.tensor([sample["weight"] for sample in samples], dtype=torch.float32).repeat(views) / views
+    return {"image": torch.stack([sample["image"] for sample in samples], 1).flatten(0, 1), "weight": weight, **batch}
 
 
 def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
@@ -154,10 +212,13 @@ class TrainLoader:
             yield batch
         self.position = 0
 
-    def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.sampler.epoch, "position": self.position, "accumulate": self.sampler.accumulate}
+    def state_dict(self) -> dict[str, Any]:
+        bad = [] if self.dataset.bad is None else self.dataset.bad.nonzero().flatten().tolist()
+        return {"epoch": self.sampler.epoch, "position": self.position, "accumulate": self.sampler.accumulate, "bad": bad}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.dataset.bad is not None:
+            self.dataset.bad[state["bad"]] = True
         if state["accumulate"] != self.sampler.accumulate:
             raise ValueError(
                 f"The run to resume stopped within an epoch with accumulate={state['accumulate']}: resume it with that, "

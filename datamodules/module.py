@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.few_shot import select, subset
 from datamodules.folds import Folds, TurnSampler, held_out
-from datamodules.items import Item, Source, Splits
-from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transform, eval_loader
+from datamodules.items import Items, ItemTable, Source, Splits
+from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transform, eval_loader, shards_of, windowed
+from datamodules.randaugment import RandAugment2
 from datamodules.transforms import eval_transform, train_transform
 
-SUBSETS = ("all", "base", "new")
+log = logging.getLogger(__name__)
+CHOICES = {
+    "subset": ("all", "base", "new"),
+    "augmentation": ("plain", "randaug2"),
+    "order": ("random", "windowed"),
+    "on_bad_image": ("raise", "skip"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,13 @@ class FewShotData(LightningDataModule):
         batch_size: global, over all ranks and micro-batches.
         sampler: which published few-shot sampler draws the images, see `datamodules.few_shot.select`.
         templates: the dataset's own prompts for zero-shot, "{}" stands for the class name.
-        train_transform: makes the training transform from (size, mean, std); default: the published one.
+        train_transform: makes the training transform from (size, mean, std) and, if there is one, `augment`; default: the
+            published one.
+        views: how often each training image is in its batch, each time transformed anew; the loss is the mean over them.
+        augmentation: "plain", or "randaug2" for POMP's RandAugment2 after crop and flip.
+        order: of the training images: "random", or "windowed" for disks that dislike random reads.
+        on_bad_image: "raise", or "skip": a training image that cannot be read weighs nothing (the others of its step weigh what
+            they did, so the step is that much smaller, the same for any number of ranks), a test image is not counted.
 
     Raises:
         ValueError: a wrong argument; from `setup`: whatever is missing on disk, in one sentence.
@@ -58,35 +74,51 @@ class FewShotData(LightningDataModule):
         workers: int = 0,
         templates: Sequence[str] = (),
         sampler: Literal["coop", "numpy"] = "coop",
-        train_transform: Callable[[int, Sequence[float], Sequence[float]], Transform] = train_transform,
+        train_transform: Callable[..., Transform] = train_transform,
+        views: int = 1,
+        augmentation: str = "plain",
+        order: str = "random",
+        on_bad_image: str = "raise",
     ) -> None:
         super().__init__()
         if not isinstance(shots, int):
             raise ValueError(f"shots={shots!r} is not a number of images per class: give an integer, e.g. shots=16.")
-        if subset not in SUBSETS:
-            raise ValueError(f"subset={subset!r}: choose one of {', '.join(SUBSETS)}.")
+        chosen = {"subset": subset, "augmentation": augmentation, "order": order, "on_bad_image": on_bad_image}
+        for key, value in chosen.items():
+            if value not in CHOICES[key]:
+                raise ValueError(f"{key}={value!r}: choose one of {', '.join(CHOICES[key])}.")
         for key, value, least in (
             ("batch_size", batch_size, 1),
             ("eval_batch_size", eval_batch_size, 1),
             ("workers", workers, 0),
+            ("views", views, 1),
         ):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{key}={value!r}: give an integer, {least} or more.")
         self.name, self.source, self.shots, self.seed, self.subset = name, source, shots, seed, subset
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
         self.templates, self.sampler = tuple(templates), sampler
-        self.make_train_transform = train_transform
+        self.make_train_transform = (
+            train_transform if augmentation == "plain" else partial(train_transform, augment=RandAugment2())
+        )
+        self.views, self.order, self.on_bad_image = views, order, on_bad_image
         self.image_spec: Mapping[str, Any] | None = None  # size, mean, std: the CLIP model's, set before any loader is made
         self.val_batch = 0  # images, over all ranks, of the validation batches that take turns with training batches; 0: none
         self.selected: Splits | None = None
         self._subsets: dict[str, Splits] = {}
+        self._bad: dict[tuple[str, str], tuple[Items, Tensor]] = {}  # by split and class subset
         self.vals: list[EvalSet] = []
         self.tests: list[EvalSet] = []
 
     def setup(self, stage: str | None = None) -> None:
         if self.selected is not None:
             return
-        self.selected = select(self.source.splits(self.seed), self.shots, self.seed, self.sampler)
+        splits = self.source.splits(self.seed)
+        if (broken := getattr(self.source, "broken", [])) and self.on_bad_image == "raise":
+            raise ValueError(broken[0])
+        for line in broken:
+            log.warning("left out: %s", line)
+        self.selected = select(splits, self.shots, self.seed, self.sampler)
         for which in {self.subset, "all"}:
             if not self.splits(which).classnames:
                 raise ValueError(f"{self.name} has no classes in subset={which}.")
@@ -108,26 +140,43 @@ class FewShotData(LightningDataModule):
         return self.class_list()
 
     @property
-    def train_items(self) -> list[Item]:
+    def train_items(self) -> Items:
         return self.splits().train
 
     @property
-    def val_items(self) -> list[Item]:
+    def val_items(self) -> Items:
         return self.splits().val
 
     @property
-    def test_items(self) -> list[Item]:
+    def test_items(self) -> Items:
         return self.splits().test
 
-    def selection(self) -> dict[str, list[str]]:
-        """The selected images, as published lists name them: paths below the image root."""
-        return {"train": [item.path for item in self.train_items], "val": [item.path for item in self.val_items]}
+    def selection(self) -> dict[str, list[str] | dict[str, int | str]]:
+        """The selected images, as published lists name them: paths below the image root; of large data counts and a digest."""
+        lists = {"train": self.train_items, "val": self.val_items}
+        return {
+            split: items.summary() if isinstance(items, ItemTable) else [item.path for item in items]
+            for split, items in lists.items()
+        }
+
+    def bad_images(self) -> list[str]:
+        """With on_bad_image=skip: what this process and its workers could not read so far, and shards that are cut short."""
+        paths = {items[i].path for items, flags in self._bad.values() for i in flags.nonzero().flatten().tolist()}
+        return [*getattr(self.source, "broken", []), *sorted(paths)]
+
+    def _dataset(self, split: str, which: str, transform: Transform, views: int = 1) -> ImageDataset:
+        items = getattr(self.splits(which), split)
+        if self.on_bad_image == "skip" and (split, which) not in self._bad:
+            self._bad[split, which] = items, torch.zeros(max(len(items), 1), dtype=torch.bool).share_memory_()
+        _, bad = self._bad.get((split, which), (items, None))
+        return ImageDataset(self.source, items, transform, self.seed, views, bad)
 
     def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
         """This rank's share of every micro-batch of every step, with the training transform."""
         assert self.image_spec is not None
-        dataset = ImageDataset(self.source, self.train_items, self.make_train_transform(**self.image_spec), self.seed)
-        sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate)
+        dataset = self._dataset("train", self.subset, self.make_train_transform(**self.image_spec), self.views)
+        order = windowed(shards_of(dataset.items)) if self.order == "windowed" else None
+        sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate, order)
         if self.val_batch:
             assert self.selected is not None
             items = held_out(self.source, self.selected, self.shots, self.seed, self.subset)
@@ -139,8 +188,7 @@ class FewShotData(LightningDataModule):
     def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:
         """This rank's share of a split (train, val, test) with the test transform: over all ranks, each image once."""
         assert self.image_spec is not None
-        items = getattr(self.splits(subset), split)
-        dataset = ImageDataset(self.source, items, eval_transform(**self.image_spec), self.seed)
+        dataset = self._dataset(split, subset or self.subset, eval_transform(**self.image_spec))
         return eval_loader(dataset, self.eval_batch_size, self.workers, rank, world)
 
     def eval_set(self, name: str, split: str, subset: str) -> EvalSet:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision import transforms as T
 
 Transform = Callable[[PIL.Image.Image], Tensor]
+Augment = Callable[[PIL.Image.Image], PIL.Image.Image]
 BICUBIC = T.InterpolationMode.BICUBIC
 
 
@@ -14,10 +15,11 @@ def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def train_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    """Random crop of 8-100% of the area, random flip; (3, size, size) float32. Random numbers are torch's."""
+def train_transform(size: int, mean: Sequence[float], std: Sequence[float], augment: Augment | None = None) -> Transform:
+    """Random crop of 8-100% of the area, random flip, `augment`; (3, size, size) float32. Random numbers are torch's."""
     crop = T.RandomResizedCrop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation=BICUBIC)
-    return T.Compose([to_rgb, crop, T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(mean, std)])
+    more = [augment] if augment else []
+    return T.Compose([to_rgb, crop, T.RandomHorizontalFlip(), *more, T.ToTensor(), T.Normalize(mean, std)])
 
 
 def eval_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:

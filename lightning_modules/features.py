@@ -14,11 +14,12 @@ from prompts.learner import PromptedCLIP, PromptLearner
 
 @torch.no_grad()
 def encode(model: PromptedCLIP, batches: Iterable[dict[str, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Features (N,d) float32 and labels (N,) of all images, on the CPU."""
+    """Features (N,d) float32 and labels (N,) of all images that can be read, on the CPU."""
     features, labels = [torch.empty(0, model.clip.embed_dim)], [torch.empty(0, dtype=torch.long)]
     for batch in batches:
-        features.append(model.clip.encode_image(batch["image"].to(device)).float().cpu())
-        labels.append(batch["label"])
+        readable = batch["weight"] > 0
+        features.append(model.clip.encode_image(batch["image"][readable].to(device)).float().cpu())
+        labels.append(batch["label"][readable])
     return torch.cat(features), torch.cat(labels)
 
 
