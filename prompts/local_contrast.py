@@ -24,8 +24,8 @@ class LocalContrast:
     Args:
         num_classes: classes per image, its own and the sampled ones; None (or N or more): all, without sampling.
         correction: whether a sampled class's logit gains log((N-1)/M).
-        log_base: of that logarithm. The released code takes 10; with "e" exp(sampled logits) sums to the sum over all
-            others in expectation.
+        log_base: of that logarithm. POMP's repository has had 10 and e; with "e" exp(sampled logits) sums to the sum over
+            all others in expectation.
         groups: sets of sampled classes per step. 1: the whole batch shares one; 8: as on the release's eight GPUs, each with
             its own.
     """
@@ -41,7 +41,7 @@ class LocalContrast:
                 f"method.num_sampled_classes={self.num_classes} leaves nothing to tell a class from: choose 2 or more, or null."
             )
         if str(self.log_base) not in ("10", "e"):
-            raise ValueError(f"method.correction_log_base={self.log_base!r}: choose 10 (as released) or e.")
+            raise ValueError(f"method.correction_log_base={self.log_base!r}: choose 10 or e.")
         if self.groups < 1:
             raise ValueError(f"method.negative_groups={self.groups}: choose 1 or more.")
 

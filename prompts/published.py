@@ -19,7 +19,7 @@ from torch import Tensor
 REBUILDS = {("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")}
 # the backbone, a frozen teacher, and buffers that belong to the training class list: rebuilt here from CLIP and class names
 NOT_LEARNED = re.compile(
-    r"(prompt_learner\.)?(token_(prefix|suffix)|ZS_image_encoder\.)|image_encoder\.|text_encoder\.|logit_scale"
+    r"(prompt_learner\.)?((train_|test_)?token_(prefix|suffix)|ZS_image_encoder\.)|image_encoder\.|text_encoder\.|logit_scale"
 )
 
 

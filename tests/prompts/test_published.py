@@ -11,6 +11,7 @@ from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
 from prompts.ivlp import IVLP
 from prompts.maple import MaPLe
+from prompts.pomp import POMP
 from prompts.published import learned_tensors, read_published
 from prompts.vpt import VPT
 
@@ -21,6 +22,7 @@ TEXT = {"text_ctx.0": "prompt_learner.ctx"} | {f"text_ctx.{i}": f"text_encoder.{
 ROWS = {
     "coop": (lambda: CoOp(4), {}, False),
     "coop csc": (lambda: CoOp(4, class_context=True), {}, False),
+    "pomp": (lambda: POMP(4), {}, False),
     "cocoop": (lambda: CoCoOp(), {}, False),
     "maple": (lambda: MaPLe(2, 3), None, True),
     "ivlp": (lambda: IVLP(2, 2, 3, 3), TEXT | IMAGE, True),
@@ -35,7 +37,9 @@ def published(path, learner, names, whole_model, clip, half=("ctx", "meta_net", 
     prefix = "prompt_learner." if whole_model else ""
     names = names or {name: prefix + name for name in learner.state_dict()}
     state = {names[k]: v.half() if k.startswith(half) else v for k, v in learner.state_dict().items()}
-    state |= {f"{prefix}token_prefix": torch.randn(7, 1, 64), f"{prefix}token_suffix": torch.randn(7, 60, 64)}
+    lists = ("train_", "test_") if isinstance(learner, POMP) else ("",)
+    for name in lists:
+        state |= {f"{prefix}{name}token_prefix": torch.randn(7, 1, 64), f"{prefix}{name}token_suffix": torch.randn(7, 60, 64)}
     if whole_model:
         backbone = {
             k.replace("visual.", "image_encoder.", 1): v for k, v in clip.model.state_dict().items() if k.startswith("visual.")
