@@ -25,15 +25,14 @@ class Place:
     groups: dict[str, Group]
 
 
-def places(groups: Iterable[Group], protocol_in_title: bool = True) -> list[Place]:
+def places(groups: Iterable[Group]) -> list[Place]:
     found = []
     for (protocol, clip, data), members in split(groups, lambda g: (g.protocol, g.names["clip"], g.names["data"])).items():
         largest: dict[str, Group] = {}
         for group in sorted(members, key=lambda g: g.shots % 10**9):  # all images, -1, last
             largest[group.label] = group
         order = dict.fromkeys(group.label for group in members)
-        title = f"{data}, {protocol}, clip {clip}" if protocol_in_title else data
-        found.append(Place(title, {label: largest[label] for label in order}))
+        found.append(Place(f"{data}, {protocol}, clip {clip}", {label: largest[label] for label in order}))
     return found
 
 
@@ -41,11 +40,9 @@ def places(groups: Iterable[Group], protocol_in_title: bool = True) -> list[Plac
 class Comparison:
     """`a` against `b` on the same seeds and images; differences in points, positive where `a` is better."""
 
-    place: str
-    evaluation: str
+    where: str
     a: str
     b: str
-    shots: str
     seeds: list[int]
     difference: float
     t_test: float | None  # p over seeds
@@ -63,12 +60,12 @@ def compare(a: Group, b: Group, evaluation: str, place: str) -> Comparison | Non
     images = all(x and y and np.array_equal(x.label_N, y.label_N) for x, y in pairs)
     correct = [(x.correct_N, y.correct_N) for x, y in pairs] if images else []
     x, y = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    which = [evaluation] if len(a.evaluations) > 1 else []
+    shots = " and ".join(dict.fromkeys(shots_text(group.shots) for group in (a, b)))
     return Comparison(
-        place,
-        evaluation,
+        ", ".join([place, *which, shots]),
         a.label,
         b.label,
-        " and ".join(dict.fromkeys(shots_text(group.shots) for group in (a, b))),
         seeds,
         statistics.mean(x) - statistics.mean(y),
         t_test(x, y),

@@ -99,7 +99,7 @@ def class_change_plot(changes: Sequence[tuple[str, float]], title: str, most: in
         if cut:
             axis.axhline(most - 0.5, color=INK, linewidth=0.8, linestyle=":")
         axis.grid(axis="y", visible=False)
-        axis.set(title=title, xlabel=f"change in accuracy, points{f'; {len(ranked) - 2 * most} more between' if cut else ''}")
+        axis.set(title=title, xlabel=f"points; {len(ranked) - len(shown)} classes more between" if cut else "points")
         text = svg(figure, f"Change per class, {title}")
         return text.replace("#0102f0", "var(--loss)").replace("#0102f1", "var(--gain)")
 

@@ -149,8 +149,7 @@ def compared(comparisons: list[Comparison], console: Console) -> None:
             if (each.a, each.b) == pair:
                 interval = "" if each.interval is None else f"{each.interval[0]:+.2f} to {each.interval[1]:+.2f}"
                 tests = ["" if p is None else f"{p:.3f}" for p in (each.t_test, *each.mcnemar)]
-                where = Text(f"{each.place}, {each.evaluation}, {each.shots}")
-                shown.add_row(where, f"{each.difference:+.2f}", interval, tests[0], ", ".join(tests[1:]))
+                shown.add_row(Text(each.where), f"{each.difference:+.2f}", interval, tests[0], ", ".join(tests[1:]))
         console.print(shown)
     console.print(
         "points: difference over the same seeds; interval: paired bootstrap over test images; t-test: p over seeds; "

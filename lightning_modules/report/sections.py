@@ -47,7 +47,7 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int =
     body = "\n".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     wide = " wide" if len(head) > 8 else ""
     return (
-        f'<div class="scroll{wide}" tabindex="0"><table><thead><tr>{cells(head, "th")}</tr></thead>\n'
+        f'<div class="scroll words{wide}" tabindex="0"><table><thead><tr>{cells(head, "th")}</tr></thead>\n'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -176,7 +176,7 @@ def significance(groups: Sequence[Group]) -> str:
         images = images or each.interval is not None
         interval = "" if each.interval is None else f"{each.interval[0]:+.2f} to {each.interval[1]:+.2f}"
         which = escape(f"{each.a} − {each.b}")
-        where = escape(f"{each.place}, {each.evaluation}, {each.shots}")
+        where = escape(each.where)
         tests = ", ".join(p_value(p) for p in each.mcnemar)
         rows.append([which, where, points(each.difference), interval, p_value(each.t_test), tests, str(len(each.seeds))])
     if not rows:
