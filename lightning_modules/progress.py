@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
@@ -11,9 +13,18 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning_modules import launch
 
 
+def spoken(seconds: float) -> str:
+    """Two units: "40 s", "3 min 20 s", "5 h 12 min"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 class Progress(RichProgressBar):
     """Rich's bar on a terminal. Elsewhere about ten lines per run, as a bar would fill a log file with its frames, and none
-    in a sweep, whose jobs say one line each."""
+    in a sweep, whose jobs say one line each. Both say how many training images pass per second, over all ranks, and how long
+    the training will still take."""
 
     def __init__(self) -> None:
         super().__init__(leave=False)
@@ -21,10 +32,47 @@ class Progress(RichProgressBar):
         self.lines = not sys.stdout.isatty() and not sweep
         if not sys.stdout.isatty() or sweep == "beside others":
             self.disable()
+        self.start: tuple[float, int] | None = None  # when, and after how many batches, timing began
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_train_epoch_end(trainer, pl_module)
-        done, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
-        if self.lines and trainer.is_global_zero and (done * 10 // epochs > (done - 1) * 10 // epochs):
-            total, steps = pl_module.losses[-1]
-            print(f"  epoch {done}/{epochs}   loss {total / max(steps, 1):.4f}", flush=True)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self.start = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        batches, epochs = int(trainer.num_training_batches), trainer.max_epochs or 1
+        done, total = trainer.current_epoch * batches + batch_idx + 1, epochs * batches
+        if self.start is None:  # the first batch warms up
+            self.start = time.monotonic(), done
+        if self.lines and trainer.is_global_zero and done * 10 // total > (done - 1) * 10 // total:
+            total_loss, steps = pl_module.losses[-1]
+            within = "" if batch_idx + 1 == batches else f", batch {batch_idx + 1}/{batches}"
+            loss = f"loss {total_loss / max(steps, 1):.4f}"
+            print(f"  epoch {trainer.current_epoch + 1}/{epochs}{within}   {loss}{self.pace(trainer, done)}", flush=True)
+
+    def pace(self, trainer: Trainer, done: int) -> str:
+        """After `done` batches, for a line; empty before it can be known."""
+        rate, left = self.rate(trainer, done)
+        return f"   {rate:.0f} images/s   {spoken(left)} left" if rate else ""
+
+    def rate(self, trainer: Trainer, done: int) -> tuple[float, float]:
+        """Images per second and seconds left, evaluations and pauses included; zeros before they can be known."""
+        seconds, since = self.start or (time.monotonic(), done)
+        seconds = time.monotonic() - seconds
+        if done <= since or seconds <= 0:
+            return 0.0, 0.0
+        per_batch = seconds / (done - since)
+        images = trainer.train_dataloader.sampler.batch_size / trainer.accumulate_grad_batches
+        left = (trainer.max_epochs or 1) * int(trainer.num_training_batches) - done
+        return images / per_batch, left * per_batch
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        items = super().get_metrics(trainer, pl_module)
+        if trainer.training and self.start:
+            done = trainer.current_epoch * int(trainer.num_training_batches) + trainer.fit_loop.epoch_loop.batch_idx + 1
+            rate, left = self.rate(trainer, done)
+            if rate:
+                items |= {"images/s": f"{rate:.0f}", "left": spoken(left)}
+        return items

@@ -150,7 +150,9 @@ class PromptModule(LightningModule):
         if which != self.current:
             self.model.bind(sets[which][1])  # the class names are encoded once per evaluation
             self.current = which
-        self.counts[which].update(self.model(batch["image"]).logits.float(), batch["label"])
+        readable = batch["weight"] > 0
+        logits = self.model(batch["image"]).logits.float()[readable]
+        self.counts[which].update(logits, batch["label"][readable])
 
     def end_evaluation(self, sets: Sets) -> dict[str, dict[str, Any]]:
         self.model.bind(self.train_classnames)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -18,6 +19,15 @@ from lightning_modules.jobs import LAST, RESULT, Job
 from lightning_modules.launch import Interrupted
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.results import peak_memory, say, table, versions, write_json
+
+
+def on_all_ranks(names: list[str]) -> list[str]:
+    """What any rank has, sorted."""
+    found = [names]
+    if torch.distributed.is_initialized():
+        found = [[]] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(found, names)
+    return sorted(set().union(*found))
 
 
 class RunFolder:
@@ -68,6 +78,7 @@ class RunFolder:
     def finish(self, module: PromptModule, data: Any, seconds: float) -> dict[str, Any]:
         """Writes the prompts and, last of all, result.json; says the metrics and what to do next."""
         job, model = self.job, module.model
+        bad = on_all_ranks(data.bad_images())
         about = {
             **job.names,
             "settings": {key: value for key, value in job.config["method"].items() if key != "_target_"},
@@ -89,6 +100,7 @@ class RunFolder:
             "peak_memory": peak_memory(),
             "classnames": data.classnames,
             "selected": data.selection(),
+            "bad_images": {"count": len(bad), "names": bad[:100]},
             "versions": versions(),
             "config": job.config,
         }
