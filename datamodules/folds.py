@@ -34,7 +34,7 @@ class Folds(Dataset):
     """Training items and, behind them, validation items with the test transform."""
 
     def __init__(self, train: ImageDataset, val: ImageDataset) -> None:
-        self.train, self.val = train, val
+        self.train, self.val, self.bad = train, val, train.bad
 
     def __getitem__(self, row: Row) -> dict:
         epoch, index, *rest = row
@@ -53,6 +53,7 @@ class TurnSampler:
     def __init__(self, train: StepSampler, val: StepSampler) -> None:
         self.train, self.val = train, val
         self.accumulate, self.epoch, self.start = train.accumulate, 0, 0
+        self.batch_size = (train.batch_size + val.batch_size) / 2  # of a step, on average
 
     def __len__(self) -> int:
         return 2 * len(self.train)

@@ -180,7 +180,8 @@ class FewShotData(LightningDataModule):
         if self.val_batch:
             assert self.selected is not None
             items = held_out(self.source, self.selected, self.shots, self.seed, self.subset)
-            val = ImageDataset(self.source, items, eval_transform(**self.image_spec), self.seed)
+            bad = None if self.on_bad_image == "raise" else torch.zeros(len(items), dtype=torch.bool).share_memory_()
+            val = ImageDataset(self.source, items, eval_transform(**self.image_spec), self.seed, bad=bad)
             turns = TurnSampler(sampler, StepSampler(len(val), self.val_batch, self.seed, rank, world, accumulate))
             return TrainLoader(Folds(dataset, val), turns, self.workers)
         return TrainLoader(dataset, sampler, self.workers)

@@ -81,7 +81,7 @@ class RunFolder:
         bad = on_all_ranks(data.bad_images())
         about = {
             **job.names,
-            "settings": {key: value for key, value in job.config["method"].items() if key != "_target_"},
+            "settings": {k: v for k, v in job.config["method"].items() if k != "_target_"} | model.learner.found_settings,
             "shots": job.config["shots"],
             "seed": job.config["seed"],
         }
@@ -107,9 +107,11 @@ class RunFolder:
         if rank_zero_only.rank == 0:
             if job.config["fit"]:
                 save_prompts(self.path / PROMPTS, model, about)
+                loggers.log_pictures(module.loggers, model.learner.keep(self.path))
             write_json(self.path / RESULT, result)
             for name in (LAST, BEST):  # of use while a run was under way
                 (self.path / name).unlink(missing_ok=True)
+        module.trainer.strategy.barrier()  # a later stage of the method reads what rank 0 wrote
         brief = ", ".join(f"{name} {each['accuracy']:.1f} %" for name, each in module.metrics.items())
         say(f"{table(module.metrics)}\n  {self.path / RESULT}", f"{job.title}: {brief}   ({seconds:.0f} s, {self.path})")
         if job.config["fit"]:

@@ -1,0 +1,96 @@
+"""A method in two stages as one command: DPL's search, then the training of what it found."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+DPL = [
+    "clip=toy", "data=toy", "method=dpl", "method.lengths=[0,2,3]", "method.alpha_lr=0.1", "method.val_batch_size=6",
+    "shots=4", "batch_size=6", "epochs=3", "optim.lr=0.1",
+]  # fmt: skip
+
+
+def runs(folder):
+    """The finished runs below a folder, by phase."""
+    found = {}
+    for path in folder.rglob("result.json"):
+        result = json.loads(path.read_text())
+        found[result["config"]["method"].get("phase", result["names"]["method"])] = (path.parent, result)
+    return found
+
+
+def test_both_is_a_search_and_a_training_each_in_its_folder(run_here, tmp_path, capsys):
+    result = run_here(*DPL)
+    found = runs(tmp_path)
+    assert set(found) == {"search", "both"}
+    (search, searched), (trained, _) = found["search"], found["both"]
+    files = {"dpl.json", "dpl.png", "prompts.safetensors", "result.json"}
+    for folder in (search, trained):
+        assert files <= {path.name for path in folder.iterdir()}
+    content = json.loads((search / "dpl.json").read_text())
+    assert json.loads((trained / "dpl.json").read_text()) == content
+    lengths = content["text"] + content["image"]
+    assert result["trainable_parameters"] == 32 * sum(lengths) > 0
+    assert searched["trainable_parameters"] == 4 * 32 * 5 + 2 * 2 * 3
+    assert sum(len(t) for t in load_file(trained / "prompts.safetensors").values()) == sum(lengths)
+
+    capsys.readouterr()
+    assert run_here(*DPL) == result
+    assert capsys.readouterr().out.count("done already") == 1
+    (trained / "result.json").unlink()
+    assert run_here(*DPL)["metrics"] == result["metrics"]
+    assert capsys.readouterr().out.count("done already") == 1  # of the search
+    alone = run_here(*DPL, "method.phase=train", f"method.prompt_lengths={search}")
+    assert alone["metrics"] == result["metrics"]
+
+    content["text"] = [3, 3]
+    (search / "dpl.json").write_text(json.dumps(content))
+    other = run_here(*DPL, "method.phase=train", f"method.prompt_lengths={search / 'dpl.json'}")
+    assert other["trainable_parameters"] == 32 * (6 + sum(content["image"]))
+
+    (search / "dpl.json").unlink()
+    again = run_here(*DPL, "fit=false", f"ckpt={trained}", "protocol=base_to_new")  # on its own, with other class lists
+    assert set(again["metrics"]) == {"base", "new"}
+    assert again["trainable_parameters"] == result["trainable_parameters"]
+
+
+@pytest.mark.parametrize("method", ["ivlp", "maple", "promptsrc"])
+def test_found_lengths_shape_another_method_and_stay_with_its_prompts(run_here, tmp_path, method):
+    path = tmp_path / "dpl.json"
+    path.write_text(json.dumps({"text": [3, 2], "image": [0, 4]}))
+    settings = ["data=toy", "clip=toy", f"method={method}", "shots=4", "batch_size=6", "epochs=1"]
+    trained = run_here(*settings, f"method.prompt_lengths={path}")
+    [folder] = [found.parent for found in tmp_path.rglob("result.json")]
+    projections = 2 * (32 * 32 + 32) if method == "maple" else 4 * 32
+    assert trained["trainable_parameters"] == 5 * 32 + projections
+    path.unlink()
+    again = run_here(*settings, "fit=false", f"ckpt={folder}")
+    assert again["metrics"] == trained["metrics"]
+
+
+def test_nothing_found_is_zero_shot_clip(run_here, tmp_path):
+    (tmp_path / "dpl.json").write_text(json.dumps({"text": [0, 0], "image": [0, 0]}))
+    result = run_here(*DPL, "method.phase=train", f"method.prompt_lengths={tmp_path}")
+    zeroshot = run_here("clip=toy", "data=toy", "method=zeroshot", "method.templates=single", "shots=4")
+    assert result["metrics"]["test"]["accuracy"] == zeroshot["metrics"]["test"]["accuracy"]
+    assert result["trainable_parameters"] == 0
+
+
+def test_two_ranks_find_and_train_the_same(cli, run_here, tmp_path):
+    run = cli(*DPL, "trainer=ddp_cpu", "output=two")
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout.count("trainable parameters") == 2  # one rank speaks, of both stages
+    run_here(*DPL, "output=one")
+    one, two = ({phase: f for phase, (f, _) in runs(tmp_path / name).items()} for name in ("one", "two"))
+    found = [json.loads((folders["search"] / "dpl.json").read_text()) for folders in (one, two)]
+    assert found[0]["text"] == found[1]["text"]
+    assert found[0]["image"] == found[1]["image"]
+    for tower in ("text", "image"):
+        for a, b in zip(*(each["alphas"][tower] for each in found), strict=True):
+            assert a == pytest.approx(b, abs=1e-4)
+    for phase in ("search", "both"):
+        a, b = (load_file(folders[phase] / "prompts.safetensors") for folders in (one, two))
+        assert a.keys() == b.keys()
+        assert all((a[key] - b[key]).abs().max() < 1e-3 for key in a)
