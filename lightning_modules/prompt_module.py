@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 
 from lightning_modules.metrics import class_counts, summarise
 from lightning_modules.optimizers import make_optimizer, set_rates
+from lightning_modules.predictions import Predictions
 from prompts.learner import PromptedCLIP
 
 Sets = list[tuple[str, list[str]]]  # evaluations: name, class names
@@ -64,6 +66,8 @@ class PromptModule(LightningModule):
         self.kept_epoch = epochs - 1
         self.partial: Tensor | float = 0.0
         self.counts: list = []
+        self.predicted: list[Predictions] = []
+        self.predictions: dict[str, dict[str, np.ndarray]] = {}  # by test
         self.current: int | None = None  # the evaluation set that the class names are bound to
 
     @property
@@ -152,7 +156,10 @@ class PromptModule(LightningModule):
             self.current = which
         readable = batch["weight"] > 0
         logits = self.model(batch["image"]).logits.float()[readable]
-        self.counts[which].update(logits, batch["label"][readable])
+        index, labels = batch["index"][readable], batch["label"][readable]
+        self.counts[which].update(logits, labels)
+        if sets is self.tests:
+            self.predicted[which].update(index, logits, labels)
 
     def end_evaluation(self, sets: Sets) -> dict[str, dict[str, Any]]:
         self.model.bind(self.train_classnames)
@@ -166,12 +173,15 @@ class PromptModule(LightningModule):
     def on_test_start(self) -> None:
         self.store_towers()
         self.start_evaluation(self.tests)
+        self.predicted = [Predictions(len(each.dataset)).to(self.device) for each in self.trainer.test_dataloaders]
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self.evaluate_batch(self.tests, batch, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
         self.metrics = self.end_evaluation(self.tests)
+        names = [name for name, _ in self.tests]
+        self.predictions = dict(zip(names, (each.compute() for each in self.predicted), strict=True))
 
     def on_validation_epoch_start(self) -> None:
         self.start_evaluation(self.vals)

@@ -17,6 +17,7 @@ from lightning_modules import loggers
 from lightning_modules.checkpoints import BEST, PROMPTS, BestOnValidation, Resumable, save_prompts
 from lightning_modules.jobs import LAST, RESULT, Job
 from lightning_modules.launch import Interrupted
+from lightning_modules.predictions import PREDICTIONS, write_predictions
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.results import peak_memory, say, table, versions, write_json
 
@@ -108,6 +109,7 @@ class RunFolder:
             if job.config["fit"]:
                 save_prompts(self.path / PROMPTS, model, about)
                 loggers.log_pictures(module.loggers, model.learner.keep(self.path))
+            write_predictions(self.path / PREDICTIONS, module.predictions)
             write_json(self.path / RESULT, result)
             for name in (LAST, BEST):  # of use while a run was under way
                 (self.path / name).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
@@ -37,6 +38,9 @@ def test_two_ranks_are_one_rank(cli, run_here, tmp_path):
         assert curve(tmp_path / name) == pytest.approx(curve(tmp_path / "one"), rel=1e-4)
         assert results[name]["metrics"] == one["metrics"]
         assert results[name]["history"] == one["history"]
+        one_npz, other_npz = (np.load(only(tmp_path / folder, "predictions.npz")) for folder in ("one", name))
+        assert one_npz["test/pred"].tolist() == other_npz["test/pred"].tolist()
+        assert one_npz["test/label"].tolist() == other_npz["test/label"].tolist() == sorted(one_npz["test/label"].tolist())
     assert len(curve(tmp_path / "one")) == 18
     assert one["metrics"]["test"]["images"] == 35
     assert one["metrics"]["test"]["accuracy"] > 40  # of five classes: ranks that had not learned would agree for nothing

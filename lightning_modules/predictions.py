@@ -1,0 +1,44 @@
+"""What was predicted for every test image: enough to compare two methods image by image, and for calibration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+PREDICTIONS = "predictions.npz"
+
+
+class Predictions(Metric):
+    """Of `images` test images, in the order of the test list: class, true class, and confidence (the softmax's largest)."""
+
+    def __init__(self, images: int) -> None:
+        super().__init__()
+        for name in ("pred", "label"):
+            self.add_state(name, torch.zeros(images, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("confidence", torch.zeros(images), dist_reduce_fx="sum")
+
+    def update(self, index: Tensor, logits: Tensor, label: Tensor) -> None:
+        """index and label (B,), logits (B,C) float32. Over all ranks each image comes once."""
+        confidence, pred = logits.softmax(-1).max(-1)
+        self.pred[index], self.label[index], self.confidence[index] = pred, label, confidence
+
+    def compute(self) -> dict[str, np.ndarray]:
+        """The smallest unsigned integers that hold the classes, and float16."""
+        classes = max(int(t.max(initial=0)) for t in (self.pred.cpu().numpy(), self.label.cpu().numpy()))
+        whole = np.min_scalar_type(classes)
+        kinds = {"pred": whole, "label": whole, "confidence": np.float16}
+        return {name: getattr(self, name).cpu().numpy().astype(kind) for name, kind in kinds.items()}
+
+
+def write_predictions(path: Path, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """One compressed file with arrays "EVALUATION/pred" and so on; whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **{f"{name}/{key}": array for name, own in sets.items() for key, array in own.items()})
+    os.replace(temporary, path)
