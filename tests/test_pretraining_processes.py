@@ -3,6 +3,7 @@
 import csv
 import json
 
+import PIL.Image
 import pytest
 from safetensors.torch import load_file
 
@@ -48,3 +49,21 @@ def test_24_two_ranks_are_one(cli, run_here, tmp_path, method):
     counts = {name: results[0][f"{name}_parameters"] for name in ("trainable", "effective")}
     # toy: width 32, 2 blocks; text: both blocks prompted, so no query acts; image: the query of the one prompted block does
     assert counts == ({"trainable": 128, "effective": 128} if method == "pomp" else {"trainable": 1152, "effective": 896})
+
+
+def test_a_tree_in_the_real_layout_on_two_ranks(cli, tmp_path):
+    """RPP's own pretraining command, but for what a tiny tree and a CPU need."""
+    for split, number in (("train", 3), ("val", 1)):
+        for label, wnid in enumerate(("n01440764", "n02084071", "n02958343")):
+            folder = tmp_path / "imagenet21k_resized" / f"imagenet21k_{split}" / wnid
+            folder.mkdir(parents=True)
+            for i in range(number):
+                PIL.Image.new("RGB", (40, 30), (80 * label, 20 * i, 99)).save(folder / f"{wnid}_{i}.JPEG")
+    small = ["data_root=.", "shots=2", "epochs=2", "batch_size=4", "clip=tiny", "trainer=ddp_cpu", "trainer.devices=2"]
+    run = cli("method=rpp", "data=imagenet21k", *small)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(only(tmp_path / "outputs", "result.json").read_text())
+    assert result["metrics"]["test"]["images"] == 3
+    assert result["config"]["method"]["kd_weight"] == 1
+    assert result["config"]["data"]["augmentation"] == "randaug2"
+    assert result["effective_parameters"] < result["trainable_parameters"]
