@@ -119,10 +119,8 @@ class RPP(PromptLearner):
         if self.n_text and self.init is not None:
             for rows in self.text_ctx[0].values():
                 rows.data.copy_(initial_rows(clip, self.n_text, self.init))
-        self.spare = {  # prompts without an effect, by tower: what the last block's slots put out is read by nothing
-            "text": self._dead(self.depth_text, clip.text_blocks) * self.n_text * clip.text_width,
-            "image": self._dead(self.depth_image, clip.image_blocks) * self.n_image * (clip.image_width or 0),
-        }
+        self.no_effect = self._dead(self.depth_text, clip.text_blocks) * self.n_text * clip.text_width
+        self.no_effect += self._dead(self.depth_image, clip.image_blocks) * self.n_image * (clip.image_width or 0)
 
     def _tensors(self, depth: int, n: int, width: int) -> nn.ModuleList:
         """J dicts of (n,D), one tensor for each stream that has its own."""
@@ -147,7 +145,7 @@ class RPP(PromptLearner):
 
     def effective_parameters(self) -> int:
         """Without the query rows that have no effect on any feature and an exactly zero gradient."""
-        return super().effective_parameters() - sum(self.spare.values())
+        return super().effective_parameters() - self.no_effect
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         self.image_spec, self.classnames = clip.image_spec, list(classnames)
