@@ -31,7 +31,8 @@ from prompts.teacher import Teacher, divergence
 class DPL(PromptLearner):
     """
     Args:
-        phase: search; train, on `prompt_lengths`; or both, where the search is a run of its own that is done before.
+        phase: search; train, on `prompt_lengths`; or both, where the search is a run of its own that is done before, unless
+            there are `prompt_lengths`.
         lengths: the options of a block in the search. Without 0 every block gets prompts.
         prompt_lengths: what a search found: a dpl.json, its folder, or {"text": [...], "image": [...]}. Where all are 0 there
             is nothing to train and the result is zero-shot CLIP.
@@ -61,12 +62,10 @@ class DPL(PromptLearner):
         self.template, self.alpha_lr, self.paper_init, self.kd_weight = template, alpha_lr, paper_init, kd_weight
         self.content: dict[str, Any] | None = None  # of the dpl.json that is trained
         self.on_alphas = False  # whose turn it is in the search
-        if (phase == "train") != bool(prompt_lengths):
-            raise ValueError(
-                "method.phase=train needs method.prompt_lengths=PATH, the dpl.json or folder of a search."
-                if phase == "train"
-                else f"method.phase={phase} searches for prompt_lengths and takes none: use method.phase=train with them."
-            )
+        if phase == "train" and not prompt_lengths:
+            raise ValueError("method.phase=train needs method.prompt_lengths=PATH, the dpl.json or folder of a search.")
+        if phase == "search" and prompt_lengths:
+            raise ValueError("method.phase=search finds prompt_lengths and takes none: train those with method.phase=train.")
         if not isinstance(val_batch_size, int) or val_batch_size < 1:
             raise ValueError(f"method.val_batch_size={val_batch_size!r}: give a number of images, 1 or more.")
         self.val_batch = val_batch_size

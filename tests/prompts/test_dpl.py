@@ -228,6 +228,7 @@ def test_10_what_was_found_is_written_and_read_each_tower_in_its_place(small_cli
     assert (tmp_path / "dpl.png").read_bytes().startswith(b"\x89PNG")
     for source in (tmp_path, str(tmp_path / "dpl.json"), found):
         assert (read_lengths(source).text, read_lengths(source).image) == (lengths["text"], lengths["image"])
+    assert not DPL("both", prompt_lengths=tmp_path).first_stage
     learner = DPL("both")
     assert learner.first_stage == {"phase": "search"}
     learner.take_over(tmp_path)
@@ -315,7 +316,7 @@ def test_a_list_without_0_gives_every_block_prompts(small_clip):
     [
         ({"phase": "find"}, "none of search, train, both"),
         ({"phase": "train"}, "phase=train needs method.prompt_lengths=PATH"),
-        ({"phase": "search", "prompt_lengths": LENGTHS}, "takes none: use method.phase=train"),
+        ({"phase": "search", "prompt_lengths": LENGTHS}, "takes none: train those with method.phase=train"),
         ({"lengths": []}, "two or more different numbers"),
         ({"lengths": [0]}, "two or more different numbers"),
         ({"lengths": [0, 2, 2]}, "two or more different numbers"),
