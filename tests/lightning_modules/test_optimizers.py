@@ -1,12 +1,14 @@
 from functools import partial
 
+import pytest
 import torch
 from lightning.pytorch import Callback
 from small_runs import SGD, parts, trainer
-from toys import Toy
+from toys import NAMES, Toy
 
 from lightning_modules.optimizers import Together, make_optimizer, set_rates
 from lightning_modules.schedule import cosine_after_warmup
+from prompts.aape import AAPE
 
 ADAM = partial(torch.optim.AdamW, lr=0.01, betas=(0.5, 0.9))
 
@@ -85,11 +87,17 @@ class Save(Callback):
             trainer.save_checkpoint(self.path)
 
 
-def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
-    data, whole, module = parts(learner=TwoOptimisers())
+def two_stages():
+    prompts = {name: [name, f"a {name} outside"] for name in NAMES}
+    return AAPE(prompts, schedule="two_stage")
+
+
+@pytest.mark.parametrize("learner", [TwoOptimisers, two_stages])
+def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path, learner):
+    data, whole, module = parts(learner=learner())
     trainer(callbacks=[Save(tmp_path / "ckpt")]).fit(module, datamodule=data)
     assert isinstance(module.trainer.optimizers[0], Together)
-    data, resumed, module = parts(learner=TwoOptimisers())
+    data, resumed, module = parts(learner=learner())
     trainer().fit(module, datamodule=data, ckpt_path=tmp_path / "ckpt", weights_only=True)
     for p, q in zip(whole.learner.parameters(), resumed.learner.parameters(), strict=True):
         assert torch.equal(p, q)
