@@ -20,6 +20,8 @@ from lightning_modules.report.collect import read
 from lightning_modules.report.compare import comparisons
 from lightning_modules.report.tables import tables
 
+MANY = 4  # datasets, above which the screen shows their average alone
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -29,6 +31,7 @@ def main() -> int:
     form.add_argument("--latex", action="store_true", help="the same for LaTeX, with booktabs")
     form.add_argument("--csv", action="store_true", help="the same as CSV: a line per figure, unrounded")
     form.add_argument("--compare", nargs=2, metavar=("METHOD", "METHOD"), help="test two methods against each other")
+    parser.add_argument("--all", action="store_true", help="on the screen also the tables by dataset, where there are many")
     parser.add_argument("--decimals", type=int, default=1, help="of the tables; 2 where published figures stand beside")
     parser.add_argument("--page", type=Path, help="where the page goes (default: report.html in the first folder)")
     parser.add_argument("--wandb", metavar="PROJECT", help="also log tables and page as a run of this W&B project")
@@ -46,7 +49,10 @@ def main() -> int:
         text = render.to_markdown if options.markdown else render.to_latex if options.latex else None
         print(text(found, options.decimals) if text else render.to_csv(found), end="")
         return 0
-    render.to_terminal(found, options.decimals, Console())
+    brief = [table for table in found if options.all or table.summed_up <= MANY]
+    render.to_terminal(brief, options.decimals, Console())
+    if len(brief) < len(found):
+        print(f"{len(found) - len(brief)} tables by dataset: on the page, or with --all")
 
     from lightning_modules.report.page import page  # matplotlib takes a second: the tables need not wait for it
     from lightning_modules.report.plots import shots_png

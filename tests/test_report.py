@@ -46,6 +46,18 @@ def test_other_forms_print_the_tables_and_write_nothing(tmp_path, command, form,
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"result.json", "predictions.npz"}
 
 
+def test_many_datasets_are_their_average_on_the_screen(tmp_path, command):
+    for at in range(5):
+        put(tmp_path, data=f"data{at}")
+    _, shown = command(tmp_path)
+    assert "average over 5 datasets" in shown.out
+    assert "data3" not in shown.out
+    assert "5 tables by dataset: on the page, or with --all" in shown.out
+    _, shown = command(tmp_path, "--all")
+    assert "few_shot, clip tiny, data3" in shown.out
+    assert "data3" in (tmp_path / "report.html").read_text()
+
+
 def test_compare(tmp_path, command):
     two_methods(tmp_path)
     status, shown = command(tmp_path, "--compare", "coop", "zeroshot")

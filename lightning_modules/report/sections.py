@@ -65,6 +65,16 @@ def legend(palette: Palette, labels: Iterable[str]) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
+def folded(parts: Sequence[tuple[str, str]], most: int = 4) -> str:
+    """Headings with what belongs to them; many are folded up, but for the first (on paper all are open)."""
+    if len(parts) <= most:
+        return "".join(f"<h3>{escape(title)}</h3>{body}" for title, body in parts)
+    return "".join(
+        f"<details{' open' * (at == 0)}><summary>{escape(title)}</summary>{body}</details>"
+        for at, (title, body) in enumerate(parts)
+    )
+
+
 def note(text: str) -> str:
     return f'<p class="soft">{text}</p>'
 
@@ -144,8 +154,10 @@ def classes(groups: Sequence[Group]) -> str:
                     which = "" if len(group.evaluations) == 1 else f", {evaluation}"
                     drawn.append(plots.class_change_plot(changes, f"{label}, {shots_text(group.shots)}{which}"))
         if drawn:
-            text.append(f"<h3>{escape(place.title)}</h3>{figures(drawn)}")
-    return note("Accuracy per class minus zero-shot's, in points, mean over seeds.") + "".join(text) if text else ""
+            text.append((place.title, figures(drawn)))
+    if not text:
+        return ""
+    return note("Accuracy per class minus zero-shot's, in points, mean over seeds.") + folded(text)
 
 
 def confusion(groups: Sequence[Group]) -> str:

@@ -42,6 +42,7 @@ class Table:
     columns: list[str]
     rows: list[Row]
     notes: list[str]
+    summed_up: int = 0  # one of so many tables by dataset that an average stands for
 
     def best(self, column: str) -> float:
         return max((row.cells[column].mean for row in self.rows if column in row.cells), default=float("nan"))
@@ -116,7 +117,7 @@ def with_average(title: str, groups: list[Group], suffix: str, values_of: Callab
             found.append(table(f"{title}{suffix}, average over {len(by_data)} datasets", rows, notes))
     for data, each in sorted(by_data.items(), key=lambda item: field_order(item[0])):
         rows = [row(label, values_of(members), members, data) for label, members in split(each, lambda g: g.label).items()]
-        found.append(table(f"{title}, {data}{suffix}", rows, []))
+        found.append(replace(table(f"{title}, {data}{suffix}", rows, []), summed_up=len(by_data)))
     return found
 
 
