@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,7 +41,7 @@ def shots_lines(axis: Axes, table: Table, palette: Palette) -> None:
 def shots_plot(table: Table, palette: Palette, title: str) -> str:
     with drawing() as (figure, axis):
         shots_lines(axis, table, palette)
-        axis.set_title(title)
+        axis.set_title(fill(title, 46))
         return svg(figure, f"Accuracy against shots, {title}")
 
 
@@ -80,7 +81,7 @@ def base_new_plot(table: Table, palette: Palette, title: str) -> str:
             if inside.any():
                 axis.plot(x[inside], y[inside], color=FAINT, linewidth=0.8, zorder=0)
                 axis.annotate(f"H {level:g}", (x[inside][-1], y[inside][-1]), fontsize=7.5, ha="right", va="bottom")
-        axis.set(xlim=(left, right), ylim=(low, high), title=title, xlabel="base classes, %", ylabel="new classes, %")
+        axis.set(xlim=(left, right), ylim=(low, high), title=fill(title, 46), xlabel="base classes, %", ylabel="new classes, %")
         axis.grid(visible=False)
         return svg(figure, f"Base against new classes, {title}")
 
@@ -103,10 +104,11 @@ def class_change_plot(changes: Sequence[tuple[str, float]], title: str, most: in
             parts.append(f'<text x="{names - 8}" y="{top + 11}" class="faint" text-anchor="end">{rest}</text>')
             top += row
         left, kind = names + unit * (min(value, 0) - low), "gain" if value > 0 else "loss"
+        said = f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
         parts.append(
             f'<text x="{names - 8}" y="{top + 11}" text-anchor="end">{escape(shorten(name))}</text>'
             f'<rect x="{left:.1f}" y="{top + 1}" width="{unit * abs(value):.1f}" height="13" fill="var(--{kind})"/>'
-            f'<text x="{names + bars + 50}" y="{top + 11}" text-anchor="end">{f"{value:+.1f}" if value else "0.0"}</text>'
+            f'<text x="{names + bars + 50}" y="{top + 11}" text-anchor="end">{said}</text>'
         )
         top += row
     zero = names - unit * low
@@ -132,7 +134,7 @@ def confusion_plot(counts_CC: np.ndarray, names: Sequence[str], title: str) -> s
             axis.set_yticks(range(len(names)), [shorten(name, 14) for name in names], fontsize=7.5)
         axis.grid(visible=False)
         axis.spines[["top", "right"]].set_visible(True)
-        axis.set(title=title, xlabel="predicted class", ylabel="true class")
+        axis.set(title=fill(title, 46), xlabel="predicted class", ylabel="true class")
         return svg(figure, f"Confusion matrix, {title}")
 
 
@@ -143,7 +145,7 @@ def reliability_plot(each: Sequence[tuple[str, Calibration]], palette: Palette, 
         for label, found in each:
             full = found.share > 0.005  # bins of a few images are noise
             axis.plot(100 * found.confidence[full], 100 * found.accuracy[full], **palette.line(label))
-        axis.set(title=title, xlabel="confidence in %", ylabel=ACCURACY, xlim=(0, 101), ylim=(0, 101))
+        axis.set(title=fill(title, 46), xlabel="confidence in %", ylabel=ACCURACY, xlim=(0, 101), ylim=(0, 101))
         return svg(figure, f"Reliability, {title}")
 
 
@@ -163,7 +165,7 @@ def cost_plot(
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M" if value >= 1e6 else f"{value:,.10g}")
         axis.minorticks_off()
-        axis.set(title=title, xlabel=xlabel, ylabel=ACCURACY)
+        axis.set(title=fill(title, 46), xlabel=xlabel, ylabel=ACCURACY)
         axis.margins(0.1)
         return svg(figure, f"{title}, {xlabel}")
 
@@ -181,7 +183,7 @@ def curves_plot(
             axis.plot(epochs, mean, **style)
             axis.fill_between(epochs, mean - std, mean + std, color=style["color"], alpha=0.16, linewidth=0)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set(title=title, xlabel="epoch", ylabel=ylabel)
+        axis.set(title=fill(title, 46), xlabel="epoch", ylabel=ylabel)
         return svg(figure, f"{ylabel} by epoch, {title}")
 
 

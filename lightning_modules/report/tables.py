@@ -65,8 +65,10 @@ def tables(groups: Iterable[Group]) -> list[Table]:
         else:
             for shots, each in split(members, lambda g: g.shots).items():
                 found += with_average(title, each, f", {shots_text(shots)}", by_evaluation)
-        source = f"Published: {published().get(protocol, {}).get('source')}."
-        found[before:] = [replace(t, notes=[*t.notes, source]) if t.has_published else t for t in found[before:]]
+        with_published = [at for at in range(before, len(found)) if found[at].has_published]
+        if with_published:  # once says it for all
+            first = found[with_published[0]]
+            found[with_published[0]] = replace(first, notes=[*first.notes, f"Published: {published()[protocol]['source']}."])
     return found
 
 
