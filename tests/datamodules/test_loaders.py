@@ -3,7 +3,7 @@ import pytest
 import torch
 from toys import ToySource
 
-from datamodules.loaders import ImageDataset, RankSampler, StepSampler, TrainLoader, eval_loader
+from datamodules.loaders import ImageDataset, RankSampler, StepSampler, TrainLoader, eval_loader, windowed
 
 
 def noisy(image):
@@ -117,3 +117,61 @@ def test_evaluation_deals_each_image_once(world):
 def test_nothing_to_train_on():
     with pytest.raises(ValueError, match="no training images"):
         StepSampler(0, 4, 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_views_come_one_after_the_other(workers):
+    source = ToySource()
+    items = source.splits(1).train[:10]
+    views = TrainLoader(ImageDataset(source, items, noisy, 3, views=3), StepSampler(10, 4, 3, world=3), workers)
+    for batch, plain in zip(epoch(views, 1), epoch(loader(world=3), 1), strict=True):
+        size = len(plain["label"])
+        assert batch["image"].shape == (3 * size, 3, 2, 2)
+        for key in ("label", "index", "place"):
+            assert torch.equal(batch[key], plain[key].repeat(3))
+        assert torch.equal(batch["weight"], plain["weight"].repeat(3) / 3)
+        assert torch.equal(batch["image"][:size], plain["image"])
+        for row in range(size):
+            assert len({batch["image"][row + view * size, 0, 0, 0].item() for view in range(3)}) == 3
+
+
+def test_an_image_that_cannot_be_opened_weighs_nothing(caplog):
+    class Broken(ToySource):
+        def open(self, item):
+            if item.path == "train/0/4.png":
+                raise ValueError("train/0/4.png is torn")
+            return super().open(item)
+
+    items = Broken().splits(1).train[:10]
+    bad = torch.zeros(10, dtype=torch.bool).share_memory_()
+    made = TrainLoader(ImageDataset(Broken(), items, noisy, 3, bad=bad), StepSampler(10, 5, 3), 0)
+    weights = {i.item(): w.item() for b in epoch(made, 0) for i, w in zip(b["index"], b["weight"], strict=True)}
+    assert weights == pytest.approx({i: 0.2 * (i != 4) for i in range(10)})
+    assert bad.nonzero().tolist() == [[4]]
+    epoch(made, 1)
+    assert [record.getMessage() for record in caplog.records] == ["left out: train/0/4.png is torn"]  # said once
+    with pytest.raises(ValueError, match="torn"):
+        epoch(TrainLoader(ImageDataset(Broken(), items, noisy, 3), StepSampler(10, 5, 3), 0), 0)
+
+
+def test_windowed_order_stays_near_in_the_files():
+    shards = np.repeat([0, 1, 2, 3], [50, 7, 100, 43])
+    order = windowed(shards, run=10, window=40)
+    first, second = order(np.random.default_rng(1)), order(np.random.default_rng(2))
+    assert sorted(first) == sorted(second) == list(range(200))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, order(np.random.default_rng(1)))
+    for start in range(0, 200, 40):
+        rows = np.sort(first[start : start + 40])
+        pieces = (np.diff(rows) > 1).sum() + 1
+        assert pieces <= 7  # four or so runs of ten, or of a shard's end, some of them cut by the window
+        assert not np.array_equal(rows, first[start : start + 40])
+
+
+def test_a_permutation_of_eleven_million_takes_a_second():
+    import time
+
+    sampler = StepSampler(11_060_223, 256, 1)
+    started = time.process_time()
+    assert len(next(iter(sampler))) == 256
+    assert time.process_time() - started < 10  # a list of Python tuples would take longer

@@ -43,6 +43,10 @@ def test_loaders_hand_out_the_right_images():
         ({"subset": "old"}, "subset='old'"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"workers": -1}, "workers=-1"),
+        ({"views": 0}, "views=0"),
+        ({"order": "sorted"}, "order='sorted': choose one of random, windowed"),
+        ({"augmentation": "randaug"}, "augmentation='randaug'"),
+        ({"on_bad_image": "ignore"}, "on_bad_image='ignore'"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

@@ -1,0 +1,71 @@
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+from large import FORMATS
+
+from datamodules import shapes21k
+from datamodules.captions import WORDS
+from datamodules.drawing import COLOURS, SHAPES, TEXTURES
+from datamodules.shapes import CLASSES as FEW
+from datamodules.shapes21k import SIZES, Shapes21K
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Twelve of the classes: drawing all takes half a minute."""
+    chosen = dict(islice(shapes21k.classes().items(), 12))
+    monkeypatch.setattr(shapes21k, "classes", lambda: chosen)
+    monkeypatch.setattr(shapes21k, "SHARD", 100)
+    return chosen
+
+
+def test_classes_are_hundreds_and_others_than_those_of_shapes():
+    found = shapes21k.classes()
+    assert len(found) == len(SHAPES) * len(COLOURS) * len(TEXTURES) - len(FEW) == 604
+    assert len({each[0] for each in found.values()}) == 604
+    assert not {each[1:] for each in found.values()} & set(FEW.values())
+    assert list(found) == sorted(found)
+    spoken = {word for key in (*SHAPES, *COLOURS, *TEXTURES) for word in WORDS.get(key, (key,))}
+    assert {word for each in found.values() for word in each[0].split()} == spoken  # the tiny CLIP has read each of them
+
+
+def test_each_form_holds_the_same_pictures(few, tmp_path):
+    contents = []
+    for form in FORMATS:
+        source = Shapes21K(str(tmp_path), "shapes21k", form)
+        splits = source.splits(1)
+        assert splits.classnames == [each[0] for each in few.values()]
+        found = [Counter((source.reader.read(item.path), item.label) for item in table) for table in (splits.train, splits.val)]
+        assert [sum(each.values()) for each in found] == [12 * size for size in SIZES.values()]
+        assert [len(each) for each in found] == [12 * size for size in SIZES.values()]  # no picture twice
+        contents.append(found)
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_drawn_once_and_whole(few, tmp_path, monkeypatch):
+    source = Shapes21K(str(tmp_path), "shapes21k")
+    picture = np.asarray(source.open(source.splits(1).train[7]))
+    assert picture.shape == (32, 32, 3)
+
+    def refuse(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(shapes21k.WRITERS, "folder", refuse)
+    again = Shapes21K(str(tmp_path), "shapes21k")
+    assert (np.asarray(again.open(again.splits(1).train[7])) == picture).all()
+    with pytest.raises(KeyboardInterrupt):
+        Shapes21K(str(tmp_path / "new"), "shapes21k").splits(1)
+    assert not (tmp_path / "new" / "shapes21k" / "folder").exists()
+
+
+def test_where_data_root_cannot_be_written_to(few, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "file").write_text("")
+    source = Shapes21K(str(tmp_path / "file"), "shapes21k")
+    assert len(source.splits(1).train) == 12 * SIZES["train"]
+    assert source.home.is_relative_to(tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ValueError, match="set data_root=PATH"):
+        Shapes21K(str(tmp_path / "file"), "shapes21k").splits(1)
