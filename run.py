@@ -60,7 +60,13 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
         saved.into(model)
     started_from = begin_from(cfg.init_from, names, model)
 
-    data.tests = [data.eval_set(name, "test", subset) for name, subset in cfg.protocol.evaluate.items()]
+    own = {names["data"] if name == "source" else name: subset for name, subset in cfg.protocol.evaluate.items()}
+    data.tests = [data.eval_set(name, "test", subset) for name, subset in own.items()]
+    for name, target in cfg.targets.items():
+        other = make(target, shots=-1)
+        other.setup()
+        other.image_spec = clip.image_spec
+        data.tests.append(other.eval_set(name, "test", "all"))
     data.vals = [data.eval_set("val", "val", data.subset)] if cfg.select == "best_val" else []
     data.vals += data.tests if cfg.eval_every else []
     tests, vals = ({each.name: each.classnames for each in sets} for sets in (data.tests, data.vals))
@@ -91,12 +97,17 @@ def run_before(cfg: DictConfig, names: dict[str, str], settings: Mapping[str, An
     return jobs.describe(first, names).folder
 
 
+def start(cfg: DictConfig, names: dict[str, str]) -> None:
+    jobs.add_targets(cfg, names["data"])
+    run(cfg, names)
+
+
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
     if launch.in_multirun():
         launch.run_fresh(__file__)
     else:
-        launch.keeping_error(run, cfg, jobs.names_of(HydraConfig.get()))
+        launch.keeping_error(start, cfg, jobs.names_of(HydraConfig.get()))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 RESULT, LAST = "result.json", "last.ckpt"  # of a finished run; of one that is under way or was interrupted
@@ -23,7 +23,6 @@ NAMED = ("method", "data", "clip", "protocol")
 # other keys interpolate them.
 MACHINE = {
     "data_root": "data",
-    "data_index": None,
     "data_index": None,
     "output": "outputs",
     "workers": 0,
@@ -93,7 +92,6 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     except OmegaConfBaseException as error:
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
     what = {key: value for key, value in what.items() if key not in MACHINE_GROUPS}
-    what["method"] = {k: content(v) or v if isinstance(v, str) else v for k, v in what["method"].items()}
     if not config["fit"]:
         what["ckpt"] = content(config["ckpt"])
         if config["init_from"]:
@@ -124,6 +122,7 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
     """The config and the names of a command line, for those that run jobs within their own process."""
     with initialize_config_dir(str(Path(conf).resolve()), version_base="1.3"):
         cfg = compose("config", list(overrides), return_hydra_config=True)
+        add_targets(cfg, cfg.hydra.runtime.choices.data)
     state = Singleton.get_state()
     try:
         HydraConfig.instance().set_config(cfg)
@@ -132,3 +131,20 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
         Singleton.set_state(state)
     del cfg.hydra
     return cfg, names
+
+
+def add_targets(cfg: DictConfig, data: str) -> None:
+    """Composes the datasets that the protocol goes on to from the one trained on into `cfg.targets`.
+
+    By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
+    """
+    if not cfg.protocol.targets:
+        return
+    if data not in cfg.protocol.targets:
+        known = ", ".join(cfg.protocol.targets)
+        raise ValueError(
+            f"this protocol says no targets for data={data}, only for {known}: choose one of these as data, or add "
+            f"+protocol.targets.{data}=[NAMES]."
+        )
+    with open_dict(cfg):
+        cfg.targets = {name: compose("config", [f"data={name}"])._get_node("data") for name in cfg.protocol.targets[data]}

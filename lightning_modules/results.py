@@ -119,12 +119,13 @@ def opening(job: Job, data: Any, module: PromptModule, trainer: Trainer, start: 
 
 def table(metrics: dict[str, dict[str, Any]]) -> str:
     """The evaluations as lines; with base and new classes also their harmonic mean."""
+    width = max(12, *map(len, metrics)) if metrics else 12
     lines = [
-        f"{name:>12}   accuracy {each['accuracy']:6.2f} %   macro-F1 {each['macro_f1']:6.2f} %   "
+        f"{name:>{width}}   accuracy {each['accuracy']:6.2f} %   macro-F1 {each['macro_f1']:6.2f} %   "
         f"({each['images']} images, {len(each['per_class'])} classes)"
         for name, each in metrics.items()
     ]
     if {"base", "new"} <= set(metrics):
         mean = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
-        lines.append(f"{'H':>12}   accuracy {mean:6.2f} %")
+        lines.append(f"{'H':>{width}}   accuracy {mean:6.2f} %")
     return "\n".join(lines)

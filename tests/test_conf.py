@@ -41,6 +41,19 @@ def test_methods_under_each_protocol(method, protocol):
         assert set(cfg.protocol.evaluate.values()) <= {"all", "base", "new"}
 
 
+@pytest.mark.parametrize("protocol", ["cross_dataset", "domain_generalization"])
+def test_protocols_that_go_on_to_other_datasets(protocol):
+    for data in compose(f"protocol={protocol}").protocol.targets:
+        cfg, names = jobs.compose_job([f"protocol={protocol}", f"data={data}", "data_root=elsewhere"], CONF)
+        config = jobs.describe(cfg, names).config
+        assert names["clip"] == ("tiny" if "shapes" in data else "vit_b16")
+        assert [target["name"] for target in config["targets"].values()] == list(cfg.protocol.targets[data])
+        assert data not in config["targets"]
+        assert all(isinstance(make(target, shots=-1), FewShotData) for target in cfg.targets.values())
+    with pytest.raises(ValueError, match="no targets for data=dtd, only for imagenet, imagenet21k, shapes, shapes21k"):
+        compose(f"protocol={protocol}", "data=dtd")
+
+
 @pytest.mark.parametrize("source", ["disk", "hub"])
 @pytest.mark.parametrize("data", options("data"))
 def test_datasets(data, source):
