@@ -38,6 +38,7 @@ class Predictions(Metric):
 
 def write_predictions(path: Path, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """One compressed file with arrays "EVALUATION/pred" and so on; whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)  # an evaluation without a logger has made no folder
     temporary = path.with_name(f".{path.name}")
     with temporary.open("wb") as file:
         np.savez_compressed(file, **{f"{name}/{key}": array for name, own in sets.items() for key, array in own.items()})
