@@ -124,7 +124,9 @@ def test_loggers_and_callbacks(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     for logger in options("logger"):
-        made = make(compose(f"logger={logger}").logger)(tmp_path, "a title", {"shots": 4})
+        made = make(compose(f"logger={logger}").logger)(
+            tmp_path / "few_shot/toy/tiny/coop/shots4/seed1", "a title", {"shots": 4, "fit": True}
+        )
         assert isinstance(made, Logger) or (logger == "none" and made is False)
     for callbacks in options("callbacks"):
         assert all(isinstance(each, Callback) for each in make(compose(f"callbacks={callbacks}").callbacks).values())
