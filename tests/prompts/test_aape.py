@@ -1,5 +1,5 @@
-"""AAPE; T-numbers are those of the test list in its spec, section 10. T1 to T8 are in test_aape_aggregator.py, T17 and T18 in
-test_reference_prompts.py, the spread over seeds (T24) with the report's tests."""
+"""AAPE; T-numbers are those of the test list in its spec, section 10. T1 to T8 are in test_aape_aggregator.py, T11 to
+T13 in test_aape_head.py, T17 and T18 in test_reference_prompts.py, the spread over seeds (T24) with the report's tests."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,6 @@ from lightning_modules.optimizers import make_optimizer, set_rates
 from lightning_modules.results import harmonic_mean
 from prompts.aape import AAPE
 from prompts.aape_aggregator import PromptAggregator, ReferenceBank
-from prompts.aape_head import BottleneckHead, LinearHead, generator
 from prompts.learner import Outputs, PromptedCLIP, TrainInfo
 
 PROMPTS = SMALL["aape"]["prompts"]
@@ -73,17 +72,6 @@ def test_t10_distillation_is_the_squared_distance(small_clip):
     assert "reward" not in losses_of(model_of(small_clip, learner(aggregator=partial(PromptAggregator, kind="mean"))))
 
 
-def test_t11_parameter_counts():
-    def count(*modules):
-        return sum(p.numel() for module in modules for p in module.parameters())
-
-    assert count(generator(512, 32, True)) == 33_312
-    assert count(generator(512, 32, False)) == 32_768
-    assert count(generator(512, 32, True), BottleneckHead(512, 32)) == 82_464
-    assert count(generator(512, 32, False), BottleneckHead(512, 32)) == 81_920
-    assert count(LinearHead(512)) == 524_288
-
-
 def test_t20_the_contrastive_loss():
     from lightning_modules.tiny_clip import contrast
 
@@ -97,67 +85,6 @@ def test_t20_the_contrastive_loss():
 def test_t24_harmonic_mean():
     assert harmonic_mean(80.0, 60.0) == pytest.approx(2 / (1 / 80 + 1 / 60))
     assert harmonic_mean(0.0, 0.0) == harmonic_mean(0.0, 50.0) == 0
-
-
-# ---------------------------------------------------------------- the head
-
-
-def heads(d=16, hidden=4):
-    torch.manual_seed(3)
-    for bias in (False, True):
-        for residual in (False, True):
-            yield BottleneckHead(d, hidden, bias, residual).double()
-            yield LinearHead(d, bias, residual).double()
-
-
-def features(d=16, images=5, classes=7):
-    torch.manual_seed(4)
-    x, w = (F.normalize(torch.randn(n, d).double(), dim=-1) for n in (images, classes))
-    return x, w, torch.randn(images, d).double()
-
-
-@pytest.mark.parametrize("head", list(heads()), ids=lambda head: f"{type(head).__name__}-{head.residual}")
-def test_t13_fast_cosines_are_those_of_the_whole_tensor(head):
-    x, w, h = features()
-    pairs = torch.cat([w.expand(5, 7, 16), h[:, None].expand(5, 7, 16)], -1)
-    y = head.linear1(pairs).relu()  # as it is written in the paper
-    y = head.linear2(y) if isinstance(head, BottleneckHead) else y
-    y = y + w if head.residual else y
-    torch.testing.assert_close(head(w, h), y, rtol=0, atol=1e-12)
-    plain = F.cosine_similarity(x[:, None], y, dim=-1)
-    fast = head.cosine(x, w, h)
-    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-10)
-    assert fast.abs().max() <= 1 + 1e-12
-    order = torch.randperm(7)
-    torch.testing.assert_close(head.cosine(x, w[order], h), fast[:, order])
-    ours, theirs = (torch.autograd.grad(c.square().sum(), head.parameters(), retain_graph=True) for c in (fast, plain))
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_t13_a_dead_row_is_no_nan():
-    for head in (BottleneckHead(16, 4), LinearHead(16)):
-        with torch.no_grad():
-            head.linear1.weight.copy_(-head.linear1.weight.abs())
-        x, w, h = (t.float() for t in features())
-        cosine = head.cosine(x, w.abs(), h.abs())
-        assert not cosine.any()
-        cosine.sum().backward()
-        assert all(p.grad.isfinite().all() for p in head.parameters())
-
-
-def test_t12_without_the_relu_the_image_would_change_no_class():
-    x, w, h = features()
-    head = next(heads())
-    linear = torch.einsum(
-        "bd,bcd->bc", x, head.linear2(head.linear1(torch.cat([w.expand(5, 7, 16), h[:, None].expand(5, 7, 16)], -1)))
-    )
-    other = torch.einsum(
-        "bd,bcd->bc", x, head.linear2(head.linear1(torch.cat([w.expand(5, 7, 16), 9 * h[:, None].expand(5, 7, 16)], -1)))
-    )
-    assert torch.equal(linear.argmax(1), other.argmax(1))
-    one, two = (torch.einsum("bd,bcd->bc", x, head(w, scale * h)) for scale in (1, 9))
-    assert not torch.equal(one.argmax(1), two.argmax(1))
 
 
 def test_t16_h_only_takes_the_images_place(small_clip):
