@@ -2,10 +2,16 @@
 
 import csv
 import json
+import os
+import socket
+import subprocess
+import sys
 
 import PIL.Image
 import pytest
+from conftest import command
 from safetensors.torch import load_file
+from toys import ROOT, TESTS
 
 RUN = ["clip=toy", "data=toy", "shots=4", "batch_size=6", "epochs=3", "optim.lr=0.05", "trainer.log_every_n_steps=1"]
 METHODS = {
@@ -67,3 +73,27 @@ def test_a_tree_in_the_real_layout_on_two_ranks(cli, tmp_path):
     assert result["config"]["method"]["kd_weight"] == 1
     assert result["config"]["data"]["augmentation"] == "randaug2"
     assert result["effective_parameters"] < result["trainable_parameters"]
+
+
+def test_two_torchrun_nodes_are_one_process(run_here, tmp_path):
+    """Two machines as torchrun starts them, one process each, the classes of a step divided between them."""
+    overrides = [*RUN, *METHODS["rpp_sharded"]]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    where = ["--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}"]
+    script = command(*overrides, "trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2", "output=two")[1:]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *where, f"--node-rank={node}", *script],
+            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for node in range(2)
+    ]  # fmt: skip
+    said = [node.communicate(timeout=200)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    run_here(*overrides, "logger=csv", "output=one")
+    assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=1e-4)
+    results = [json.loads(only(tmp_path / name, "result.json").read_text()) for name in ("one", "two")]
+    assert results[0]["metrics"] == results[1]["metrics"]
