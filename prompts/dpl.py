@@ -29,7 +29,8 @@ from prompts.teacher import Teacher, divergence
 
 
 class DPL(PromptLearner):
-    """
+    """The supernet of the search or, with `prompt_lengths`, the subnet that is trained.
+
     Args:
         phase: search; train, on `prompt_lengths`; or both, where the search is a run of its own that is done before, unless
             there are `prompt_lengths`.
