@@ -13,7 +13,8 @@ import numpy as np
 
 from lightning_modules.jobs import MACHINE, MACHINE_GROUPS, RESULT
 
-METHODS = ("zeroshot", "linear_probe", "coop", "cocoop", "vpt", "ivlp", "maple")  # the order of the field's tables
+# the order of the field's tables; others follow
+METHODS = ("zeroshot", "cupl", "linear_probe", "coop", "cocoop", "kgcoop", "vpt", "ivlp", "maple", "promptsrc")
 PREDICTIONS = "predictions.npz"
 
 
@@ -44,7 +45,8 @@ class Run:
             if not set(keys) <= set(arrays.files):
                 return None
             predicted, label, confidence = (arrays[key] for key in keys)
-        return Predictions(predicted.astype(int), label.astype(int), confidence.astype(float))
+        read = confidence > 0  # an image that cannot be read is not predicted
+        return Predictions(predicted[read].astype(int), label[read].astype(int), confidence[read].astype(float))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ DATASETS = (
     *("fgvc_aircraft", "sun397", "dtd", "eurosat", "ucf101"),
 )  # the eleven of the published averages
 SHIFTED = ("imagenet_v2", "imagenet_sketch", "imagenet_a", "imagenet_r")
-TRANSFER = ("cross_dataset", "domain_generalization")
+FIELD = {"cross_dataset": DATASETS[1:], "domain_generalization": SHIFTED}  # targets of the published averages
+TRANSFER = tuple(FIELD)
 AVERAGE, H = "average", "H"
 
 
@@ -136,7 +137,7 @@ def transfer(title: str, groups: list[Group]) -> Table:
             notes.append(f"{group.label} lacks {', '.join(missing)}: no average.")
         elif targets:
             values[AVERAGE] = mean([own[name] for name in targets])
-        rows.append(row(group.label, values, [group], None))
+        rows.append(row(group.label, values, [group], source))
     if targets:
         notes.append(f"The average leaves {source} out.")
     return table(title, rows, notes)
@@ -150,7 +151,7 @@ def mean(parts: Sequence[dict[int, float]]) -> dict[int, float]:
 
 
 def row(label: str, values: Values, groups: list[Group], data: str | None) -> Row:
-    """`data`: the dataset, or AVERAGE, whose published figures belong here; None: the columns are datasets, or none belong."""
+    """`data`: whose published figures belong here, as of `figures`; None: there are none."""
     cells = {column: spread(list(by_seed.values())) for column, by_seed in values.items()}
     if {"base", "new"} <= set(cells):
         # as the field computes it: of the means, not the mean of each seed's (or dataset's) own
@@ -200,19 +201,16 @@ def published() -> dict[str, Any]:
 
 
 def figures(group: Group, data: str | None) -> dict[str, float]:
-    """Column -> published accuracy, for the group's protocol, backbone, shots and method; empty where there is none."""
+    """Column -> published accuracy, for the group's protocol, backbone, shots and method; empty where there is none.
+
+    `data`: the dataset, AVERAGE, or in the transfer protocols the dataset trained on.
+    """
     known = published().get(group.protocol, {})
-    method = group.names["method"]
-    if known.get("clip") != group.names["clip"] or known["shots"] != group.shots:
+    if data is None or (known.get("clip"), known.get("shots")) != (group.names["clip"], group.shots):
         return {}
-    datasets, averages = known["datasets"].get(method, {}), known["averages"].get(method)
-    if group.protocol in TRANSFER:
-        same = group.names["data"] in datasets and set(group.evaluations) >= set(datasets)
-        return datasets | {AVERAGE: averages} if same else {}
-    values = averages if data == AVERAGE else datasets.get(data)
-    if values is None:
-        return {}
-    if isinstance(values, list):
-        base, new = values[:2]
-        return {"base": base, "new": new, H: values[2] if values[2:] else statistics.harmonic_mean([base, new])}
-    return {shots_text(group.shots): values}
+    found = dict(known.get(data, {}).get(group.names["method"], {}))
+    if {"base", "new"} <= set(found):
+        found.setdefault(H, statistics.harmonic_mean([found["base"], found["new"]]))
+    if set(group.evaluations) - {data} != set(FIELD.get(group.protocol, group.evaluations)) - {data}:
+        found.pop(AVERAGE, None)  # published over other datasets
+    return found

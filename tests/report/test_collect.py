@@ -106,3 +106,11 @@ def test_predictions_are_optional(tmp_path):
     assert 100 * found.correct_N.mean() == pytest.approx(metrics["accuracy"])
     assert group.runs[1].predictions("other") is None
     assert group.runs[2].predictions("test") is None
+
+
+def test_unreadable_images_are_neither_right_nor_wrong(tmp_path):
+    metrics, (predicted, label, confidence) = guessed(0.7)
+    predicted[3] = label[3] = confidence[3] = 0
+    put(tmp_path, metrics={"test": metrics}, predictions={"test": (predicted, label, confidence)})
+    found = read([tmp_path])[0].runs[1].predictions("test")
+    assert len(found.correct_N) == len(found.confidence_N) == len(label) - 1

@@ -29,16 +29,17 @@ def row(table, label):
 @pytest.fixture
 def as_published(tmp_path):
     """The published accuracies as three seeds around them."""
-    for protocol in ("base_to_new", "cross_dataset", "domain_generalization"):
-        for method, figures in published()[protocol]["datasets"].items():
-            for seed, shift in ((1, -0.3), (2, 0.1), (3, 0.2)):
-                if protocol == "base_to_new":
-                    for data, (base, new) in figures.items():
-                        metrics = {"base": base + shift, "new": new - shift}
-                        put(tmp_path, method, seed, metrics=metrics, protocol=protocol, data=data, **REAL)
-                else:
-                    metrics = {name: value + shift for name, value in figures.items()}
-                    put(tmp_path, method, seed, metrics=metrics, protocol=protocol, data="imagenet", **REAL)
+    shifts = ((1, -0.3), (2, 0.1), (3, 0.2))
+    for data in DATASETS:
+        for method, figures in published()["base_to_new"][data].items():
+            for seed, shift in shifts:
+                metrics = {"base": figures["base"] + shift, "new": figures["new"] - shift}
+                put(tmp_path, method, seed, metrics=metrics, protocol="base_to_new", data=data, **REAL)
+    for protocol in ("cross_dataset", "domain_generalization"):
+        for method, figures in published()[protocol]["imagenet"].items():
+            for seed, shift in shifts:
+                metrics = {name: value + shift for name, value in figures.items() if name != "average"}
+                put(tmp_path, method, seed, metrics=metrics, protocol=protocol, data="imagenet", **REAL)
     return made(tmp_path)
 
 
@@ -78,6 +79,20 @@ def test_published_figures_belong_to_their_backbone_and_shots(tmp_path):
     put(tmp_path, "maple", metrics={"base": 1.0, "new": 1.0}, protocol="base_to_new", data="dtd", clip="tiny")
     put(tmp_path, "maple", shots=4, metrics={"base": 1.0, "new": 1.0}, protocol="base_to_new", data="dtd", **REAL)
     assert not any(table.has_published for table in made(tmp_path).values())
+
+
+def test_published_transfer_averages_belong_to_their_source_and_targets(tmp_path):
+    four = {"imagenet_v2": 60.0, "imagenet_sketch": 50.0, "imagenet_a": 50.0, "imagenet_r": 80.0}
+    where = {"protocol": "domain_generalization", **REAL}
+    put(tmp_path, "pomp", metrics={"imagenet21k": 25.0, **four}, data="imagenet21k", **where)
+    put(tmp_path, "coop", metrics={"imagenet21k": 25.0, **four}, data="imagenet21k", **where)
+    put(tmp_path, "coop", metrics={"imagenet": 70.0, "imagenet_v2": 60.0}, data="imagenet", **where)
+    pretrained = made(tmp_path)["domain_generalization, clip vit_b16, trained on imagenet21k, 16 shots"]
+    assert row(pretrained, "pomp").difference("average") == pytest.approx(60.0 - 60.4)
+    assert row(pretrained, "coop").published == {}
+    partly = made(tmp_path)["domain_generalization, clip vit_b16, trained on imagenet, 16 shots"].rows[0]
+    assert partly.difference("imagenet_v2") == pytest.approx(60.0 - 64.2)
+    assert partly.difference("average") is None
 
 
 def test_few_shot_by_shots_and_average_over_datasets(tmp_path):
