@@ -166,7 +166,9 @@ class PromptAggregator(nn.Module):
             return self.layer(mean)
         return self.attend(prompts, mask, mean, labels, index, x)[0]
 
-    def attend(self, prompts, mask, mean, labels, index, x) -> tuple[Tensor, Tensor]:
+    def attend(
+        self, prompts: Tensor, mask: Tensor, mean: Tensor, labels: Tensor, index: Tensor, x: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The summary and the attention it was made with."""
         query = self.start(mean, labels, index, x)
         return self.layer(query, prompts, mask, mean if self.carry == "mean" else None)
