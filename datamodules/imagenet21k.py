@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import os
 import pickle
 from functools import cached_property, partial
@@ -19,7 +18,6 @@ from datamodules.index import Reader
 from datamodules.items import Item, ItemTable, Splits
 from datamodules.readers import WNID, Folders, Parquet, TarShards
 
-log = logging.getLogger(__name__)
 READERS = {"folder": Folders, "webdataset": TarShards, "parquet": Parquet}
 TREE, CLASSNAMES = "imagenet21k_miil_tree", "classnames.txt"
 

@@ -5,12 +5,14 @@ import pytest
 import torch
 from large import FORMATS, IDS, NAMES, png, write
 from test_doctor import check  # noqa: F401 - a fixture
+from test_real_configs import make
 
 from datamodules import imagenet21k
 from datamodules.few_shot import select, subset
 from datamodules.imagenet21k import ImageNet21K
 from datamodules.items import Splits
 from datamodules.module import FewShotData
+from lightning_modules import launch
 
 
 def source(root, form="folder", **options) -> ImageNet21K:
@@ -260,7 +262,7 @@ def test_doctor(tmp_path, check):  # noqa: F811
     assert "the validation images imagenet21k_resized/imagenet21k_val is missing" in said
 
 
-def test_a_run_on_two_ranks(cli, tmp_path):
+def test_a_run_on_two_ranks(cli, run_here, tmp_path):
     """A tree in the release's layout with a corrupt image in each split: trained, evaluated, and counted over ranks."""
     folder = write(tmp_path, "folder")
     (folder / "imagenet21k_val" / IDS[2] / f"{IDS[2]}_1.JPEG").write_bytes(b"no image")
@@ -274,7 +276,17 @@ def test_a_run_on_two_ranks(cli, tmp_path):
     assert result["metrics"]["test"]["images"] == 5
     assert f"imagenet21k_val/{IDS[2]}/{IDS[2]}_1.JPEG" in result["bad_images"]["names"]
     assert result["bad_images"]["count"] in (1, 2)  # the last three images of an epoch are dropped
-    refused = cli(*chosen, *ranks, "output=other")
-    assert refused.returncode != 0
-    assert "_1.JPEG cannot be decoded" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    with pytest.raises(ValueError) as refused:
+        run_here(*chosen, "output=other")
+    assert "_1.JPEG cannot be decoded" in launch.told(refused.value)
+
+
+@pytest.mark.parametrize("where", ["disk", "hub"])
+def test_the_yaml(where):
+    made = make(
+        "data=imagenet21k", f"source={where}", "data_root=/data", "data_index=/kept", "data.views=4", "data.order=windowed"
+    )
+    assert isinstance(made.source, ImageNet21K)
+    assert (made.templates, made.views, made.order) == (("a photo of a {}.",), 4, "windowed")
+    assert made.source.folder.as_posix() == "/data/imagenet21k_resized"
+    assert (made.source.format, made.source.kept) == ("folder" if where == "disk" else "parquet", "/kept")

@@ -2,11 +2,11 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from large import IDS, png, write
-from toys import ROOT, TESTS
 
 from datamodules import index
 from datamodules.readers import Folders
@@ -96,8 +96,9 @@ def test_two_processes_at_once_build_one_index(tmp_path):
         "found = index.find(reader, list(SPLITS), [Path(sys.argv[2])], list)\n"
         "print(reader.listed, len(found.splits['train'].label))\n"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [ROOT, TESTS, TESTS / "datamodules"]))}
-    command = [sys.executable, "-c", "from pathlib import Path; " + code, str(folder), str(tmp_path / "index")]
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [here, here.parents[1]]))}
+    command = [sys.executable, "-c", code, str(folder), str(tmp_path / "index")]
     started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = sorted(process.communicate(timeout=60)[0].strip() for process in started)
     assert said == ["0 15", "2 15"]
