@@ -3,16 +3,16 @@ import re
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from large import FORMATS, IDS, NAMES, png, write
 from test_doctor import check  # noqa: F401 - a fixture
-from test_real_configs import make
 
-from datamodules import imagenet21k
+from datamodules import doctor, imagenet21k
 from datamodules.few_shot import select, subset
 from datamodules.imagenet21k import ImageNet21K
 from datamodules.items import Splits
 from datamodules.module import FewShotData
-from lightning_modules import launch
+from lightning_modules import jobs, launch
 
 
 def source(root, form="folder", **options) -> ImageNet21K:
@@ -283,9 +283,15 @@ def test_a_run_on_two_ranks(cli, run_here, tmp_path):
 
 @pytest.mark.parametrize("where", ["disk", "hub"])
 def test_the_yaml(where):
-    made = make(
-        "data=imagenet21k", f"source={where}", "data_root=/data", "data_index=/kept", "data.views=4", "data.order=windowed"
-    )
+    chosen = [
+        "data=imagenet21k",
+        f"source={where}",
+        "data_root=/data",
+        "data_index=/kept",
+        "data.views=4",
+        "data.order=windowed",
+    ]
+    made = instantiate(jobs.compose_job(chosen, doctor.CONF)[0].data, _convert_="all")
     assert isinstance(made.source, ImageNet21K)
     assert (made.templates, made.views, made.order) == (("a photo of a {}.",), 4, "windowed")
     assert made.source.folder.as_posix() == "/data/imagenet21k_resized"
