@@ -92,6 +92,7 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     except OmegaConfBaseException as error:
         raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
     what = {key: value for key, value in what.items() if key not in MACHINE_GROUPS}
+    what["method"] = {k: content(v) or v if isinstance(v, str) else v for k, v in what["method"].items()}
     if not config["fit"]:
         what["ckpt"] = content(config["ckpt"])
         if config["init_from"]:

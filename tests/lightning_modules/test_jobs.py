@@ -50,6 +50,14 @@ def test_an_evaluation_is_named_by_the_content_of_the_prompts(tmp_path):
     assert a.folder != describe().folder
 
 
+def test_a_file_that_a_method_reads_is_known_by_its_content(tmp_path):
+    digests = []
+    for name, content in (("a", "1"), ("b", "1"), ("c", "2")):
+        (tmp_path / name).write_text(content)
+        digests.append(describe("method=ivlp", f"method.prompt_lengths={tmp_path / name}").digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_epochs_by_shots():
     table = "epochs='${by_shots:{1:50,16:200},${shots}}'"
     assert describe(table, "shots=1").config["epochs"] == 50
