@@ -92,24 +92,24 @@ def class_change_plot(changes: Sequence[tuple[str, float]], title: str, most: in
     Written as SVG by hand: matplotlib takes half a second for so many labels, and there is a plot per method and dataset.
     """
     ranked = sorted(changes, key=lambda item: -item[1])
-    between = max(len(ranked) - 2 * most, 0)
-    shown = [*ranked[:most], *ranked[-most:]] if between else ranked
-    low, high = min(0.0, shown[-1][1]), max(0.0, shown[0][1])
+    gains, losses = [c for c in ranked if c[1] > 0.05][:most], [c for c in ranked if c[1] < -0.05][-most:]
+    between = len(ranked) - len(gains) - len(losses)
+    less = "changed less" if most in (len(gains), len(losses)) else "unchanged"
+    rest = [(f"{between} class{'es' * (between > 1)} {less}", None)] if between else []
+    values = [0.0, *(value for _, value in (*gains, *losses))]
+    low, high = min(values), max(values)
     names, bars, row = 168, 195, 17  # widths of two columns and height of a row, pixels
     unit = bars / (high - low or 1)
     parts, top = [f'<text x="{names}" y="14" font-size="13">{escape(title)}</text>'], 26
-    for at, (name, value) in enumerate(shown):
-        if between and at == most:
-            rest = f"{between} more between" if between > 1 else "one more between"
-            parts.append(f'<text x="{names - 8}" y="{top + 11}" class="faint" text-anchor="end">{rest}</text>')
-            top += row
-        left, kind = names + unit * (min(value, 0) - low), "gain" if value > 0 else "loss"
-        said = f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"
-        parts.append(
-            f'<text x="{names - 8}" y="{top + 11}" text-anchor="end">{escape(shorten(name))}</text>'
-            f'<rect x="{left:.1f}" y="{top + 1}" width="{unit * abs(value):.1f}" height="13" fill="var(--{kind})"/>'
-            f'<text x="{names + bars + 50}" y="{top + 11}" text-anchor="end">{said}</text>'
-        )
+    for name, value in [*gains, *rest, *losses]:
+        kind = ' class="faint"' if value is None else ""
+        parts.append(f'<text x="{names - 8}" y="{top + 11}" text-anchor="end"{kind}>{escape(shorten(name))}</text>')
+        if value is not None:
+            left, colour = names + unit * (min(value, 0) - low), "gain" if value > 0 else "loss"
+            parts.append(
+                f'<rect x="{left:.1f}" y="{top + 1}" width="{unit * abs(value):.1f}" height="13" fill="var(--{colour})"/>'
+                f'<text x="{names + bars + 50}" y="{top + 11}" text-anchor="end">{value:+.1f}</text>'
+            )
         top += row
     zero = names - unit * low
     parts.append(f'<line x1="{zero:.1f}" x2="{zero:.1f}" y1="24" y2="{top}" stroke="var(--ink)"/>')

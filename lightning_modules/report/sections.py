@@ -113,7 +113,8 @@ def confusion(groups: Sequence[Group]) -> str:
             found = confusions(best, evaluation)
             if found is None:
                 continue
-            title = f"{best.label}, {place.title.split(',')[0]} {evaluation}, {shots_text(best.shots)}"
+            which = f": {evaluation}" if len(evaluations) > 1 else ""
+            title = f"{best.label} on {best.names['data']}{which}, {shots_text(best.shots)}"
             if len(found[1]) <= CLASSES_DRAWN:
                 drawn.append(plots.confusion_plot(*found, title))
             for true, predicted, share in most_confused(*found):
