@@ -71,7 +71,7 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     data.vals += data.tests if cfg.eval_every else []
     tests, vals = ({each.name: each.classnames for each in sets} for sets in (data.tests, data.vals))
     module = PromptModule(model, make(cfg.optim), cfg.epochs, cfg.seed, tests, vals)
-    folder = RunFolder(job, cfg.save_every, cfg.select, cfg.force)
+    folder = RunFolder(job, cfg.save_every, cfg.save_steps, cfg.select, cfg.force)
     trainer = make(
         cfg.trainer,
         logger=make(cfg.logger)(job.folder, job.title, job.config),

@@ -137,10 +137,11 @@ class Resumable(Callback):
 
     Args:
         every: seconds between saves; 0 saves after each optimiser step.
+        steps: also saves after every so many optimiser steps, if given.
     """
 
-    def __init__(self, folder: Path, every: float = 60.0) -> None:
-        self.path, self.every = folder / LAST, every
+    def __init__(self, folder: Path, every: float = 60.0, steps: int | None = None) -> None:
+        self.path, self.every, self.steps = folder / LAST, every, steps
         self.saved = time.monotonic()
         self.stop = False
         self.handlers: dict[int, Any] = {}
@@ -172,17 +173,17 @@ class Resumable(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and batch_idx + 1 < trainer.num_training_batches:
-            self.save_if_due(trainer)
+            self.save_if_due(trainer, now=self.steps is not None and trainer.global_step % self.steps == 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.save_if_due(trainer, last=trainer.current_epoch + 1 >= (trainer.max_epochs or 0))
+        self.save_if_due(trainer, now=trainer.current_epoch + 1 >= (trainer.max_epochs or 0))
 
-    def save_if_due(self, trainer: Trainer, last: bool = False) -> None:
+    def save_if_due(self, trainer: Trainer, now: bool = False) -> None:
         # Clocks and signals differ between ranks, saving is collective: all ranks act when one wants to.
         def anywhere(here: bool) -> bool:
             return trainer.strategy.reduce_boolean_decision(here, all=False)
 
-        if not anywhere(self.stop or last or time.monotonic() - self.saved >= self.every):
+        if not anywhere(self.stop or now or time.monotonic() - self.saved >= self.every):
             return
         temporary = self.path.with_name(f".{self.path.name}")
         trainer.save_checkpoint(temporary)

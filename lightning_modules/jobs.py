@@ -31,6 +31,7 @@ MACHINE = {
     "eval_batch_size": 100,
     "shard_classes": 512,
     "save_every": 60,
+    "save_steps": None,
     "force": False,
     "ckpt": None,
     "init_from": None,

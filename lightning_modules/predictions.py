@@ -15,7 +15,8 @@ PREDICTIONS = "predictions.npz"
 
 
 class Predictions(Metric):
-    """Of `images` test images, in the order of the test list: class, true class, and confidence (the softmax's largest)."""
+    """Of `images` test images, in the order of the test list: class, true class, and confidence (the softmax's largest): 0
+    where an image could not be read."""
 
     def __init__(self, images: int) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_modules.metrics import class_counts, summarise
+from lightning_modules.metrics import ClassCounts, summarise
 from lightning_modules.optimizers import make_optimizer, set_rates
 from lightning_modules.predictions import Predictions
 from prompts.learner import PromptedCLIP
@@ -147,7 +147,7 @@ class PromptModule(LightningModule):
 
     def start_evaluation(self, sets: Sets) -> None:
         # Made for all sets at once: a rank without images of a set still takes part in summing it up.
-        self.counts = [class_counts(len(names)).to(self.device) for _, names in sets]
+        self.counts = [ClassCounts(len(names)).to(self.device) for _, names in sets]
         self.current = None
 
     def evaluate_batch(self, sets: Sets, batch: dict[str, Tensor], which: int) -> None:

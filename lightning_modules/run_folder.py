@@ -34,12 +34,14 @@ def on_all_ranks(names: list[str]) -> list[str]:
 class RunFolder:
     """The folder of a run: what is kept there, what is left there when the run stops half-way."""
 
-    def __init__(self, job: Job, save_every: float, select: str, force: bool) -> None:
+    def __init__(self, job: Job, save_every: float, save_steps: int | None, select: str, force: bool) -> None:
         if select not in ("last", "best_val"):
             raise ValueError(f"select={select}: choose last (the published protocols) or best_val.")
+        if save_steps is not None and save_steps < 1:
+            raise ValueError(f"save_steps={save_steps}: give a number of optimiser steps, 1 or more, or null for none.")
         self.job, self.path, self.force = job, job.folder, force
         self.is_new = not self.path.exists()
-        self.callbacks: list[Callback] = [Resumable(self.path, save_every)]
+        self.callbacks: list[Callback] = [Resumable(self.path, save_every, save_steps)]
         if select == "best_val" and job.config["fit"]:
             self.callbacks.append(BestOnValidation(self.path))
 

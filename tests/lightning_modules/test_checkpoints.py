@@ -48,6 +48,20 @@ def test_stopped_anywhere_and_resumed_is_the_same_as_not_stopped(tmp_path, accum
     assert module.history == reference.history
 
 
+def test_saves_after_so_many_steps(tmp_path):
+    saved = []
+
+    class Noted(Resumable):
+        def save_if_due(self, trainer, now=False):
+            saved.append((trainer.global_step, now))
+            super().save_if_due(trainer, now)
+
+    data, _, module = parts(epochs=2, batch_size=2)  # 6 steps an epoch
+    trainer(2, callbacks=[Noted(tmp_path, every=1e9, steps=4)]).fit(module, datamodule=data)
+    assert [step for step, now in saved if now] == [4, 8, 12]
+    assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 12
+
+
 def test_signals_are_handled_as_before_once_training_is_over(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     data, _, module = parts(epochs=1)

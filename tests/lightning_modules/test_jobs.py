@@ -26,7 +26,7 @@ def test_the_folder_says_what_is_run():
     [
         "trainer=ddp_cpu", "trainer.devices=2", "workers=3", "threads=2", "logger=none",
         "callbacks=none", "data_root=/elsewhere",
-        "output=elsewhere", "accumulate=2", "eval_batch_size=7", "save_every=1", "force=true", "seed=5",
+        "output=elsewhere", "accumulate=2", "eval_batch_size=7", "save_every=1", "save_steps=5", "force=true", "seed=5",
     ],
 )  # fmt: skip
 def test_the_machine_is_no_part_of_what_is_run(override):

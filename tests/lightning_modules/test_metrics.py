@@ -2,14 +2,14 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 
-from lightning_modules.metrics import class_counts, summarise
+from lightning_modules.metrics import ClassCounts, summarise
 
 
 def test_agrees_with_scikit_learn_over_several_batches():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(101, 7, generator=generator)
     labels = torch.randint(0, 6, (101,), generator=generator)  # the last class has no images
-    counts = class_counts(7)
+    counts = ClassCounts(7)
     for start in range(0, 101, 30):
         counts.update(logits[start : start + 30], labels[start : start + 30])
     result = summarise(counts.compute(), [f"c{i}" for i in range(7)])
