@@ -131,7 +131,7 @@ class DPL(PromptLearner):
             self.on_alphas = bool(index[0] >= self.num_images)
         elif self.teacher:
             teacher = self.teacher.logits(self.teacher.image(out.images))
-            losses["kd"] = self.kd_weight * divergence(teacher, out.logits)
+            losses["kd"] = self.kd_weight * divergence(out.logits, teacher) / teacher.shape[-1]
         return losses
 
     @property

@@ -74,7 +74,7 @@ class PromptSRC(IVLP):
         terms = {
             "text": (F.normalize(out.text, dim=-1) - text).abs().mean(),
             "image": (F.normalize(out.image, dim=-1) - image).abs().mean(-1),
-            "kl": divergence(self.teacher.logits(image), out.logits),
+            "kl": divergence(out.logits, self.teacher.logits(image)) / out.logits.shape[-1],
         }
         return super().losses(out, labels, index) | {name: self.weights[name] * term for name, term in terms.items()}
 

@@ -19,7 +19,7 @@ from prompts.context import STD, check_depth, context_plan, fixed_plan, initial_
 from prompts.learner import ClassSample, Outputs, PromptLearner, TrainInfo
 from prompts.local_contrast import LocalContrast, cross_entropy
 from prompts.rows import NO_PROMPTS, Rows, TowerPrompts
-from prompts.soft_labels import ZeroShotTeacher, divergence, soft_cross_entropy
+from prompts.teacher import Teacher, divergence, soft_cross_entropy
 
 STREAMS = {"shared": "q", "unshared": "qkv", "kv_only": "kv"}
 OPTIONS = {
@@ -101,7 +101,7 @@ class RPP(PromptLearner):
         self.names, self.residual_source, self.add = STREAMS[qkv_share], residual_source, prompt_update == "carry"
         self.raw, self.init, self.tied_init = first_layer_entry == "raw", init, tied_init
         self.contrast = LocalContrast(num_sampled_classes, local_correction, correction_log_base, negative_groups)
-        self.teacher = ZeroShotTeacher(teacher) if teacher and kd_weight else None
+        self.teacher = Teacher(make=teacher) if teacher and kd_weight else None
         self.kd_weight, self.temperature, self.form = kd_weight, kd_temperature, kd_form
         self.kd_all, self.kd_correction = kd_class_set == "all", kd_local_correction
         self.text_depends_on = "tensors" if self.n_text else "nothing"
@@ -148,7 +148,8 @@ class RPP(PromptLearner):
         return super().effective_parameters() - self.no_effect
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
-        self.image_spec, self.classnames = clip.image_spec, list(classnames)
+        if self.teacher:
+            self.teacher.bind(clip, classnames)
         if self.n_text:
             self.plan = context_plan(clip, classnames, self.n_text, self.init)
         else:
@@ -197,7 +198,7 @@ class RPP(PromptLearner):
         if self.teacher is None:
             return losses
         student = out.logits
-        teacher = self.teacher.logits(out.images, self.image_spec, self.classnames, None if sample is None else sample.ids)
+        teacher = self.teacher.logits(self.teacher.image(out.images), None if sample is None else sample.ids)
         if sample is not None and not self.kd_all:
             if self.kd_correction and self.contrast.correction:
                 shift = self.contrast.shift(sample, total)

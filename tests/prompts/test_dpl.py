@@ -277,21 +277,25 @@ def test_12_distillation_from_zero_shot_clip(small_clip):
         model = make(phase="train", prompt_lengths=lengths, kd_weight=weight, teacher_templates=["a photo of a {}."])(
             small_clip
         )
-        losses = model.losses(model(images), labels, torch.arange(8))
+        out = model(images)
+        losses = model.losses(out, labels, torch.arange(8))
         total = sum(part.mean() for part in losses.values())
         if total.requires_grad:
             total.backward()
-        return losses, [p.grad for p in model.learner.parameters()]
+        return losses, [p.grad for p in model.learner.parameters()], out.logits.detach()
 
-    without, gradients = run(0.0)
+    without, gradients, student = run(0.0)
     assert set(without) == {"ce"}
-    kd, others = run(0.5)
+    kd, others, _ = run(0.5)
     assert kd["kd"].min() >= 0
     assert kd["kd"].max() > 1e-5
     assert not all(torch.equal(a, b) for a, b in zip(gradients, others, strict=True))
     assert torch.equal(kd["ce"], without["ce"])
     torch.testing.assert_close(kd["kd"], 0.5 * run(1.0)[0]["kd"])
-    torch.testing.assert_close(run(1.0, ZEROS)[0]["kd"], torch.zeros(8), atol=1e-7, rtol=0)  # student == teacher
+    same, _, teacher = run(1.0, ZEROS)
+    torch.testing.assert_close(same["kd"], torch.zeros(8), atol=1e-7, rtol=0)  # student == teacher
+    divided = F.kl_div(student.log_softmax(1), teacher.softmax(1), reduction="none").mean(1)  # by the number of classes
+    torch.testing.assert_close(kd["kd"], 0.5 * divided, rtol=1e-4, atol=1e-7)
 
 
 def test_the_released_start_is_wide(small_clip):

@@ -5,7 +5,6 @@ from test_methods import NAMES, batch, make, model_of, train
 
 from prompts.learner import Outputs
 from prompts.promptsrc import TEMPLATES, PromptSRC, gaussian_weights
-from prompts.zeroshot import ZeroShot
 
 
 def small(**settings):
@@ -69,17 +68,6 @@ def test_the_teacher_encodes_its_classes_once_and_no_evaluation_asks_it(small_cl
     assert model.learner.teacher.text() is first
     model.bind(["tulip"])
     assert model.learner.teacher.text().shape == (1, small_clip.embed_dim)
-
-
-def test_teacher_of_one_template_is_zero_shot_clip(small_clip):
-    from prompts.teacher import Teacher
-
-    teacher, zeroshot = Teacher(["a photo of a {}."]), model_of(small_clip, ZeroShot("single"))
-    teacher.bind(small_clip, NAMES)
-    images = batch()[0]
-    torch.testing.assert_close(teacher.logits(teacher.image(images)), zeroshot(images).logits, rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match="at least one template"):
-        Teacher([])
 
 
 def test_average_over_epochs(small_clip):

@@ -1,4 +1,4 @@
-"""A teacher's soft labels; numbers in brackets: the test list of docs/pretraining.md."""
+"""The frozen teacher and its soft labels; numbers in test names: the test list of docs/pretraining.md."""
 
 import pytest
 import torch
@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from sizes import SMALL
 
 from prompts.clip import FrozenCLIP, build
+from prompts.context import fixed_plan
 from prompts.local_contrast import class_sample
-from prompts.soft_labels import ZeroShotTeacher, converted, divergence, soft_cross_entropy
+from prompts.teacher import Teacher, converted, divergence, soft_cross_entropy
 from prompts.zeroshot import ZeroShot
 
 NAMES = ["cat", "golden_retriever", "sea or lake", "rose"]
@@ -55,30 +56,38 @@ def test_20_masked_classes_have_no_part(dtype):
     torch.testing.assert_close(divergence(*masked)[3:4].float(), alone.float())
 
 
+def bound(make, student):
+    teacher = Teacher(make=make)
+    teacher.bind(student, NAMES)
+    return teacher
+
+
 def test_19_the_teacher_is_zero_shot_clip_and_encodes_its_classes_once(small_clip, monkeypatch):
     images = torch.randn(3, 3, 16, 16)
     built, encoded = [], []
-    teacher = ZeroShotTeacher(lambda: built.append(1) or small_clip)
+    teacher = bound(lambda: built.append(1) or small_clip, small_clip)
     encode = small_clip.encode_text
     monkeypatch.setattr(small_clip, "encode_text", lambda *a, **k: encoded.append(1) or encode(*a, **k))
     assert not built
-    ours = [teacher.logits(images.clone().requires_grad_(), small_clip.image_spec, NAMES) for _ in range(3)][-1]
+    ours = [teacher.logits(teacher.image(images.clone().requires_grad_())) for _ in range(3)][-1]
     assert (len(built), len(encoded)) == (1, 1)
     assert not ours.requires_grad
     zeroshot = ZeroShot("single")
     zeroshot.bind(small_clip, NAMES)
     text = zeroshot.encode_text(small_clip, images)
     torch.testing.assert_close(ours, small_clip.logits(small_clip.encode_image(images), text))
-    teacher.logits(images, small_clip.image_spec, NAMES[::-1])
+    teacher.bind(small_clip, NAMES[::-1])
+    torch.testing.assert_close(teacher.logits(teacher.image(images)), ours.flip(1))
     assert len(encoded) == 3  # zero-shot's own, and the other list
 
 
 def test_19_restricted_is_the_full_softmax_renormalised(small_clip):
     images, labels = torch.randn(2, 3, 16, 16), torch.tensor([1, 3])
     sample = class_sample(labels, torch.tensor([[0, 3]]), torch.zeros(2, dtype=torch.long))
-    teacher = ZeroShotTeacher(lambda: small_clip)
-    full = teacher.logits(images, small_clip.image_spec, NAMES).softmax(-1)
-    some = teacher.logits(images, small_clip.image_spec, NAMES, sample.ids).masked_fill(~sample.allowed, float("-inf"))
+    teacher = bound(lambda: small_clip, small_clip)
+    image = teacher.image(images)
+    full = teacher.logits(image).softmax(-1)
+    some = teacher.logits(image, sample.ids).masked_fill(~sample.allowed, float("-inf"))
     kept = full[:, sample.ids] * sample.allowed
     torch.testing.assert_close(some.softmax(-1), kept / kept.sum(1, keepdim=True))
 
@@ -96,5 +105,11 @@ def test_a_teacher_of_another_size_sees_the_same_pictures(small_clip):
     expected = normalised((at / 15).clamp(0, 1).expand(1, 3, 24, 24), bigger.image_spec)
     torch.testing.assert_close(seen[..., 3:-3], expected[..., 3:-3], rtol=1e-3, atol=1e-2)
     assert converted(student, small_clip.image_spec, small_clip.image_spec) is student
-    logits = ZeroShotTeacher(lambda: bigger).logits(student, small_clip.image_spec, NAMES)
-    assert logits.shape == (1, 4)
+    teacher = bound(lambda: bigger, small_clip)
+    text = bigger.encode_text(fixed_plan(bigger, NAMES, "a photo of a {}."))
+    torch.testing.assert_close(teacher.logits(teacher.image(student)), bigger.logits(bigger.encode_image(seen), text))
+
+
+def test_a_teacher_needs_a_template():
+    with pytest.raises(ValueError, match="at least one template"):
+        Teacher([])
