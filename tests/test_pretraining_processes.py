@@ -57,14 +57,19 @@ def test_24_two_ranks_are_one(cli, run_here, tmp_path, method):
     assert counts == ({"trainable": 128, "effective": 128} if method == "pomp" else {"trainable": 1152, "effective": 896})
 
 
-def test_a_tree_in_the_real_layout_on_two_ranks(cli, tmp_path):
-    """RPP's own pretraining command, but for what a tiny tree and a CPU need."""
-    for split, number in (("train", 3), ("val", 1)):
+def write_tree(root, **splits):
+    """Three classes of ImageNet-21K with so many images each per split."""
+    for split, number in splits.items():
         for label, wnid in enumerate(("n01440764", "n02084071", "n02958343")):
-            folder = tmp_path / "imagenet21k_resized" / f"imagenet21k_{split}" / wnid
+            folder = root / "imagenet21k_resized" / f"imagenet21k_{split}" / wnid
             folder.mkdir(parents=True)
             for i in range(number):
                 PIL.Image.new("RGB", (40, 30), (80 * label, 20 * i, 99)).save(folder / f"{wnid}_{i}.JPEG")
+
+
+def test_a_tree_in_the_real_layout_on_two_ranks(cli, tmp_path):
+    """RPP's own pretraining command, but for what a tiny tree and a CPU need."""
+    write_tree(tmp_path, train=3, val=1)
     small = ["data_root=.", "shots=2", "epochs=2", "batch_size=4", "clip=tiny", "trainer=ddp_cpu", "trainer.devices=2"]
     run = cli("method=rpp", "data=imagenet21k", *small)
     assert run.returncode == 0, run.stderr
@@ -73,6 +78,31 @@ def test_a_tree_in_the_real_layout_on_two_ranks(cli, tmp_path):
     assert result["config"]["method"]["kd_weight"] == 1
     assert result["config"]["data"]["augmentation"] == "randaug2"
     assert result["effective_parameters"] < result["trainable_parameters"]
+
+
+def test_killed_in_mid_epoch_and_started_again_with_workers(cli, run_here, tmp_path):
+    """The 8th of 4 epochs' steps, five each, dies; what is left is what an undisturbed run does, whoever loads the images."""
+    write_tree(tmp_path, train=5, val=1)
+    doomed = [
+        "method=doomed", "data=imagenet21k", "clip=toy", "data_root=.", "data.augmentation=randaug2", "shots=-1", "batch_size=3",
+        "epochs=4", "optim.lr=0.05", "save_every=0", "trainer=cpu", "trainer.log_every_n_steps=1", "logger=csv",
+    ]  # fmt: skip
+    run_here(*doomed, "output=whole")
+    killed = cli(*doomed, "output=killed", DOOM="8:SIGKILL:0:15")
+    assert killed.returncode == -9, killed.stderr
+    assert not list((tmp_path / "killed").rglob("result.json"))
+    again = cli(*doomed, "workers=2", "output=killed")
+    assert again.returncode == 0, again.stderr
+    assert "resuming from" in again.stdout
+    whole, rest = curve(tmp_path / "whole"), curve(tmp_path / "killed")
+    assert len(set(whole)) == 20  # other images or other crops would show
+    assert rest == whole[7:]
+    results = [json.loads(only(tmp_path / name, "result.json").read_text()) for name in ("whole", "killed")]
+    assert results[0]["train_loss"] == results[1]["train_loss"]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    ours, theirs = (load_file(only(tmp_path / name, "prompts.safetensors")) for name in ("whole", "killed"))
+    assert ours.keys() == theirs.keys()
+    assert all((ours[name] == theirs[name]).all() for name in ours)
 
 
 def test_two_torchrun_nodes_are_one_process(run_here, tmp_path):
