@@ -84,8 +84,8 @@ def test_killed_in_mid_epoch_and_started_again_with_workers(cli, run_here, tmp_p
     """The 8th of 4 epochs' steps, five each, dies; what is left is what an undisturbed run does, whoever loads the images."""
     write_tree(tmp_path, train=5, val=1)
     doomed = [
-        "method=doomed", "data=imagenet21k", "clip=toy", "data_root=.", "data.augmentation=randaug2", "shots=-1", "batch_size=3",
-        "epochs=4", "optim.lr=0.05", "save_every=0", "trainer=cpu", "trainer.log_every_n_steps=1", "logger=csv",
+        "method=doomed", "data=imagenet21k", "clip=toy", "data_root=.", "data.augmentation=randaug2", "shots=-1",
+        "batch_size=3", "epochs=4", "optim.lr=0.05", "save_every=0", "trainer=cpu", "trainer.log_every_n_steps=1", "logger=csv",
     ]  # fmt: skip
     run_here(*doomed, "output=whole")
     killed = cli(*doomed, "output=killed", DOOM="8:SIGKILL:0:15")
