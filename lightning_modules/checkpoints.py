@@ -69,16 +69,16 @@ class SavedPrompts:
         return {
             key: value
             for key, value in self.about["settings"].items()
-            if key in method and not OmegaConf.is_interpolation(method, key) and not key.startswith("_") and _plain(value)
+            if key in method and not OmegaConf.is_interpolation(method, key) and not key.startswith("_") and plain(value)
         }
 
 
-def _plain(value: Any) -> bool:
+def plain(value: Any) -> bool:
     """No code by name, at any depth."""
     if isinstance(value, dict):
-        return all(not key.startswith("_") and _plain(each) for key, each in value.items())
+        return all(not key.startswith("_") and plain(each) for key, each in value.items())
     if isinstance(value, list):
-        return all(map(_plain, value))
+        return all(map(plain, value))
     return value is None or isinstance(value, str | int | float | bool)
 
 

@@ -138,14 +138,19 @@ def confusion_plot(counts_CC: np.ndarray, names: Sequence[str], title: str) -> s
         return svg(figure, f"Confusion matrix, {title}")
 
 
-def reliability_plot(each: Sequence[tuple[str, Calibration]], palette: Palette, title: str) -> str:
+def reliability_lines(axis: Axes, each: Sequence[tuple[str, Calibration]], palette: Palette) -> None:
     """Accuracy against confidence, by bins; on the diagonal, the confidence is right."""
+    axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
+    for label, found in each:
+        full = found.share > 0.005  # bins of a few images are noise
+        axis.plot(100 * found.confidence[full], 100 * found.accuracy[full], **palette.line(label), label=label)
+    axis.set(xlabel="confidence in %", ylabel=ACCURACY, xlim=(0, 101), ylim=(0, 101))
+
+
+def reliability_plot(each: Sequence[tuple[str, Calibration]], palette: Palette, title: str) -> str:
     with drawing() as (figure, axis):
-        axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
-        for label, found in each:
-            full = found.share > 0.005  # bins of a few images are noise
-            axis.plot(100 * found.confidence[full], 100 * found.accuracy[full], **palette.line(label))
-        axis.set(title=fill(title, 46), xlabel="confidence in %", ylabel=ACCURACY, xlim=(0, 101), ylim=(0, 101))
+        reliability_lines(axis, each, palette)
+        axis.set_title(fill(title, 46))
         return svg(figure, f"Reliability, {title}")
 
 

@@ -1,0 +1,220 @@
+"""The four looks at a finished run. Each writes its files into a folder and returns what the screen says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_modules.insight import sheet
+from lightning_modules.insight.finished import FinishedRun, spread
+from lightning_modules.report.collect import Predictions
+from lightning_modules.report.plots import reliability_lines
+from lightning_modules.report.stats import Calibration, calibration
+from lightning_modules.report.style import PAPER, Palette, plt
+from lightning_modules.results import write_json
+from prompts.attention import Share, image_shares, text_shares
+from prompts.rows import TowerPrompts
+from prompts.words import Vocabulary
+
+SAMPLE = 64  # images and classes that attention, and context that depends on the image, are averaged over
+SCREEN = 16  # vectors that the screen shows; words.txt has all
+
+
+# ---- words
+
+
+@torch.no_grad()
+def words(run: FinishedRun, folder: Path, count: int) -> str:
+    """words.txt, words.json: the nearest vocabulary words of each context vector that enters the text tower."""
+    prompts, learner = _text_prompts(run), run.model.learner
+    rows = prompts.inputs or prompts.rows.get(0)
+    if rows is None or not rows.count:
+        return f"words: {run.names['method']} has no context vectors among its words"
+    vocabulary = Vocabulary(run.clip)
+    streams = {"q": rows.q, "k": rows.k, "v": rows.v} if rows.k is not None or rows.v is not None else {"": rows.q}
+    found = []
+    for stream, vectors in streams.items():
+        if vectors is None:
+            continue
+        if rows.per == "image":
+            vectors = vectors.mean(0)
+        owners = run.model.classnames if rows.per == "class" else [None]
+        near = iter(vocabulary.nearest(vectors.flatten(0, -2), count))
+        for owner in owners:
+            for place in range(1, rows.count + 1):
+                near_words = [{"word": word, "distance": round(distance, 4)} for word, distance in next(near)]
+                found.append({"stream": stream, "class": owner, "vector": place, "words": near_words})
+    spacing = vocabulary.spacing()
+    heading = (
+        f"the nearest of {len(vocabulary):,} vocabulary words to each context vector, and their Euclidean distances\n"
+        f"(a word's own nearest other word is {spacing:.3g} away: a vector farther off than that resembles no word)"
+    )
+    if rows.per == "image":
+        heading += f"\n(context depends on the image: the mean over {SAMPLE} test images)"
+    content = {"vocabulary": len(vocabulary), "spacing": spacing, "depends_on": learner.text_depends_on, "vectors": found}
+    write_json(folder / "words.json", content)
+    lines = _word_lines(found)
+    (folder / "words.txt").write_text("\n".join([heading, "", *lines]) + "\n", encoding="utf-8")
+    more = [f"  ... {len(lines) - SCREEN:,} more in words.txt"] * (len(lines) > SCREEN)
+    return "\n".join([f"words: {heading}", *lines[:SCREEN], *more])
+
+
+def _word_lines(found: Sequence[dict[str, Any]]) -> list[str]:
+    table = [
+        [
+            " ".join(filter(None, (each["stream"], each["class"], str(each["vector"])))),
+            *(f"{near['word']} {near['distance']:.3g}" for near in each["words"]),
+        ]
+        for each in found
+    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  " + "   ".join([row[0].rjust(widths[0]), *map(str.ljust, row[1:], widths[1:])]).rstrip() for row in table]
+
+
+@torch.no_grad()
+def _text_prompts(run: FinishedRun) -> TowerPrompts:
+    """The rows that enter the text tower; of methods whose text depends on the image, those of some test images."""
+    model = run.model
+    if model.learner.text_depends_on == "image":
+        image = model.clip.encode_image(run.some_images(SAMPLE), model.learner.image_prompts())
+    else:
+        image = torch.zeros(1, model.clip.embed_dim, device=run.device)
+    return model.learner.text_prompts(image)
+
+
+# ---- images gained and lost
+
+
+def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int) -> str:
+    """images-EVALUATION.png, images.json: what the method alone, or the baseline alone, gets right."""
+    method, lines, content = run.names["method"], [], {}
+    for evaluation in evaluations:
+        theirs = run.baseline(evaluation)
+        if theirs is None:
+            return "images: this is zero-shot CLIP itself; --against FOLDER compares it with another run"
+        ours, dataset = run.predictions(evaluation), run.dataset(evaluation)
+        names, found = run.test_set(evaluation).classnames, sheet.changes(ours, theirs)
+        said = (
+            f"{evaluation}: {method} gains {len(found.gained):,} and loses {len(found.lost):,} of {len(ours.label_N):,} images "
+            f"against {run.baseline_name}"
+        )
+        named = [(run.baseline_name, theirs), (method if method != run.baseline_name else "this run", ours)]
+        sheet.draw(folder / f"images-{evaluation}.png", said, found, most, dataset, names, named)
+        lines.append(f"images: {said}")
+        content[evaluation] = {
+            kind: [
+                {
+                    "image": dataset.items[place].path,
+                    "true": names[ours.label_N[place]],
+                    run.baseline_name: names[theirs.predicted_N[place]],
+                    method: names[ours.predicted_N[place]],
+                }
+                for place in places
+            ]
+            for kind, places in asdict(found).items()
+        }
+    write_json(folder / "images.json", content)
+    return "\n".join(lines)
+
+
+# ---- calibration
+
+
+def calibrate(run: FinishedRun, folder: Path, evaluations: Sequence[str]) -> str:
+    """calibration.png, calibration.json: calibration error and reliability, beside the baseline's where it is known."""
+    method, lines, content = run.names["method"], [], {}
+    palette = Palette(["this run", "baseline"], PAPER)
+    columns = min(len(evaluations), 4)
+    rows = -(-len(evaluations) // columns)
+    figure = plt.figure(figsize=(4.6 * columns, 5.4 * rows), layout="constrained")
+    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 1] * rows)
+    for at, evaluation in enumerate(evaluations):
+        baseline = run.baseline(evaluation, evaluate=False)
+        each = {"this run": run.predictions(evaluation)} | ({"baseline": baseline} if baseline else {})
+        shown = {"this run": method, "baseline": run.baseline_name}
+        content[evaluation], curves = {}, []
+        for label, predicted in each.items():
+            summary, curve = _calibration(predicted)
+            content[evaluation][label] = {"method": shown[label], **summary}
+            curves.append((label, curve))
+            lines.append(
+                f"  {evaluation:<12} {shown[label]:<14} accuracy {summary['accuracy']:5.1f}   mean confidence "
+                f"{summary['confidence']:5.1f}   ECE {summary['ece']:5.2f}"
+            )
+        upper, lower = axes[2 * (at // columns), at % columns], axes[2 * (at // columns) + 1, at % columns]
+        reliability_lines(upper, curves, palette)
+        upper.set(title=evaluation, xlabel="")
+        handles, labels = upper.get_legend_handles_labels()
+        names = [f"{shown[label]}, ECE {content[evaluation][label]['ece']:.1f}" for label in labels]
+        upper.legend(handles, names, frameon=False, loc="upper left")
+        for label, curve in curves:
+            edges = torch.linspace(0, 100, len(curve.share) + 1)
+            lower.stairs(100 * curve.share, edges, color=palette.colour(label), linewidth=1.4)
+        lower.set(xlabel="confidence in %", ylabel="% of images", xlim=(0, 101))
+        upper.grid(alpha=0.3), lower.grid(alpha=0.3)
+    for empty in range(len(evaluations), rows * columns):
+        for part in (0, 1):
+            axes[2 * (empty // columns) + part, empty % columns].remove()
+    figure.savefig(folder / "calibration.png", dpi=130)
+    plt.close(figure)
+    write_json(folder / "calibration.json", content)
+    return "\n".join(["calibration, in % (ECE: expected calibration error, 15 bins)", *lines])
+
+
+def _calibration(predicted: Predictions) -> tuple[dict[str, Any], Calibration]:
+    read = predicted.confidence_N > 0
+    confidence, correct = predicted.confidence_N[read], predicted.correct_N[read]
+    found = calibration(confidence, correct)
+    bins = {name: [None if x != x else float(x) for x in values] for name, values in vars(found).items()}  # NaN: empty
+    means = {"accuracy": 100 * float(correct.mean()), "confidence": 100 * float(confidence.mean())}
+    return {"ece": found.error, **means, "bins": bins}, found
+
+
+# ---- attention
+
+
+@torch.no_grad()
+def attention(run: FinishedRun, folder: Path) -> str:
+    """attention.png, attention.json: the share of each block's attention that falls on prompt rows, in both towers."""
+    learner, found = run.model.learner, {}
+    prompts, pictures = _text_prompts(run), learner.image_prompts()
+    if prompts.tensors:
+        classes = spread(len(run.model.classnames), SAMPLE)
+        found["text"] = text_shares(run.clip, learner.plan, prompts, classes)
+    if pictures.tensors:
+        found["image"] = image_shares(run.clip, run.some_images(SAMPLE), pictures)
+    if not found:
+        return f"attention: {run.names['method']} puts no prompts into the towers"
+    content = {tower: [asdict(share) for share in shares] for tower, shares in found.items()}
+    write_json(folder / "attention.json", content)
+    figure, axes = plt.subplots(1, len(found), figsize=(5 * len(found), 3.8), squeeze=False, layout="constrained")
+    lines = ["attention on prompts, % of each block's (mean over heads, images and classes; the first block is 1)"]
+    for axis, (tower, shares) in zip(axes.flat, found.items(), strict=True):
+        curves = _attention_curves(tower, shares)
+        lines.append(f"  {tower + ' tower, block':<22}" + "".join(f"{block:>7}" for block in range(1, len(shares) + 1)))
+        for name, values in {"prompt rows": [share.prompts for share in shares], **curves}.items():
+            form = ".3g" if name == "prompt rows" else ".1f"
+            lines.append(f"    {name:<20}" + "".join(f"{'-' if v is None else format(v, form):>7}" for v in values))
+        palette = Palette(curves, [*PAPER[:2], "#6b7280"])
+        for name, values in curves.items():
+            style = palette.line(name) | ({"linestyle": ":", "marker": ""} if name == "if even" else {})
+            axis.plot(range(1, len(values) + 1), [float("nan") if v is None else v for v in values], **style, label=name)
+        axis.set(title=f"{tower} tower", xlabel="block", ylabel="% of attention on prompts")
+        axis.set_xticks(range(1, len(shares) + 1))
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    figure.savefig(folder / "attention.png", dpi=130)
+    plt.close(figure)
+    return "\n".join(lines)
+
+
+def _attention_curves(tower: str, shares: Sequence[Share]) -> dict[str, list[float | None]]:
+    read_out = "EOT row" if tower == "text" else "CLS row"
+    columns = {read_out: "read_out", "all rows": "all_rows", "if even": "even"}
+    values = {name: [getattr(share, field) for share in shares] for name, field in columns.items()}
+    return {name: [None if v is None else 100 * v for v in column] for name, column in values.items()}
