@@ -67,10 +67,12 @@ def read_lengths(source: str | Path | Mapping[str, Any]) -> PromptLengths:
     return PromptLengths(found["text"], found["image"])
 
 
-def deep_rows(rows: Mapping[str, Tensor], lengths: Sequence[int]) -> TowerPrompts:
+def deep_rows(rows: Mapping[str, Tensor | Rows], lengths: Sequence[int]) -> TowerPrompts:
     """Rows by block number that take the slots of each block in turn; a block of length 0 drops the slots of the one before."""
     if not any(lengths):
         return NO_PROMPTS
-    none = next(iter(rows.values())).new_zeros(0, next(iter(rows.values())).shape[-1])
-    changes = {i: Rows(rows[str(i)] if n else none) for i, n in enumerate(lengths) if n or (i and lengths[i - 1])}
+    given = {int(i): each if isinstance(each, Rows) else Rows(each) for i, each in rows.items()}
+    some = next(iter(given.values())).q
+    none = Rows(some.new_zeros(0, some.shape[-1]))
+    changes = {i: given[i] if n else none for i, n in enumerate(lengths) if n or (i and lengths[i - 1])}
     return TowerPrompts(changes.pop(0, None), changes)

@@ -8,8 +8,9 @@ Shapes: B images, K classes in use, n slots, J prompted blocks, L blocks of a to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ from prompts.clip import FrozenCLIP
 from prompts.context import STD, check_depth, context_plan, fixed_plan, initial_rows, needs_vit
 from prompts.learner import ClassSample, Outputs, PromptLearner, TrainInfo
 from prompts.local_contrast import LocalContrast, cross_entropy
-from prompts.rows import NO_PROMPTS, Rows, TowerPrompts
+from prompts.prompt_lengths import deep_rows, read_lengths
+from prompts.rows import Rows, TowerPrompts
 from prompts.teacher import Teacher, divergence, soft_cross_entropy
 
 STREAMS = {"shared": "q", "unshared": "qkv", "kv_only": "kv"}
@@ -51,6 +53,8 @@ class RPP(PromptLearner):
             (1-w) hard + w soft labels. 0 needs no teacher.
         kd_class_set: soft labels over the classes sampled for each image, or over all.
         kd_local_correction: the local correction in both distributions of the soft labels, too.
+        prompt_lengths: a dpl.json, its folder, or {"text": [...], "image": [...]}: slots of each block, in the place of
+            lengths and depths. Where their number changes they are new, as at the first block: nothing arrives in them.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class RPP(PromptLearner):
         kd_form: Literal["sum", "convex", "mixed_target"] = "sum",
         kd_class_set: Literal["sampled", "all"] = "sampled",
         kd_local_correction: bool = False,
+        prompt_lengths: str | Mapping[str, Any] | None = None,
     ):
         super().__init__()
         for key, value in {
@@ -94,54 +99,70 @@ class RPP(PromptLearner):
             )
         if kd_form == "mixed_target" and kd_class_set == "all":
             raise ValueError("method.kd_form=mixed_target mixes labels over one class set: leave method.kd_class_set=sampled.")
-        self.n_text, self.depth_text = (n_text, depth_text) if n_text and depth_text else (0, 0)
-        self.n_image, self.depth_image = (n_image, depth_image) if n_image and depth_image else (0, 0)
-        if not self.n_text and not self.n_image:
-            raise ValueError("RPP without text and without visual prompts learns nothing: set method.n_text or method.n_image.")
+        self.found = read_lengths(prompt_lengths) if prompt_lengths else None
+        if self.found:
+            self.found_settings = self.found.settings
+            self.text_lengths, self.image_lengths = self.found.text, self.found.image
+        else:
+            self.text_lengths, self.image_lengths = [n_text] * depth_text, [n_image] * depth_image
+        if not any(self.text_lengths) and not any(self.image_lengths):
+            raise ValueError(
+                "RPP without text and without visual prompts learns nothing: set method.n_text or method.n_image, or give "
+                "method.prompt_lengths that are not all 0."
+            )
         self.names, self.residual_source, self.add = STREAMS[qkv_share], residual_source, prompt_update == "carry"
         self.raw, self.init, self.tied_init = first_layer_entry == "raw", init, tied_init
         self.contrast = LocalContrast(num_sampled_classes, local_correction, correction_log_base, negative_groups)
         self.teacher = Teacher(make=teacher) if teacher and kd_weight else None
         self.kd_weight, self.temperature, self.form = kd_weight, kd_temperature, kd_form
         self.kd_all, self.kd_correction = kd_class_set == "all", kd_local_correction
-        self.text_depends_on = "tensors" if self.n_text else "nothing"
+        self.text_depends_on = "tensors" if any(self.text_lengths) else "nothing"
 
     # ---------------------------------------------------------------- prompts
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
-        if self.n_text:
-            check_depth(self.depth_text, clip.text_blocks, "text")
-        if self.n_image:
+        if any(self.image_lengths):
             needs_vit(clip, "a visual prompt")
-            check_depth(self.depth_image, clip.image_blocks, "image")
-        self.text_ctx = self._tensors(self.depth_text, self.n_text, clip.text_width)
-        self.image_ctx = self._tensors(self.depth_image, self.n_image, clip.image_width or 0)
-        if self.n_text and self.init is not None:
-            for rows in self.text_ctx[0].values():
-                rows.data.copy_(initial_rows(clip, self.n_text, self.init))
-        self.no_effect = self._dead(self.depth_text, clip.text_blocks) * self.n_text * clip.text_width
-        self.no_effect += self._dead(self.depth_image, clip.image_blocks) * self.n_image * (clip.image_width or 0)
+        if self.found:
+            self.found.check(clip)
+        if any(self.text_lengths):
+            check_depth(len(self.text_lengths), clip.text_blocks, "text")
+        if any(self.image_lengths):
+            check_depth(len(self.image_lengths), clip.image_blocks, "image")
+        self.text_ctx = self._tensors(self.text_lengths, clip.text_width)
+        self.image_ctx = self._tensors(self.image_lengths, clip.image_width or 0)
+        if self.text_enters and self.init is not None:
+            if self.found and len(clip.tokenizer.encode(self.init)) < self.text_lengths[0]:
+                self.init = None  # the rows stay random
+            else:
+                for rows in self.text_ctx[0].values():
+                    rows.data.copy_(initial_rows(clip, self.text_lengths[0], self.init))
+        self.no_effect = self._dead(self.text_lengths, clip.text_blocks) * clip.text_width
+        self.no_effect += self._dead(self.image_lengths, clip.image_blocks) * (clip.image_width or 0)
 
-    def _tensors(self, depth: int, n: int, width: int) -> nn.ModuleList:
-        """J dicts of (n,D), one tensor for each stream that has its own."""
+    def _tensors(self, lengths: Sequence[int], width: int) -> nn.ModuleList:
+        """By block a dict of (n,D), one tensor for each stream that has its own; empty where n is 0."""
 
-        def block() -> nn.ParameterDict:
+        def block(n: int) -> nn.ParameterDict:
+            if not n:
+                return nn.ParameterDict()
             first = STD * torch.randn(n, width)
             draws = [first, *(first.clone() if self.tied_init else STD * torch.randn(n, width) for _ in self.names[1:])]
             return nn.ParameterDict({name: nn.Parameter(draw) for name, draw in zip(self.names, draws, strict=True)})
 
-        return nn.ModuleList(block() for _ in range(depth))
+        return nn.ModuleList(map(block, lengths))
 
-    def _dead(self, depth: int, blocks: int) -> int:
-        """How many blocks' query rows have no effect. A query shapes its own slot's output, which the next prompted block
-        overwrites, unless that carries on what arrived; behind the last block nothing reads it."""
-        if self.names != "qkv" or not depth:
+    def _dead(self, lengths: Sequence[int], blocks: int) -> int:
+        """How many slots' query rows have no effect. A query shapes its own slot's output, which the next prompted block
+        overwrites or drops, unless that carries on what arrived; behind the last block nothing reads it."""
+        if self.names != "qkv":
             return 0
-        if self.add:
-            return int(depth == blocks)
-        if self.residual_source == "none":  # the residual takes the output past the blocks that overwrite the streams
-            return depth if depth == blocks else 0
-        return depth - int(depth < blocks)
+        dead, read = 0, len(lengths) < blocks  # whether anything that counts reads the slots' output
+        for i in reversed(range(len(lengths))):
+            if i + 1 < len(lengths):  # with residual_source=none the output passes the block that overwrites the streams
+                read = lengths[i] == lengths[i + 1] and (self.add or (self.residual_source == "none" and read))
+            dead += 0 if read else lengths[i]
+        return dead
 
     def effective_parameters(self) -> int:
         """Without the query rows that have no effect on any feature and an exactly zero gradient."""
@@ -150,34 +171,42 @@ class RPP(PromptLearner):
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         if self.teacher:
             self.teacher.bind(clip, classnames)
-        if self.n_text:
-            self.plan = context_plan(clip, classnames, self.n_text, self.init)
+        if self.text_enters:
+            self.plan = context_plan(clip, classnames, self.text_lengths[0], self.init)
         else:
             self.plan = fixed_plan(clip, classnames, f"{self.init or 'a photo of a'} {{}}.")
 
+    @property
+    def text_enters(self) -> bool:
+        """Whether the first text block has slots."""
+        return any(self.text_lengths[:1])
+
     def text_prompts(self, image: Tensor) -> TowerPrompts:
-        prompts = self._prompts(self.text_ctx)
-        if self.n_text and self.raw:  # words enter with positions; the slots are filled in the first block alone
-            return TowerPrompts(Rows(torch.zeros_like(self.text_ctx[0][self.names[0]])), prompts.rows)
+        prompts = self._prompts(self.text_ctx, self.text_lengths)
+        if self.text_enters and self.raw:  # words enter with positions; the slots are filled in the first block alone
+            return replace(prompts, inputs=Rows(torch.zeros_like(prompts.rows[0].q)))
         return prompts
 
     def image_prompts(self) -> TowerPrompts:
-        return self._prompts(self.image_ctx)
+        return self._prompts(self.image_ctx, self.image_lengths)
 
-    def _prompts(self, blocks: nn.ModuleList) -> TowerPrompts:
-        if not len(blocks):
-            return NO_PROMPTS
-        rows = {i: self._rows(block, first=not i) for i, block in enumerate(blocks)}
-        return TowerPrompts(rows=rows) if self.raw else TowerPrompts(rows.pop(0), rows)
+    def _prompts(self, blocks: nn.ModuleList, lengths: Sequence[int]) -> TowerPrompts:
+        rows = {
+            str(i): self._rows(block, new=not i or lengths[i] != lengths[i - 1]) for i, block in enumerate(blocks) if lengths[i]
+        }
+        prompts = deep_rows(rows, lengths)
+        if self.raw and prompts.inputs:
+            return TowerPrompts(rows={0: prompts.inputs, **prompts.rows})
+        return prompts
 
-    def _rows(self, block: nn.ParameterDict, first: bool) -> Rows:
+    def _rows(self, block: nn.ParameterDict, new: bool) -> Rows:
         if self.names == "q":
-            residual = "arrived" if self.residual_source == "none" and not first else "q"
-            return Rows(block["q"], residual=residual, add=self.add and not first)
+            residual = "arrived" if self.residual_source == "none" and not new else "q"
+            return Rows(block["q"], residual=residual, add=self.add and not new)
         k, v = block["k"], block["v"]
         q = block.get("q", k)
-        named = {"q": "q", "k": k, "v": v, "mean": (q + k + v) / 3, "none": "q" if first else "arrived"}
-        return Rows(q, k, v, named[self.residual_source], add=self.add and not first)
+        named = {"q": "q", "k": k, "v": v, "mean": (q + k + v) / 3, "none": "q" if new else "arrived"}
+        return Rows(q, k, v, named[self.residual_source], add=self.add and not new)
 
     # ---------------------------------------------------------------- supervision
 

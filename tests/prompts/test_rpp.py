@@ -55,25 +55,35 @@ def attention(block, q, k, v, mask):
     return plain(block.ln_1(q), block.ln_1(k), block.ln_1(v), attn_mask=mask, need_weights=False)[0]
 
 
-def by_the_equations(blocks, x, slots, rows, mask, residual_source, prompt_update, entered=None):
-    """x (S,M,D) through all blocks, whole sequences; `rows` a dict of (n,D) for each prompted block. `entered`: what turns the
-    first block's rows into what stands in it."""
+def counts_of(rows):
+    return [len(next(iter(own.values()), ())) for own in rows]
+
+
+def by_the_equations(blocks, x, first, rows, causal, residual_source, prompt_update, entered=None):
+    """x (S,M,D) through all blocks, whole sequences; `rows` a dict of (n,D) for each prompted block, from position `first` on.
+    `entered`: what turns the first block's rows into what stands in it."""
+    counts = counts_of(rows)
     for i, block in enumerate(blocks):
+        changed = not i or (i < len(rows) and counts[i] != counts[i - 1])
+        if i and changed:
+            empty = x.new_zeros(len(x), counts[i], x.shape[-1])
+            x = torch.cat([x[:, :first], empty, x[:, first + counts[i - 1] :]], 1)
+        mask = torch.full((x.shape[1], x.shape[1]), float("-inf")).triu(1) if causal else None
         q = k = v = residual = x
-        if i < len(rows):
-            own = rows[i]
+        if i < len(rows) and counts[i]:
+            own, slots = rows[i], first + torch.arange(counts[i])
             k_rows, v_rows = (own.get(s, own.get("q")) for s in "kv")
             q_rows = own.get("q", k_rows)
             new = {"q": q_rows, "k": k_rows, "v": v_rows, "mean": (q_rows + k_rows + v_rows) / 3}
             if not i and entered:
                 new = {s: entered(t) for s, t in new.items()}
 
-            def put(t, i=i, x=x):
-                carried = x[:, slots] if prompt_update == "carry" and i else 0
+            def put(t, x=x, slots=slots, changed=changed):
+                carried = x[:, slots] if prompt_update == "carry" and not changed else 0
                 return x.index_copy(1, slots, (carried + t).expand(len(x), -1, -1))
 
             q, k, v = put(new["q"]), put(new["k"]), put(new["v"])
-            source = "q" if residual_source == "none" and not i else residual_source
+            source = "q" if residual_source == "none" and changed else residual_source
             residual = x if source == "none" else put(new[source])
         h = residual + attention(block, q, k, v, mask)
         x = h + block.mlp(block.ln_2(h))
@@ -81,26 +91,27 @@ def by_the_equations(blocks, x, slots, rows, mask, residual_source, prompt_updat
 
 
 def reference(clip, learner, images, residual_source, prompt_update, first_layer_entry):
-    """Text features (C,d) and image features (B,d), 28 positions a class."""
+    """Text features (C,d) and image features (B,d), 28 positions a class at the input."""
     model, visual = clip.model, clip.model.visual
-    lists = token_lists(clip.tokenizer, NAMES, "X X {}.", N, "end")
+    (n_text, *_, last_text), (n_image, *_, last_image) = counts_of(learner.text_ctx), counts_of(learner.image_ctx)
+    lists = token_lists(clip.tokenizer, NAMES, "X " * n_text + "{}." if n_text else "a photo of a {}.", n_text, "end")
     ids = torch.zeros(len(lists), model.context_length, dtype=torch.long)
     for row, tokens in zip(ids, lists, strict=True):
         row[: len(tokens)] = torch.tensor(tokens).clamp_min(0)
-    slots, positions = torch.arange(1, 1 + N), model.positional_embedding
+    positions = model.positional_embedding
     x = model.token_embedding(ids) + positions
     arguments = residual_source, prompt_update
     raw = first_layer_entry == "raw"
-    enter = None if raw else lambda t: t + positions[slots]
-    x = by_the_equations(model.transformer.resblocks, x, slots, learner.text_ctx, model.attn_mask, *arguments, enter)
-    text = model.ln_final(x)[torch.arange(len(x)), ids.argmax(-1)] @ model.text_projection
+    enter = None if raw else lambda t: t + positions[1 : 1 + n_text]
+    x = by_the_equations(model.transformer.resblocks, x, 1, learner.text_ctx, True, *arguments, enter)
+    text = model.ln_final(x)[torch.arange(len(x)), ids.argmax(-1) + last_text - n_text] @ model.text_projection
 
     x = visual._embeds(images)
-    slots = torch.arange(x.shape[1], x.shape[1] + N)
-    x = torch.cat([x, x.new_zeros(len(x), N, x.shape[-1])], 1)
+    patches = x.shape[1]
+    x = torch.cat([x, x.new_zeros(len(x), n_image, x.shape[-1])], 1)
     enter = None if raw else visual.ln_pre
-    x = by_the_equations(visual.transformer.resblocks, x, slots, learner.image_ctx, None, *arguments, enter)
-    assert x.shape[1] == visual.positional_embedding.shape[0] + N  # 5: the length stays
+    x = by_the_equations(visual.transformer.resblocks, x, patches, learner.image_ctx, False, *arguments, enter)
+    assert x.shape[1] == patches + last_image  # 5: the length stays
     return text, visual.ln_post(x[:, 0]) @ visual.proj
 
 
@@ -116,6 +127,53 @@ def test_2_8_10_the_equations(small_clip, images, share, source, update, entry):
         text, image = reference(small_clip, model.learner, images, **settings)
         torch.testing.assert_close(out.text, text, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(out.image, image, rtol=1e-4, atol=1e-4)
+
+
+FOUND = [
+    {"text": [2, 2, 0], "image": [0, 3, 3]},
+    {"text": [0, 1, 1], "image": [2, 0, 1]},
+    {"text": [1, 3, 3], "image": [3, 3, 1]},
+    {"text": [0, 0, 0], "image": [2, 2, 2]},
+]
+
+
+@pytest.mark.parametrize("lengths", FOUND)
+@pytest.mark.parametrize("update", ["replace", "carry"])
+@pytest.mark.parametrize("source", ["q", "mean", "none"])
+@pytest.mark.parametrize("share", ["shared", "unshared", "kv_only"])
+def test_lengths_by_block(small_clip, images, share, source, update, lengths):
+    """The equations with slots that come and go, and queries without an effect: none carries on where the number changes."""
+    for entry in ("clip", "raw"):
+        settings = {"residual_source": source, "prompt_update": update, "first_layer_entry": entry}
+        model = model_of(small_clip, RPP(qkv_share=share, prompt_lengths=lengths, **settings))
+        learner, out = model.learner, model(images)
+        assert (counts_of(learner.text_ctx), counts_of(learner.image_ctx)) == tuple(lengths.values())
+        text, image = reference(small_clip, learner, images, **settings)
+        torch.testing.assert_close(out.text, text, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(out.image, image, rtol=1e-4, atol=1e-4)
+        alive = sum(learner.get_parameter(name).numel() for name, g in gradients(model, images).items() if g.any())
+        assert learner.effective_parameters() == alive
+    assert learner.found_settings == {"prompt_lengths": lengths}
+
+
+@pytest.mark.parametrize("share", ["shared", "unshared", "kv_only"])
+def test_equal_lengths_are_the_uniform_method(small_clip, images, share):
+    uniform = rpp(L, qkv_share=share)
+    shaped = RPP(qkv_share=share, prompt_lengths={"text": [N] * L, "image": [N] * L})
+    results = [model_of(small_clip, learner) for learner in (uniform, shaped)]
+    assert torch.equal(*(model(images).logits for model in results))
+    assert uniform.effective_parameters() == shaped.effective_parameters()
+
+
+def test_the_words_of_init_start_the_first_block_where_they_suffice(small_clip):
+    def first(n):
+        learner = RPP(init="a photo of a", prompt_lengths={"text": [n, 1, 1], "image": [1, 1, 1]})
+        PromptedCLIP(small_clip, learner).setup(TrainInfo(NAMES, 0))
+        return learner.text_ctx[0]["k"]
+
+    words = small_clip.embed_tokens(torch.tensor(small_clip.tokenizer.encode("a photo of a")))
+    assert torch.equal(first(3), words[:3])
+    assert not (first(5)[:4] == words).any()
 
 
 @pytest.mark.parametrize("depth", [2, L])
@@ -321,6 +379,8 @@ def test_26_unshared_prompts_fit_at_least_as_well_as_shared_ones(small_clip):
     ("settings", "message"),
     [
         ({"n_text": 0, "n_image": 0}, "learns nothing: set method.n_text or method.n_image"),
+        ({"prompt_lengths": {"text": [0] * L, "image": [0] * L}}, "method.prompt_lengths that are not all 0"),
+        ({"prompt_lengths": {"text": [2] * 12, "image": [2] * 12}}, "names 12 blocks of the text tower"),
         ({"qkv_share": "none"}, "method.qkv_share='none' is none of shared, unshared, kv_only"),
         ({"kd_temperature": 0}, "the temperature is positive"),
         ({"kd_form": "convex", "kd_weight": 2}, "at most 1"),
