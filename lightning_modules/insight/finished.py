@@ -45,8 +45,9 @@ class FinishedRun:
     def __init__(
         self, folder: Path, overrides: Sequence[str] = (), against: Path | None = None, config_dir: Path | None = None
     ) -> None:
-        if not (folder / RESULT).is_file():
-            raise ValueError(f"there is no {RESULT} in {folder}: give the folder of a finished run.")
+        for each in filter(None, (folder, against)):
+            if not (each / RESULT).is_file():
+                raise ValueError(f"there is no {RESULT} in {each}: give the folder of a finished run.")
         self.folder, self.against = folder.resolve(), against
         self.result = load(folder / RESULT)
         if "config" not in self.result:

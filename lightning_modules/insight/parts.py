@@ -54,7 +54,7 @@ def words(run: FinishedRun, folder: Path, count: int) -> str:
         f"(a word's own nearest other word is {spacing:.3g} away: a vector farther off than that resembles no word)"
     )
     if rows.per == "image":
-        heading += f"\n(context depends on the image: the mean over {SAMPLE} test images)"
+        heading += f"\n(context depends on the image: the mean over {len(rows.q)} test images)"
     content = {"vocabulary": len(vocabulary), "spacing": spacing, "depends_on": learner.text_depends_on, "vectors": found}
     write_json(folder / "words.json", content)
     lines = _word_lines(found)
@@ -110,14 +110,14 @@ def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int
                 {
                     "image": dataset.items[place].path,
                     "true": names[ours.label_N[place]],
-                    run.baseline_name: names[theirs.predicted_N[place]],
-                    method: names[ours.predicted_N[place]],
+                    "baseline": names[theirs.predicted_N[place]],
+                    "this run": names[ours.predicted_N[place]],
                 }
                 for place in places
             ]
             for kind, places in asdict(found).items()
         }
-    write_json(folder / "images.json", content)
+    write_json(folder / "images.json", {"baseline": run.baseline_name, "this run": method, "evaluations": content})
     return "\n".join(lines)
 
 

@@ -14,8 +14,8 @@ from PIL import ImageDraw, ImageFont
 
 from lightning_modules.report.collect import Predictions
 
-COLUMNS, SIDE, WIDTH, LINE, GAP = 6, 148, 190, 17, 14  # pixels, but for the columns
-TOP = 24  # above a section's first row
+COLUMNS, SIDE, WIDTH, LINE, GAP = 6, 160, 212, 17, 16  # pixels, but for the columns
+TOP = 32  # above a section's first row
 PAPER, INK, FAINT, RIGHT, WRONG = "#ffffff", "#1a1a1a", "#6b6b6b", "#00734f", "#b23a00"
 
 
@@ -54,36 +54,37 @@ def draw(
     classnames: Sequence[str],
     named: Sequence[tuple[str, Predictions]],
 ) -> None:
-    """A PNG of at most `most` images per section, each with its true class and what every one of `named` takes it for.
+    """A PNG of at most `most` images per section: true class, and class and confidence by each of `named`, of one test list.
 
     `dataset` opens images by place (`source`, `items`).
     """
-    sections = [
-        (f"{name}: {min(most, len(places)):,} of {len(places):,}" if places else f"{name}: none", places[:most])
-        for name, places in (("gained", found.gained), ("lost", found.lost))
-    ]
+    sections = []
+    for name, places in (("Gained", found.gained), ("Lost", found.lost)):
+        many = f"{min(most, len(places)):,} of {len(places):,}, each class's surest first"
+        sections.append((f"{name}: {many if places else 'none'}", places[:most]))
     cell = SIDE + LINE * (len(named) + 1) + GAP
     heights = [TOP + cell * -(-len(places) // COLUMNS) + GAP for _, places in sections]
     sheet = PIL.Image.new("RGB", (COLUMNS * (WIDTH + GAP) + GAP, 44 + sum(heights)), PAPER)
-    pen, small, large = ImageDraw.Draw(sheet), _font(12), _font(16)
+    pen, small, large = ImageDraw.Draw(sheet), _font(11), _font(16)
+    indent = max(pen.textlength(_cut(pen, name, small, WIDTH / 3), small) for name in ("true", *dict(named))) + 6
     pen.text((GAP, 14), _cut(pen, title, large, sheet.width - 2 * GAP), INK, large)
     top = 44
     for (text, places), height in zip(sections, heights, strict=True):
         pen.line((GAP, top, sheet.width - GAP, top), "#d0d0d0")
-        pen.text((GAP, top + 5), text, INK, small)
+        pen.text((GAP, top + 8), text, INK, _font(13))
         for at, place in enumerate(places):
             x, y = GAP + at % COLUMNS * (WIDTH + GAP), top + TOP + at // COLUMNS * cell
             sheet.paste(_thumbnail(dataset.source.open(dataset.items[place])), (x, y))
             label = int(named[0][1].label_N[place])
-            lines = [("true", classnames[label], INK)]
-            for name, each in named:
-                said, sure = int(each.predicted_N[place]), 100 * each.confidence_N[place]
-                lines.append((name, f"{classnames[said]} {sure:.0f} %", RIGHT if said == label else WRONG))
-            for number, (name, said, colour) in enumerate(lines):
-                at_y, name = y + SIDE + 3 + number * LINE, _cut(pen, name, small, WIDTH // 2)
-                pen.text((x, at_y), name, FAINT, small)
-                start = x + pen.textlength(name, small) + 5
-                pen.text((start, at_y), _cut(pen, said.replace("_", " "), small, x + WIDTH - start), colour, small)
+            lines = [("true", label, "")]
+            lines += [(name, int(p.predicted_N[place]), f"{100 * p.confidence_N[place]:.0f} %") for name, p in named]
+            for number, (name, said, sure) in enumerate(lines):
+                at_y = y + SIDE + 3 + number * LINE
+                pen.text((x, at_y), _cut(pen, name, small, WIDTH / 3), FAINT, small)
+                pen.text((x + WIDTH, at_y), sure, FAINT, small, anchor="ra")
+                colour = INK if not sure else RIGHT if said == label else WRONG
+                room = WIDTH - indent - pen.textlength(sure, small) - 5
+                pen.text((x + indent, at_y), _cut(pen, classnames[said].replace("_", " "), small, room), colour, small)
         top += height
     sheet.save(path, optimize=True)
 
