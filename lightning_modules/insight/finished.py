@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_modules import predictions, results
 from lightning_modules.checkpoints import SavedPrompts, plain, prompts_of
-from lightning_modules.jobs import RESULT, compose_job, describe
+from lightning_modules.jobs import RESULT, compose_job
 from lightning_modules.report.collect import Predictions, load
 from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
 
@@ -80,7 +80,7 @@ class FinishedRun:
     def clip(self) -> Any:
         clip = make(self.cfg.clip)
         results.set_threads(self.cfg.threads, clip)
-        return clip.to(self.device)
+        return clip
 
     @cached_property
     def model(self) -> PromptedCLIP:
@@ -90,7 +90,7 @@ class FinishedRun:
         learner = make(self.cfg.method, **saved.settings(self.cfg.method))
         model = self.set_up(learner, saved.classnames(self.result["classnames"]))
         saved.into(model)
-        return model.to(self.device)
+        return model
 
     def set_up(self, learner: PromptLearner, classnames: list[str]) -> PromptedCLIP:
         model = PromptedCLIP(self.clip, learner).eval()
@@ -189,14 +189,12 @@ class FinishedRun:
         """Runs of zero-shot CLIP as configured by default, with this run's seed, beside it in the tree of outputs."""
         if self.names["method"] == BASELINE or len(self.folder.parents) < 6:
             return
-        own = describe(self.config(BASELINE), self.names | {"method": BASELINE}).config
+        own = self.config(BASELINE)
+        wanted = [OmegaConf.to_container(part, resolve=True) for part in (own.method, own.clip, own.data.source)]
         beside = self.folder.parents[4].with_name(self.names["protocol"]) / self.names["data"] / self.names["clip"]
         for file in sorted(beside.glob(f"{BASELINE}/*/seed{self.result['seed']}/{RESULT}")):
-            config = load(file).get("config", {})
-            if (
-                all(config.get(key) == own[key] for key in ("method", "clip"))
-                and config["data"]["source"] == own["data"]["source"]
-            ):
+            config = load(file)["config"]
+            if [config["method"], config["clip"], config["data"]["source"]] == wanted:
                 yield file.parent
 
 

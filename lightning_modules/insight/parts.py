@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lightning_modules.insight import sheet
@@ -126,52 +127,65 @@ def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int
 
 def calibrate(run: FinishedRun, folder: Path, evaluations: Sequence[str]) -> str:
     """calibration.png, calibration.json: calibration error and reliability, beside the baseline's where it is known."""
-    method, lines, content = run.names["method"], [], {}
-    palette = Palette(["this run", "baseline"], PAPER)
-    columns = min(len(evaluations), 4)
-    rows = -(-len(evaluations) // columns)
-    figure = plt.figure(figsize=(4.6 * columns, 5.4 * rows), layout="constrained")
-    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 1] * rows)
-    for at, evaluation in enumerate(evaluations):
+    content, curves = {}, {}
+    for evaluation in evaluations:
         baseline = run.baseline(evaluation, evaluate=False)
-        each = {"this run": run.predictions(evaluation)} | ({"baseline": baseline} if baseline else {})
-        shown = {"this run": method, "baseline": run.baseline_name}
-        content[evaluation], curves = {}, []
-        for label, predicted in each.items():
-            summary, curve = _calibration(predicted)
-            content[evaluation][label] = {"method": shown[label], **summary}
-            curves.append((label, curve))
-            lines.append(
-                f"  {evaluation:<12} {shown[label]:<14} accuracy {summary['accuracy']:5.1f}   mean confidence "
-                f"{summary['confidence']:5.1f}   ECE {summary['ece']:5.2f}"
-            )
-        upper, lower = axes[2 * (at // columns), at % columns], axes[2 * (at // columns) + 1, at % columns]
-        reliability_lines(upper, curves, palette)
-        upper.set(title=evaluation, xlabel="")
-        handles, labels = upper.get_legend_handles_labels()
-        names = [f"{shown[label]}, ECE {content[evaluation][label]['ece']:.1f}" for label in labels]
-        upper.legend(handles, names, frameon=False, loc="upper left")
-        for label, curve in curves:
-            edges = torch.linspace(0, 100, len(curve.share) + 1)
-            lower.stairs(100 * curve.share, edges, color=palette.colour(label), linewidth=1.4)
-        lower.set(xlabel="confidence in %", ylabel="% of images", xlim=(0, 101))
-        upper.grid(alpha=0.3), lower.grid(alpha=0.3)
-    for empty in range(len(evaluations), rows * columns):
-        for part in (0, 1):
-            axes[2 * (empty // columns) + part, empty % columns].remove()
-    figure.savefig(folder / "calibration.png", dpi=130)
-    plt.close(figure)
+        each = {"this run": (run.names["method"], run.predictions(evaluation))}
+        if baseline:
+            each["baseline"] = (run.baseline_name, baseline)
+        curves[evaluation] = {side: _calibration(predicted) for side, (_, predicted) in each.items()}
+        content[evaluation] = {
+            side: {"method": method, **_summary(predicted, curves[evaluation][side])}
+            for side, (method, predicted) in each.items()
+        }
+    _draw_calibration(folder / "calibration.png", content, curves)
     write_json(folder / "calibration.json", content)
+    lines = [
+        f"  {evaluation:<12} {of['method']:<14} accuracy {of['accuracy']:5.1f}   mean confidence {of['confidence']:5.1f}   "
+        f"ECE {of['ece']:5.2f}"
+        for evaluation, sides in content.items()
+        for of in sides.values()
+    ]
     return "\n".join(["calibration, in % (ECE: expected calibration error, 15 bins)", *lines])
 
 
-def _calibration(predicted: Predictions) -> tuple[dict[str, Any], Calibration]:
+def _calibration(predicted: Predictions) -> Calibration:
     read = predicted.confidence_N > 0
-    confidence, correct = predicted.confidence_N[read], predicted.correct_N[read]
-    found = calibration(confidence, correct)
+    return calibration(predicted.confidence_N[read], predicted.correct_N[read])
+
+
+def _summary(predicted: Predictions, found: Calibration) -> dict[str, Any]:
+    read = predicted.confidence_N > 0
     bins = {name: [None if x != x else float(x) for x in values] for name, values in vars(found).items()}  # NaN: empty
-    means = {"accuracy": 100 * float(correct.mean()), "confidence": 100 * float(confidence.mean())}
-    return {"ece": found.error, **means, "bins": bins}, found
+    means = {"accuracy": predicted.correct_N[read].mean(), "confidence": predicted.confidence_N[read].mean()}
+    return {"ece": found.error, **{name: 100 * float(mean) for name, mean in means.items()}, "bins": bins}
+
+
+def _draw_calibration(path: Path, content: dict[str, Any], curves: dict[str, dict[str, Calibration]]) -> None:
+    """A panel per evaluation: reliability, and below it how many images have which confidence."""
+    palette = Palette(["this run", "baseline"], PAPER)
+    columns = min(len(curves), 4)
+    rows = -(-len(curves) // columns)
+    figure = plt.figure(figsize=(4.6 * columns, 5.4 * rows), layout="constrained")
+    axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 1] * rows)
+    panels = [
+        (axes[2 * (at // columns), at % columns], axes[2 * (at // columns) + 1, at % columns]) for at in range(rows * columns)
+    ]
+    for upper, lower in panels[len(curves) :]:
+        upper.remove(), lower.remove()
+    for (upper, lower), (evaluation, sides) in zip(panels, curves.items(), strict=False):
+        reliability_lines(upper, list(sides.items()), palette)
+        named = [f"{of['method']}, ECE {of['ece']:.1f}" for of in content[evaluation].values()]
+        upper.legend(upper.get_legend_handles_labels()[0], named, frameon=False, loc="upper left")
+        upper.set(title=evaluation, xlabel="")
+        for side, curve in sides.items():
+            lower.stairs(
+                100 * curve.share, np.linspace(0, 100, len(curve.share) + 1), color=palette.colour(side), linewidth=1.4
+            )
+        lower.set(xlabel="confidence in %", ylabel="% of images", xlim=(0, 101))
+        upper.grid(alpha=0.3), lower.grid(alpha=0.3)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
 
 
 # ---- attention

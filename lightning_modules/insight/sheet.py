@@ -16,7 +16,7 @@ from lightning_modules.report.collect import Predictions
 
 COLUMNS, SIDE, WIDTH, LINE, GAP = 6, 160, 212, 17, 16  # pixels, but for the columns
 TOP = 32  # above a section's first row
-PAPER, INK, FAINT, RIGHT, WRONG = "#ffffff", "#1a1a1a", "#6b6b6b", "#00734f", "#b23a00"
+PAPER, EDGE, INK, FAINT, RIGHT, WRONG = "#ffffff", "#d0d0d0", "#1a1a1a", "#6b6b6b", "#00734f", "#b23a00"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def changes(ours: Predictions, theirs: Predictions) -> Changes:
     """Each class's most confident image first (the method's confidence), then each one's second, and so on."""
     read = (ours.confidence_N > 0) & (theirs.confidence_N > 0)
     right = [read & each.correct_N for each in (ours, theirs)]
-    both = (right[0] & ~right[1] & read, right[1] & ~right[0] & read)
+    both = (right[0] & ~right[1], right[1] & ~right[0])
     return Changes(*(_in_turn(np.flatnonzero(which), ours) for which in both))
 
 
@@ -70,11 +70,13 @@ def draw(
     pen.text((GAP, 14), _cut(pen, title, large, sheet.width - 2 * GAP), INK, large)
     top = 44
     for (text, places), height in zip(sections, heights, strict=True):
-        pen.line((GAP, top, sheet.width - GAP, top), "#d0d0d0")
+        pen.line((GAP, top, sheet.width - GAP, top), EDGE)
         pen.text((GAP, top + 8), text, INK, _font(13))
         for at, place in enumerate(places):
             x, y = GAP + at % COLUMNS * (WIDTH + GAP), top + TOP + at // COLUMNS * cell
-            sheet.paste(_thumbnail(dataset.source.open(dataset.items[place])), (x, y))
+            picture = _thumbnail(dataset.source.open(dataset.items[place]))
+            sheet.paste(picture, (x, y))
+            pen.rectangle((x, y, x + picture.width - 1, y + picture.height - 1), outline=EDGE)
             label = int(named[0][1].label_N[place])
             lines = [("true", label, "")]
             lines += [(name, int(p.predicted_N[place]), f"{100 * p.confidence_N[place]:.0f} %") for name, p in named]

@@ -108,8 +108,9 @@ def test_zero_shot_of_another_template_is_not_the_baseline(folder, insight):
 
 
 def test_class_specific_context_is_told_by_class(folder, insight):
-    coop = folder("method=coop", "method.class_context=true", "method.n_ctx=3", "epochs=1", "shots=1")
-    _, said = insight(coop, "--only", "words", "--words", "2")
+    coop = folder("method=coop", "method.class_context=true", "method.n_ctx=3", "epochs=1", "shots=3")
+    status, said = insight(coop, "--words", "2")
+    assert status == 0, said.err
     found = read(coop, "words")["vectors"]
     assert [(each["class"], each["vector"]) for each in found] == [(name, at) for name in NAMES for at in (1, 2, 3)]
     ctx = load_file(coop / "prompts.safetensors")["ctx"]
@@ -133,6 +134,14 @@ def test_context_that_depends_on_the_image(folder, insight):
     assert "mean over 35 test images" in said.out
     assert [each["vector"] for each in read(cocoop, "words")["vectors"]] == [1, 2, 3, 4]
     assert [share["prompts"] for share in read(cocoop, "attention")["text"]] == [4, 4]
+
+
+def test_words_and_stored_calibration_need_no_images(folder, insight, monkeypatch):
+    ivlp, _ = folder(*IVLP), folder("method=zeroshot")
+    monkeypatch.setattr(ToySource, "splits", lambda *_: 1 / 0)
+    assert insight(ivlp, "--only", "words", "calibration")[0] == 0
+    assert set(read(ivlp, "calibration")["test"]) == {"this run", "baseline"}
+    assert insight(ivlp)[0] == 1
 
 
 def test_what_a_method_does_not_have_is_said(folder, insight):
