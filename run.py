@@ -20,13 +20,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from lightning_modules import jobs, launch
+from lightning_modules import jobs, launch, locks, sweep
 
 
 def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     """Runs one job, or finds it done: the content of its result.json. `names`: the option chosen in each group."""
     started = time.monotonic()
     job = jobs.describe(cfg, names)
+    locks.wait_for(job.folder, job.title)
     if not cfg.force and (result := job.result()):
         print(f"done already: {job.title} in {job.folder} (force=true runs it again)")
         return result
@@ -94,7 +95,9 @@ def run_before(cfg: DictConfig, names: dict[str, str], settings: Mapping[str, An
     first = deepcopy(cfg)
     first.method.update(settings)
     run(first, names)
-    return jobs.describe(first, names).folder
+    folder = jobs.describe(first, names).folder
+    locks.leave(folder)  # other runs may begin with the same stage
+    return folder
 
 
 def start(cfg: DictConfig, names: dict[str, str]) -> None:
@@ -103,11 +106,10 @@ def start(cfg: DictConfig, names: dict[str, str]) -> None:
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> None:
-    if launch.in_multirun():
-        launch.run_fresh(__file__)
-    else:
-        launch.keeping_error(start, cfg, jobs.names_of(HydraConfig.get()))
+def main(cfg: DictConfig) -> float | None:
+    if sweep.in_multirun():
+        return sweep.run_fresh(__file__, cfg)
+    return launch.keeping_error(start, cfg, jobs.names_of(HydraConfig.get()))
 
 
 if __name__ == "__main__":

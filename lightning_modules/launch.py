@@ -1,89 +1,25 @@
-"""The entry point's edge: each job of a multirun as a fresh process; one sentence for a user's mistake.
-
-Imports neither torch nor lightning: a sweep's parent starts in half a second.
-"""
+"""The entry point's edge: exit statuses, signals, one sentence for a user's mistake. Imports neither torch nor lightning."""
 
 from __future__ import annotations
 
 import difflib
 import os
-import shlex
 import signal
-import subprocess
 import sys
-import tempfile
-import threading
 import traceback
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
-from hydra.types import RunMode
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-IN_SWEEP = "PROMPTS_IN_SWEEP"  # environment of a sweep's job: "alone" or "beside others"
-FAILURES = "PROMPTS_SWEEP_FAILURES"  # environment: the file to which failed jobs of a sweep add their command
+from lightning_modules import sweep
 
 
 class Interrupted(Exception):
     """A signal asked the run to stop; its state is in last.ckpt."""
 
-
-class JobFailed(Exception):
-    """A job of a multirun ended with a non-zero status; it has told why."""
-
-
-def in_multirun() -> bool:
-    return HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def run_fresh(script: str) -> None:
-    """Runs this job as its own process, forwards signals to it, and notes its command if it fails."""
-    hydra = HydraConfig.get()
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    options = [arg for folder in folders for arg in ("--config-dir", folder)]
-    searched = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath")]
-    if hydra.job.config_name != "config":
-        options += ["--config-name", hydra.job.config_name]
-    command = [sys.executable, os.path.abspath(script), *options, *searched, *hydra.overrides.task]
-    alone = hydra.runtime.choices["hydra/launcher"] == "basic"
-    environment = {"PYTHONUNBUFFERED": "1", IN_SWEEP: "alone" if alone else "beside others"}
-    process = subprocess.Popen(command, env=os.environ | environment)
-    with forwarding(process) as asked:
-        status = process.wait()
-    if asked:
-        raise KeyboardInterrupt
-    if status:
-        if FAILURES in os.environ:
-            with open(os.environ[FAILURES], "a") as file:
-                file.write(f"{shlex.join(['python', *command[1:]])}    # status {status}\n")
-        raise JobFailed(f"status {status}: {shlex.join(command)}")
-
-
-@contextmanager
-def forwarding(process: subprocess.Popen):
-    """Passes SIGTERM and SIGINT on to a process; yields a list of those that came."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def forward(signum: int, frame: Any) -> None:
-        asked.append(signum)
-        process.send_signal(signum)
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-# ---- the entry point's edge
 
 _error: list[BaseException] = []
 
@@ -100,17 +36,15 @@ def guarded(main: Callable[[], Any]) -> int:
     """Runs a Hydra main; the exit status. A user's mistake becomes one message; HYDRA_FULL_ERROR=1 shows tracebacks."""
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come through: they are shown here
-    failures = None
-    if FAILURES not in os.environ and {"-m", "--multirun"} & set(sys.argv):
-        handle, failures = tempfile.mkstemp(prefix="failed-jobs-")
-        os.close(handle)
-        os.environ[FAILURES] = failures
+    is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
+    if is_sweep:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # launchers end their jobs after an interruption
     status = 0
     try:
         main()
         if _error:
             raise _error.pop()
-    except JobFailed:
+    except sweep.JobFailed:
         status = 1
     except Interrupted as error:
         status = 0 if os.environ.get("LOCAL_RANK", "0") != "0" else 143  # the first rank speaks for all
@@ -127,14 +61,9 @@ def guarded(main: Callable[[], Any]) -> int:
     finally:
         if not full:
             del os.environ["HYDRA_FULL_ERROR"]
-    if failures:
-        failed = Path(failures).read_text()
-        os.unlink(failures)
-        if failed:
-            print(
-                f"\n{len(failed.splitlines())} job(s) of the sweep failed; to repeat them:\n{failed}", file=sys.stderr, end=""
-            )
-            status = status or 1
+    if is_sweep and (text := sweep.ending(interrupted=status == 130)):
+        print(text, file=sys.stderr)
+        status = status or 1
     return status
 
 

@@ -10,15 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-from lightning_modules import launch
-
-
-def spoken(seconds: float) -> str:
-    """Two units: "40 s", "3 min 20 s", "5 h 12 min"."""
-    minutes, seconds = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+from lightning_modules.sweep import IN_SWEEP, spoken
 
 
 class Progress(RichProgressBar):
@@ -28,7 +20,7 @@ class Progress(RichProgressBar):
 
     def __init__(self) -> None:
         super().__init__(leave=False)
-        sweep = os.environ.get(launch.IN_SWEEP)
+        sweep = os.environ.get(IN_SWEEP)
         self.lines = not sys.stdout.isatty() and not sweep
         if not sys.stdout.isatty() or sweep == "beside others":
             self.disable()

@@ -19,9 +19,9 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_modules import launch
 from lightning_modules.jobs import Job
 from lightning_modules.prompt_module import PromptModule
+from lightning_modules.sweep import IN_SWEEP
 
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "torchmetrics", "hydra-core", "numpy", "pillow")
 
@@ -53,7 +53,7 @@ def quiet() -> None:
 @rank_zero_only
 def say(text: str, in_sweep: str = "") -> None:
     """Prints the text; in a job of a sweep, which has many, what stands for it there."""
-    text = in_sweep if launch.IN_SWEEP in os.environ else text
+    text = in_sweep if IN_SWEEP in os.environ else text
     if text:
         print(text, flush=True)
 

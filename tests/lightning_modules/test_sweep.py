@@ -1,0 +1,172 @@
+"""What a sweep counts, says and shares out. Sweeps as processes: tests/test_sweeps.py."""
+
+import select
+import subprocess
+import sys
+import tempfile
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from toys import ROOT
+
+from lightning_modules import sweep
+
+
+@pytest.fixture(autouse=True)
+def _own_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def test_how_far_a_sweep_is():
+    done = {"status": 0, "seconds": 60.0}
+    assert sweep.far([done], 4, 1) == "job 1 of 4 ended, about 3 min 0 s left"
+    assert sweep.far([done], 5, 2) == "job 1 of 5 ended, about 2 min 0 s left"
+    assert sweep.far([done], 2, 8) == "job 1 of 2 ended, about 1 min 0 s left"  # one job is no faster on eight lanes
+    found = {"status": 0}  # done before: it says nothing about how long a job takes
+    failed = {"status": 1, "seconds": 1.0}
+    assert sweep.far([found, failed, done], 4, 1) == "job 3 of 4 ended, 1 failed, about 1 min 0 s left"
+    assert sweep.far([found, failed], 4, 1) == "job 2 of 4 ended, 1 failed"
+    assert sweep.far([done, done], 2, 1) == "job 2 of 2 ended"
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", list(overrides), return_hydra_config=True)
+
+
+def hydra_of(task, *overrides):
+    config = composed(*overrides)
+    config.hydra.overrides.task = task
+    return config.hydra
+
+
+def test_jobs_are_counted_as_hydra_will_make_them():
+    assert sweep.count_jobs(hydra_of(["method=coop,maple", "seed=range(1,4)", "shots=1", "epochs=choice(1,2)"])) == 12
+    assert sweep.count_jobs(hydra_of([], "experiment=demo")) == 16
+    assert sweep.count_jobs(hydra_of(["seed=1"], "experiment=demo")) == 8  # the command line goes before the experiment
+    assert sweep.count_jobs(hydra_of([], "experiment=search")) == 12
+
+
+def test_jobs_at_once():
+    def lanes(*overrides):
+        return sweep.count_lanes(composed(*overrides).hydra)
+
+    assert lanes() == 1
+    assert lanes("hydra/launcher=joblib", "hydra.launcher.n_jobs=3") == 3
+    assert lanes("hydra/launcher=joblib", "hydra.launcher.n_jobs=-1") >= 1
+    assert lanes("hydra/launcher=slurm") == 64
+    assert lanes("hydra/launcher=submitit_local") >= 1
+
+
+def test_slurm_asks_for_the_gpus_of_a_job():
+    launcher = composed("hydra/launcher=slurm", "trainer.devices=4", "hydra.launcher.partition=long").hydra.launcher
+    assert (launcher.gpus_per_node, launcher.tasks_per_node, launcher.partition) == (4, 1, "long")
+    assert launcher._target_.endswith("SlurmLauncher")
+
+
+def test_the_objective_of_a_search():
+    history = [{"epoch": e, "val": {"accuracy": a}, "test": {"accuracy": 99.0}} for e, a in enumerate([10.0, 30.0, 20.0])]
+    assert sweep.objective({"history": history}) == 30.0
+    assert sweep.objective({"history": [{"epoch": 0, "test": {"accuracy": 99.0}}]}) is None
+
+
+def job(number, devices=1, accelerator="auto", launcher="JoblibLauncher"):
+    hydra = OmegaConf.create({"launcher": {"_target_": f"somewhere.{launcher}"}, "job": {"num": number}})
+    return hydra, OmegaConf.create({"trainer": {"devices": devices, "accelerator": accelerator}})
+
+
+def given(*args, **kwargs):
+    with sweep.gpus_of(*job(*args, **kwargs)) as (environment, _):
+        return environment.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_gpus_go_round(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
+    assert [given(number) for number in range(5)] == ["4", "5", "7", "4", "5"]
+    with sweep.gpus_of(*job(0)) as (first, files):
+        assert (first["CUDA_VISIBLE_DEVICES"], len(files)) == ("4", 1)
+        assert given(3) == "5"  # it is the first one's turn, but a longer job is still there
+        with sweep.gpus_of(*job(1)), sweep.gpus_of(*job(2)):
+            assert given(3) == "4"  # more jobs than GPUs share them
+    assert given(3) == "4"
+
+
+def test_jobs_of_several_gpus_and_of_none(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
+    assert [given(number, devices=2) for number in range(3)] == ["0,1", "2,3", "0,1"]
+    assert given(0, devices=8) is None  # the run says that it lacks some
+    assert given(0, devices=-1) is None
+    assert given(0, accelerator="cpu") is None
+    assert given(0, launcher="BasicLauncher") is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert given(0) is None
+
+
+def test_the_driver_is_asked_for_gpus(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert sweep.visible_gpus() == []
+    asked = tmp_path / "nvidia-smi"
+    asked.write_text("#!/bin/sh\n[ \"$1\" = -L ] && echo 'GPU 0: A (UUID: x)' && echo 'GPU 1: B (UUID: y)'\n")
+    asked.chmod(0o755)
+    assert sweep.visible_gpus() == ["0", "1"]
+
+
+HOLD = """
+import sys, tempfile
+from pathlib import Path
+from lightning_modules import locks
+
+tempfile.tempdir = sys.argv[1]
+locks.wait_for(Path("here"), "a title")
+locks.wait_for(Path("here"), "a title")  # a second call: no wait for oneself
+print("in", flush=True)
+sys.stdin.readline()
+locks.leave(Path("here"))
+print("out", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_process_per_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def start():
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], **pipes)
+
+    first = start()
+    assert first.stdout.readline() == "in\n"
+    second = start()
+    assert second.stdout.readline() == "waiting for another process that runs a title\n"
+    assert select.select([second.stdout], [], [], 0.3)[0] == []
+    first.kill()
+    first.communicate()
+    assert second.stdout.readline() == "in\n"
+    third = start()
+    assert third.stdout.readline() == "waiting for another process that runs a title\n"
+    second.stdin.write("\n")
+    second.stdin.flush()
+    assert third.communicate(timeout=30)[0] == "in\nout\n"  # the second lives on, but has left
+    second.communicate()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    holder = start()
+    assert holder.stdout.readline() == "in\n"
+    rank = start()  # ranks but the first neither wait nor hold
+    assert rank.stdout.readline() == "in\n"
+    for each in (holder, rank):
+        each.communicate()
+
+
+def test_a_signal_and_an_error_end_the_process():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(RuntimeError), sweep.forwarding(process):
+        raise RuntimeError
+    assert process.returncode == -15
+
+
+def test_mistakes_of_a_sweep_are_told_before_any_job():
+    config = composed("experiment=search", "select=last")
+    with pytest.raises(SystemExit, match="select=best_val"):
+        sweep.Progress().on_multirun_start(config)

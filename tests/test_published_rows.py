@@ -1,0 +1,59 @@
+"""The experiments that repeat published rows."""
+
+import json
+import re
+
+import pytest
+from omegaconf import OmegaConf
+from toys import ROOT
+
+from lightning_modules import jobs
+
+PUBLISHED = json.loads((ROOT / "lightning_modules/report/published.json").read_text())
+METHODS = ("coop", "cocoop", "maple", "promptsrc")
+ROWS = [
+    *(f"{method}-base_to_new" for method in (*METHODS, "zeroshot", "vpt", "ivlp")),
+    *(f"{method}-cross_dataset" for method in METHODS),
+    *(f"{method}-domain_generalization" for method in (*METHODS, "zeroshot")),
+    *(f"{method}-few_shot" for method in ("coop", "linear_probe", "promptsrc")),
+]
+
+
+def params_of(row):
+    """What the row sweeps over, by key."""
+    folder = ROOT / "conf/experiment"
+    own = OmegaConf.load(folder / f"{row}.yaml")
+    params = OmegaConf.merge(OmegaConf.load(folder / f"{own.defaults[0]}.yaml"), own).hydra.sweeper.params
+    return {key: str(value).split(",") for key, value in params.items()}
+
+
+def test_every_row_is_here():
+    assert sorted(ROWS) == sorted(path.stem for path in (ROOT / "conf/experiment").glob("[a-z]*-*.yaml"))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_row(row):
+    """Its name says method and protocol, its jobs have the recipe's settings, its figures are the report's."""
+    method, protocol = row.split("-")
+    text = (ROOT / f"conf/experiment/{row}.yaml").read_text()
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    assert f"python run.py -m experiment={row}\n" in header
+
+    params = params_of(row)
+    assert len(params["data"]) == (1 if protocol in ("cross_dataset", "domain_generalization") else 11)
+    assert params["seed"] == (["1"] if method == "zeroshot" else ["1", "2", "3"])
+    job = [f"{key}={values[-1]}" for key, values in params.items()]
+    cfg, names = jobs.compose_job([f"experiment={row}", *job], ROOT / "conf")
+    plain, _ = jobs.compose_job([f"method={method}", f"protocol={protocol}", *job], ROOT / "conf")
+    assert (names["method"], names["protocol"]) == (method, protocol)
+    assert names["clip"] == ("rn50" if row in ("coop-few_shot", "linear_probe-few_shot") else "vit_b16")
+    assert {**cfg, "output": 0} == {**plain, "output": 0}
+
+    figures = [float(figure) for figure in re.findall(r"(?<![\d.])\d\d\.\d\d(?!\d)", header)]
+    known = PUBLISHED[protocol]
+    if protocol == "base_to_new":
+        assert figures == list(known["average"][method].values())
+    elif protocol != "few_shot":
+        assert figures == [known["imagenet"][method]["imagenet"], known["imagenet"][method]["average"]]
+    else:
+        assert figures == ([known[data]["coop"]["16 shots"] for data in ("imagenet", "caltech101")] if method == "coop" else [])

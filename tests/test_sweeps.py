@@ -1,0 +1,119 @@
+"""Sweeps as processes: launchers, kills, a search. What a job should give is computed within the test's process."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import command
+from safetensors.torch import load_file
+from toys import ROOT, TESTS
+
+TOY = ["clip=toy", "data=toy", "method=toy", "optim.lr=0.2", "epochs=2", "batch_size=6"]
+
+
+def results(folder):
+    """What the runs below a folder gave, but for times and paths; by digest and seed."""
+    found = {}
+    for path in sorted(folder.rglob("result.json")):
+        result = json.loads(path.read_text())
+        tensors = load_file(path.with_name("prompts.safetensors"))
+        what = {name: result[name] for name in ("metrics", "train_loss", "selected", "shots")}
+        found[result["digest"], result["seed"]] = what | {key: tensor.tolist() for key, tensor in tensors.items()}
+    return found
+
+
+@pytest.fixture
+def one_by_one(run_here, tmp_path):
+    def run(*overrides, shots=(1,), seeds=(1,)):
+        for k in shots:
+            for seed in seeds:
+                run_here(*TOY, *overrides, f"shots={k}", f"seed={seed}", "output=one")
+        return results(tmp_path / "one")
+
+    return run
+
+
+class Sweep:
+    def __init__(self, folder, name, *overrides):
+        self.log = folder / f"{name}.log"
+        environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+        with self.log.open("w") as log:  # a file: jobs that outlive the sweep go on writing
+            self.process = subprocess.Popen(
+                command(*overrides, sweep=True), cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def wait_until(self, condition, seconds=120):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+
+    def finished(self):
+        return re.findall(r"^(toy on toy, .*): test [\d.]+ %", self.log.read_text(), flags=re.M)
+
+
+def test_killed_twice_and_started_again(one_by_one, tmp_path):
+    """Killed outright, its jobs under way go on alone and the next sweep waits for them; asked to stop, it takes them along."""
+    out = tmp_path / "out"
+    overrides = [*TOY, "output=out", "shots=1,2,4", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+
+    def done():
+        return len(list(out.rglob("result.json")))
+
+    first = Sweep(tmp_path, "first", *overrides)
+    first.wait_until(lambda: done() >= 1)
+    first.process.kill()
+    first.process.wait()
+    second = Sweep(tmp_path, "second", *overrides)
+    second.wait_until(lambda: len(second.finished()) >= 1)
+    second.process.send_signal(signal.SIGTERM)
+    assert second.process.wait(60) == 130, second.log.read_text()
+    assert "the same command does what is missing" in second.log.read_text()
+    before = done()
+    assert before < 6
+    third = Sweep(tmp_path, "third", *overrides)
+    assert third.process.wait(120) == 0, third.log.read_text()
+    assert third.log.read_text().count("done already") == before
+    assert "job 6 of 6 ended" in third.log.read_text()
+    assert sorted(first.finished() + second.finished() + third.finished()) == sorted(
+        f"toy on toy, {shots} shots, seed {seed}" for shots in (1, 2, 4) for seed in (1, 2)
+    )
+    assert results(out) == one_by_one(shots=(1, 2, 4), seeds=(1, 2))
+
+
+def test_two_at_once_by_submitit(cli, one_by_one, tmp_path):
+    """Each job has two ranks, in the environment of one SLURM task, in which Lightning would look for a task per rank."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    slurm = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "sweep"}
+    sweep = cli(*TOY, "shots=1,2", "trainer=ddp_cpu", "hydra/launcher=submitit_local", "output=out", sweep=True, **slurm)
+    logs = "".join(path.read_text() for path in (tmp_path / "out").rglob("*_log.*"))
+    assert sweep.returncode == 0, sweep.stderr + logs
+    assert "job 2 of 2 ended" in sweep.stdout
+    apart, together = one_by_one(shots=(1, 2)), results(tmp_path / "out")
+    assert apart.keys() == together.keys()
+    for key, one in apart.items():
+        assert together[key]["metrics"] == one["metrics"]
+        assert together[key]["selected"] == one["selected"]
+        assert together[key]["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
+
+
+def test_a_search_on_validation_images(cli, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = [*TOY[:3], "experiment=search", "epochs=2", "shots=4", "output=out", "hydra.sweeper.n_trials=3", "method=coop"]
+    run = cli(*search, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", sweep=True)
+    assert run.returncode == 0, run.stderr
+    assert "job 3 of 3 ended" in run.stdout
+    best = (tmp_path / "out/.sweep/optimization_results.yaml").read_text()
+    found = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("result.json")]
+    assert len({result["config"]["optim"]["lr"] for result in found}) == 3
+    scores = [max(entry["val"]["accuracy"] for entry in result["history"]) for result in found]
+    assert f"best_value: {max(scores)}" in best
+    again = cli(*search, sweep=True)  # one after another asks for the same trials: all are done
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done already") == 3
+    assert (tmp_path / "out/.sweep/optimization_results.yaml").read_text() == best
