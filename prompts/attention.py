@@ -55,10 +55,12 @@ def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes
 @torch.no_grad()
 def image_shares(clip: FrozenCLIP, images: Tensor, prompts: TowerPrompts) -> list[Share]:
     """One share per block of the image tower, the mean over images (B,3,S,S). The CLIP must be a ViT."""
-    blocks = [Watched(block) for block in clip.image_tower.blocks]
-    replace(clip.image_tower, blocks=blocks).encode(images, prompts)
-    own = len(clip.model.visual.positional_embedding)  # CLS and patches; the slots stand behind them
-    return [block.share(range(own, block.k.shape[-2]), read_out=0, causal=False) for block in blocks]
+    own, found = len(clip.model.visual.positional_embedding), []  # CLS and patches; the slots stand behind them
+    for i in range(len(images)):  # one by one: the shares of all at once are gigabytes in large towers
+        blocks = [Watched(block) for block in clip.image_tower.blocks]
+        replace(clip.image_tower, blocks=blocks).encode(images[i : i + 1], prompts.for_images(i, i + 1))
+        found.append([block.share(range(own, block.k.shape[-2]), read_out=0, causal=False) for block in blocks])
+    return [_mean(each) for each in zip(*found, strict=True)]
 
 
 class Watched(Block):

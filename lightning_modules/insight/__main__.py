@@ -31,10 +31,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts (default: all)")
     parser.add_argument("--against", type=Path, metavar="FOLDER", help="a run on the same images (default: zero-shot CLIP)")
     parser.add_argument("--evaluations", nargs="+", metavar="NAME", help="of the run's evaluations (default: all)")
-    parser.add_argument("--images", type=int, default=24, help="at most so many gained, and lost, on a sheet (default: 24)")
-    parser.add_argument("--words", type=int, default=5, help="nearest words of each vector (default: 5)")
-    parser.add_argument("--out", type=Path, help="where the files go (default: RUN_FOLDER/insight)")
-    parser.add_argument("--config-dir", type=Path, help="more configs, as for run.py")
+    parser.add_argument(
+        "--images", type=int, default=24, metavar="N", help="gained, and lost, on a sheet (default: at most 24)"
+    )
+    parser.add_argument("--words", type=int, default=5, metavar="N", help="nearest words of each vector (default: 5)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the files go (default: RUN_FOLDER/insight)")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="more configs, as for run.py")
     return parser.parse_intermixed_args()
 
 

@@ -58,6 +58,7 @@ class FinishedRun:
         self.search = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._sets: dict[str, Any] = {}
+        self._predictions: dict[str, Predictions] = {}
         self._baselines: dict[str, Predictions] = {}
 
     # ---- the model
@@ -134,20 +135,24 @@ class FinishedRun:
 
     def predictions(self, evaluation: str) -> Predictions:
         """Of every test image, in order; confidence 0 where an image could not be read."""
-        found = stored_predictions(self.folder, evaluation)
-        return found or self.predict(self.model, self.names["method"], evaluation)
+        if evaluation not in self._predictions:
+            found = stored_predictions(self.folder, evaluation)
+            self._predictions[evaluation] = found or self.predict(self.model, self.names["method"], evaluation)
+        return self._predictions[evaluation]
 
     @torch.no_grad()
     def predict(self, model: PromptedCLIP, method: str, evaluation: str) -> Predictions:
         images = self.test_set(evaluation)
         loader = images.loader(0, 1)
         results.say(f"evaluating {method} on {evaluation}, {len(loader.dataset):,} images ...")
+        trained_on = model.classnames
         model.bind(images.classnames)
         metric = predictions.Predictions(len(loader.dataset))
         for batch in loader:
             readable = batch["weight"] > 0
             logits = model(batch["image"].to(self.device)).logits.float().cpu()
             metric.update(batch["index"][readable], logits[readable], batch["label"][readable])
+        model.bind(trained_on)
         return as_stored(metric.compute())
 
     @cached_property

@@ -126,6 +126,12 @@ def test_every_evaluation_of_a_protocol_or_those_asked_for(folder, insight):
     shutil.rmtree(both / "insight")
     insight(both, "--only", "images", "--evaluations", "new")
     assert {path.name for path in (both / "insight").iterdir()} == {"images-new.png", "images.json"}
+    insight(both, "--only", "attention")
+    attention = read(both, "attention")
+    (both / "predictions.npz").unlink()
+    _, said = insight(both)
+    assert said.out.count("evaluating ivlp on new") == 1
+    assert read(both, "attention") == attention  # of the classes trained on, whichever was evaluated last
 
 
 def test_context_that_depends_on_the_image(folder, insight):
