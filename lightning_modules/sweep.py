@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +27,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_modules import jobs, locks
+from lightning_modules import jobs
+from lightning_modules.gpus import gpus_of
 
 IN_SWEEP = "PROMPTS_IN_SWEEP"  # environment of a sweep's job: "alone" or "beside others"
 JOURNAL = "PROMPTS_SWEEP_JOURNAL"  # environment: the file to which the sweep's jobs add a line when they end
@@ -111,45 +111,6 @@ def forwarding(process: subprocess.Popen) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-# ---- GPUs
-
-
-@contextmanager
-def gpus_of(hydra: DictConfig, cfg: DictConfig) -> Iterator[tuple[dict[str, str], list[int]]]:
-    """The environment that gives a job beside others GPUs of its own, `trainer.devices` of them; the locks to inherit.
-
-    Round robin by the job's number, but those in use are passed over. More jobs at once than GPUs share them.
-    """
-    devices, found = cfg.trainer.devices, []
-    joblib = hydra.launcher._target_.endswith("JoblibLauncher")
-    if joblib and isinstance(devices, int) and devices > 0 and cfg.trainer.accelerator in ("auto", "gpu", "cuda"):
-        found = visible_gpus()
-    shares = [",".join(found[i : i + devices]) for i in range(0, len(found) - devices + 1, devices)] if found else []
-    if not shares:
-        yield {}, []
-        return
-    turn = hydra.job.num % len(shares)
-    for share in shares[turn:] + shares[:turn]:
-        file = locks.take(f"gpus {share}")
-        if file is not None:
-            try:
-                yield {"CUDA_VISIBLE_DEVICES": share}, [file]
-            finally:
-                os.close(file)
-            return
-    yield {"CUDA_VISIBLE_DEVICES": shares[turn]}, []
-
-
-def visible_gpus() -> list[str]:
-    """As CUDA_VISIBLE_DEVICES would name them; asked of the driver where it is not set."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name and not name.startswith("-")]
-    if not shutil.which("nvidia-smi"):
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.splitlines()
-    return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed))]
-
-
 # ---- the sweep as a whole
 
 _watches: list[Watch] = []
@@ -205,7 +166,8 @@ def note(**entry: Any) -> None:
 
 
 def entries(journal: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    text = journal.read_text() if journal.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 class Watch(threading.Thread):
@@ -252,6 +214,6 @@ def ending(interrupted: bool) -> str:
         watch.join()
     journal = Path(os.environ.pop(JOURNAL))
     failed = [f"{entry['command']}    # status {entry['status']}" for entry in entries(journal) if entry["status"]]
-    journal.unlink()
+    journal.unlink(missing_ok=True)
     lines = [f"\n{len(failed)} job(s) of the sweep failed; to repeat them:", *failed] if failed else []
     return "\n".join(lines + ["the sweep was stopped: the same command does what is missing"] * interrupted)
