@@ -29,8 +29,10 @@ class Vocabulary:
     def word(self, place: int) -> str:
         """A token as text; one that goes on within the same word ends in a hyphen."""
         token = int(self.ids[place])
-        text = self.tokenizer.decode([token]).strip() or repr(self.tokenizer.decoder[token])
-        return text if self.tokenizer.decoder[token].endswith("</w>") else f"{text}-"
+        symbol, text = self.tokenizer.decoder[token], self.tokenizer.decode([token]).strip()
+        if not text or "\ufffd" in text:  # a part of a letter
+            text = symbol.removesuffix("</w>")
+        return text if symbol.endswith("</w>") else f"{text}-"
 
     def nearest(self, vectors_ND: Tensor, count: int) -> list[list[tuple[str, float]]]:
         """For each vector the `count` nearest words and their Euclidean distances, nearest first."""

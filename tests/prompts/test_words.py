@@ -27,6 +27,7 @@ def test_every_token_of_a_whole_vocabulary_counts_and_pieces_of_words_are_told(s
     whole, piece = (small_clip.tokenizer.encoder[token] for token in ("cat</w>", "cat"))
     names = [row[0][0] for row in vocabulary.nearest(small_clip.embed_tokens(torch.tensor([whole, piece])), 1)]
     assert names == ["cat", "cat-"]
+    assert not any("\ufffd" in vocabulary.word(place) for place in range(len(vocabulary)))  # bytes that are no letter alone
 
 
 def test_spacing_is_the_median_distance_to_another_word():
