@@ -13,6 +13,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 from lightning_modules.jobs import RESULT
 from lightning_modules.report.collect import Run
+from prompts.learner import PromptedCLIP
+from prompts.words import context_words
 
 CLASSES_DRAWN = 100  # W&B keeps a row per cell of a confusion matrix and draws 10,000 of them
 
@@ -58,6 +60,13 @@ def log_pictures(loggers: Sequence[Logger], files: Sequence[Path]) -> None:
         for file in files:
             if file.suffix == ".png" and hasattr(logger, "log_image"):
                 logger.log_image(key=file.stem, images=[str(file)])
+
+
+def log_words(loggers: Sequence[Logger], model: PromptedCLIP) -> None:
+    """The learned context in words, for the loggers that take tables (W&B)."""
+    for logger in loggers:
+        if hasattr(logger, "log_table") and (rows := context_words(model)):
+            logger.log_table("prompt words", columns=["tensor", "vector", "nearest words"], data=[list(row) for row in rows])
 
 
 def finish(exit_code: int) -> None:

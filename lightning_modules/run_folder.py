@@ -111,6 +111,7 @@ class RunFolder:
             if job.config["fit"]:
                 save_prompts(self.path / PROMPTS, model, about)
                 loggers.log_pictures(module.loggers, model.learner.keep(self.path))
+                loggers.log_words(module.loggers, model)
             write_predictions(self.path / PREDICTIONS, module.predictions)
             write_json(self.path / RESULT, result)
             for name in (LAST, BEST):  # of use while a run was under way

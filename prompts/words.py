@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from prompts.clip import FrozenCLIP
+from prompts.learner import PromptedCLIP
+from prompts.transfer import Place, place_of
 
 
 class Vocabulary:
@@ -52,3 +54,13 @@ class Vocabulary:
 
     def _distances(self, vectors: Tensor) -> Tensor:
         return torch.cdist(vectors, self.embeddings)
+
+
+def context_words(model: PromptedCLIP, count: int = 5, most: int = 64) -> list[tuple[str, int, str]]:
+    """(tensor, vector, its nearest words) of the learned vectors at the text tower's input, of the first `most`."""
+    rows: list[tuple[str, int, str]] = []
+    for name, tensor in model.prompt_state()[0].items():
+        if (found := place_of(name)) and found[0] == Place("text", 0):
+            near = Vocabulary(model.clip).nearest(tensor.flatten(0, -2)[: most - len(rows)], count)
+            rows += [(name, i, ", ".join(word for word, _ in words)) for i, words in enumerate(near, 1)]
+    return rows

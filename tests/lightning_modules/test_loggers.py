@@ -1,13 +1,16 @@
 import json
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
-from toys import ROOT
+from toys import NAMES, ROOT, toy_clip
 
 from lightning_modules import jobs, loggers
+from prompts.coop import CoOp
+from prompts.learner import PromptedCLIP, TrainInfo
 
 sys.path.insert(0, str(ROOT / "tests" / "report"))
 from fakes import guessed  # noqa: E402
@@ -134,6 +137,18 @@ def test_pictures_go_to_the_loggers_that_take_them(tmp_path):
 
     loggers.log_pictures([object(), Takes()], [tmp_path / "dpl.json", tmp_path / "dpl.png"])
     assert seen == [("dpl", [str(tmp_path / "dpl.png")])]
+
+
+def test_the_prompts_words_go_to_the_loggers_that_take_tables():
+    model = PromptedCLIP(toy_clip(), CoOp(2, init="a dog"))
+    model.setup(TrainInfo(NAMES, 4))
+    logged = []
+    logger = SimpleNamespace(log_table=lambda key, columns, data: logged.append((key, columns, data)))
+    loggers.log_words([object(), logger], model)
+    [(key, columns, data)] = logged
+    assert (key, columns) == ("prompt words", ["tensor", "vector", "nearest words"])
+    assert [row[:2] for row in data] == [["ctx", 1], ["ctx", 2]]
+    assert [row[2].split(", ")[0] for row in data] == ["a", "dog"]  # a word is nearest to itself
 
 
 def test_the_sweep_for_wandb_speaks_hydra():
