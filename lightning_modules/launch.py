@@ -16,6 +16,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from lightning_modules import sweep
 
+BRIEF = "PROMPTS_BRIEF_ERRORS"  # environment of jobs and ranks: HYDRA_FULL_ERROR was set here and not by the user
+
 
 class Interrupted(Exception):
     """A signal asked the run to stop; its state is in last.ckpt."""
@@ -34,8 +36,9 @@ def keeping_error(call: Callable[..., Any], *args: Any) -> None:
 
 def guarded(main: Callable[[], Any]) -> int:
     """Runs a Hydra main; the exit status. A user's mistake becomes one message; HYDRA_FULL_ERROR=1 shows tracebacks."""
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors come through: they are shown here
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1" and BRIEF not in os.environ
+    if not full:
+        os.environ |= {"HYDRA_FULL_ERROR": "1", BRIEF: "1"}  # let errors come through: they are shown here
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
     if is_sweep:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # launchers end their jobs after an interruption
@@ -60,7 +63,7 @@ def guarded(main: Callable[[], Any]) -> int:
             print(f"error: {message}", file=sys.stderr)
     finally:
         if not full:
-            del os.environ["HYDRA_FULL_ERROR"]
+            del os.environ["HYDRA_FULL_ERROR"], os.environ[BRIEF]
     if is_sweep and (text := sweep.ending(interrupted=status == 130)):
         print(text, file=sys.stderr)
         status = status or 1
@@ -85,6 +88,8 @@ def told(error: BaseException) -> str | None:
         return "another rank ended; the cause is in its message"
     if not isinstance(error, ValueError):
         return None
+    if text == "No trials are completed yet.":  # Optuna's
+        return "no trial of the search ended well; the reasons stand above."
     if "Original Traceback" in text:  # from a worker process of a loader
         return text.splitlines()[-1].removeprefix("ValueError: ")
     # Ours if a line of this project says `raise`; any other ValueError is a bug, whose traceback is wanted.

@@ -108,6 +108,7 @@ def test_a_search_on_validation_images(cli, tmp_path):
     run = cli(*search, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", sweep=True)
     assert run.returncode == 0, run.stderr
     assert "job 3 of 3 ended" in run.stdout
+    assert "best of the search: optim.lr=" in run.stdout
     best = (tmp_path / "out/.sweep/optimization_results.yaml").read_text()
     found = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("result.json")]
     assert len({result["config"]["optim"]["lr"] for result in found}) == 3
@@ -117,3 +118,12 @@ def test_a_search_on_validation_images(cli, tmp_path):
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("done already") == 3
     assert (tmp_path / "out/.sweep/optimization_results.yaml").read_text() == best
+
+
+def test_a_search_of_which_nothing_comes(cli):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    run = cli(*TOY[:2], "method=coop", "experiment=search", "shots=3", "hydra.sweeper.n_trials=2", sweep=True)
+    assert run.returncode == 1
+    assert "error: no trial of the search ended well" in run.stderr
+    assert "2 job(s) of the sweep failed" in run.stderr
+    assert "Traceback" not in run.stderr
