@@ -188,7 +188,7 @@ class Watch(threading.Thread):
 
 
 def far(ended: list[dict[str, Any]], total: int, lanes: int) -> str:
-    """ "job 7 of 24 ended, 3 failed, about 12 min left": from the mean duration of the jobs that ended, failures apart."""
+    """A line such as "job 7 of 24 ended, 3 failed, about 12 min left", from the mean duration of those that went well."""
     failed = sum(entry["status"] != 0 for entry in ended)
     seconds = [entry["seconds"] for entry in ended if "seconds" in entry and not entry["status"]]
     text = f"job {len(ended)} of {total} ended" + (f", {failed} failed" if failed else "")

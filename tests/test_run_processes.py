@@ -95,14 +95,6 @@ def test_a_sweep_whose_jobs_fail_on_either_rank(cli, tmp_path):
         assert json.loads(path.read_text())["metrics"]["test"]["images"] == 35
 
 
-def test_a_sweep_by_joblib(cli, tmp_path):
-    sweep = cli(
-        "clip=toy", "data=toy", "method=toy", "epochs=1", "shots=1,2", "hydra/launcher=joblib", "output=out", sweep=True
-    )
-    assert sweep.returncode == 0, sweep.stderr
-    assert len(list((tmp_path / "out").rglob("result.json"))) == 2
-
-
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
