@@ -87,14 +87,18 @@ def test_killed_twice_and_started_again(one_by_one, tmp_path):
 
 
 def test_two_at_once_by_submitit(cli, one_by_one, tmp_path):
-    """Each job has two ranks, in the environment of one SLURM task, in which Lightning would look for a task per rank."""
+    """Each job has two ranks, in the environment of one SLURM task, to which Lightning would give one rank alone. The job of
+    4 shots is to fail on its second rank."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     slurm = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "sweep"}
-    sweep = cli(*TOY, "shots=1,2", "trainer=ddp_cpu", "hydra/launcher=submitit_local", "output=out", sweep=True, **slurm)
+    ranks = [*TOY, "method=doomed", "shots=1,2,4", "trainer=ddp_cpu", "hydra/launcher=submitit_local", "output=out"]
+    sweep = cli(*ranks, sweep=True, DOOM="1:raise:1:20", **slurm)
     logs = "".join(path.read_text() for path in (tmp_path / "out").rglob("*_log.*"))
-    assert sweep.returncode == 0, sweep.stderr + logs
-    assert "job 2 of 2 ended" in sweep.stdout
-    apart, together = one_by_one(shots=(1, 2)), results(tmp_path / "out")
+    assert sweep.returncode == 1, sweep.stderr + logs
+    assert re.findall(r"shots=(\d)", sweep.stderr.split("1 job(s) of the sweep failed")[1]) == ["4"]
+    assert "doomed" in logs
+    assert "job 3 of 3 ended, 1 failed" in sweep.stdout
+    apart, together = one_by_one("method=doomed", shots=(1, 2)), results(tmp_path / "out")
     assert apart.keys() == together.keys()
     for key, one in apart.items():
         assert together[key]["metrics"] == one["metrics"]
