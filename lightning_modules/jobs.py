@@ -91,7 +91,8 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
         neutral = OmegaConf.merge(cfg, MACHINE)
         what = OmegaConf.to_container(neutral, resolve=True)
     except OmegaConfBaseException as error:
-        raise ValueError(str(error.__cause__ or error).splitlines()[0]) from error
+        said = str(error.__cause__ or error).splitlines()[0]
+        raise ValueError(said.removeprefix("ValueError raised while resolving interpolation: ")) from error
     what = {key: value for key, value in what.items() if key not in MACHINE_GROUPS}
     what["method"] = {k: content(v) or v if isinstance(v, str) else v for k, v in what["method"].items()}
     if not config["fit"]:

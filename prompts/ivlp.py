@@ -52,8 +52,8 @@ class IVLP(PromptLearner):
             )
         if not any(self.text_lengths) and not any(self.image_lengths):
             raise ValueError(
-                "IVLP without text and without visual prompts learns nothing: set method.n_text or method.n_image, or give "
-                "method.prompt_lengths that are not all 0."
+                f"{type(self).__name__} without a prompt in any block learns nothing: choose a length and a depth of 1 or "
+                "more, or method.prompt_lengths that are not all 0."
             )
         self.init = init
         self.text_depends_on = "tensors" if any(self.text_lengths) else "nothing"

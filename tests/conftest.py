@@ -28,11 +28,6 @@ def golden_dir() -> Path:
     return Path(os.environ.get("GOLDEN_DIR", TESTS / "golden"))
 
 
-def command(*overrides: str, sweep: bool = False) -> list[str]:
-    options = ["--config-dir", str(TESTS / "conf")] + (["-m"] if sweep else [])
-    return [sys.executable, str(ROOT / "run.py"), *options, *overrides]
-
-
 @pytest.fixture
 def cli(tmp_path):
     """Runs run.py with the tests' groups as a process of its own, in an empty folder."""
@@ -40,6 +35,8 @@ def cli(tmp_path):
     def run(*overrides: str, sweep: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
         paths = os.pathsep.join([str(TESTS), str(ROOT)])
         environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | env
+        from toys import command
+
         return subprocess.run(
             command(*overrides, sweep=sweep), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
         )

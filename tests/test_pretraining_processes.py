@@ -9,9 +9,8 @@ import sys
 
 import PIL.Image
 import pytest
-from conftest import command
 from safetensors.torch import load_file
-from toys import ROOT, TESTS
+from toys import ROOT, TESTS, command
 
 RUN = ["clip=toy", "data=toy", "shots=4", "batch_size=6", "epochs=3", "optim.lr=0.05", "trainer.log_every_n_steps=1"]
 METHODS = {

@@ -22,7 +22,12 @@ def test_a_finished_run(run_here, tmp_path, capsys):
     [path] = results(tmp_path)
     assert path.parent == jobs.describe(*job("protocol=base_to_new", "logger=csv", "shots=2", "optim.lr=0.1")).folder.resolve()
     assert json.loads(path.read_text()) == result
-    assert sorted(p.name for p in path.parent.iterdir()) == ["metrics.csv", "prompts.safetensors", "result.json"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "metrics.csv",
+        "predictions.npz",
+        "prompts.safetensors",
+        "result.json",
+    ]
     assert set(result["metrics"]) == {"base", "new"}
     assert result["metrics"]["new"]["images"] == 14
     assert [len(result["selected"][split]) for split in ("train", "val")] == [6, 6]

@@ -8,9 +8,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import command
 from safetensors.torch import load_file
-from toys import ROOT, TESTS
+from toys import ROOT, TESTS, command
 
 TOY = ["clip=toy", "data=toy", "method=toy", "optim.lr=0.2", "epochs=2", "batch_size=6"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ from prompts.text_plan import TextPlan, token_lists
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 NAMES = ["cat", "old dog", "sea or lake", "red car", "tree"]
+
+
+def command(*overrides: str, sweep: bool = False) -> list[str]:
+    options = ["--config-dir", str(TESTS / "conf")] + (["-m"] if sweep else [])
+    return [sys.executable, str(ROOT / "run.py"), *options, *overrides]
 
 
 def toy_clip() -> FrozenCLIP:

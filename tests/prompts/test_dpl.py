@@ -1,5 +1,5 @@
 """DPL; the numbers are those of the list of tests in its specification. 9 is in tests/datamodules/test_folds.py, 14 in
-tests/lightning_modules/test_dpl.py."""
+tests/lightning_modules/test_dpl_search.py."""
 
 import json
 from functools import partial
