@@ -101,17 +101,22 @@ class TextTower:
                     end += rows.count - len(slots)
                     x, slots, slot_ids = _change_slots(x, slots, rows.count)
                 streams = _part(x, rows, slots, slot_ids, owners)
-            if i < last:
-                q, k, v = block.queries_keys_values(streams)
+            if (
+                i == 0 < last and fresh and plan.slots_shared
+            ):  # the suffixes' words have met no prompt yet: once, without a graph
+                parts = block.queries_keys_values(streams.map(lambda t, end=end: t[..., :end, :]))
+                with torch.no_grad():
+                    own_parts = block.project(streams.residual[:1, end:], "qkv")
+                (q, own_q), (prefix_k, k), (prefix_v, v) = zip(parts, own_parts, strict=True)
             else:
-                k, v = block.keys_values(streams)
-            (prefix_k, k), (prefix_v, v) = (t.split([end, t.shape[-2] - end], -2) for t in (k, v))
+                parts = block.keys_values(streams) if i == last else block.queries_keys_values(streams)
+                *queries, (prefix_k, k), (prefix_v, v) = (t.split([end, t.shape[-2] - end], -2) for t in parts)
+                q, own_q = queries[0] if queries else (None, None)
             if fresh:
                 options = block.extra_options(prompts.extra.get(i))
                 seen.append([(weight, _behind(own_k, prefix_k), _behind(own_v, prefix_v)) for weight, own_k, own_v in options])
             if i < last:
                 outs = []
-                q, own_q = q.split([end, q.shape[-2] - end], -2)
                 if fresh:
                     mask = torch.ones(end, end, dtype=torch.bool, device=q.device).tril()
                     outs.append(attend(q, prefix_k, prefix_v, options, mask))
@@ -178,16 +183,16 @@ def _attend_suffixes(q: Tensor, k: Tensor, v: Tensor, runs, seen: Seen, eot_only
     one matrix product, joined with the own scores before the softmax. Repeating those keys for every class, as a library
     attention needs it, costs 2 to 5 times the time on a CPU and most of the memory.
     """
-    q = q * q.shape[-1] ** -0.5
+    scale = q.shape[-1] ** -0.5  # on the scores: they are narrower than the queries
     counts = [classes * (1 if eot_only else length) for classes, length in runs]
     # split, not sliced: the gradient of a split is one concatenation, that of every slice a whole tensor of zeros
     queries = q.split(counts, -2)
     keys, values = (t.split([classes * length for classes, length in runs], -2) for t in (k, v))
-    own_scores = [_own_scores(*parts, eot_only) for parts in zip(queries, keys, runs, strict=True)]
+    own_scores = [scale * _own_scores(*parts, eot_only) for parts in zip(queries, keys, runs, strict=True)]
     total = None
     for weight, prefix_k, prefix_v in seen:
         shares, outs = [], []
-        scores = (q @ prefix_k.transpose(-1, -2)).split(counts, -2)  # of (G,H,T,m+P)
+        scores = (q @ (scale * prefix_k).transpose(-1, -2)).split(counts, -2)  # of (G,H,T,m+P)
         for before, own, value, (classes, length) in zip(scores, own_scores, values, runs, strict=True):
             before = before.unflatten(-2, (classes, -1))
             own = own.expand(len(before), *own.shape[1:])
