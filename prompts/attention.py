@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prompts.blocks import Block, Streams
+from prompts.blocks import Block
 from prompts.clip import FrozenCLIP
 from prompts.rows import ExtraKV, TowerPrompts
 from prompts.text_plan import TextPlan
@@ -59,37 +59,39 @@ def image_shares(clip: FrozenCLIP, images: Tensor, prompts: TowerPrompts) -> lis
     for i in range(len(images)):  # one by one: the shares of all at once are gigabytes in large towers
         blocks = [Watched(block) for block in clip.image_tower.blocks]
         replace(clip.image_tower, blocks=blocks).encode(images[i : i + 1], prompts.for_images(i, i + 1))
-        found.append([block.share(range(own, block.k.shape[-2]), read_out=0, causal=False) for block in blocks])
+        found.append([block.share(range(own, block.rows("k").shape[-2]), read_out=0, causal=False) for block in blocks])
     return [_mean(each) for each in zip(*found, strict=True)]
 
 
 class Watched(Block):
-    """A block that keeps the queries, keys and extra keys of its last run."""
+    """A block that keeps the queries, keys and extra keys of one run."""
 
     def __init__(self, block: Block):
         super().__init__(block.block)
+        self.kept: dict[str, list[Tensor]] = {"q": [], "k": []}  # each (...,H,N,d), in the order of the rows
 
     def project(self, x_ND: Tensor, parts: str) -> list[Tensor]:
         out = super().project(x_ND, parts)
-        if parts[0] == "q":
-            self.q = out[0]  # (...,H,M,d)
+        for name, kept in self.kept.items():
+            if name in parts:
+                kept.append(out[parts.index(name)])
         return out
 
-    def keys_values(self, s: Streams) -> tuple[Tensor, Tensor]:
-        self.k, v = super().keys_values(s)  # (...,H,N,d)
-        return self.k, v
-
-    def queries_keys_values(self, s: Streams) -> tuple[Tensor, Tensor, Tensor]:
-        q, self.k, v = super().queries_keys_values(s)
-        return q, self.k, v
-
     def extra_options(self, extra: ExtraKV | None):
+        own = {name: list(kept) for name, kept in self.kept.items()}
         self.options = super().extra_options(extra)
+        self.kept = own  # extra keys are no rows
         return self.options
+
+    def rows(self, name: str) -> Tensor:
+        """The tower may project a text's prefix and suffix apart, and one of them for all images at once."""
+        kept = self.kept[name]
+        groups = max(map(len, kept))
+        return torch.cat([part.expand(groups, *part.shape[1:]) for part in kept], -2)
 
     def share(self, slots: Sequence[int], read_out: int, causal: bool) -> Share:
         """The share on the rows at `slots` and on extra rows; `read_out` is the place of the row that is read."""
-        q, k = self.q, self.k
+        q, k = self.rows("q"), self.rows("k")
         rows, whole = k.shape[-2], q.shape[-2] == k.shape[-2]  # in the last block only the read-out row asks
         total = torch.zeros(4)
         for weight, extra_k, _ in self.options:
