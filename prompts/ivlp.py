@@ -46,10 +46,7 @@ class IVLP(PromptLearner):
             self.found_settings = self.found.settings
             self.text_lengths, self.image_lengths = self.found.text, self.found.image
         else:
-            self.text_lengths, self.image_lengths = (
-                [n_text] * depth_text * bool(n_text),
-                [n_image] * depth_image * bool(n_image),
-            )
+            self.text_lengths, self.image_lengths = [n_text] * depth_text, [n_image] * depth_image
         if not any(self.text_lengths) and not any(self.image_lengths):
             raise ValueError(
                 f"{type(self).__name__} without a prompt in any block learns nothing: choose a length and a depth of 1 or "
@@ -68,8 +65,7 @@ class IVLP(PromptLearner):
             check_depth(len(self.text_lengths), clip.text_blocks, "text")
             text = {i: STD * torch.randn(n, clip.text_width) for i, n in enumerate(self.text_lengths) if i and n}
             if self.text_lengths[0]:
-                if self.found and self.init and len(clip.tokenizer.encode(self.init)) < self.text_lengths[0]:
-                    self.init = None
+                self.init = self.found.words_that_reach(clip, self.init) if self.found else self.init
                 text[0] = initial_rows(clip, self.text_lengths[0], self.init)
         if any(self.image_lengths):
             check_depth(len(self.image_lengths), clip.image_blocks, "image")

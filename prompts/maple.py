@@ -44,8 +44,7 @@ class MaPLe(PromptLearner):
         needs_vit(clip, "MaPLe")
         if self.found:
             self.found.check(clip)
-            if self.init and len(clip.tokenizer.encode(self.init)) < self.lengths[0]:
-                self.init = None
+            self.init = self.found.words_that_reach(clip, self.init)
         check_depth(len(self.lengths), clip.text_blocks, "text")
         check_depth(len(self.lengths), clip.image_blocks, "image")
         self.ctx = nn.Parameter(initial_rows(clip, self.lengths[0], self.init))  # (n,D_text)

@@ -37,6 +37,10 @@ class PromptLengths:
                     "take lengths that were found on the same backbone."
                 )
 
+    def words_that_reach(self, clip: FrozenCLIP, init: str | None) -> str | None:
+        """`init`, or None (a random start) where it has fewer tokens than the first text block has prompts."""
+        return init if init and len(clip.tokenizer.encode(init)) >= self.text[0] else None
+
     @property
     def settings(self) -> dict[str, Any]:
         """The lengths as a method's argument, so that saved prompts need no file of lengths."""

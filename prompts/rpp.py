@@ -131,12 +131,11 @@ class RPP(PromptLearner):
             check_depth(len(self.image_lengths), clip.image_blocks, "image")
         self.text_ctx = self._tensors(self.text_lengths, clip.text_width)
         self.image_ctx = self._tensors(self.image_lengths, clip.image_width or 0)
+        if self.text_enters and self.found:
+            self.init = self.found.words_that_reach(clip, self.init)
         if self.text_enters and self.init is not None:
-            if self.found and len(clip.tokenizer.encode(self.init)) < self.text_lengths[0]:
-                self.init = None  # the rows stay random
-            else:
-                for rows in self.text_ctx[0].values():
-                    rows.data.copy_(initial_rows(clip, self.text_lengths[0], self.init))
+            for rows in self.text_ctx[0].values():
+                rows.data.copy_(initial_rows(clip, self.text_lengths[0], self.init))
         self.no_effect = self._dead(self.text_lengths, clip.text_blocks) * clip.text_width
         self.no_effect += self._dead(self.image_lengths, clip.image_blocks) * (clip.image_width or 0)
 

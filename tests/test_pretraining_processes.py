@@ -1,6 +1,5 @@
 """Pretraining on two ranks, as processes of their own; numbers in test names: the test list of docs/pretraining.md."""
 
-import csv
 import json
 import os
 import socket
@@ -10,7 +9,7 @@ import sys
 import PIL.Image
 import pytest
 from safetensors.torch import load_file
-from toys import ROOT, TESTS, command
+from toys import ROOT, TESTS, command, curve, only
 
 RUN = ["clip=toy", "data=toy", "shots=4", "batch_size=6", "epochs=3", "optim.lr=0.05", "trainer.log_every_n_steps=1"]
 METHODS = {
@@ -22,16 +21,6 @@ METHODS = {
     # the exact softmax, its five classes encoded in shares of three
     "rpp_sharded": ["method=rpp", "method.depth_text=2", "method.depth_image=1", "clip@method.teacher=toy", "shard_classes=2"],
 }  # fmt: skip
-
-
-def only(folder, name):
-    [path] = folder.rglob(name)
-    return path
-
-
-def curve(folder):
-    with only(folder, "metrics.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
 
 @pytest.mark.parametrize("method", METHODS)

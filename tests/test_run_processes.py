@@ -1,24 +1,14 @@
 """Runs as processes of their own: ranks, kills, sweeps, and what Hydra says. Each start costs seconds, so they are few."""
 
-import csv
 import json
 import re
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from toys import curve, only
 
 TOY = ["clip=toy", "data=toy", "method=doomed", "optim.lr=0.2", "shots=4", "batch_size=6", "epochs=6"]
-
-
-def only(folder, name):
-    [path] = folder.rglob(name)
-    return path
-
-
-def curve(folder):
-    with only(folder, "metrics.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
 
 def test_two_ranks_are_one_rank(cli, run_here, tmp_path):

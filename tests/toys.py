@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import sys
@@ -25,6 +26,16 @@ NAMES = ["cat", "old dog", "sea or lake", "red car", "tree"]
 def command(*overrides: str, sweep: bool = False) -> list[str]:
     options = ["--config-dir", str(TESTS / "conf")] + (["-m"] if sweep else [])
     return [sys.executable, str(ROOT / "run.py"), *options, *overrides]
+
+
+def only(folder, name):
+    [path] = folder.rglob(name)
+    return path
+
+
+def curve(folder):
+    with only(folder, "metrics.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
 
 def toy_clip() -> FrozenCLIP:
