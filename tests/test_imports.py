@@ -5,11 +5,12 @@ import ast
 import pytest
 from toys import ROOT
 
-OURS = {"prompts", "lightning_modules", "datamodules", "run", "report", "benchmarks"}
+OURS = {"files", "prompts", "lightning_modules", "datamodules", "run", "report", "benchmarks"}
 FORBIDDEN = {
-    "prompts": {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"} | OURS - {"prompts"},
-    "datamodules": {"open_clip"} | OURS - {"datamodules"},
-    "lightning_modules": {"open_clip"} | OURS - {"lightning_modules", "prompts"},
+    "files": {"torch", "numpy", "lightning", "hydra", "omegaconf"} | OURS - {"files"},
+    "prompts": {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"} | OURS - {"prompts", "files"},
+    "datamodules": {"open_clip"} | OURS - {"datamodules", "files"},
+    "lightning_modules": {"open_clip"} | OURS - {"lightning_modules", "prompts", "files"},
 }
 ALLOWED = {
     # the class names of ImageNet, data that happens to live in open_clip
