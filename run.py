@@ -45,6 +45,8 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     saved = None if cfg.fit else prompts_of(cfg.ckpt, names)  # where there is nothing to evaluate, nothing is read
 
     learner = make(cfg.method, **(saved.settings(cfg.method) if saved else {}))
+    if cfg.fit and learner.uses_gradients and cfg.recipes.missing:
+        raise ValueError(cfg.recipes.missing)
     if cfg.fit and learner.first_stage:
         learner.take_over(run_before(cfg, names, learner.first_stage))
     data = make(cfg.data)
@@ -101,7 +103,7 @@ def run_before(cfg: DictConfig, names: dict[str, str], settings: Mapping[str, An
 
 
 def start(cfg: DictConfig, names: dict[str, str]) -> None:
-    jobs.add_targets(cfg, names["data"])
+    jobs.complete(cfg, HydraConfig.get())
     run(cfg, names)
 
 

@@ -8,36 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from datamodules.identity import data_digest
+from lightning_modules import identity
+
 RESULT, LAST = "result.json", "last.ckpt"  # of a finished run; of one that is under way or was interrupted
 NAMED = ("method", "data", "clip", "protocol")
-# Keys that say how or where something is run, not what: they change no result. With the value that stands in for them, as
-# other keys interpolate them.
-MACHINE = {
-    "data_root": "data",
-    "data_index": None,
-    "output": "outputs",
-    "workers": 0,
-    "threads": "auto",
-    "accumulate": 1,
-    "eval_batch_size": 100,
-    "shard_classes": 512,
-    "save_every": 60,
-    "save_steps": None,
-    "force": False,
-    "ckpt": None,
-    "init_from": None,
-    "seed": 0,
-}
-MACHINE_GROUPS = ("trainer", "logger", "callbacks", "hydra")
+RECIPES = ("recipe", "recipe_clip", "recipe_data")
 
 
 def by_shots(table: Any, shots: int) -> Any:
@@ -60,7 +47,7 @@ OmegaConf.register_new_resolver("pick", pick, replace=True)
 
 @dataclass(frozen=True)
 class Job:
-    """A run: its names, its resolved config, its folder. Without ranks, devices, paths and clock."""
+    """A run: its names, its resolved config, its digest and folder. Without ranks, devices, paths and clock."""
 
     names: dict[str, str]
     config: dict[str, Any]
@@ -71,6 +58,11 @@ class Job:
     def title(self) -> str:
         config = self.config
         return f"{self.names['method']} on {self.names['data']}, {config['shots']} shots, seed {config['seed']}"
+
+    @property
+    def cuts(self) -> list[str]:
+        """The trainer's arguments that run only a part of what was asked for, as "key=value"."""
+        return identity.cuts(self.config["trainer"])
 
     def result(self) -> dict[str, Any] | None:
         """What a finished run of exactly this left; None also where a run, a forced one perhaps, is half-way."""
@@ -83,26 +75,33 @@ class Job:
         return result if result.get("digest") == self.digest else None
 
 
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain data; ValueError where an interpolation or a mandatory key fails, or keys contradict each other."""
+    config = _plain(_without_hydra(cfg))
+    identity.check_trainer(config)
+    if config["fit"] and config["ckpt"] is not None:
+        raise ValueError(
+            "ckpt=PATH evaluates saved prompts and this run trains: add fit=false, or give init_from=PATH to start training "
+            "from them."
+        )
+    if not config["fit"] and config["init_from"]:
+        raise ValueError("init_from=PATH is where training starts; to evaluate saved prompts with fit=false give ckpt=PATH.")
+    if not config["protocol"]["evaluate"]:
+        raise ValueError("protocol.evaluate names no evaluation, so there would be no result: add one, such as {test: all}.")
+    return config
+
+
 def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
-    """Resolves the config; ValueError where an interpolation or a mandatory key fails."""
-    cfg = OmegaConf.create({key: cfg._get_node(key) for key in cfg if key != "hydra"})
-    try:
-        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        neutral = OmegaConf.merge(cfg, MACHINE)
-        what = OmegaConf.to_container(neutral, resolve=True)
-    except OmegaConfBaseException as error:
-        said = str(error.__cause__ or error).splitlines()[0]
-        raise ValueError(said.removeprefix("ValueError raised while resolving interpolation: ")) from error
-    what = {key: value for key, value in what.items() if key not in MACHINE_GROUPS}
-    what["method"] = {k: content(v) or v if isinstance(v, str) else v for k, v in what["method"].items()}
-    if not config["fit"]:
-        what["ckpt"] = content(config["ckpt"])
-        if config["init_from"]:
-            raise ValueError(
-                "init_from=PATH is where training starts; to evaluate saved prompts with fit=false give ckpt=PATH."
-            )
-    if config["init_from"]:
-        what["init_from"] = content(config["init_from"])
+    """The job of a config: what it runs decides its digest and its folder, the content of data and of files included.
+
+    Reads the lists of the datasets, and writes nothing. ValueError as from `resolve`, and where data are missing.
+    """
+    config = resolve(cfg)
+    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.MACHINE)))
+    what |= {key: identity.content(config[key]) for key in identity.prompts_read(config)}
+    what |= {group: identity.with_content(what[group]) for group in ("method", "clip")}
+    sources = [cfg.data.source, *(target.source for target in cfg.targets.values())]
+    what["data_content"] = [data_digest(instantiate(source, _convert_="all"), config["seed"]) for source in sources]
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]
     kind = "" if config["fit"] else "eval-"
     leaf = [kind + names["protocol"], names["data"], names["clip"], names["method"]]
@@ -110,11 +109,16 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     return Job(names, config, digest, folder)
 
 
-def content(ckpt: str | None) -> str | None:
-    """A digest of the file: the same prompts are the same wherever they lie."""
-    path = Path(ckpt or "")
-    path = path / "prompts.safetensors" if path.is_dir() else path
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    return OmegaConf.create({key: cfg._get_node(key) for key in cfg if key != "hydra"})
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        said = str(error.__cause__ or error).splitlines()[0]
+        raise ValueError(said.removeprefix("ValueError raised while resolving interpolation: ")) from error
 
 
 def names_of(hydra_config: Any) -> dict[str, str]:
@@ -125,7 +129,7 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
     """The config and the names of a command line, for those that run jobs within their own process."""
     with initialize_config_dir(str(Path(conf).resolve()), version_base="1.3"):
         cfg = compose("config", list(overrides), return_hydra_config=True)
-        add_targets(cfg, cfg.hydra.runtime.choices.data)
+        complete(cfg, cfg.hydra)
     state = Singleton.get_state()
     try:
         HydraConfig.instance().set_config(cfg)
@@ -134,6 +138,41 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
         Singleton.set_state(state)
     del cfg.hydra
     return cfg, names
+
+
+def complete(cfg: DictConfig, hydra: DictConfig) -> None:
+    """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
+    choices = hydra.runtime.choices
+    known = {group: options(group, hydra) for group in RECIPES}
+    asked = {override.lstrip("+").partition("=")[0] for override in hydra.overrides.task}
+    for group in asked & set(RECIPES):
+        if choices[group] not in known[group]:
+            raise ValueError(f"{group}={choices[group]} is not known: choose one of {', '.join(known[group])}.")
+    used = [choices[group] for group in RECIPES if choices.get(group) in known[group]]
+    missing = None
+    if choices.get("recipe") not in known["recipe"]:
+        method, protocol = choices.method, choices.protocol
+        others = [f"recipe={each}" for each in known["recipe"] if each.startswith(f"{method}-")] or ["recipe=coop-few_shot"]
+        missing = (
+            f"there is no recipe for method={method} with protocol={protocol} (epochs, batch size, rate): choose another's, "
+            f"such as {' or '.join(others)}; or give recipe=none and set epochs, batch_size and optim.lr yourself."
+        )
+    with open_dict(cfg):
+        cfg.recipes = {"used": used, "missing": missing}
+        add_targets(cfg, choices.data)
+
+
+def options(group: str, hydra: DictConfig) -> list[str]:
+    """The names of a group's yaml files in all places that Hydra looks at."""
+    roots = []
+    for source in hydra.runtime.config_sources:
+        if source.schema == "file":
+            roots.append(Path(source.path))
+        elif source.schema == "pkg":
+            roots.append(resources.files(source.path))
+    folders = [root.joinpath(group) for root in roots]
+    files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    return sorted({file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")})
 
 
 def add_targets(cfg: DictConfig, data: str) -> None:

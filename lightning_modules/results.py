@@ -113,7 +113,10 @@ def opening(job: Job, data: Any, module: PromptModule, trainer: Trainer, start: 
         f"{job.names['method']} on {job.names['data']} (clip {job.names['clip']}, protocol {job.names['protocol']}), "
         f"{config['shots']} shots, seed {config['seed']}\n"
         f"  {len(data.classnames)} classes, {len(data.train_items)} training images, {count:,} trainable parameters\n"
-        f"  {work}\n" + (f"  {start}\n" if start else "") + f"  results: {job.folder}"
+        f"  {work}\n"
+        + (f"  recipes: {', '.join(recipes)}\n" if config["fit"] and (recipes := config["recipes"]["used"]) else "")
+        + (f"  {start}\n" if start else "")
+        + (f"  nothing is kept: {', '.join(job.cuts)} runs only a part" if job.cuts else f"  results: {job.folder}")
     )
 
 

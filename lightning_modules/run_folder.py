@@ -79,7 +79,8 @@ class RunFolder:
                 folder.rmdir()
 
     def finish(self, module: PromptModule, data: Any, seconds: float) -> dict[str, Any]:
-        """Writes the prompts and, last of all, result.json; says the metrics and what to do next."""
+        """Writes the prompts and, last of all, result.json; says the metrics and what to do next. A run that was cut short on
+        purpose keeps nothing."""
         job, model = self.job, module.model
         bad = on_all_ranks(data.bad_images())
         about = {
@@ -107,6 +108,11 @@ class RunFolder:
             "versions": versions(),
             "config": job.config,
         }
+        if job.cuts:
+            say(f"{table(module.metrics)}\n  no result is kept, as this was no whole run: {', '.join(job.cuts)}")
+            if rank_zero_only.rank == 0:
+                self.remove()
+            return result
         if rank_zero_only.rank == 0:
             if job.config["fit"]:
                 save_prompts(self.path / PROMPTS, model, about)

@@ -46,9 +46,9 @@ def run_fresh(script: str, cfg: DictConfig) -> float | None:
     """Runs this job as its own process unless it is done, and notes how it ended: its objective, for a search."""
     hydra = HydraConfig.get()
     try:
-        jobs.add_targets(cfg, hydra.runtime.choices.data)
+        jobs.complete(cfg, hydra)
         job = jobs.describe(cfg, jobs.names_of(hydra))
-    except ValueError:
+    except (ValueError, HydraException):
         job = None  # the process says what is wrong
     title = job.title if job else " ".join(hydra.overrides.task)
     if job and not cfg.force and (result := job.result()):

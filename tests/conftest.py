@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import torch
 
@@ -60,3 +63,20 @@ def run_here(tmp_path, monkeypatch):
         return entry.run(*jobs.compose_job([search, *groups, *overrides], ROOT / "conf"))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def one_image(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("image") / "image.jpg"
+    PIL.Image.new("RGB", (4, 3), (200, 10, 10)).save(path)
+    return path
+
+
+@pytest.fixture
+def put_images(one_image) -> Callable[[Path, Iterable[str]], None]:
+    def put(root: Path, paths: Iterable[str]) -> None:
+        for path in paths:
+            os.makedirs((root / path).parent, exist_ok=True)
+            shutil.copyfile(one_image, root / path)
+
+    return put

@@ -19,6 +19,8 @@ ALLOWED = {
     ("datamodules/doctor.py", "lightning_modules"),
     ("datamodules/prompt_bank.py", "prompts"),
     ("lightning_modules/tiny_clip.py", "datamodules"),
+    # what a run is includes what its data are
+    ("lightning_modules/jobs.py", "datamodules"),
 }
 
 

@@ -17,6 +17,10 @@ def results(folder):
     return sorted(folder.rglob("result.json"))
 
 
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def test_a_finished_run(run_here, tmp_path, capsys):
     result = run_here("protocol=base_to_new", "logger=csv", "shots=2", "optim.lr=0.1")
     [path] = results(tmp_path)
@@ -98,6 +102,36 @@ def test_the_best_epoch_on_validation(run_here, tmp_path):
     at_best = next(entry for entry in result["history"] if entry["epoch"] == best)
     assert result["metrics"]["test"]["accuracy"] == at_best["test"]["accuracy"]
     assert result["epoch"] == best
+
+
+def test_a_debug_run_is_not_the_result(run_here, tmp_path, capsys):
+    """A run cut short on purpose says its figures and leaves nothing; the real one afterwards is not "done already"."""
+    cut = run_here("shots=4", "+trainer.fast_dev_run=true", "logger=csv", "eval_batch_size=10")
+    assert cut["metrics"]["test"]["images"] == 10
+    assert "no result is kept, as this was no whole run: trainer.fast_dev_run=true" in capsys.readouterr().out
+    assert not files(tmp_path)
+    run_here("shots=4", "+trainer.limit_test_batches=1")
+    assert not files(tmp_path)
+    whole = run_here("shots=4")
+    assert "done already" not in capsys.readouterr().out
+    assert whole["metrics"]["test"]["images"] == 35
+    run_here("shots=4", "+trainer.gradient_clip_val=1e-6")
+    assert len(results(tmp_path)) == 2
+
+
+def test_a_run_without_a_recipe_is_refused(run_here, tmp_path, capsys):
+    mine = ["protocol=mine", "output=out"]
+    with pytest.raises(ValueError) as caught:
+        run_here(*mine)
+    message = "there is no recipe for method=toy with protocol=mine (epochs, batch size, rate): choose another's, such as "
+    assert str(caught.value).startswith(f"{message}recipe=toy-base_to_new or ")
+    assert "recipe=none" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    run_here(*mine, "recipe=toy-few_shot")
+    assert "recipes: toy-few_shot" in capsys.readouterr().out
+    run_here(*mine, "recipe=none", "epochs=1")
+    run_here(*mine, "method=zeroshot")  # nothing is trained, so nothing is missing
+    assert len(results(tmp_path)) == 3
 
 
 class Swapped(Toy):

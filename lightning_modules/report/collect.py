@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lightning_modules.jobs import MACHINE, MACHINE_GROUPS, RESULT
+from lightning_modules.identity import MACHINE, compared
+from lightning_modules.jobs import RESULT
 
 # the order of the field's tables; others follow
 METHODS = ("zeroshot", "cupl", "linear_probe", "coop", "cocoop", "kgcoop", "vpt", "ivlp", "maple", "promptsrc")
@@ -148,7 +149,7 @@ def settings_of(result: dict[str, Any]) -> dict[str, str]:
         else:
             flat[key] = json.dumps(value).replace(root, "DATA")
 
-    walk("", {key: value for key, value in config.items() if key not in MACHINE_GROUPS})
+    walk("", compared(config))
     return flat
 
 

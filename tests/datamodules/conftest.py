@@ -1,29 +1,9 @@
 """Tiny trees in the datasets' own formats."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-import PIL.Image
 import pytest
-
-
-@pytest.fixture(scope="session")
-def one_image(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("image") / "image.jpg"
-    PIL.Image.new("RGB", (4, 3), (200, 10, 10)).save(path)
-    return path
-
-
-@pytest.fixture
-def put_images(one_image) -> Callable[[Path, Iterable[str]], None]:
-    def put(root: Path, paths: Iterable[str]) -> None:
-        for path in paths:
-            os.makedirs((root / path).parent, exist_ok=True)
-            shutil.copyfile(one_image, root / path)
-
-    return put
 
 
 @pytest.fixture
