@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from prompts.blocks import Block, Streams, attend
-from prompts.rows import NO_PROMPTS, Rows, TowerPrompts
+from prompts.rows import NO_PROMPTS, Rows, TowerPrompts, check_prompts
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,13 @@ class ImageTower:
     project: Callable[[Tensor], Tensor]
 
     def encode(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS, *, recompute: bool = False) -> Tensor:
-        """Un-normalised features (B,d), float32. `recompute` keeps only each block's input for the backward pass."""
+        """Un-normalised features (B,d), float32. `recompute` keeps only each block's input for the backward pass.
+
+        Raises:
+            ValueError: prompts that do not fit the tower or the batch (`prompts.rows.check_prompts`).
+        """
         x = self.embed(images)
+        check_prompts(prompts, "image", blocks=len(self.blocks), width=x.shape[-1], images=len(x))
         patches, recompute = x.shape[1], recompute and torch.is_grad_enabled()
         streams = Streams.one(x) if prompts.inputs is None else _part(x, prompts.inputs, patches)
         streams = streams.map(self.enter)
@@ -55,8 +60,6 @@ class ImageTower:
 
 def _part(x: Tensor, rows: Rows, patches: int) -> Streams:
     """x (B,N,D) -> streams of (B,patches+n,D) with the rows behind the patches; their number may change with every call."""
-    if rows.per == "class":
-        raise ValueError("rows that differ by class cannot enter the image tower: an image's class is what is asked.")
     arrived = x
     if x.shape[1] - patches != rows.count:  # what arrived holds other slots: they are dropped
         arrived = torch.cat([x[:, :patches], x.new_zeros(len(x), rows.count, x.shape[-1])], 1)

@@ -58,7 +58,8 @@ class Suffixes:
 class TextPlan:
     """Prefix and suffixes of a class list. Depends on the token lists alone, so one plan serves a whole run.
 
-    `class_slots` says that slot contents differ by class, so that rows from the first slot on cannot be shared.
+    `class_slots` says that slot contents differ by class, so that rows from the first slot on cannot be shared. The tower sees
+    it in the prompts, too (`unshared`).
     """
 
     def __init__(self, lists: Sequence[Sequence[int]], class_slots: bool = False, device: torch.device | str = "cpu"):
@@ -74,6 +75,7 @@ class TextPlan:
             row[: len(tokens) - shared] = torch.tensor(tokens[shared:])
         self.n_slots = sum(token < 0 for token in lists[0])
         self.slots_shared = not bool((self.rows < 0).any())
+        self._unshared: TextPlan | None = None if any(token < 0 for token in lists[0][:shared]) else self
         self._chunks: dict[int | None, tuple[list[Suffixes], Tensor]] = {}
 
     def __len__(self) -> int:
@@ -83,6 +85,14 @@ class TextPlan:
         if self.prefix.device != torch.device(device):
             self.prefix, self._chunks = self.prefix.to(device), {}
         return self
+
+    def unshared(self) -> TextPlan:
+        """The same text with every slot in the suffixes, where its content may differ by class. Made once."""
+        if self._unshared is None:
+            prefix, lengths = self.prefix.tolist(), self.lengths.tolist()
+            lists = [prefix + row[:length] for row, length in zip(self.rows.tolist(), lengths, strict=True)]
+            self._unshared = TextPlan(lists, class_slots=True)
+        return self._unshared.to(self.prefix.device)
 
     def take(self, classes: Tensor) -> Suffixes:
         """Suffixes of `classes` (ids in the full list, any order, CPU), packed; `back` restores that order."""

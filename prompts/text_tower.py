@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from prompts.blocks import Block, Streams, attend
-from prompts.rows import NO_PROMPTS, Rows, TowerPrompts
+from prompts.rows import NO_PROMPTS, Rows, TowerPrompts, check_prompts
 from prompts.text_plan import Suffixes, TextPlan
 
 # what a suffix sees of the prefix in one block: per option (weight, keys (G,H,m+P,d), values (G,H,m+P,d))
@@ -47,8 +47,14 @@ class TextTower:
 
         `max_rows` bounds the rows (images x suffix rows) that are in flight at once; `recompute` keeps no activations of the
         suffixes and computes them again in the backward pass, so that memory does not grow with the number of classes.
+
+        Raises:
+            ValueError: prompts that do not fit the tower or the plan (`prompts.rows.check_prompts`).
         """
-        _check_slots(plan, prompts)
+        size = {"blocks": len(self.blocks), "width": self.positions.shape[-1], "classes": len(plan)}
+        check_prompts(prompts, "text", slots=plan.n_slots, fixed_slots=not plan.slots_shared, **size)
+        if prompts.by_class:
+            plan = plan.unshared()
         images = prompts.images
         # Rows that no feature can depend on, such as queries of the prefix in the last block, stay in the graph: DDP and weight
         # decay expect a gradient, exactly zero, of every tensor.
@@ -132,8 +138,7 @@ class TextTower:
     def _enter(self, ids: Tensor, places: Tensor, slots: Tensor, owners: Tensor, rows: Rows | None) -> Streams:
         """Embeddings with the input rows in their slots, plus positions: streams of (G,N,D)."""
         x, at = self.embed(ids.clamp_min(0))[None], self.positions[places]
-        if rows is None or not len(slots):
-            assert rows is not None or not len(slots), "the plan has slots, but no rows enter the tower to fill them"
+        if rows is None:
             return Streams.one(x + at)
         return _part(x, rows, slots, ids[slots], owners).map(lambda t: t + at)
 
@@ -158,17 +163,6 @@ def _change_slots(x: Tensor, slots: Tensor, count: int) -> tuple[Tensor, Tensor,
     x = torch.cat([x[:, :first], empty, x[:, first + len(slots) :]], 1)
     ids = torch.arange(count, device=x.device)
     return x, first + ids, -1 - ids
-
-
-def _check_slots(plan: TextPlan, prompts: TowerPrompts) -> None:
-    if plan.slots_shared:
-        return
-    for i, rows in prompts.rows.items():
-        if rows.count != plan.n_slots:
-            raise ValueError(
-                f"block {i} asks for {rows.count} prompt rows where the text has {plan.n_slots} slots: their number can change "
-                "between blocks only with one context for all classes and the class name at the end."
-            )
 
 
 def _behind(extra: Tensor | None, rows: Tensor) -> Tensor:

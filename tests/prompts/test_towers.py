@@ -126,7 +126,7 @@ def test_slots_come_and_go(small_clip):
 def test_slots_in_the_suffix_keep_their_number(small_clip):
     lists = token_lists(small_clip.tokenizer, NAMES, "X X X X {}.", N, "front")
     prompts = TowerPrompts(Rows(draw(N, small_clip.text_width)), {1: Rows(draw(2, small_clip.text_width))})
-    with pytest.raises(ValueError, match="block 1 asks for 2 prompt rows where the text has 4 slots"):
+    with pytest.raises(ValueError, match="block 1 are 2 rows, but the text has 4 slots there: their number can change"):
         small_clip.encode_text(TextPlan(lists), prompts)
 
 
