@@ -20,14 +20,27 @@ def encode(model: PromptedCLIP, batches: Iterable[dict[str, Tensor]], device: to
         readable = batch["weight"] > 0
         features.append(model.clip.encode_image(batch["image"][readable].to(device)).float().cpu())
         labels.append(batch["label"][readable])
-    return torch.cat(features), torch.cat(labels)
+    if not (found := torch.cat(features)).isfinite().all():
+        raise ValueError("the frozen CLIP gives image features that are not finite (NaN or infinite): check clip.weights.")
+    return found, torch.cat(labels)
 
 
 def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int) -> None:
-    """Every rank does the whole of it: the images are few and ranks then agree without talking."""
+    """Every rank does the whole of it: the images are few and ranks then agree without talking.
+
+    Raises:
+        ValueError: the learner has trainable tensors and nothing to fit them with; features or fitted tensors are not finite.
+    """
+    left = ", ".join(name for name, p in model.learner.named_parameters() if p.requires_grad)
+    if left and type(model.learner).fit is PromptLearner.fit:
+        raise ValueError(
+            f"{type(model.learner).__name__} would never train {left}: it has uses_gradients=False and no fit of its own; set "
+            "uses_gradients=True, or their requires_grad to False."
+        )
     if type(model.learner).fit is PromptLearner.fit:
         return
     device = trainer.strategy.root_device
     model.to(device)
     train, val = (encode(model, data.eval_loader(split, data.subset), device) for split in ("train", "val"))
     model.learner.fit(model, train, val, seed)
+    model.check_finite()

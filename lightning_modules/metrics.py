@@ -32,6 +32,25 @@ class ClassCounts(Metric):
         return torch.stack([self.right, self.predicted, self.images])
 
 
+class FirstNotFinite(Metric):
+    """The first image (its place in the evaluation's list) whose logits are not all finite, NONE where all are. Read once at
+    the end, so that no batch waits for the device."""
+
+    NONE = 2**62
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("image", torch.tensor(self.NONE), dist_reduce_fx="min")
+
+    def update(self, index: Tensor, logits: Tensor) -> None:
+        """index (B,), logits (B,C)"""
+        bad = torch.where(logits.isfinite().all(-1), self.NONE, index)
+        self.image = torch.cat([bad, self.image[None]]).amin()
+
+    def compute(self) -> Tensor:
+        return self.image
+
+
 def summarise(counts: Tensor, classnames: list[str]) -> dict[str, Any]:
     """`ClassCounts` (3,C) as percentages (0-100). As published, macro-F1 averages the classes that have test images; others
     have no accuracy.

@@ -10,13 +10,14 @@ What `PromptLearner.parameter_groups` may put into a group beside "params" and s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from lightning_modules.schedule import cosine_after_warmup
+from prompts.learner import PromptLearner
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]
 
@@ -59,6 +60,32 @@ def make_optimizer(default: Make, groups: list[dict[str, Any]]) -> Optimizer:
     parts = [default(ordinary)] if ordinary else []
     parts += [group.pop("optimizer")([group]) for group in own]
     return parts[0] if len(parts) == 1 else Together(parts)
+
+
+def check_groups(learner: PromptLearner, groups: Iterable[Mapping[str, Any]]) -> None:
+    """ValueError where the learner's trainable tensors and those of its parameter groups are not the same."""
+    name = type(learner).__name__
+    held = {id(p) for group in groups for p in group["params"]}
+    trainable = {key: p for key, p in learner.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise ValueError(f"{name} has no trainable tensor: make some in setup, or set uses_gradients=False.")
+    if left := ", ".join(key for key, p in trainable.items() if id(p) not in held):
+        raise ValueError(
+            f"{name} would never train {left}: no group of parameter_groups holds them; add them to one, or set their "
+            "requires_grad to False."
+        )
+
+
+def check_gradients(learner: PromptLearner) -> None:
+    """After the losses of a whole optimiser step: ValueError naming the trainable tensors that none of them reached. A gradient
+    of zeros is one."""
+    allowed = tuple(learner.may_lack_gradient)
+    lacking = [key for key, p in learner.named_parameters() if p.requires_grad and p.grad is None]
+    if names := ", ".join(key for key in lacking if not key.startswith(allowed)):
+        raise ValueError(
+            f"{type(learner).__name__} learns nothing in {names}: no loss of the first optimiser step gives them a gradient; "
+            "use them, set their requires_grad to False, or name them in may_lack_gradient."
+        )
 
 
 def set_rates(optimizer: Optimizer, epoch: int, epochs: int) -> None:

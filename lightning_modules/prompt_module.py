@@ -13,8 +13,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_modules.metrics import ClassCounts, summarise
-from lightning_modules.optimizers import make_optimizer, set_rates
+from lightning_modules.metrics import ClassCounts, FirstNotFinite, summarise
+from lightning_modules.optimizers import check_gradients, check_groups, make_optimizer, set_rates
 from lightning_modules.predictions import Predictions
 from prompts.learner import PromptedCLIP
 
@@ -65,7 +65,9 @@ class PromptModule(LightningModule):
         self.started = time.monotonic()
         self.kept_epoch = epochs - 1
         self.partial: Tensor | float = 0.0
+        self.gradients_checked = False  # in this process
         self.counts: list = []
+        self.not_finite: list = []
         self.predicted: list[Predictions] = []
         self.predictions: dict[str, dict[str, np.ndarray]] = {}  # by test
         self.current: int | None = None  # the evaluation set that the class names are bound to
@@ -77,7 +79,9 @@ class PromptModule(LightningModule):
     # ---- training
 
     def configure_optimizers(self) -> Optimizer:
-        return make_optimizer(self.make_optimizer, self.model.learner.parameter_groups())
+        groups = self.model.learner.parameter_groups()
+        check_groups(self.model.learner, groups)
+        return make_optimizer(self.make_optimizer, groups)
 
     def on_fit_start(self) -> None:
         self.store_towers()
@@ -109,6 +113,9 @@ class PromptModule(LightningModule):
         return total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if not self.gradients_checked:  # of the first step, before the learner may set some to None
+            check_gradients(self.model.learner)
+            self.gradients_checked = True
         self.model.learner.before_step()
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
@@ -147,7 +154,9 @@ class PromptModule(LightningModule):
 
     def start_evaluation(self, sets: Sets) -> None:
         # Made for all sets at once: a rank without images of a set still takes part in summing it up.
+        self.model.check_finite()
         self.counts = [ClassCounts(len(names)).to(self.device) for _, names in sets]
+        self.not_finite = [FirstNotFinite().to(self.device) for _ in sets]
         self.current = None
 
     def evaluate_batch(self, sets: Sets, batch: dict[str, Tensor], which: int) -> None:
@@ -158,11 +167,18 @@ class PromptModule(LightningModule):
         logits = self.model(batch["image"]).logits.float()[readable]
         index, labels = batch["index"][readable], batch["label"][readable]
         self.counts[which].update(logits, labels)
+        self.not_finite[which].update(index, logits)
         if sets is self.tests:
             self.predicted[which].update(index, logits, labels)
 
     def end_evaluation(self, sets: Sets) -> dict[str, dict[str, Any]]:
         self.model.bind(self.train_classnames)
+        for (name, _), first in zip(sets, self.not_finite, strict=True):
+            if (image := int(first.compute())) != first.NONE:
+                raise ValueError(
+                    f"evaluation {name}: the logits of image {image} are not finite (NaN or infinite), so it has no result: "
+                    f"lower optim.lr{'' if self.trainer.precision == '32-true' else ', or try precision=32-true'}."
+                )
         pairs = zip(sets, self.counts, strict=True)
         results = {name: summarise(counts.compute(), names) for (name, names), counts in pairs}
         for logger in self.trainer.loggers:
@@ -205,6 +221,7 @@ class PromptModule(LightningModule):
         return {key: value for key, value in super().state_dict(*args, **kwargs).items() if key.startswith(LEARNER)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.model.check_finite()  # before anything is written: the state of the last save stays
         seconds = self.seconds_before + time.monotonic() - self.started
         checkpoint["progress"] = {"history": self.history, "losses": self.losses, "seconds": seconds}
 
@@ -216,4 +233,9 @@ class PromptModule(LightningModule):
             raise ValueError(
                 f"The checkpoint belongs to another learner: it lacks {sorted(wanted - saved) or 'nothing'} "
                 f"and has {sorted(saved - wanted) or 'nothing'} too much. Use force=true to start over."
+            )
+        if names := [name for name, tensor in checkpoint["state_dict"].items() if not tensor.isfinite().all()]:
+            raise ValueError(
+                f"The checkpoint holds NaN or infinite numbers in {', '.join(names)}: use force=true to start over, and lower "
+                "optim.lr if that is where they came from."
             )

@@ -48,7 +48,6 @@ class AAPE(PromptLearner):
         ValueError: an unknown choice; from `setup`: prompts that are absent, not in the format or lack classes.
     """
 
-    text_depends_on = "nothing"
     training_only = ("aggregator.",)
 
     def __init__(

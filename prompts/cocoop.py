@@ -17,8 +17,6 @@ from prompts.rows import Rows, TowerPrompts
 class CoCoOp(PromptLearner):
     """Every image has its own text features: all classes are encoded once per image, in one batch of any size."""
 
-    text_depends_on = "image"
-
     def __init__(self, n_ctx: int = 4, init: str | None = "a photo of a"):
         super().__init__()
         self.n_ctx, self.init = n_ctx, init

@@ -18,7 +18,6 @@ class CuPL(PromptLearner):
     `load_reference_prompts`. Every class list that is evaluated needs prompts."""
 
     uses_gradients = False
-    text_depends_on = "nothing"
 
     def __init__(
         self,

@@ -84,7 +84,6 @@ class DPL(PromptLearner):
         self.content, self.found, self.first_stage, self.val_batch = content, found, {}, 0
         self.found_settings = {"phase": "train", **found.settings}
         self.uses_gradients = any(found.text + found.image)
-        self.text_depends_on = "tensors" if any(found.text) else "nothing"
 
     @property
     def searching(self) -> bool:

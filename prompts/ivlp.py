@@ -53,7 +53,6 @@ class IVLP(PromptLearner):
                 "more, or method.prompt_lengths that are not all 0."
             )
         self.init = init
-        self.text_depends_on = "tensors" if any(self.text_lengths) else "nothing"
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         text, image = {}, {}

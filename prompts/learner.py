@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prompts.clip import FrozenCLIP
 from prompts.rows import NO_PROMPTS, TowerPrompts
-from prompts.sharding import encode_in_shares, several_ranks
+from prompts.text_features import TextFeatures
 from prompts.text_plan import TextPlan
 
 
@@ -55,8 +54,9 @@ class PromptLearner(nn.Module):
 
     uses_gradients = True  # False: fitted by `fit`, not by an optimiser
     class_specific = False  # True: the tensors belong to the class list of `setup` and serve no other
-    text_depends_on: Literal["nothing", "tensors", "image"] = "tensors"  # says how long text features stay valid
+    text_varies = False  # True: `encode_text` reads more that changes than `image` and the learner's tensors, so it runs anew
     published_names: Mapping[str, str] = {}  # patterns of tensor names in the published checkpoints -> ours, where they differ
+    may_lack_gradient: Sequence[str] = ()  # prefixes of trainable tensors that a training step may leave without a gradient
     training_only: Sequence[str] = ()  # prefixes of state_dict names that last.ckpt needs and prompts.safetensors does not
     plan: TextPlan | None = None
     val_batch = 0  # images of the validation batches that take turns with training batches; their index is num_images or more
@@ -79,7 +79,9 @@ class PromptLearner(nn.Module):
         return NO_PROMPTS
 
     def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> Tensor | None:
-        """(C,d) or (B,C,d); of the classes with these ids (K,) only, in their order, if given."""
+        """(C,d) or (B,C,d); of the classes with these ids (K,) only, in their order, if given.
+
+        Called again when what it reads of `image` and of the learner's tensors has changed (`text_varies`)."""
         return clip.encode_text(self.plan, self.text_prompts(image), classes)
 
     def sample(self, labels: Tensor, place: Tensor, seed: int) -> ClassSample | None:
@@ -136,9 +138,8 @@ class PromptedCLIP(nn.Module):
             raise ValueError(f"shard_classes={shard_classes}: give a number of classes, or 0 to never divide them.")
         self.clip, self.learner, self.shard_classes = clip, learner, shard_classes
         self.classnames: list[str] = []
-        self.text_encodings = 0  # how often the text tower ran over the class list
         self._own_classes: list[str] | None = None
-        self._text: tuple[tuple[int, ...], Tensor | None] | None = None
+        self._text = TextFeatures(self)
 
     def setup(self, info: TrainInfo) -> None:
         """Makes the learner's tensors for this training set and binds its classes."""
@@ -155,7 +156,8 @@ class PromptedCLIP(nn.Module):
                 f"serve another list of {len(classnames)}: evaluate it on those it was trained on, or choose a unified context."
             )
         self.learner.bind(self.clip, classnames)
-        self.classnames, self._text = list(classnames), None
+        self.classnames = list(classnames)
+        self._text.forget()
 
     def forward(self, images: Tensor, sample: ClassSample | None = None) -> Outputs:
         """(B,3,S,S) -> logits over the bound classes, or over a training step's `sample` of them, and the features they come
@@ -168,27 +170,18 @@ class PromptedCLIP(nn.Module):
         return Outputs(self.learner.logits(self.clip, image, text), image, text, images, sample)
 
     def text_features(self, image: Tensor) -> Tensor | None:
-        """Features of the bound classes: (C,d) or (B,C,d). Kept while what they depend on stays as it is, so that an
+        """Features of the bound classes: (C,d) or (B,C,d). Kept while all that they are made from stays as it is, so that an
         evaluation encodes its class list once."""
-        depends_on = self.learner.text_depends_on
-        if depends_on == "nothing":
-            state: tuple[int, ...] = ()
-        elif depends_on == "tensors" and not torch.is_grad_enabled():
-            state = tuple(p._version for p in self.learner.parameters())
-        else:
-            return self._encode_text(image)
-        if self._text is None or self._text[0] != state:
-            with torch.no_grad():
-                self._text = state, self._encode_text(image)
-        return self._text[1]
+        return self._text.features(image)
 
-    def _encode_text(self, image: Tensor) -> Tensor | None:
-        self.text_encodings += 1
-        # Evaluation encodes once and its ranks may see unequal numbers of batches, so only training steps are shared.
-        shared = self.learner.text_depends_on == "tensors" and torch.is_grad_enabled() and several_ranks()
-        if shared and 0 < self.shard_classes <= len(self.classnames):
-            return encode_in_shares(lambda ids: self.learner.encode_text(self.clip, image, ids), len(self.classnames))
-        return self.learner.encode_text(self.clip, image)
+    def text_depends_on(self) -> Literal["nothing", "tensors", "image"]:
+        """What the text features of the bound classes are made from beside the class names: seen, not declared."""
+        return self._text.depends_on()
+
+    @property
+    def text_encodings(self) -> int:
+        """How often the text tower ran over the class list."""
+        return self._text.encodings
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
         return self.learner.losses(out, labels, index)
@@ -196,8 +189,18 @@ class PromptedCLIP(nn.Module):
     # ---------------------------------------------------------------- what is kept and shared
 
     def prompt_state(self) -> tuple[dict[str, Tensor], list[str] | None]:
-        """The learned tensors, and the class list they belong to if they serve no other."""
+        """The learned tensors, and the class list they belong to if they serve no other; ValueError where one is not finite."""
+        self.check_finite()
         return {k: v.detach().cpu() for k, v in self._kept().items()}, self._own_classes
+
+    def check_finite(self) -> None:
+        """ValueError naming the learner's tensors that hold NaN or infinite numbers, if any do."""
+        if names := [name for name, tensor in self.learner.state_dict().items() if not tensor.isfinite().all()]:
+            what_to_do = "lower optim.lr" if self.learner.uses_gradients else "check the images and clip.weights"
+            raise ValueError(
+                f"what {type(self.learner).__name__} has learned is not finite any more (NaN or infinite numbers in "
+                f"{', '.join(names)}): {what_to_do}."
+            )
 
     def _kept(self) -> dict[str, Tensor]:
         passing = tuple(self.learner.training_only)
@@ -218,5 +221,10 @@ class PromptedCLIP(nn.Module):
                     f"the checkpoint does not fit {type(self.learner).__name__} as configured: {name} is {there} in the "
                     f"checkpoint and {here} here; give the method, clip and method settings that it was trained with."
                 )
+            if not state[name].to(own[name].dtype).isfinite().all():
+                raise ValueError(
+                    f"the checkpoint's tensor {name} holds NaN or infinite numbers: its training went wrong, so train it again "
+                    "with a lower optim.lr, or give another checkpoint."
+                )
         self.learner.load_state_dict(state, strict=False)
-        self._text = None
+        self._text.forget()

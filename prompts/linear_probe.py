@@ -41,7 +41,6 @@ class LinearProbe(PromptLearner):
 
     uses_gradients = False
     class_specific = True
-    text_depends_on = "nothing"
 
     def __init__(self, max_iter: int = 1000):
         super().__init__()
@@ -54,7 +53,7 @@ class LinearProbe(PromptLearner):
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         pass
 
-    def encode_text(self, clip: FrozenCLIP, image: Tensor) -> None:
+    def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> None:
         return None
 
     def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor | None) -> Tensor:

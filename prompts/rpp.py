@@ -116,7 +116,6 @@ class RPP(PromptLearner):
         self.teacher = Teacher(make=teacher) if teacher and kd_weight else None
         self.kd_weight, self.temperature, self.form = kd_weight, kd_temperature, kd_form
         self.kd_all, self.kd_correction = kd_class_set == "all", kd_local_correction
-        self.text_depends_on = "tensors" if any(self.text_lengths) else "nothing"
 
     # ---------------------------------------------------------------- prompts
 

@@ -36,7 +36,6 @@ class ZeroShot(PromptLearner):
     """
 
     uses_gradients = False
-    text_depends_on = "nothing"
 
     def __init__(
         self,

@@ -63,8 +63,6 @@ class ToySource:
 class Toy(PromptLearner):
     """A linear change of the image features, of low rank; the text is CLIP's own."""
 
-    text_depends_on = "nothing"
-
     def __init__(self, rank: int = 4):
         super().__init__()
         self.rank = rank

@@ -31,7 +31,7 @@ SCREEN = 16  # vectors that the screen shows; words.txt has all
 @torch.no_grad()
 def words(run: FinishedRun, folder: Path, count: int) -> str:
     """words.txt, words.json: the nearest vocabulary words of each context vector that enters the text tower."""
-    prompts, learner = _text_prompts(run), run.model.learner
+    prompts, depends_on = _text_prompts(run), run.model.text_depends_on()
     rows = prompts.inputs or prompts.rows.get(0)
     if rows is None or not rows.count:
         return f"words: {run.names['method']} has no context vectors among its words"
@@ -56,7 +56,7 @@ def words(run: FinishedRun, folder: Path, count: int) -> str:
     )
     if rows.per == "image":
         heading += f"\n(context depends on the image: the mean over {len(rows.q)} test images)"
-    content = {"vocabulary": len(vocabulary), "spacing": spacing, "depends_on": learner.text_depends_on, "vectors": found}
+    content = {"vocabulary": len(vocabulary), "spacing": spacing, "depends_on": depends_on, "vectors": found}
     write_json(folder / "words.json", content)
     lines = _word_lines(found)
     (folder / "words.txt").write_text("\n".join([heading, "", *lines]) + "\n", encoding="utf-8")
@@ -80,7 +80,7 @@ def _word_lines(found: Sequence[dict[str, Any]]) -> list[str]:
 def _text_prompts(run: FinishedRun) -> TowerPrompts:
     """The rows that enter the text tower; of methods whose text depends on the image, those of some test images."""
     model = run.model
-    if model.learner.text_depends_on == "image":
+    if model.text_depends_on() == "image":
         image = model.clip.encode_image(run.some_images(SAMPLE), model.learner.image_prompts())
     else:
         image = torch.zeros(1, model.clip.embed_dim, device=run.device)

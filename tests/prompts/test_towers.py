@@ -40,6 +40,9 @@ def ways(width, text):
     if text:  # the text tower: its slots hold words before anything enters
         found["input added"] = TowerPrompts(Rows(t(), add=True))
         found["per class"] = TowerPrompts(Rows(t(C), per="class"), {1: Rows(t(C), per="class")})
+        found["deep per class"] = TowerPrompts(Rows(t()), {0: Rows(t(C), per="class"), 2: Rows(t(C), per="class", add=True)})
+        own = Rows(t(C), t(C), t(C), t(C), per="class")
+        found["per class and per image"] = TowerPrompts(Rows(t(B), per="image"), {1: own, 2: Rows(t(B), per="image")}, extra)
     return found
 
 
@@ -65,10 +68,34 @@ def test_text(small_clip, way, position, chunk):
     prompts = ways(small_clip.text_width, text=True)[way]
     slots = N if prompts.inputs else 0
     lists = token_lists(small_clip.tokenizer, NAMES, "X X X X {}." if slots else "a photo of a {}.", slots, position)
-    plan = TextPlan(lists, class_slots=way == "per class")
+    plan = TextPlan(lists)  # of which the tower itself takes the slots out of the shared prefix where rows differ by class
     theirs = plain.encode_text(small_clip, lists, prompts, prompts.images or 1)
     ours = small_clip.text_tower.encode(plan, prompts, max_rows=chunk, recompute=bool(chunk))
     same(ours, theirs if prompts.images else theirs[0], learned(prompts))
+
+
+@pytest.mark.parametrize("chunk", [None, 20])
+def test_rows_per_class_with_sampled_classes(small_clip, chunk):
+    torch.manual_seed(0)
+    way = ways(small_clip.text_width, text=True)["deep per class"]
+    plan = TextPlan(token_lists(small_clip.tokenizer, NAMES, "X X X X {}.", N, "end"))
+    ids = torch.tensor([5, 0, 7, 3])
+    whole = small_clip.text_tower.encode(plan, way)
+    assert plan.slots_shared  # for the next prompts, which may be shared
+    same(small_clip.text_tower.encode(plan, way, ids, max_rows=chunk, recompute=bool(chunk)), whole[ids], learned(way))
+
+
+def test_equal_rows_per_class_are_shared_rows(small_clip):
+    torch.manual_seed(0)
+    shared = TowerPrompts(Rows(draw(N, small_clip.text_width)), {1: Rows(draw(N, small_clip.text_width))})
+
+    def spread(rows):
+        return Rows(rows.q.expand(C, -1, -1), per="class")
+
+    by_class = TowerPrompts(spread(shared.inputs), {1: spread(shared.rows[1])})
+    plan = TextPlan(token_lists(small_clip.tokenizer, NAMES, "X X X X {}.", N, "end"))
+    same(small_clip.encode_text(plan, by_class), small_clip.encode_text(plan, shared), learned(shared))
+    assert plan.unshared() is plan.unshared()  # made once
 
 
 @pytest.mark.parametrize("names", [["rose"], ["rose", "rose"], NAMES[::-1]], ids=["one class", "equal names", "any order"])
