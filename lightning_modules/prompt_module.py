@@ -109,6 +109,8 @@ class PromptModule(LightningModule):
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total.detach()):
             raise ValueError(self.explain(terms, out.logits, batch))
+        if not total.requires_grad:
+            check_gradients(self.model.learner)
         self.note(total.detach(), batch_idx)
         return total
 

@@ -6,11 +6,13 @@ import os
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from toys import NAMES, ROOT, TESTS, Toy, ToySource
 
 import run as entry
 from lightning_modules import jobs, launch
+from lightning_modules.checkpoints import read_prompts
+from prompts.linear_probe import LinearProbe
 
 
 def results(folder):
@@ -277,3 +279,36 @@ def test_a_forced_run_that_fails_leaves_the_earlier_result(run_here, tmp_path, m
     with pytest.raises(ValueError, match="doomed"):
         run_here(*overrides, "force=true")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("method", ["toy", "coop"])
+def test_a_rate_that_breaks_the_prompts_in_the_last_step_is_no_result(run_here, tmp_path, method):
+    with pytest.raises(ValueError, match=r"finite .*lower optim\.lr"):
+        run_here(f"method={method}", "optim.lr=1e38", "shots=1", "optim.momentum=0")
+    assert not [*tmp_path.rglob("result.json"), *tmp_path.rglob("prompts.safetensors")]
+
+
+def test_a_probe_that_is_not_finite_is_no_result(run_here, tmp_path, monkeypatch):
+    fit = LinearProbe.fit
+
+    def diverging(self, *args):
+        fit(self, *args)
+        self.weight[1, 0] = float("nan")
+
+    monkeypatch.setattr(LinearProbe, "fit", diverging)
+    with pytest.raises(ValueError, match=r"LinearProbe has learned is not finite .* in weight\)"):
+        run_here("method=linear_probe", "shots=4")
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_saved_prompts_that_are_not_finite_are_neither_evaluated_nor_a_start(run_here, tmp_path):
+    run_here("method=coop", "method.n_ctx=4", "shots=1", "epochs=1", "output=first")
+    [path] = (tmp_path / "first").rglob("prompts.safetensors")
+    saved = read_prompts(path)
+    saved.tensors["ctx"][2, 1] = float("nan")
+    save_file(saved.tensors, path, {"about": json.dumps(saved.about)})
+    for use in ("fit=false", "method.n_ctx=4"):
+        key = "ckpt" if use == "fit=false" else "init_from"
+        with pytest.raises(ValueError, match="tensor ctx holds NaN or infinite numbers"):
+            run_here("method=coop", use, f"{key}={path}", "output=second")
+    assert not (tmp_path / "second").exists()

@@ -1,11 +1,19 @@
+import math
 from functools import partial
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 from small_runs import SGD, fit, parts, trainer
+from torch import nn
 from toys import NAMES, Toy
+
+from lightning_modules.checkpoints import BEST, BestOnValidation, Resumable
+from lightning_modules.features import fit_on_features
+from lightning_modules.jobs import LAST
+from prompts.zeroshot import ZeroShot
 
 
 def test_training_is_plain_sgd_with_the_published_rates():
@@ -129,3 +137,158 @@ def test_mixed_precision_keeps_float32_prompts():
 def test_wrong_epochs(epochs):
     with pytest.raises(ValueError, match="epochs="):
         parts(epochs)
+
+
+# ---------------------------------------------------------------- a learner that would train nothing
+
+
+class Spare(Toy):
+    """With tensors that no logit and no loss uses."""
+
+    def setup(self, clip, info):
+        super().setup(clip, info)
+        self.spare, self.more = nn.Parameter(torch.ones(3)), nn.ModuleDict({"map": nn.Linear(2, 2)})
+
+
+class Allowed(Spare):
+    may_lack_gradient = ("spare", "more.")
+
+
+class PartlyAllowed(Spare):
+    may_lack_gradient = ("more.",)
+
+
+class Unheld(Toy):
+    def parameter_groups(self):
+        return [{"params": [self.down]}]
+
+
+class Fixed(Toy):
+    def setup(self, clip, info):
+        super().setup(clip, info)
+        self.requires_grad_(False)
+
+
+class Useless(Toy):
+    def logits(self, clip, image, text):
+        return clip.logits(image, text)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    ("learner", "message"),
+    [
+        (Spare, "Spare learns nothing in spare, more.map.weight, more.map.bias: no loss of the first optimiser step"),
+        (PartlyAllowed, "PartlyAllowed learns nothing in spare: no loss"),
+        (Useless, "Useless learns nothing in down, up: no loss"),
+        (Unheld, "Unheld would never train up: no group of parameter_groups holds them"),
+        (Fixed, "Fixed has no trainable tensor"),
+    ],
+)
+def test_tensors_that_would_learn_nothing_are_named_before_anything_moves(learner, message, accumulate):
+    data, model, module = parts(learner=learner())
+    before = {name: p.detach().clone() for name, p in model.learner.named_parameters()}
+    with pytest.raises(ValueError, match=message):
+        trainer(3, accumulate_grad_batches=accumulate).fit(module, datamodule=data)
+    assert all(torch.equal(p, before[name]) for name, p in model.learner.named_parameters())
+
+
+def test_tensors_that_may_lack_a_gradient():
+    _, model, module = fit(epochs=2, learner=Allowed())
+    assert model.learner.spare.grad is None
+    assert model.learner.up.abs().sum() > 0
+
+
+class Tuned(ZeroShot):
+    """Inherits that nothing is trained."""
+
+    def setup(self, clip, info):
+        self.scale = nn.Parameter(torch.ones(()))
+
+
+def test_a_learner_without_gradients_has_nothing_to_train():
+    data, model, _ = parts(learner=Tuned("single"))
+    with pytest.raises(ValueError, match="Tuned would never train scale: it has uses_gradients=False and no fit of its own"):
+        fit_on_features(model, data, trainer(), seed=1)
+
+
+# ---------------------------------------------------------------- numbers that are not finite
+
+
+LAST_STEP = 4  # two epochs of two steps
+
+
+class Exploding(Toy):
+    """After some steps, counting from 1, its numbers are not finite any more; the loss before was."""
+
+    def __init__(self, step=LAST_STEP, value=float("nan")):
+        super().__init__()
+        self.step, self.value, self.steps = step, value, 0
+
+    def before_step(self):
+        self.steps += 1
+        if self.steps == self.step:
+            self.down.grad[0, 0] = self.value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_prompts_that_the_last_step_breaks_are_neither_saved_nor_evaluated(tmp_path, value):
+    data, model, module = parts(2, Exploding(value=value), vals=True)
+    saving = [Resumable(tmp_path, every=0), BestOnValidation(tmp_path, "base")]
+    words = r"what Exploding has learned is not finite any more \(.* in down\): lower optim.lr"
+    with pytest.raises(ValueError, match=words):
+        trainer(2, callbacks=saving).fit(module, datamodule=data)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST]
+    kept = torch.load(tmp_path / LAST, weights_only=True)
+    assert kept["global_step"] == LAST_STEP - 1
+    for state in (kept["state_dict"], load_file(tmp_path / BEST)):
+        assert all(tensor.isfinite().all() for tensor in state.values())
+    assert [entry["epoch"] for entry in module.history] == [0]
+    with pytest.raises(ValueError, match=words):
+        trainer().test(module, datamodule=data, verbose=False)
+    assert module.metrics == {}
+
+
+def test_prompts_that_the_last_step_breaks_without_anything_saved():
+    data, _, module = parts(2, Exploding())
+    trainer(2).fit(module, datamodule=data)
+    with pytest.raises(ValueError, match="not finite any more .*down"):
+        trainer().test(module, datamodule=data, verbose=False)
+
+
+def test_a_checkpoint_that_is_not_finite_is_not_resumed(tmp_path):
+    data, model, module = parts(2)
+    run = trainer(2, callbacks=[Resumable(tmp_path)])
+    run.fit(module, datamodule=data)
+    state = torch.load(tmp_path / LAST, weights_only=True)
+    state["state_dict"]["model.learner.up"][1] = math.inf
+    torch.save(state, tmp_path / LAST)
+    data, _, module = parts(3)
+    with pytest.raises(ValueError, match="holds NaN or infinite numbers in model.learner.up: use force=true"):
+        trainer(3).fit(module, datamodule=data, ckpt_path=tmp_path / LAST, weights_only=True)
+
+
+class Unsure(Toy):
+    """Its tensors are finite; the logits of some images are not."""
+
+    def __init__(self, images, value):
+        super().__init__()
+        self.images, self.value, self.seen = images, value, 0
+
+    def logits(self, clip, image, text):
+        logits = super().logits(clip, image, text)
+        for i in range(len(logits)):
+            if len(text) == 2 and self.seen + i in self.images:  # the two new classes
+                logits[i, 1] = self.value
+        self.seen += len(logits) * (len(text) == 2)
+        return logits
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("images", [{0}, {13}, {6, 9, 2}])
+def test_logits_that_are_not_finite_are_no_result(images, value):
+    data, _, module = parts(learner=Unsure(images, value))
+    with pytest.raises(ValueError, match=f"evaluation new: the logits of image {min(images)} are not finite .* lower optim.lr"):
+        trainer().test(module, datamodule=data, verbose=False)
+    assert module.metrics == {}
+    assert module.predictions == {}
