@@ -1,7 +1,7 @@
 """FGVC Aircraft: the official variant split; it has no split json, and needs none."""
 
 from datamodules import disk
-from datamodules.items import Item, Splits
+from datamodules.items import Splits, item_of
 
 
 class Aircraft(disk.Disk):
@@ -25,6 +25,8 @@ class Aircraft(disk.Disk):
             unknown = [variant for _, variant in pairs if variant not in labels]
             if unknown:
                 raise ValueError(f"{path} names the variant '{unknown[0]}', which variants.txt lacks: download both again")
-            lists.append([Item(f"{image}.jpg", labels[variant], variant) for image, variant in pairs])
+            lists.append(
+                [item_of((f"{image}.jpg", labels[variant], variant), f"{path}: {image!r}") for image, variant in pairs]
+            )
         disk.check(self.images, (item for items in lists for item in items), "images_variant_*.txt")
         return Splits(*lists)
