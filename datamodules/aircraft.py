@@ -25,8 +25,7 @@ class Aircraft(disk.Disk):
             unknown = [variant for _, variant in pairs if variant not in labels]
             if unknown:
                 raise ValueError(f"{path} names the variant '{unknown[0]}', which variants.txt lacks: download both again")
-            lists.append(
-                [item_of((f"{image}.jpg", labels[variant], variant), f"{path}: {image!r}") for image, variant in pairs]
-            )
+            rows = [(f"{image}.jpg", labels[variant], variant) for image, variant in pairs]
+            lists.append([item_of(row, f"line {i} of {path}") for i, row in enumerate(rows, start=1)])
         disk.check(self.images, (item for items in lists for item in items), "images_variant_*.txt")
         return Splits(*lists)

@@ -1,7 +1,7 @@
 """What a dataset is, as one digest: it takes part in deciding whether a stored result is this run's.
 
 It changes with the lists (paths, labels, class names of train, val and test) and with the images under them, as far as the
-sizes of a few hundred of them tell. It does not change with the place of the data, file times, or the machine. Imports no torch.
+sizes of a few hundred of them tell. It does not change with the place of the data, file times, or the machine.
 """
 
 from __future__ import annotations
