@@ -29,9 +29,8 @@ def item_of(row: Any, what: str) -> Item:
     path, label, name = row
     if isinstance(label, str) and label.isascii() and label.isdecimal() and len(label) < 10:
         label = int(label)
-    return Item(
-        path_within(path, f"{what}: the path"), label_of(label, f"{what}: the label"), text_of(name, f"{what}: the name")
-    )
+    label = label_of(label, f"{what}: the label")
+    return Item(path_within(path, f"{what}: the path"), label, text_of(name, f"{what}: the name"))
 
 
 class ItemTable(Sequence):

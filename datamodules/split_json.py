@@ -84,7 +84,8 @@ def write(path: Path, splits: Splits, made_with: int | None = None) -> None:
         _write_first(path, text)
     except OSError as error:
         raise ValueError(
-            f"the split {path} cannot be written ({error}): make the folder writable, free space on its disk, or put the official file there"
+            f"the split {path} cannot be written ({error}): make the folder writable and free space on its disk, or put the "
+            "official file there"
         ) from error
 
 
