@@ -93,6 +93,12 @@ def image_formats() -> list[str]:
     return sorted(FORMATS & set(PIL.Image.OPEN))
 
 
+def known_format(file: Path | str | BinaryIO) -> None:
+    """Raises what Pillow raises unless the file is encoded in one of `image_formats`."""
+    with PIL.Image.open(file, formats=image_formats()):
+        pass
+
+
 def decode(file: Path | BinaryIO) -> PIL.Image.Image:
     """The image in RGB; an image of absurd size (a decompression bomb) is an error. Raises what Pillow's decoders raise."""
     with PIL.Image.open(file, formats=image_formats()) as image:
