@@ -29,9 +29,9 @@ class HubSource:
 
     train, val, test: names of the splits. Without val a fifth of each class of train is held out for it; without
     test, too, each class is split 50/20/30. With test alone the dataset is for evaluation only.
-    classnames: names by label, or a function that gives them, where the repository has none (or not CLIP's).
-    rename: {stored name: name} for some; clean: what to do to the others (underscores are fine). ignore: stored names of
-    classes that are dropped.
+    classnames: names by label, where the repository has none (or not CLIP's). rename: {stored name: name} for some; both
+    may be functions that give these. clean: what to do to the others (underscores are fine). ignore: stored names of classes
+    that are dropped.
     """
 
     def __init__(
@@ -46,14 +46,22 @@ class HubSource:
         image: str = "image",
         label: str = "label",
         classnames: Sequence[str] | Callable[[], Sequence[str]] | None = None,
-        rename: Mapping[str, str] | None = None,
+        rename: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         clean: Callable[[str], str] | None = None,
         ignore: Sequence[str] = (),
     ):
         self.repo, self.builder, self.config, self.revision = repo, builder, config, revision
         self.names = {"train": train, "val": val, "test": test}
         self.image, self.label = image, label
-        self.classnames, self.rename, self.clean, self.ignore = classnames, rename or {}, clean or str, ignore
+        self._classnames, self._rename, self.clean, self.ignore = classnames, rename or {}, clean or str, ignore
+
+    @cached_property
+    def classnames(self) -> Sequence[str] | None:
+        return self._classnames() if callable(self._classnames) else self._classnames
+
+    @cached_property
+    def rename(self) -> Mapping[str, str]:
+        return self._rename() if callable(self._rename) else self._rename
 
     @cached_property
     def _data(self) -> "DatasetDict":
@@ -129,11 +137,10 @@ class HubSource:
         values = sorted({value for column in stored.values() for value in column})
         if len(values) > MAX_CLASSES:
             raise ValueError(f"{self.repo} has {len(values):,} classes, more than {MAX_CLASSES:,}")
-        given = self.classnames() if callable(self.classnames) else self.classnames
         if values and isinstance(values[0], str):
-            names = dict(zip(values, given or values, strict=False))
+            names = dict(zip(values, self.classnames or values, strict=False))
         else:
-            known = given or getattr(data.features[self.label], "names", None)
+            known = self.classnames or getattr(data.features[self.label], "names", None)
             if known is None:
                 raise ValueError(f"{self.repo} has labels without names: set data.source.hub.classnames to a list")
             names = dict(enumerate(known))
