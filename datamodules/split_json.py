@@ -37,7 +37,7 @@ def read(path: Path, seed: int | None = None) -> Splits:
         splits.classnames  # noqa: B018
     except ValueError as error:
         raise ValueError(
-            f"split file {path} cannot be used ({str(error).rstrip('.')}): it should hold train, val and test lists of [path, "
+            f"split file {path} cannot be read ({str(error).rstrip('.')}): it should hold train, val and test lists of [path, "
             "label, class name]; download it again or correct it, or delete it to have a fallback split made"
         ) from error
     return splits

@@ -39,11 +39,12 @@ def read_bytes(path: str | Path, what: str, most: int = MAX_JSON_BYTES) -> bytes
     """The content of a regular file of at most `most` bytes."""
     path = regular_file(path, what)
     try:
-        with open(path, "rb") as file:
-            content = file.read(most + 1)
+        with open(path, "rb") as file:  # its size first: read(most) would set aside that much memory
+            size = os.fstat(file.fileno()).st_size
+            content = file.read() if size <= most else b""
     except OSError as error:
         raise ValueError(f"{what} {path} cannot be read ({error.strerror}).") from error
-    if len(content) > most:
+    if max(size, len(content)) > most:
         raise ValueError(f"{what} {path} is larger than {most / 2**20:.0f} MiB, which no such file is.")
     return content
 
