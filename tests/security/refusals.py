@@ -31,5 +31,5 @@ def one_sentence(call, *arguments, **named):
 
 def refused(call, *arguments, **named) -> str:
     error = one_sentence(call, *arguments, **named)
-    assert isinstance(error, ValueError), error
+    assert isinstance(error, ValueError), f"accepted: {type(error).__name__}"
     return str(error)

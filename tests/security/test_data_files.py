@@ -209,9 +209,9 @@ GOOD = {"impath": text("/d/images/a.jpg"), "label": b"K\x00", "classname": text(
 BOMBS = {
     "sums of tuples as a key": pickled(b"}", b")", b"2\x86" * 60, b"Ns"),
     "nested tuples as a key": pickled(b"}", b")", b"\x85" * 500_000, b"Ns"),
-    "nested lists": pickled(b"]" * 500_000, b"a" * 499_999),
+    "nested lists": pickled(b"]" * 50_000, b"a" * 49_999),
     "a list of itself": pickled(b"}", text("train"), b"]\x94h\x00as"),
-    "a huge memo": pickled(b"Nr\xff\xff\xff\x0f", b"0}"),
+    "a huge memo": pickled(b"Nr\xff\xff\xff\x0f"),
     "bytes of a claimed size": pickled(b"\x8e" + struct.pack("<Q", 2**40)),
     "a bytearray of a claimed size": pickled(b"\x96" + struct.pack("<Q", 2**40)),
     "text of a claimed size": pickled(b"\x8d" + struct.pack("<Q", 2**62)),
