@@ -137,7 +137,7 @@ def load(folder: Path, splits: Sequence[str]) -> Index:
     """A kept index. It may lie beside data that somebody else packed, so it is checked: it never leads out of their folder."""
     try:
         about = read_json(folder / "index.json", "the file")
-        classes = [text_of(each, "a class") for each in about["classes"]]
+        classes = _texts(about["classes"], text_of, "a class")
         if classes != sorted(set(classes)):
             raise ValueError("its classes are not sorted")
         return Index(classes, {split: _listing(folder, split, about["splits"][split], classes) for split in splits})
@@ -147,8 +147,7 @@ def load(folder: Path, splits: Sequence[str]) -> Index:
 
 
 def _listing(folder: Path, split: str, kept: dict[str, Any], classes: list[str]) -> Listing:
-    shards = [path_within(each, "a shard") for each in kept["shards"]]
-    broken = [text_of(each, "a remark") for each in kept["broken"]]
+    shards, broken = _texts(kept["shards"], path_within, "a shard"), _texts(kept["broken"], text_of, "a remark")
     arrays = {name: _array(folder / f"{split}-{name}.npy", dtype) for name, dtype in ARRAYS.items()}
     count = len(arrays["label"])
     if not count or any(len(arrays[name]) != count for name in ("shard", "offset", "size")):
@@ -157,6 +156,12 @@ def _listing(folder: Path, split: str, kept: dict[str, Any], classes: list[str])
         if not 0 <= arrays[name].min() <= arrays[name].max() < most:
             raise ValueError(f"a {name} of {split} is not in its list")
     return Listing(shards, *(arrays[name] for name in ("shard", "offset", "size", "label")), classes, arrays["text"], broken)
+
+
+def _texts(found: Any, check: Callable[[Any, str], str], what: str) -> list[str]:
+    if not isinstance(found, list):
+        raise TypeError(f"{what} stands in no list")
+    return [check(each, what) for each in found]
 
 
 def _array(path: Path, dtype: type) -> np.ndarray:

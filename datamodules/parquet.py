@@ -28,8 +28,8 @@ class Parquet(Shards):
         import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(self.root / path, read_dictionary=[self.label]) as file:
-                names = self._class_names(path, file.schema_arrow)
+            names, is_text = self._classes(path, pq.read_schema(self.root / path))
+            with pq.ParquetFile(self.root / path, read_dictionary=[self.label] if is_text else None) as file:
                 if file.metadata.num_rows > MAX_ROWS:
                     raise ValueError(f"{self.root / path} claims {file.metadata.num_rows:,} rows, more than {MAX_ROWS:,}")
                 for group in range(file.num_row_groups):
@@ -46,8 +46,8 @@ class Parquet(Shards):
         except (OSError, pa.ArrowException) as error:
             raise OSError(printable(str(error).partition("\n")[0])) from error
 
-    def _class_names(self, path: str, schema: Any) -> list[str] | None:
-        """By label, if the labels are a `ClassLabel`. ValueError where the columns are not what they should be."""
+    def _classes(self, path: str, schema: Any) -> tuple[list[str] | None, bool]:
+        """Class names by label, if the labels are a `ClassLabel`; whether they are text. ValueError for other columns."""
         import pyarrow as pa
 
         if absent := sorted({self.image, self.label} - set(schema.names)):
@@ -66,10 +66,10 @@ class Parquet(Shards):
             about = about.get(key) if isinstance(about, dict) else None
         names = about.get("names") if isinstance(about, dict) else None
         if names is None or is_text:
-            return None
+            return None, is_text
         if not isinstance(names, list):
             raise ValueError(f"{what} has no list of class names")
-        return [text_of(name, f"a class name in {self.root / path}") for name in names]
+        return [text_of(name, f"a class name in {self.root / path}") for name in names], False
 
     def path(self, listing: Listing, row: int) -> str:
         return f"{listing.shards[listing.shard[row]]}#{listing.offset[row]}"
