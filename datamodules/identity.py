@@ -63,7 +63,7 @@ def arrays_digest(holder: Any, names: Mapping[str, type]) -> str:
 
 def sizes(root: Path, paths: Iterable[str]) -> list[int]:
     """Bytes of up to `SIZES` files, evenly spread over the sorted paths below `root`; -1 where a file is not there."""
-    ordered = sorted(set(paths))
+    ordered = sorted(dict.fromkeys(paths))  # a set would lose the order that lists have already
     return [size_of(root / ordered[i]) for i in spread(len(ordered))]
 
 

@@ -1,12 +1,13 @@
 """ImageNet and its test-only variants: one folder per class."""
 
+import hashlib
 import logging
 from functools import cache
 from pathlib import Path
 
 from datamodules import disk, identity, pickles
 from datamodules.items import Item, Splits
-from files.untrusted import path_within, text_of
+from files.untrusted import path_within, read_bytes, text_of
 
 log = logging.getLogger(__name__)
 
@@ -111,9 +112,11 @@ class ImageNet(disk.Disk):
         return Splits(train, val, val, fixed=frozenset({"val"}))
 
     def digest(self, seed: int) -> str:
-        if self.legacy:
-            return super().digest(seed)
-        return _folders_digest(self, {split: self.images / split for split in ("train", "val")})
+        found = _folders_digest(self, {split: self.images / split for split in ("train", "val")})
+        if not self.legacy:
+            return found
+        kept = [each for each in self._pickles(seed) if each.exists()]  # as they are: to read them takes half a minute
+        return identity.digest_of(found, [hashlib.sha256(read_bytes(each, "the list of images")).hexdigest() for each in kept])
 
     def _list(self, split: str, wnids: list[str], names: dict[str, str]) -> list[Item]:
         root = disk.require(self.images / split, "the image folder")
@@ -124,11 +127,12 @@ class ImageNet(disk.Disk):
             for file in disk.files(root / wnid)
         ]
 
+    def _pickles(self, seed: int) -> tuple[Path, Path]:
+        return self.folder / "preprocessed.pkl", self.folder / "split_fewshot" / f"shot_{self.shots}-seed_{seed}.pkl"
+
     def _imported(self, seed: int) -> Splits:
-        few_shot = self.folder / "split_fewshot" / f"shot_{self.shots}-seed_{seed}.pkl"
-        lists = pickles.load(
-            disk.require(self.folder / "preprocessed.pkl", "legacy=true, but the list of images"), self.images.name
-        )
+        every, few_shot = self._pickles(seed)
+        lists = pickles.load(disk.require(every, "legacy=true, but the list of images"), self.images.name)
         fixed = {"val"}
         if self.shots > 0 and few_shot.exists():
             lists["train"] = pickles.load(few_shot, self.images.name).get("train", [])

@@ -2,7 +2,7 @@
 
 A pickle can run any code when it is loaded, and a few bytes of one can fill the memory or hang. This reader knows one class,
 a stand-in for `dassl`'s Datum, and only the opcodes that a dict of lists of it takes: no tuple (whose hash can take for ever),
-no call, no buffer whose size the file claims. It is Python's own, slower than the one in C: 10 s per million images.
+no call, no buffer whose size the file claims. It is Python's own, slower than the one in C: 15 s per million images.
 """
 
 import io

@@ -97,6 +97,18 @@ def test_a_fallback_split_is_the_same_before_and_after_it_is_stored(tree):
     assert data_digest(split_source(tree, fallback=ClassFolders()), 1) != before
 
 
+def test_imagenets_legacy_lists(tmp_path, put_images):
+    source = ImageNet(str(tmp_path), "imagenet", legacy=True, shots=4)
+    put_images(tmp_path / "imagenet/images", [f"{s}/{w}/{i}.JPEG" for s in ("train", "val") for w in IDS for i in range(3)])
+    digests = [data_digest(source, 1)]
+    for path in ("preprocessed.pkl", "split_fewshot/shot_4-seed_1.pkl"):
+        (tmp_path / "imagenet" / path).parent.mkdir(exist_ok=True)
+        (tmp_path / "imagenet" / path).write_bytes(b"a list")
+        digests.append(data_digest(source, 1))
+    assert len(set(digests)) == 3
+    assert data_digest(source, 2) == digests[1], "the few-shot list of another seed"
+
+
 def test_imagenet(tmp_path, put_images):
     def source():
         return ImageNet(str(tmp_path), "imagenet")
