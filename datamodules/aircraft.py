@@ -1,7 +1,7 @@
 """FGVC Aircraft: the official variant split; it has no split json, and needs none."""
 
 from datamodules import disk
-from datamodules.items import Item, Splits
+from datamodules.items import Splits, item_of
 
 
 class Aircraft(disk.Disk):
@@ -25,6 +25,7 @@ class Aircraft(disk.Disk):
             unknown = [variant for _, variant in pairs if variant not in labels]
             if unknown:
                 raise ValueError(f"{path} names the variant '{unknown[0]}', which variants.txt lacks: download both again")
-            lists.append([Item(f"{image}.jpg", labels[variant], variant) for image, variant in pairs])
+            rows = [(f"{image}.jpg", labels[variant], variant) for image, variant in pairs]
+            lists.append([item_of(row, f"line {i} of {path}") for i, row in enumerate(rows, start=1)])
         disk.check(self.images, (item for items in lists for item in items), "images_variant_*.txt")
         return Splits(*lists)

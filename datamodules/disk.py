@@ -2,11 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import PIL.Image
 
+from datamodules import identity
 from datamodules.items import Item, Splits
+from files.untrusted import read_bytes, regular_file
+
+FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 
 
 class MissingFilesError(ValueError):
@@ -33,8 +39,8 @@ def require(path: Path, what: str) -> Path:
 def read_text(path: Path, what: str) -> list[str]:
     """Non-empty lines, stripped."""
     try:
-        lines = require(path, what).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bytes(require(path, what), what).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise ValueError(f"{what} {path} cannot be read ({error}): download it again") from error
     return [line.strip() for line in lines if line.strip()]
 
@@ -80,10 +86,28 @@ def check(root: Path, items: Iterable[Item], named_by: str) -> None:
         raise MissingFilesError(absent, root, named_by)
 
 
+@cache
+def image_formats() -> list[str]:
+    """What images may be encoded as, of what this Pillow reads. Never EPS, for which it starts Ghostscript."""
+    PIL.Image.init()
+    return sorted(FORMATS & set(PIL.Image.OPEN))
+
+
+def known_format(file: Path | str | BinaryIO) -> None:
+    """Raises what Pillow raises unless the file is encoded in one of `image_formats`."""
+    with PIL.Image.open(file, formats=image_formats()):
+        pass
+
+
+def decode(file: Path | BinaryIO) -> PIL.Image.Image:
+    """The image in RGB; an image of absurd size (a decompression bomb) is an error. Raises what Pillow's decoders raise."""
+    with PIL.Image.open(file, formats=image_formats()) as image:
+        return image.convert("RGB")
+
+
 def open_rgb(path: Path) -> PIL.Image.Image:
     try:
-        with PIL.Image.open(path) as image:
-            return image.convert("RGB")
+        return decode(regular_file(path, "the image"))  # a named pipe would be waited for
     except Exception as error:  # decoders raise many kinds, and each of them means the same to the user
         raise ValueError(
             f"image {path} cannot be decoded ({error}): extract or download it again; "
@@ -102,6 +126,14 @@ class Disk:
 
     def splits(self, seed: int) -> Splits:
         raise NotImplementedError
+
+    def digest(self, seed: int) -> str:
+        """What the data are, see `datamodules.identity`. ValueError, in the sentence of a run, when they are not there."""
+        return self.digest_of(self.splits(seed))
+
+    def digest_of(self, splits: Splits) -> str:
+        paths = (item.path for items in (splits.train, splits.val, splits.test) for item in items)
+        return identity.lists_digest(splits, identity.sizes(self.images, paths))
 
     def preview(self) -> Splits:
         """The lists, without writing anything."""

@@ -1,21 +1,24 @@
 """Checks dataset folders and says exactly what is missing, misplaced or unreadable, and what to do.
 
-python -m datamodules.doctor data=NAME|all [data_root=PATH] [images=true] [limit=20]
+python -m datamodules.doctor data=NAME|all [data_root=PATH] [images=true] [limit=20] [data.source.disk.KEY=VALUE]
 
 images=true decodes every image (default: one of each class and split); limit=0 lists everything. It writes nothing.
+data.source.disk.KEY=VALUE are those of a run, for one dataset: data.source.disk.format=webdataset examines its shards.
 The exit status is 1 when something is wrong. Datasets are those of conf/data.
 """
 
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from datamodules import layouts
 from datamodules.disk import Disk, MissingFilesError
@@ -48,10 +51,21 @@ def names() -> list[str]:
     return sorted(path.stem for path in (CONF / "data").glob("[!_]*.yaml"))
 
 
-def disk_source(name: str, options: DictConfig) -> Disk | None:
-    """The dataset's reader of files; None where it has none (drawn or bundled images)."""
+def disk_source(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> Disk | None:
+    """The dataset's reader of files; None where it has none (drawn or bundled images).
+
+    ValueError for an override that is none of its keys.
+    """
     node = OmegaConf.merge(options, {"data": load(name)}).data.source
-    source = instantiate(node.get("disk", node), _convert_="all")
+    prefix, node = ("data.source.disk.", node.disk) if "disk" in node else ("data.source.", node)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        own = key.removeprefix(prefix)
+        if own == key or own not in node or own.startswith("_"):
+            known = ", ".join(str(each) for each in node if not str(each).startswith("_"))
+            raise ValueError(f"{key} is no key of the files of data={name}: {prefix}KEY=VALUE takes {known or 'none'}")
+        node[own] = OmegaConf.from_dotlist([f"value={value}"]).value
+    source = instantiate(node, _convert_="all")
     return source if isinstance(source, Disk) and not isinstance(source, Shapes21K) else None
 
 
@@ -182,9 +196,9 @@ def first_of_each(items: Items) -> Items:
     return take(items, [group[0] for group in places_by_label(items).values()])
 
 
-def report(name: str, options: DictConfig) -> bool:
+def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> bool:
     """Prints what was found; True if all is well."""
-    source = disk_source(name, options)
+    source = disk_source(name, options, overrides)
     if source is None:
         print(f"ok   {name}: needs no files")
         return True
@@ -204,14 +218,22 @@ def main(arguments: list[str]) -> int:
     try:
         for argument in arguments:
             key, equals, _ = argument.partition("=")
-            if not equals or key not in ("data", "data_root", "images", "limit"):
+            if not equals or not (key in ("data", "data_root", "images", "limit") or key.startswith("data.")):
                 raise ValueError(f"{argument} is not understood; {__doc__.splitlines()[2]}")
-        options = OmegaConf.merge(options, OmegaConf.from_dotlist(arguments))
-        wanted = names() if options.data == "all" else [options.data]
-        results = [report(name, options) for name in wanted]
+        overrides = [argument for argument in arguments if argument.startswith("data.")]
+        given = [argument for argument in arguments if argument not in overrides]
+        options = OmegaConf.merge(options, OmegaConf.from_dotlist(given))
+        if not isinstance(options.images, bool) or not isinstance(options.limit, int) or options.limit < 0:
+            raise ValueError(f"images={options.images} limit={options.limit}: give true or false, and a number of lines or 0")
+        if overrides and options.data == "all":
+            raise ValueError(f"{overrides[0]} is for one dataset: say which with data=NAME")
+        if options.data not in (known := names()) and options.data != "all":
+            raise ValueError(f"data={options.data} is not known: use all or one of {', '.join(known)}")
+        results = [report(name, options, overrides) for name in (known if options.data == "all" else [options.data])]
         return 0 if all(results) else 1
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
+        print(str(cause).partition("\n")[0], file=sys.stderr)
         return 1
 
 

@@ -3,7 +3,6 @@
 Each class reads one dataset's layout, as CoOp's loaders do. Listings are sorted (CoOp's follow the file system).
 """
 
-import json
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,8 @@ from typing import Any
 
 from datamodules import disk
 from datamodules.items import Item, Splits, by_label
+from datamodules.mat import load_mat
+from files.untrusted import read_json
 
 
 def split_503020(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
@@ -53,14 +54,11 @@ def sun_name(category: str) -> str:
     return " ".join(reversed(category.strip("/").split("/")[1:]))
 
 
-def load_mat(path: Path, what: str, key: str) -> Any:
-    from scipy.io import loadmat
-
-    disk.require(path, what)
-    try:
-        return loadmat(path, squeeze_me=True)[key]
-    except Exception as error:  # scipy's errors for a truncated or foreign file have no common type
-        raise ValueError(f"{what} {path} cannot be read ({error!r}): download it again") from error
+def _integer(value: Any) -> int:
+    """A label that MATLAB may have stored as a float."""
+    if int(value) != value:
+        raise ValueError(f"the label {value!r} is no integer")
+    return int(value)
 
 
 class _Lists:
@@ -127,7 +125,7 @@ class Cars(_Lists):
         lists = []
         for path, where in ((train, "cars_train"), (test, "cars_test")):
             rows = load_mat(folder / path, self.needs[path], "annotations").ravel()
-            labels = [int(row["class"]) - 1 for row in rows]
+            labels = [_integer(row["class"]) - 1 for row in rows]
             lists.append([Item(f"{where}/{row['fname']}", y, names[y]) for row, y in zip(rows, labels, strict=True)])
         return split_8020(*lists, rng)
 
@@ -138,11 +136,8 @@ class Flowers(_Lists):
     needs = {"imagelabels.mat": "the labels", "cat_to_name.json": "the class names"}
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
-        labels = [int(label) for label in load_mat(folder / "imagelabels.mat", "the file of labels", "labels").ravel()]
-        try:
-            names = json.loads((folder / "cat_to_name.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{folder / 'cat_to_name.json'} cannot be read ({error}): download it again") from error
+        labels = [_integer(label) for label in load_mat(folder / "imagelabels.mat", "the file of labels", "labels").ravel()]
+        names = read_json(folder / "cat_to_name.json", "the file of class names")
         items = [Item(f"image_{i:05d}.jpg", y - 1, names[str(y)]) for i, y in enumerate(labels, start=1)]
         return split_503020(by_label(items).values(), rng)
 

@@ -1,15 +1,20 @@
 """The same datasets through Hugging Face's `datasets`. Their splits are those of the repository, not CoOp's."""
 
+import io
 import logging
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import PIL.Image
 
+from datamodules import disk, identity
 from datamodules.fallback import split_8020, split_503020
 from datamodules.items import Item, Splits, by_label
+from files.untrusted import MAX_CLASSES, regular_file, text_of
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -24,8 +29,9 @@ class HubSource:
 
     train, val, test: names of the splits. Without val a fifth of each class of train is held out for it; without
     test, too, each class is split 50/20/30. With test alone the dataset is for evaluation only.
-    classnames: names by label, where the repository has none (or not CLIP's). rename: {stored name: name} for some;
-    clean: what to do to the others (underscores are fine). ignore: stored names of classes that are dropped.
+    classnames: names by label, where the repository has none (or not CLIP's). rename: {stored name: name} for some; both
+    may be functions that give these. clean: what to do to the others (underscores are fine). ignore: stored names of classes
+    that are dropped.
     """
 
     def __init__(
@@ -39,15 +45,23 @@ class HubSource:
         test: str | None = None,
         image: str = "image",
         label: str = "label",
-        classnames: Sequence[str] | None = None,
-        rename: Mapping[str, str] | None = None,
+        classnames: Sequence[str] | Callable[[], Sequence[str]] | None = None,
+        rename: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         clean: Callable[[str], str] | None = None,
         ignore: Sequence[str] = (),
     ):
         self.repo, self.builder, self.config, self.revision = repo, builder, config, revision
         self.names = {"train": train, "val": val, "test": test}
         self.image, self.label = image, label
-        self.classnames, self.rename, self.clean, self.ignore = classnames, rename or {}, clean or str, ignore
+        self._classnames, self._rename, self.clean, self.ignore = classnames, rename or {}, clean or str, ignore
+
+    @cached_property
+    def classnames(self) -> Sequence[str] | None:
+        return self._classnames() if callable(self._classnames) else self._classnames
+
+    @cached_property
+    def rename(self) -> Mapping[str, str]:
+        return self._rename() if callable(self._rename) else self._rename
 
     @cached_property
     def _data(self) -> "DatasetDict":
@@ -84,7 +98,7 @@ class HubSource:
 
     def splits(self, seed: int) -> Splits:
         used = {split: name for split, name in self.names.items() if name}
-        stored = {name: self._data[name][self.label] for name in used.values()}
+        stored = {name: self._labels(name) for name in used.values()}
         classes = self._classes(self._data[next(iter(used.values()))], stored)
         lists = {split: self._items(name, list(stored[name]), classes) for split, name in used.items()}
         if not (lists.get("train") or lists.get("test")):
@@ -100,9 +114,29 @@ class HubSource:
         same = bool(val) and self.names["val"] == self.names["test"]  # as with ImageNet; sampling leaves it whole
         return Splits(train, val, test, fixed=frozenset({"val"} if same else ()))
 
+    def digest(self, seed: int) -> str:
+        """Of the lists, and the sizes of some images: neither the repository's name, a place perhaps, nor its history."""
+        splits = self.splits(seed)
+        paths = sorted({item.path for items in (splits.train, splits.val, splits.test) for item in items})
+        sizes = [_size(self._stored(paths[i])) for i in identity.spread(len(paths))]
+        return identity.lists_digest(splits, sizes)
+
+    def _labels(self, name: str) -> list[int] | list[str]:
+        """The label column: numbers or text alone. ValueError for anything else."""
+        found = list(self._data[name][self.label])
+        types = sorted({type(value).__name__ for value in found})
+        if len(types) > 1 or not {"int", "str"}.issuperset(types):
+            raise ValueError(
+                f"the labels of {name} in {self.repo} are of type {', '.join(types)}: they must be all integers or all text "
+                "(data.source.hub.label names their column)"
+            )
+        return found
+
     def _classes(self, data: "Dataset", stored: Mapping[str, Sequence]) -> dict[int | str, tuple[int, str]]:
         """{value in the label column: (label, class name)}; labels are renumbered where classes are ignored."""
         values = sorted({value for column in stored.values() for value in column})
+        if len(values) > MAX_CLASSES:
+            raise ValueError(f"{self.repo} has {len(values):,} classes, more than {MAX_CLASSES:,}")
         if values and isinstance(values[0], str):
             names = dict(zip(values, self.classnames or values, strict=False))
         else:
@@ -113,14 +147,46 @@ class HubSource:
         if values and (unnamed := [value for value in values if value not in names]):
             raise ValueError(f"{self.repo} has a label {unnamed[0]}, but {len(names)} class names: correct classnames")
         kept = [(value, name) for value, name in names.items() if name not in self.ignore]
-        return {value: (label, self.rename.get(name) or self.clean(name)) for label, (value, name) in enumerate(kept)}
+        shown = ((value, self.rename.get(name) or self.clean(name)) for value, name in kept)
+        return {value: (i, text_of(name, f"a class name of {self.repo}")) for i, (value, name) in enumerate(shown)}
 
     def _items(self, name: str, column: list, classes: dict) -> list[Item]:
         return [Item(f"{name}/{i}", *classes[value]) for i, value in enumerate(column) if value in classes]
 
+    @cached_property
+    def _encoded(self) -> dict[str, "Dataset"]:
+        """The same data with images as they are stored."""
+        import datasets
+
+        for name, found in self._data.items():
+            if not isinstance(found.features[self.image], datasets.Image):
+                raise ValueError(f"the column {self.image} in {name} of {self.repo} holds no images: set data.source.hub.image")
+        return {name: found.cast_column(self.image, datasets.Image(decode=False)) for name, found in self._data.items()}
+
+    def _stored(self, path: str) -> dict[str, Any]:
+        """{"bytes", "path"} of an image. ValueError for a path that leads out of the repository and the hub's caches."""
+        import datasets
+        from huggingface_hub import constants
+
+        name, _, row = path.rpartition("/")
+        value = self._encoded[name][int(row)][self.image]
+        if value["bytes"] is None:
+            homes = (self.repo, datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH)
+            homes = [os.path.abspath(home) for home in (*homes, constants.HF_HUB_CACHE)]
+            if not any(Path(os.path.abspath(value["path"] or "")).is_relative_to(home) for home in homes):
+                raise ValueError(f"it names the file {value['path']!r}, which is not the dataset's own")
+            regular_file(value["path"], "the image")
+        return value
+
     def open(self, item: Item) -> PIL.Image.Image:
-        name, _, row = item.path.rpartition("/")
         try:
-            return self._data[name][int(row)][self.image].convert("RGB")
+            stored = self._stored(item.path)
+            disk.known_format(stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"]))
+            features = self._data[item.path.rpartition("/")[0]].features
+            return features[self.image].decode_example(stored).convert("RGB")
         except Exception as error:  # decoders raise many kinds
             raise ValueError(f"image {item.path} of {self.repo} cannot be decoded ({error}): fetch it again") from error
+
+
+def _size(stored: dict[str, Any]) -> int:
+    return identity.size_of(Path(stored["path"])) if stored["bytes"] is None else len(stored["bytes"])

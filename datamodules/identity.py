@@ -1,14 +1,81 @@
-"""What the data of a run are, as a digest that other data do not share. Imports no torch."""
+"""What a dataset is, as one digest: it takes part in deciding whether a stored result is this run's.
+
+It changes with the lists (paths, labels, class names of train, val and test) and with the images under them, as far as the
+sizes of a few hundred of them tell. It does not change with the place of the data, file times, or the machine.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from datamodules.items import Source
+import numpy as np
+
+from datamodules.items import Items, ItemTable, Source, Splits
+
+SIZES = 256  # images whose sizes are compared: a stat each, milliseconds also on a network's file system
+CHUNK = 2**20  # numbers that are brought to their type at a time
 
 
 def data_digest(source: Source, seed: int) -> str:
-    """sha256 of the lists of a source."""
-    splits = source.splits(seed)
-    lists = (splits.train, splits.val, splits.test)
-    return hashlib.sha256(repr([list(map(tuple, items)) for items in lists]).encode()).hexdigest()
+    """The digest of what `source.splits(seed)` gives: the source's own (`digest(seed)`), or one of its lists.
+
+    ValueError, in the sentence of a run, when the data are not there.
+    """
+    own = getattr(source, "digest", None)
+    return own(seed) if own else lists_digest(source.splits(seed))
+
+
+def lists_digest(splits: Splits, *others: Any) -> str:
+    """A digest of the lists, and of what else is given, which json must be able to say."""
+    lists = [_rows(items) for items in (splits.train, splits.val, splits.test)]
+    return digest_of(*lists, sorted(splits.fixed), splits.rng_state, *others)
+
+
+def _rows(items: Items) -> Sequence:
+    if isinstance(items, ItemTable):
+        return [items.summary(), items.names, [items[i].path for i in spread(len(items))]]
+    return items
+
+
+def digest_of(*parts: Any) -> str:
+    """64 hexadecimal digits for plain data; what json does not know (numpy's integers) counts as its text."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def arrays_digest(holder: Any, names: Mapping[str, type]) -> str:
+    """A digest of those arrays of `holder`, whatever type they have been read or built as. Half a second per gigabyte."""
+    digest = hashlib.sha256()
+    for name, dtype in names.items():
+        array = getattr(holder, name)
+        digest.update(f"{name} {len(array)}\n".encode())
+        for start in range(0, len(array), CHUNK):
+            digest.update(np.ascontiguousarray(array[start : start + CHUNK], np.dtype(dtype).newbyteorder("<")))
+    return digest.hexdigest()
+
+
+def sizes(root: Path, paths: Iterable[str]) -> list[int]:
+    """Bytes of up to `SIZES` files, evenly spread over the sorted paths below `root`; -1 where a file is not there."""
+    ordered = sorted(dict.fromkeys(paths))  # a set would lose the order that lists have already
+    return [size_of(root / ordered[i]) for i in spread(len(ordered))]
+
+
+def size_of(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
+def spread(count: int) -> list[int]:
+    """At most `SIZES` places, first and last among them, evenly spread over `count`."""
+    if count <= SIZES:
+        return list(range(count))
+    return [i * (count - 1) // (SIZES - 1) for i in range(SIZES)]

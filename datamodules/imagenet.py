@@ -1,11 +1,13 @@
 """ImageNet and its test-only variants: one folder per class."""
 
+import hashlib
 import logging
 from functools import cache
 from pathlib import Path
 
-from datamodules import disk, pickles
+from datamodules import disk, identity, pickles
 from datamodules.items import Item, Splits
+from files.untrusted import path_within, read_bytes, text_of
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def class_names(folder: Path) -> dict[str, str]:
         wnid, _, name = line.partition(" ")
         if not name:
             raise ValueError(f"{path}, line {number}: '{line}' is not `<id> <class name>`")
-        names[wnid] = name
+        names[wnid] = text_of(name, f"{path}, line {number}: the class name")
     return names
 
 
@@ -51,12 +53,33 @@ def _named_folders(images: Path, names: dict[str, str], source: Path) -> list[st
             f"{images} has no class folders: each image belongs in a folder named by its class's WordNet id "
             f"(n01440764/...); for ImageNet's flat validation archive, valprep.sh moves them"
         )
+    for wnid in wnids:
+        path_within(wnid, f"a folder in {images}")
     unknown = [wnid for wnid in wnids if wnid not in names]
     if unknown:
         raise ValueError(
             f"{len(unknown)} folder(s) in {images} are no class of {source}, the first is {unknown[0]}: move them away"
         )
     return wnids
+
+
+def _folders_digest(source: disk.Disk, images: dict[str, Path]) -> str:
+    """Of the class folders and files in each of `images`, some files' sizes, and classnames.txt.
+
+    Without that file the names are open_clip's, which would take seconds to import and are the same everywhere.
+    """
+    disk.require(source.folder, "the dataset's folder")
+    path = source.folder / "classnames.txt"
+    names = disk.read_text(path, "the file of class names") if path.exists() else []
+    found: dict[str, dict[str, list[str]]] = {}
+    for split, root in images.items():
+        disk.require(root, "the image folder")
+        found[split] = {name: disk.files(root / name) for name in disk.folders(root)}
+    sizes = [
+        identity.sizes(root, [f"{name}/{file}" for name, files in found[split].items() for file in files])
+        for split, root in images.items()
+    ]
+    return identity.digest_of(names, found, sizes)
 
 
 def _require_folders(root: Path, names: list[str], named_by: str) -> None:
@@ -88,6 +111,13 @@ class ImageNet(disk.Disk):
         train, val = (self._list(split, wnids, names) for split in ("train", "val"))
         return Splits(train, val, val, fixed=frozenset({"val"}))
 
+    def digest(self, seed: int) -> str:
+        found = _folders_digest(self, {split: self.images / split for split in ("train", "val")})
+        if not self.legacy:
+            return found
+        kept = [each for each in self._pickles(seed) if each.exists()]  # as they are: to read them takes half a minute
+        return identity.digest_of(found, [hashlib.sha256(read_bytes(each, "the list of images")).hexdigest() for each in kept])
+
     def _list(self, split: str, wnids: list[str], names: dict[str, str]) -> list[Item]:
         root = disk.require(self.images / split, "the image folder")
         _require_folders(root, wnids, "the training images")
@@ -97,11 +127,12 @@ class ImageNet(disk.Disk):
             for file in disk.files(root / wnid)
         ]
 
+    def _pickles(self, seed: int) -> tuple[Path, Path]:
+        return self.folder / "preprocessed.pkl", self.folder / "split_fewshot" / f"shot_{self.shots}-seed_{seed}.pkl"
+
     def _imported(self, seed: int) -> Splits:
-        few_shot = self.folder / "split_fewshot" / f"shot_{self.shots}-seed_{seed}.pkl"
-        lists = pickles.load(
-            disk.require(self.folder / "preprocessed.pkl", "legacy=true, but the list of images"), self.images.name
-        )
+        every, few_shot = self._pickles(seed)
+        lists = pickles.load(disk.require(every, "legacy=true, but the list of images"), self.images.name)
         fixed = {"val"}
         if self.shots > 0 and few_shot.exists():
             lists["train"] = pickles.load(few_shot, self.images.name).get("train", [])
@@ -137,3 +168,6 @@ class TestFolders(disk.Disk):
             for file in disk.files(self.images / name)
         ]
         return Splits([], [], test)
+
+    def digest(self, seed: int) -> str:
+        return _folders_digest(self, {"test": self.images})

@@ -4,44 +4,58 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
-import pickle
+import zipfile
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 
-from datamodules import disk, index
+from datamodules import disk, identity, index
 from datamodules.index import Reader
 from datamodules.items import Item, ItemTable, Splits
-from datamodules.readers import WNID, Folders, Parquet, TarShards
+from datamodules.parquet import Parquet
+from datamodules.readers import WNID, Folders, TarShards
+from files.untrusted import read_bytes, read_json, text_of
+from files.whole import write_json
 
 READERS = {"folder": Folders, "webdataset": TarShards, "parquet": Parquet}
 TREE, CLASSNAMES = "imagenet21k_miil_tree", "classnames.txt"
+MAX_TREE_BYTES = 64 * 2**20  # the release's has 2 MiB
 
 
 def tree_names(folder: Path, keep: bool = True) -> dict[str, str]:
     """The release's own class names from its tree file, read without running anything in it; `keep` leaves a json beside it."""
     kept, tree = folder / f"{TREE}.json", folder / f"{TREE}.pth"
     if kept.exists():
-        return json.loads(kept.read_text())
+        return _names(read_json(kept, "the file of class names", MAX_TREE_BYTES), kept)
     import torch
 
+    content = io.BytesIO(read_bytes(tree, "the file of class names", MAX_TREE_BYTES))
     try:
-        names = torch.load(tree, map_location="cpu", weights_only=True)["class_description"]
-        names = {str(wnid): str(name) for wnid, name in names.items()}
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
+        if zipfile.is_zipfile(content) and sum(each.file_size for each in zipfile.ZipFile(content).infolist()) > MAX_TREE_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_TREE_BYTES // 2**20} MiB")
+        content.seek(0)
+        names = torch.load(content, map_location="cpu", weights_only=True)["class_description"]
+    except Exception as error:  # a hostile or truncated file can fail in any way, and never gets further than here
         raise ValueError(
             f"{tree} is not read ({str(error).partition(chr(10))[0]}): it should hold plain names by WordNet id; download it "
             f"again, or move it away to get WordNet's names"
         ) from error
+    names = _names(names, tree)
     if keep and os.access(folder, os.W_OK):
-        temporary = folder / f".{TREE}.{os.getpid()}"
-        temporary.write_text(json.dumps(names))
-        os.replace(temporary, kept)
+        write_json(kept, names)
     return names
+
+
+def _names(found: Any, path: Path) -> dict[str, str]:
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is not read: it should hold plain names by WordNet id; download it again, or move it away")
+    return {
+        text_of(key, f"a WordNet id in {path}"): text_of(name, f"the name of {key} in {path}") for key, name in found.items()
+    }
 
 
 def wordnet_names() -> dict[str, str]:
@@ -143,7 +157,8 @@ class ImageNet21K(disk.Disk):
                 f"class {unnamed[0]} has no name in {where} ({len(unnamed)} such): move its images away, or add a "
                 f"{CLASSNAMES} to {self.home} with a line `<class id> <name>` for each class"
             )
-        return [names.get(each, each).replace("_", " ") for each in ids]
+        named = {each: names.get(each, each).replace("_", " ") for each in ids}
+        return [text_of(name, f"the name of class {each!r} in {self.home}") for each, name in named.items()]
 
     def _places(self) -> list[Path]:
         own = hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:12]
@@ -152,9 +167,19 @@ class ImageNet21K(disk.Disk):
         beside = [] if self.repo else [self.home / ".index" / self.format]  # the hub's cache is not ours to write in
         return [*beside, self.cache / f"{own}-{self.format}"]
 
+    def _index(self) -> index.Index:
+        return index.find(self.reader, list(self.names_of_splits), self._places(), self._numbered, store=self.leaves_traces)
+
+    def digest(self, seed: int) -> str:
+        """From the index, which is built if there is none: where every image lies, and the sizes of some (or of the shards)."""
+        found, (names, _) = self._index(), self.own_names
+        parts = [found.classes, [names.get(each) for each in found.classes]]
+        for listing in found.splits.values():
+            parts += [listing.shards, self.reader.sizes(listing), identity.arrays_digest(listing, index.ARRAYS)]
+        return identity.digest_of(*parts)
+
     def splits(self, seed: int) -> Splits:
-        splits, places = list(self.names_of_splits), self._places()
-        found = index.find(self.reader, splits, places, self._numbered, store=self.leaves_traces)
+        found = self._index()
         self.broken = [line for listing in found.splits.values() for line in listing.broken]
         names = self.classnames(found.classes)
         train, val = (self._table(listing, names) for listing in found.splits.values())
@@ -171,8 +196,7 @@ class ImageNet21K(disk.Disk):
     def open(self, item: Item) -> PIL.Image.Image:
         content = self.reader.read(item.path)
         try:
-            with PIL.Image.open(io.BytesIO(content)) as image:
-                return image.convert("RGB")
+            return disk.decode(io.BytesIO(content))
         except Exception as error:  # decoders raise many kinds, and each of them means the same to the user
             cause = "no image format is recognised" if isinstance(error, PIL.UnidentifiedImageError) else error
             raise ValueError(

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from filelock import FileLock
+
+from files.untrusted import MAX_CLASSES, path_within, read_json, regular_file, text_of
 
 log = logging.getLogger(__name__)
 VERSION = 1  # of the files written here
@@ -74,20 +77,25 @@ def find(
     name = hashlib.sha256(json.dumps([VERSION, list(splits), reader.stamp()]).encode()).hexdigest()[:16]
     for place in places:
         if (place / name).is_dir():
-            return load(place / name)
+            return load(place / name, splits)
     place = next((place for place in places if writable(place)), None) if store else None
     if place is None:
         return build(reader, splits, numbered)
-    with FileLock(place / ".lock"):
+    with lock(place / ".lock"):
         if not (place / name).is_dir():
             log.warning("building an index in %s, this once: a minute or so per million images", place)
             index = build(reader, splits, numbered)
             for other in place.iterdir():  # of data that have changed, or half-written by a process that was killed
-                if other.is_dir():
+                if is_index(other):
                     shutil.rmtree(other, ignore_errors=True)
-            with whole(place / name) as folder:
-                save(index, folder)
-    return load(place / name)
+            try:
+                with whole(place / name) as folder:
+                    save(index, folder)
+            except OSError as error:
+                raise ValueError(
+                    f"the index cannot be written to {place} ({error.strerror}): free space there, or set data_index=PATH"
+                ) from error
+    return load(place / name, splits)
 
 
 def build(reader: Reader, splits: Sequence[str], numbered: Callable[[], list[str]]) -> Index:
@@ -96,7 +104,11 @@ def build(reader: Reader, splits: Sequence[str], numbered: Callable[[], list[str
     for split, listing in listings.items():
         if len(listing.label) == 0:
             raise ValueError("; ".join([f"there are no images in the {split} split", *listing.broken]))
+        if len(listing.ids) > MAX_CLASSES:
+            raise ValueError(f"the images of {split} have {len(listing.ids):,} classes, more than {MAX_CLASSES:,}")
         if any(isinstance(each, int) for each in listing.ids):
+            if text := next((each for each in listing.ids if not isinstance(each, int)), None):
+                raise ValueError(f"some labels of {split} are numbers, others text such as {text!r}: use one or the other")
             names = numbered()
             if max(listing.ids) >= len(names) or min(listing.ids) < 0:
                 raise ValueError(f"an image of {split} has label {max(listing.ids)}, but {len(names)} classes are listed")
@@ -121,20 +133,57 @@ def save(index: Index, folder: Path) -> None:
     (folder / "index.json").write_text(json.dumps(about))
 
 
-def load(folder: Path) -> Index:
+def load(folder: Path, splits: Sequence[str]) -> Index:
+    """A kept index. It may lie beside data that somebody else packed, so it is checked: it never leads out of their folder."""
     try:
-        about = json.loads((folder / "index.json").read_text())
-        splits = {
-            split: Listing(
-                ids=about["classes"],
-                **kept,
-                **{name: np.load(folder / f"{split}-{name}.npy", mmap_mode="r") for name in ARRAYS},
-            )
-            for split, kept in about["splits"].items()
-        }
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"the index {folder} cannot be read ({error}): remove that folder, it is built anew") from error
-    return Index(about["classes"], splits)
+        about = read_json(folder / "index.json", "the file")
+        classes = _texts(about["classes"], text_of, "a class")
+        if classes != sorted(set(classes)):
+            raise ValueError("its classes are not sorted")
+        return Index(classes, {split: _listing(folder, split, about["splits"][split], classes) for split in splits})
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        reason = str(error).rstrip(".") if isinstance(error, ValueError | OSError) else "it has another form"
+        raise ValueError(f"the index {folder} cannot be read ({reason}): remove that folder, it is built anew") from error
+
+
+def _listing(folder: Path, split: str, kept: dict[str, Any], classes: list[str]) -> Listing:
+    shards, broken = _texts(kept["shards"], path_within, "a shard"), _texts(kept["broken"], text_of, "a remark")
+    arrays = {name: _array(folder / f"{split}-{name}.npy", dtype) for name, dtype in ARRAYS.items()}
+    count = len(arrays["label"])
+    if not count or any(len(arrays[name]) != count for name in ("shard", "offset", "size")):
+        raise ValueError(f"its lists of {split} are not equally long")
+    for name, most in (("label", len(classes)), ("shard", len(shards))):  # what the others say is checked where it is used
+        if not 0 <= arrays[name].min() <= arrays[name].max() < most:
+            raise ValueError(f"a {name} of {split} is not in its list")
+    return Listing(shards, *(arrays[name] for name in ("shard", "offset", "size", "label")), classes, arrays["text"], broken)
+
+
+def _texts(found: Any, check: Callable[[Any, str], str], what: str) -> list[str]:
+    if not isinstance(found, list):
+        raise TypeError(f"{what} stands in no list")
+    return [check(each, what) for each in found]
+
+
+def _array(path: Path, dtype: type) -> np.ndarray:
+    found = np.load(regular_file(path, "the file"), mmap_mode="r", allow_pickle=False)
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype != dtype:
+        raise ValueError(f"{path.name} is no list of {dtype.__name__}")
+    return found
+
+
+def is_index(folder: Path) -> bool:
+    """Whether this is an index, or half of one: what else lies there, or where a link leads, is not ours to remove."""
+    if folder.is_symlink() or not folder.is_dir() or not re.fullmatch(r"[0-9a-f]{16}|\.[0-9a-f]+-\w+", folder.name):
+        return False
+    ours = re.compile(rf"index\.json|.*-({'|'.join(ARRAYS)})\.npy")
+    return all(ours.fullmatch(each.name) and each.is_file() for each in folder.iterdir())
+
+
+def lock(path: Path) -> FileLock:
+    """A lock file beside the data; a link there could have any file emptied, and is refused."""
+    if path.is_symlink():
+        raise ValueError(f"the lock {path} is a link: remove it")
+    return FileLock(path)
 
 
 def writable(place: Path) -> bool:

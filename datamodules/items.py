@@ -1,19 +1,36 @@
 """What every source of images hands over: lists of items, and a way to open one."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import PIL.Image
+
+from files.untrusted import label_of, path_within, text_of
 
 
 class Item(NamedTuple):
     path: str  # POSIX, relative to the source's image root; any stable key where images are not files
     label: int
     classname: str
+
+
+def item_of(row: Any, what: str) -> Item:
+    """The item of a row [path, label, class name] from a file that others may have made. ValueError that opens with `what`.
+
+    A label may be text of digits, as some split files have it.
+    """
+    if not isinstance(row, list | tuple) or len(row) != 3:
+        raise ValueError(f"{what} is not [path, label, class name].")
+    path, label, name = row
+    if isinstance(label, str) and label.isascii() and label.isdecimal() and len(label) < 10:
+        label = int(label)
+    label = label_of(label, f"{what}: the label")
+    return Item(path_within(path, f"{what}: the path"), label, text_of(name, f"{what}: the name"))
 
 
 class ItemTable(Sequence):
@@ -78,16 +95,31 @@ class Splits:
         names: dict[int, str] = {}
         for item in self.train or self.test:
             names.setdefault(item.label, item.classname)
-        gaps = sorted(set(range(max(names, default=-1) + 1)) - set(names))
-        if gaps or not names:
-            raise ValueError(f"labels must be 0..C-1, each with an image in the training list: {gaps or 'all'} missing")
+        if not names or (min(names), max(names)) != (0, len(names) - 1):
+            raise ValueError(f"labels must be 0..C-1, each with an image in the training list: {_gaps(names)}")
         for item in (*self.val, *self.test):
             if item.label not in names:
                 raise ValueError(f"{item.path} has label {item.label}, which no training image has (0..{max(names)})")
         return [names[label] for label in range(len(names))]
 
 
+def _gaps(labels: Collection[int]) -> str:
+    if not labels:
+        return "all missing"
+    if min(labels) < 0:
+        return f"{min(labels)} is below 0"
+    count = max(labels) + 1 - len(labels)  # never a set of them: a label of a hostile file may be as large as it likes
+    first = list(islice((label for label in range(max(labels)) if label not in labels), 5))
+    return f"{first} missing" if count == len(first) else f"{count:,} labels are missing, the first are {first}"
+
+
 class Source(Protocol):
+    """Where images come from.
+
+    A source may also have a method `digest(seed) -> str`, which says what its data are (`datamodules.identity`): without
+    one the lists of `splits` stand for them.
+    """
+
     def splits(self, seed: int) -> Splits:
         """Full lists. `seed` matters only where a split has to be made. ValueError when something is missing."""
 

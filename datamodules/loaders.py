@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import math
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -173,9 +175,30 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
     return {"image": torch.stack([sample["image"] for sample in samples], 1).flatten(0, 1), "weight": weight, **batch}
 
 
+class ImageLoader(DataLoader):
+    """A DataLoader that says in one sentence (a ValueError) that a worker process was killed."""
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        with _telling_of_killed_workers():
+            yield from super().__iter__()
+
+
+@contextmanager
+def _telling_of_killed_workers() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search(r"DataLoader worker \(pid", str(error)):
+            raise
+        raise ValueError(
+            "a worker process that loads images was killed: the memory was probably used up (fewer workers=..., a smaller "
+            "batch_size=..., or workers=0, which loads images in the run's own process)."
+        ) from error
+
+
 def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
     sampler = RankSampler(len(dataset), batch_size, rank, world)
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, generator=torch.Generator())
+    return ImageLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, generator=torch.Generator())
 
 
 class TrainLoader:
@@ -188,7 +211,7 @@ class TrainLoader:
         self.dataset, self.sampler = dataset, sampler
         self.position = 0  # batches handed out in this epoch, not those that workers have prefetched
         pin = torch.cuda.is_available()
-        self.loader = DataLoader(
+        self.loader = ImageLoader(
             dataset,
             batch_sampler=sampler,
             num_workers=workers,

@@ -103,7 +103,8 @@ class FewShotData(LightningDataModule):
         )
         self.views, self.order, self.on_bad_image = views, order, on_bad_image
         self.image_spec: Mapping[str, Any] | None = None  # size, mean, std: the CLIP model's, set before any loader is made
-        self.val_batch = 0  # images, over all ranks, of the validation batches that take turns with training batches; 0: none
+        self._val_batch = 0
+        self._held_out: Items = []
         self.selected: Splits | None = None
         self._subsets: dict[str, Splits] = {}
         self._bad: dict[tuple[str, str], tuple[Items, Tensor]] = {}  # by split and class subset
@@ -122,7 +123,20 @@ class FewShotData(LightningDataModule):
         for which in {self.subset, "all"}:
             if not self.splits(which).classnames:
                 raise ValueError(f"{self.name} has no classes in subset={which}.")
-        self.tests = [self.eval_set("test", "test", self.subset)]
+        self.tests = [self.eval_set("test", "test", self.subset)] if len(self.test_items) else []
+
+    @property
+    def val_batch(self) -> int:
+        """Images, over all ranks, of the validation batches that take turns with training batches; 0: none. Setting it after
+        `setup` raises ValueError where there are no images for them."""
+        return self._val_batch
+
+    @val_batch.setter
+    def val_batch(self, size: int) -> None:
+        assert self.selected is not None or not size, "call setup() first"
+        if size:
+            self._held_out = held_out(self.source, self.selected, self.shots, self.seed, self.subset)
+        self._val_batch = size
 
     def splits(self, which: str | None = None) -> Splits:
         """The selected items of a class subset (default: the one trained on), labels from 0."""
@@ -178,8 +192,7 @@ class FewShotData(LightningDataModule):
         order = windowed(shards_of(dataset.items)) if self.order == "windowed" else None
         sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate, order)
         if self.val_batch:
-            assert self.selected is not None
-            items = held_out(self.source, self.selected, self.shots, self.seed, self.subset)
+            items = self._held_out
             bad = None if self.on_bad_image == "raise" else torch.zeros(len(items), dtype=torch.bool).share_memory_()
             val = ImageDataset(self.source, items, eval_transform(**self.image_spec), self.seed, bad=bad)
             turns = TurnSampler(sampler, StepSampler(len(val), self.val_batch, self.seed, rank, world, accumulate))
@@ -193,6 +206,10 @@ class FewShotData(LightningDataModule):
         return eval_loader(dataset, self.eval_batch_size, self.workers, rank, world)
 
     def eval_set(self, name: str, split: str, subset: str) -> EvalSet:
+        """Images of a split and class subset to evaluate on. ValueError where there are none: nothing would be measured."""
+        if not len(getattr(self.splits(subset), split)):
+            kind = {"test": "test", "val": "validation", "train": "training"}[split]
+            raise ValueError(f"data={self.name} has no {kind} images in subset={subset}, and this run needs them.")
         return EvalSet(name, self.class_list(subset), partial(self.eval_loader, split, subset))
 
     # ---- what Lightning calls

@@ -1,23 +1,25 @@
-"""Three ways in which millions of images lie on a disk, each read at random: a folder per class, tar shards, parquet files."""
+"""Ways in which millions of images lie on a disk, each read at random: class folders, tar shards; `parquet` has a third."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tarfile
 from collections.abc import Iterator
-from functools import lru_cache
-from itertools import islice
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from datamodules import disk
+from datamodules import disk, identity
 from datamodules.index import Listing
+from files.untrusted import label_of, parse_json, path_within, read_bytes, regular_file, text_of
 
 WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+MAX_IMAGE_BYTES = 256 * 2**20  # encoded
+MAX_MEMBER_BYTES = 2**20  # of a tar's headers, and of the files in it that hold a label
+MAX_HEADERS = 1000  # entries of a tar's global headers, which every member gets a copy of
 
 
 class Folders:
@@ -30,7 +32,7 @@ class Folders:
         folder = disk.require(self.root / self.splits[split], f"the folder of the {split} images")
         if not (found := disk.folders(folder)):
             raise ValueError(f"{folder} has no class folders: each image belongs in a folder named by its class's WordNet id")
-        return [f"{self.splits[split]}/{each}" for each in found]
+        return [path_within(f"{self.splits[split]}/{each}", f"a class folder in {self.root}") for each in found]
 
     def stamp(self) -> list:
         # A class folder's time changes with each file that comes or goes; the files themselves are not looked at.
@@ -51,16 +53,20 @@ class Folders:
 
     def path(self, listing: Listing, row: int) -> str:
         start, size = int(listing.offset[row]), int(listing.size[row])
-        return f"{listing.shards[listing.shard[row]]}/{os.fsdecode(listing.text[start : start + size].tobytes())}"
+        name = os.fsdecode(listing.text[start : start + size].tobytes())
+        if "/" in name or name in ("", ".", ".."):
+            raise ValueError(f"the index of {self.root} names {name[:80]!r}, which is no file: remove that index")
+        return f"{listing.shards[listing.shard[row]]}/{name}"
 
     def read(self, path: str) -> bytes:
-        try:
-            return (self.root / path).read_bytes()
-        except OSError as error:
-            raise ValueError(f"image {self.root / path} cannot be read ({error.strerror})") from error
+        return read_bytes(self.root / path, "image", MAX_IMAGE_BYTES)
+
+    def sizes(self, listing: Listing) -> list[int]:
+        """Bytes of some of the images, see `datamodules.identity`."""
+        return [identity.size_of(self.root / self.path(listing, row)) for row in identity.spread(len(listing.label))]
 
 
-class _Shards:
+class Shards:
     """Files `*SUFFIX` in `root` and its folders; those of a split have its word in their path (train-0001.tar, train/1.tar).
 
     Args:
@@ -81,7 +87,13 @@ class _Shards:
                 f"{self.root} has no {self.suffix} file with the word {self.splits[split]} in its name for the {split} images"
                 f" ({len(paths)} others): put them there, or say which word (train=..., val=... of the source)"
             )
+        for path in chosen:  # a named pipe would be waited for
+            regular_file(self.root / path_within(path, f"a shard in {self.root}"), "shard")
         return chosen
+
+    def sizes(self, listing: Listing) -> list[int]:
+        """Bytes of the shards."""
+        return [identity.size_of(self.root / path) for path in dict.fromkeys(each.partition("#")[0] for each in listing.shards)]
 
     def stamp(self) -> list:
         paths = [path for split in self.splits for path in self._files(split)]
@@ -99,8 +111,9 @@ class _Shards:
                     found.append(each)
             except (OSError, tarfile.TarError) as error:
                 broken.append(
-                    f"shard {self.root / path} cannot be read to its end ({error}; {len(found)} images before that): "
-                    "download it again, or go on without the rest of it by data.on_bad_image=skip"
+                    f"shard {self.root / path} cannot be read to its end: it is cut short or damaged ({printable(error)}; "
+                    f"{len(found)} images before that); download it again, or go on without the rest of it by "
+                    "data.on_bad_image=skip"
                 )
             names = list(dict.fromkeys(row[0] for row in found))
             place = {name: len(shards) + i for i, name in enumerate(names)}
@@ -115,7 +128,7 @@ class _Shards:
         raise NotImplementedError
 
 
-class TarShards(_Shards):
+class TarShards(Shards):
     """Webdataset shards, uncompressed; offset and size are an image's bytes in the file.
 
     Members of a sample share their name up to the first dot: the image, and its class in `.cls` (a number or an id), in the
@@ -125,52 +138,42 @@ class TarShards(_Shards):
     suffix = ".tar"
 
     def _rows(self, path: str) -> Iterator[tuple[str, int, int, str | int]]:
-        with open(self.root / path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            end = os.fstat(file.fileno()).st_size
-            key, sample = None, {}
-            while (member := tar.next()) is not None:
-                tar.members = []  # it would keep them all
-                if not member.isfile():
-                    continue
-                if member.offset_data + member.size > end:
-                    raise tarfile.ReadError("unexpected end of data")
-                folder, _, name = member.name.rpartition("/")
+        key, sample = None, {}
+        with open(self.root / path, "rb") as file:
+            for tar, member in _members(file):
+                folder, _, name = member.name.rpartition("/") if member else ("", "", "")
                 stem, _, extension = name.partition(".")
-                if (folder, stem) != key:
+                if (folder, stem) != key or member is None:
                     yield from self._row(path, key, sample)
                     key, sample = (folder, stem), {}
                 if f".{extension}".lower().endswith(IMAGES):
                     sample["image"] = (member.offset_data, member.size)
                 elif extension in ("cls", "json"):
-                    sample[extension] = tar.extractfile(member).read().decode()
-            yield from self._row(path, key, sample)
-            # tarfile takes a damaged header for the end, which really is a block of zeros
-            file.seek(tar.offset)
-            if file.read(512) != bytes(512):
-                raise tarfile.ReadError("its end is missing")
+                    if member.size > MAX_MEMBER_BYTES:
+                        raise ValueError(f"{printable(member.name)} of {self.root / path} is too large for a label")
+                    sample[extension] = tar.extractfile(member).read()
 
     def _row(self, path: str, key: tuple[str, str] | None, sample: dict) -> Iterator[tuple[str, int, int, str | int]]:
         if "image" not in sample:
             return
-        name = "/".join(key)
+        name, shown = "/".join(key), printable("/".join(key))
         value = sample.get("cls")
         if value is None and "json" in sample:
-            value = self._entry(path, name, sample["json"])
+            value = self._entry(path, shown, sample["json"])
         if value is None and (found := WNID.search(name)):
             value = found[0]
         if value is None:
             raise ValueError(
-                f"image {name} of {self.root / path} has no class: neither {name}.cls, nor an entry {self.label!r} in "
-                f"{name}.json, nor a WordNet id in its name"
+                f"image {shown} of {self.root / path} has no class: neither {shown}.cls, nor an entry {self.label!r} in "
+                f"{shown}.json, nor a WordNet id in its name"
             )
-        value = str(value).strip()
-        yield path, *sample["image"], int(value) if value.isdecimal() else value
+        yield path, *sample["image"], class_of(value, f"the class of {shown} in {self.root / path}")
 
-    def _entry(self, path: str, name: str, text: str) -> str | int | None:
+    def _entry(self, path: str, name: str, content: bytes) -> Any:
         try:
-            return json.loads(text).get(self.label)
-        except (json.JSONDecodeError, AttributeError) as error:
-            raise ValueError(f"{name}.json of {self.root / path} is no json object ({error})") from error
+            return parse_json(content, "it").get(self.label)
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{name}.json of {self.root / path} is no json object ({str(error).rstrip('.')})") from error
 
     def path(self, listing: Listing, row: int) -> str:
         return f"{listing.shards[listing.shard[row]]}:{listing.offset[row]}+{listing.size[row]}"
@@ -178,8 +181,10 @@ class TarShards(_Shards):
     def read(self, path: str) -> bytes:
         name, _, place = path.rpartition(":")
         offset, size = map(int, place.split("+"))
+        if offset < 0 or not 0 <= size <= MAX_IMAGE_BYTES:
+            raise ValueError(f"the image at byte {offset} of shard {self.root / name} has an absurd size of {size:,} bytes")
         try:
-            with open(self.root / name, "rb") as file:
+            with open(regular_file(self.root / name, "shard"), "rb") as file:
                 file.seek(offset)
                 content = file.read(size)
         except OSError as error:
@@ -189,60 +194,60 @@ class TarShards(_Shards):
         return content
 
 
-class Parquet(_Shards):
-    """Parquet files as `datasets` writes them: a column of images (struct of bytes) and one of labels.
+class _Headers:
+    """A tar file of which little is read at a time: a header can claim any size, and tarfile reads all of it."""
 
-    A shard is a row group, the least that can be read at once, so `order=windowed` is much cheaper; offset is the row in it.
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_MEMBER_BYTES:
+            raise tarfile.ReadError(f"a header claims {size:,} bytes")
+        return self.file.read(size)
+
+
+def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo | None]]:
+    """The files in an uncompressed tar, and None behind the last one.
+
+    OSError or TarError where it is cut short or damaged, whatever tarfile makes of it.
     """
+    end, last = os.fstat(file.fileno()).st_size, -1
+    try:
+        with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                tar.members = []  # it would keep them all
+                if member.size < 0 or tar.offset <= last or len(tar.pax_headers) > MAX_HEADERS:
+                    raise tarfile.ReadError("a header makes no sense")
+                last = tar.offset
+                if not member.isfile():
+                    continue
+                if member.offset_data + member.size > end:
+                    raise tarfile.ReadError("unexpected end of data")
+                yield tar, member
+            yield tar, None
+            # tarfile takes a damaged header for the end, which really is a block of zeros
+            file.seek(tar.offset)
+            if file.read(512) != bytes(512):
+                raise tarfile.ReadError("its end is missing")
+    except (OSError, tarfile.TarError):
+        raise
+    except Exception as error:  # a number that is none, a header within headers within headers
+        raise tarfile.ReadError(f"a header makes no sense: {type(error).__name__}") from error
 
-    suffix = ".parquet"
 
-    def _rows(self, path: str) -> Iterator[tuple[str, int, int, str | int]]:
-        import datasets
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+def class_of(value: Any, what: str) -> str | int:
+    """A class as a file names it: a number, also as digits, or an id. ValueError for anything else."""
+    if isinstance(value, bytes):
         try:
-            with pq.ParquetFile(self.root / path) as file:
-                schema = file.schema_arrow
-                sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-                absent = sorted({self.image, self.label} - set(schema.names))
-                column = None if absent else file.read(columns=[self.label], use_threads=False).column(0).to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise OSError(str(error).partition("\n")[0]) from error
-        if absent:
-            raise ValueError(
-                f"{self.root / path} has no column {absent[0]!r}, only {', '.join(schema.names)}: name the columns by "
-                "image=... and label=... of the source"
-            )
-        names = getattr(datasets.Features.from_arrow_schema(schema)[self.label], "names", None)
-        values = iter(column)
-        for group, size in enumerate(sizes):
-            for row, value in enumerate(islice(values, size)):
-                if value is None or value == -1:
-                    raise ValueError(f"row {row} of row group {group} in {self.root / path} has no label")
-                yield f"{path}#{group}", row, 0, names[value] if names else value
-
-    def path(self, listing: Listing, row: int) -> str:
-        return f"{listing.shards[listing.shard[row]]}#{listing.offset[row]}"
-
-    def read(self, path: str) -> bytes:
-        import pyarrow as pa
-
-        name, group, row = path.rsplit("#", 2)
-        try:
-            value = _row_group(str(self.root / name), int(group), self.image)[int(row)].as_py()
-        except (OSError, IndexError, pa.ArrowException) as error:
-            cause = str(error).partition("\n")[0]
-            raise ValueError(f"row {row} of row group {group} in {self.root / name} cannot be read ({cause})") from error
-        if not (content := value.get("bytes") if isinstance(value, dict) else value):
-            raise ValueError(f"row {row} of row group {group} in {self.root / name} holds no image")
-        return content
+            value = value.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{what} is no UTF-8 text") from error
+    if not isinstance(value, str):
+        return label_of(value, what)
+    value = text_of(value.strip(), what)
+    return label_of(int(value[:20]), what) if value.isascii() and value.isdecimal() else value
 
 
-@lru_cache(maxsize=16)  # per process: workers have their own
-def _row_group(path: str, group: int, column: str):
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        return file.read_row_group(group, columns=[column], use_threads=False).column(0)
+def printable(text: object) -> str:
+    """For messages: of a file's own words no control characters and at most 200 characters."""
+    return "".join(c if c.isprintable() else "?" for c in str(text)[:200])

@@ -14,14 +14,13 @@ from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 
-from filelock import FileLock
 from numpy.random import RandomState
 from PIL import ImageEnhance
 
 from datamodules.captions import WORDS
 from datamodules.drawing import COLOURS, SHAPES, TEXTURES, draw
 from datamodules.imagenet21k import CLASSNAMES, ImageNet21K
-from datamodules.index import whole, writable
+from datamodules.index import lock, whole, writable
 from datamodules.shapes import CLASSES as FEW
 
 SIZES = {"train": 20, "val": 4}
@@ -103,7 +102,7 @@ class Shapes21K(ImageNet21K):
             if home.is_dir():
                 return home
             if writable(place):
-                with FileLock(place / f".{self.format}.lock"):
+                with lock(place / f".{self.format}.lock"):
                     if not home.is_dir():
                         with whole(home) as folder:
                             self._draw(folder)

@@ -2,14 +2,16 @@
 
 import json
 import logging
+import math
 import os
 import random
 import tempfile
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from datamodules import disk
-from datamodules.items import Item, Splits
+from datamodules.items import Item, Splits, item_of
+from files.untrusted import read_json
 
 log = logging.getLogger(__name__)
 NAMES = ("train", "val", "test")
@@ -24,23 +26,47 @@ class Fallback(Protocol):
 
 
 def read(path: Path, seed: int | None = None) -> Splits:
-    """Class names are as stored. A split made here by a fallback with this seed brings its generator's state back."""
+    """Class names are as stored. A split made here by a fallback with this seed brings its generator's state back.
+
+    Raises ValueError, which names the file: it is not json of this form, a label is no integer, a path leaves the image
+    folder, labels have gaps.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        lists = [[Item(str(p), int(label), str(name)) for p, label, name in content[split]] for split in NAMES]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"split file {path} cannot be read ({type(error).__name__}: {error}): it should hold train, val and test "
-            f"lists of [path, label, class name]; download it again, or delete it to have a fallback split made"
-        ) from error
-    made_here = content.get("fallback", {})
-    state = made_here.get("rng_state") if made_here.get("seed") == seed else None
-    splits = Splits(*lists, rng_state=None if state is None else (state[0], tuple(state[1]), state[2]))
-    try:
+        content = read_json(path, "the file")
+        splits = Splits(*_lists(content), rng_state=_rng_state(content.get("fallback"), seed))
         splits.classnames  # noqa: B018
     except ValueError as error:
-        raise ValueError(f"split file {path}: {error}; download it again or correct it") from error
+        raise ValueError(
+            f"split file {path} cannot be read ({str(error).rstrip('.')}): it should hold train, val and test lists of [path, "
+            "label, class name]; download it again or correct it, or delete it to have a fallback split made"
+        ) from error
     return splits
+
+
+def _lists(content: Any) -> list[list[Item]]:
+    if not isinstance(content, dict) or not all(isinstance(content.get(split), list) for split in NAMES):
+        raise ValueError(f"it has no lists {', '.join(NAMES)}")
+    return [[item_of(row, f"entry {i} of {split}") for i, row in enumerate(content[split])] for split in NAMES]
+
+
+def _rng_state(made_here: Any, seed: int | None) -> tuple | None:
+    """The state of `random.Random` that a fallback split made with this seed was stored with; None for another split."""
+    if made_here is None:
+        return None
+    if not isinstance(made_here, dict) or type(made_here.get("seed")) is not int:
+        raise ValueError('its entry "fallback" has no integer seed')
+    match made_here.get("rng_state"):
+        case None:
+            return None
+        case [3, [*words, place], after] if (
+            len(words) == 624
+            and all(type(word) is int and 0 <= word < 2**32 for word in words)
+            and type(place) is int
+            and 0 <= place <= 624
+            and (after is None or (isinstance(after, float) and math.isfinite(after)))
+        ):
+            return (3, (*words, place), after) if made_here["seed"] == seed else None
+    raise ValueError('the rng_state of its entry "fallback" is no state of a random generator')
 
 
 def write(path: Path, splits: Splits, made_with: int | None = None) -> None:
@@ -55,11 +81,16 @@ def write(path: Path, splits: Splits, made_with: int | None = None) -> None:
         extra = json.dumps({"seed": made_with, "rng_state": splits.rng_state})
         text = f'{text[:-2]},\n    "fallback": {extra}\n}}'
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _write_first(path, text)
     except OSError as error:
         raise ValueError(
-            f"the split {path} cannot be written ({error}): make the folder writable, or put the official file there"
+            f"the split {path} cannot be written ({error}): make the folder writable and free space on its disk, or put the "
+            "official file there"
         ) from error
+
+
+def _write_first(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -95,9 +126,17 @@ class SplitJson(disk.Disk):
         disk.require(self.folder, "the dataset's folder")
         if not self.split.exists():
             self._store(seed)
+        return self._read(seed)
+
+    def _read(self, seed: int) -> Splits:
         splits = read(self.split, seed)
         disk.check(self.images, (*splits.train, *splits.val, *splits.test), self.split.name)
         return splits
+
+    def digest(self, seed: int) -> str:
+        """The same before a fallback split is stored (with this seed) as after it."""
+        disk.require(self.folder, "the dataset's folder")
+        return self.digest_of(self._read(seed) if self.split.exists() else self.make(seed))
 
     def _store(self, seed: int) -> None:
         splits = self.make(seed)
@@ -115,7 +154,7 @@ class SplitJson(disk.Disk):
         disk.require(self.images, "the image folder")
         rng = random.Random(seed)
         splits = self.fallback(self.folder, self.images, rng)
-        everything = (*splits.train, *splits.val, *splits.test)
+        everything = [item_of(item, f"{item.path!r} of {self.folder}") for each in NAMES for item in getattr(splits, each)]
         if not everything:
             raise ValueError(f"no images found under {self.images}: extract the dataset there")
         disk.check(self.images, everything, "the dataset's own lists")

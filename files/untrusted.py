@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ MAX_JSON_BYTES = 512 * 2**20  # the largest published split json (SUN397) is 7 M
 MAX_DEPTH = 64  # of nested lists and objects; ours have at most 8
 MAX_CLASSES = 1_000_000  # labels lie below: ImageNet-21K has 21,841
 MAX_TEXT = 10_000  # characters of a class name, a path, a sentence
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # a terminal obeys them, or no UTF-8 text has them
 
 
 def regular_file(path: str | Path, what: str) -> Path:
@@ -37,11 +39,12 @@ def read_bytes(path: str | Path, what: str, most: int = MAX_JSON_BYTES) -> bytes
     """The content of a regular file of at most `most` bytes."""
     path = regular_file(path, what)
     try:
-        with open(path, "rb") as file:
-            content = file.read(most + 1)
+        with open(path, "rb") as file:  # its size first: read(most) would set aside that much memory
+            size = os.fstat(file.fileno()).st_size
+            content = file.read() if size <= most else b""
     except OSError as error:
         raise ValueError(f"{what} {path} cannot be read ({error.strerror}).") from error
-    if len(content) > most:
+    if max(size, len(content)) > most:
         raise ValueError(f"{what} {path} is larger than {most / 2**20:.0f} MiB, which no such file is.")
     return content
 
@@ -121,8 +124,8 @@ def text_of(value: Any, what: str, most: int = MAX_TEXT) -> str:
         raise ValueError(f"{what} is empty.")
     if len(value) > most:
         raise ValueError(f"{what} has {len(value):,} characters, more than {most:,}.")
-    if bad := next((c for c in value if ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000), None):
-        raise ValueError(f"{what} holds the control character {bad!r}.")
+    if bad := CONTROL.search(value):
+        raise ValueError(f"{what} holds the control character {bad[0]!r}.")
     return value
 
 

@@ -1,9 +1,13 @@
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
 from toys import ToySource
 
 from datamodules.loaders import ImageDataset, RankSampler, StepSampler, TrainLoader, eval_loader, windowed
+from datamodules.module import FewShotData
 
 
 def noisy(image):
@@ -175,3 +179,31 @@ def test_a_permutation_of_eleven_million_takes_a_second():
     started = time.process_time()
     assert len(next(iter(sampler))) == 256
     assert time.process_time() - started < 10  # a list of Python tuples would take longer
+
+
+class Deadly(ToySource):
+    """Kills the process that opens the first image, as the system does when memory is used up."""
+
+    def open(self, item):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_killed_worker_is_told_in_a_sentence(train):
+    data = FewShotData("toy", Deadly(), 4, seed=1, batch_size=4, workers=1)
+    data.setup()
+    data.image_spec = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    with pytest.raises(ValueError, match=r"a worker process that loads images was killed: .* \(fewer workers=\.\.\."):
+        list(data.train_loader() if train else data.eval_loader("test"))
+
+
+def test_other_errors_of_a_loader_pass():
+    class Torn(ToySource):
+        def open(self, item):
+            raise RuntimeError("torn")
+
+    data = FewShotData("toy", Torn(), 4, seed=1, batch_size=4)
+    data.setup()
+    data.image_spec = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    with pytest.raises(RuntimeError, match="torn"):
+        list(data.train_loader())

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from toys import NAMES, ToySource
@@ -62,3 +64,44 @@ def test_the_linear_probes_own_sampler():
     assert toy.selection() == {"train": train, "val": val}
     assert len(data(sampler="numpy", shots=50).train_items) == 100
     assert len(data(sampler="numpy", shots=-1).val_items) == 25
+
+
+class Without(ToySource):
+    """The toy data without the images of a split."""
+
+    def __init__(self, split: str) -> None:
+        self.split = split
+
+    def splits(self, seed):
+        return replace(super().splits(seed), **{self.split: []})
+
+
+@pytest.mark.parametrize(("split", "kind"), [("test", "test"), ("val", "validation")])
+def test_an_evaluation_of_nothing_is_refused(split, kind):
+    toy = FewShotData("toy", Without(split), 4, seed=1)
+    toy.setup()  # to train on such data is fine
+    assert len(toy.train_items) == 20
+    with pytest.raises(ValueError, match=f"data=toy has no {kind} images in subset=all, and this run needs them"):
+        toy.eval_set(split, split, "all")
+    assert len(toy.tests) == (split != "test")
+
+
+def test_a_class_subset_without_test_images_is_refused():
+    class Half(ToySource):
+        def splits(self, seed):
+            splits = super().splits(seed)
+            return replace(splits, test=[item for item in splits.test if item.label < 3])
+
+    toy = FewShotData("toy", Half(), 4, seed=1, subset="base")
+    toy.setup()
+    assert len(toy.eval_set("base", "test", "base").classnames) == 3
+    with pytest.raises(ValueError, match="no test images in subset=new"):
+        toy.eval_set("new", "test", "new")
+
+
+def test_validation_batches_without_images_are_refused_when_they_are_asked_for():
+    toy = FewShotData("toy", Without("val"), 4, seed=1)
+    toy.setup()
+    toy.val_batch = 0
+    with pytest.raises(ValueError, match="fits on validation images, and there are none"):
+        toy.val_batch = 5

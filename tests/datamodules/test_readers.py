@@ -5,7 +5,8 @@ import pytest
 from large import COUNTS, FORMATS, IDS, as_json, pictures, png, write, write_tar
 
 from datamodules.imagenet21k import ImageNet21K
-from datamodules.readers import Parquet, TarShards
+from datamodules.parquet import Parquet
+from datamodules.readers import TarShards
 
 SPLITS = {"train": "train", "val": "val"}
 

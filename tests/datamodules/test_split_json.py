@@ -59,10 +59,10 @@ def test_missing_images_are_counted_and_the_first_is_named(source):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"train": [["a/1.j', "JSONDecodeError"),
-        ('{"train": [], "val": []}', "KeyError: 'test'"),
-        ('{"train": [["a/1.jpg", 0]], "val": [], "test": []}', "not enough values"),
-        ('{"train": [["a/1.jpg", "cat", 0]], "val": [], "test": []}', "invalid literal"),
+        ('{"train": [["a/1.j', "is not JSON"),
+        ('{"train": [], "val": []}', "it has no lists train, val, test"),
+        ('{"train": [["a/1.jpg", 0]], "val": [], "test": []}', r"entry 0 of train is not \[path, label, class name\]"),
+        ('{"train": [["a/1.jpg", "cat", 0]], "val": [], "test": []}', "entry 0 of train: the label is 'cat', not an integer"),
         ('{"train": [["a/1.jpg", 1, "cat"]], "val": [], "test": []}', r"labels must be 0..C-1"),
         ('{"train": [["a/1.jpg", 0, "cat"]], "val": [], "test": [["a/1.jpg", 5, "dog"]]}', "has label 5"),
     ],

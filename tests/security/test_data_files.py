@@ -1,0 +1,274 @@
+"""Split files and CoOp's pickles that somebody else made: refused in one sentence, or read as plain data."""
+
+import json
+import os
+import random
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from refusals import few, one_sentence, refused
+
+from datamodules import pickles
+from datamodules.disk import open_rgb
+from datamodules.few_shot import select
+from datamodules.imagenet import class_names
+from datamodules.items import Item, Splits
+from datamodules.split_json import SplitJson, read, write
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([10**9, 10**30, "..", "/a"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+WRONG_PATHS = [
+    "/etc/passwd",
+    "../a.jpg",
+    "a/../../b.jpg",
+    "C:/a.jpg",
+    "..\\a.jpg",
+    "\\\\host\\a.jpg",
+    "~/a.jpg",
+    "",
+    "a\0b",
+    "a\x1b[2J",
+]
+WRONG_LABELS = [0.7, 0.0, True, None, -1, 10**9, 10**30, "x", "1e3", [0], {"a": 0}, float("inf")]
+WRONG_NAMES = [None, True, 3, "", "  ", "a\x1b[2Jb", "a\nb", "x" * 100_000, ["cat"]]
+
+
+def split_file(folder: Path, content) -> Path:
+    path = folder / "split.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def content_of(*row):
+    return {"train": [["a.jpg", 0, "cat"], list(row)], "val": [], "test": []}
+
+
+# ---- split json
+
+
+@pytest.mark.parametrize("path", WRONG_PATHS)
+def test_paths_of_a_split_stay_in_the_image_folder(tmp_path, path):
+    assert "entry 1 of train: the path" in refused(read, split_file(tmp_path, content_of(path, 0, "cat")))
+
+
+@pytest.mark.parametrize("label", WRONG_LABELS)
+def test_labels_of_a_split_are_small_integers(tmp_path, label):
+    content = content_of("b.jpg", label, "dog")
+    if label == float("inf"):
+        assert "Infinity is no JSON number" in refused(read, split_file(tmp_path, content))
+    else:
+        assert "entry 1 of train: the label" in refused(read, split_file(tmp_path, content))
+
+
+@pytest.mark.parametrize("name", WRONG_NAMES)
+def test_names_of_a_split_are_text(tmp_path, name):
+    assert "entry 1 of train: the name" in refused(read, split_file(tmp_path, content_of("b.jpg", 0, name)))
+
+
+def test_gaps_are_told_shortly(tmp_path):
+    text = refused(read, split_file(tmp_path, content_of("b.jpg", 999_999, "dog")))
+    assert "999,998 labels are missing, the first are [1, 2, 3, 4, 5]" in text
+    huge = Splits([Item("a", 0, "a"), Item("b", 10**15, "b")], [], [])
+    assert "labels are missing, the first are [1, 2, 3, 4, 5]" in refused(lambda: huge.classnames)
+    assert "-3 is below 0" in refused(lambda: Splits([Item("a", -3, "a")], [], []).classnames)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "nested"),
+        ('{"train":' + "[" * 100_000 + "]" * 100_000 + "}", "nested"),
+        ("[]", "no lists"),
+        ("\ud800", "UTF-8"),
+        ('{"train": {}, "val": [], "test": []}', "no lists"),
+        ('{"train": [], "train": [["a", 0, "b"]], "val": [], "test": []}', "stands twice"),
+        ('{"train": [["a", 1' + "0" * 5000 + ', "b"]], "val": [], "test": []}', "is not JSON"),
+        ('{"train": [], "val": [], "test": []}', "all missing"),
+    ],
+)
+def test_split_files_of_another_form(tmp_path, text, reason):
+    (tmp_path / "split.json").write_bytes(text.encode(errors="surrogatepass"))
+    message = refused(read, tmp_path / "split.json")
+    assert reason in message
+    assert str(tmp_path) in message
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        [3, [0] * 625, "x"],
+        [3, [0] * 624, None],
+        [3, [-1] * 625, None],
+        [3, [2**32] * 625, None],
+        [3, [0] * 624 + [625], None],
+        [3, [0.5] * 625, None],
+        [2, [0] * 625, None],
+        [3, {"a": 1}, None],
+        "abc",
+        5,
+    ],
+)
+def test_a_stored_generator_state_is_input_too(tmp_path, state):
+    content = content_of("b.jpg", 0, "cat") | {"fallback": {"seed": 1, "rng_state": state}}
+    assert 'rng_state of its entry "fallback"' in refused(read, split_file(tmp_path, content), seed=1)
+    for fallback in (5, [], {"seed": True}, {"seed": "1", "rng_state": None}):
+        content["fallback"] = fallback
+        assert "no integer seed" in refused(read, split_file(tmp_path, content), seed=1)
+
+
+def test_a_good_state_comes_back(tmp_path):
+    rng = random.Random(1)
+    rng.gauss(0, 1)
+    made = Splits([Item(f"{i}.jpg", 0, "cat") for i in range(9)], [], [], rng_state=rng.getstate())
+    write(tmp_path / "split.json", made, made_with=1)
+    assert read(tmp_path / "split.json", 1) == made
+    assert read(tmp_path / "split.json", 2).rng_state is None
+    assert len(select(read(tmp_path / "split.json", 1), 2, 1).train) == 2
+
+
+@few
+@given(
+    content=PLAIN
+    | st.fixed_dictionaries({k: st.lists(st.tuples(PLAIN, PLAIN, PLAIN) | PLAIN) for k in ("train", "val", "test")})
+)
+def test_any_json_is_read_or_refused(tmp_path, content):
+    found = one_sentence(read, split_file(tmp_path, json.dumps(content)), seed=1)
+    if isinstance(found, Splits):
+        for item in (*found.train, *found.val, *found.test):
+            assert not os.path.isabs(item.path)
+            assert ".." not in item.path.split("/")
+
+
+MAKE = {
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "folder": os.mkdir,
+    "loop": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
+    for name in ("split.json", "images/x.jpg", "preprocessed.pkl", "classnames.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        MAKE[kind](path)
+    refused(read, tmp_path / "split.json")
+    assert "x.jpg" in refused(open_rgb, tmp_path / "images/x.jpg")
+    refused(pickles.load, tmp_path / "preprocessed.pkl", "images")
+    if kind != "loop":  # a link that leads nowhere is a file that is missing
+        assert "classnames.txt" in refused(class_names, tmp_path)
+
+
+def test_a_split_that_names_a_pipe_as_an_image(tmp_path):
+    (tmp_path / "set").mkdir()
+    os.mkfifo(tmp_path / "set/a.jpg")
+    split_file(tmp_path / "set", {"train": [["a.jpg", 0, "cat"]], "val": [], "test": []})
+    source = SplitJson(str(tmp_path), "set", "split.json")
+    assert "a.jpg is a pipe" in refused(source.open, source.splits(1).train[0])
+
+
+# ---- pickles of lists
+
+
+def pickled(*opcodes: bytes) -> bytes:
+    return b"\x80\x04" + b"".join(opcodes) + b"."
+
+
+def text(value: str) -> bytes:
+    content = value.encode()
+    return b"X" + struct.pack("<I", len(content)) + content
+
+
+def datum(**attributes: bytes) -> bytes:
+    state = b"}(" + b"".join(text(f"_{key}") + value for key, value in attributes.items()) + b"u"
+    return b"cdassl.data\nDatum\n)\x81" + state + b"b"
+
+
+def number(value: int) -> bytes:
+    content = value.to_bytes(16, "little", signed=True)
+    return b"\x8a\x10" + content
+
+
+def train(*items: bytes) -> bytes:
+    return pickled(b"}", text("train"), b"](", *items, b"es")
+
+
+GOOD = {"impath": text("/d/images/a.jpg"), "label": b"K\x00", "classname": text("cat")}
+BOMBS = {
+    "sums of tuples as a key": pickled(b"}", b")", b"2\x86" * 60, b"Ns"),
+    "nested tuples as a key": pickled(b"}", b")", b"\x85" * 500_000, b"Ns"),
+    "nested lists": pickled(b"]" * 50_000, b"a" * 49_999),
+    "a list of itself": pickled(b"}", text("train"), b"]\x94h\x00as"),
+    "a huge memo": pickled(b"Nr\xff\xff\xff\x0f"),
+    "bytes of a claimed size": pickled(b"\x8e" + struct.pack("<Q", 2**40)),
+    "a bytearray of a claimed size": pickled(b"\x96" + struct.pack("<Q", 2**40)),
+    "text of a claimed size": pickled(b"\x8d" + struct.pack("<Q", 2**62)),
+    "a frame of a claimed size": pickled(b"\x95" + struct.pack("<Q", 2**62)),
+    "a set": pickled(b"\x8f"),
+    "an extension": pickled(b"\x82\x01"),
+    "an outside object": pickled(text("a"), b"Q"),
+    "a call": pickled(b"cdassl.data\nDatum\n)R"),
+    "the class itself": train(b"cdassl.data\nDatum\n"),
+    "a number": train(b"K\x01"),
+    "another dict": pickled(b"}K\x01K\x02s"),
+    "nothing": pickled(b""),
+    "cut": train(datum(**GOOD))[:-9],
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_pickles_neither_hang_nor_fill_the_memory(tmp_path, name):
+    (tmp_path / "x.pkl").write_bytes(BOMBS[name])
+    assert "is refused" in refused(pickles.load, tmp_path / "x.pkl", "images")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"impath": text("/d/images/../../etc/passwd")},
+        {"impath": text("/d/images//etc/passwd")},
+        {"impath": b"K\x01"},
+        {"impath": b"]"},
+        {"impath": b"N"},
+        {"label": number(10**9)},
+        {"label": number(-1)},
+        {"label": text("x")},
+        {"label": b"N"},
+        {"classname": b"N"},
+        {"classname": text("a\x1bb")},
+        {"classname": b"}"},
+    ],
+)
+def test_attributes_of_pickles_are_typed(tmp_path, changes):
+    (tmp_path / "x.pkl").write_bytes(train(datum(**GOOD)))
+    assert pickles.load(tmp_path / "x.pkl", "images") == {"train": [Item("a.jpg", 0, "cat")]}
+    (tmp_path / "x.pkl").write_bytes(train(datum(**GOOD | changes)))
+    assert "is refused" in refused(pickles.load, tmp_path / "x.pkl", "images")
+
+
+def test_a_pickle_leaves_nothing_for_the_next(tmp_path):
+    """BUILD on the class itself would set attributes that later pickles' items fall back on."""
+    spoilt = pickled(b"cdassl.data\nDatum\n", b"N}(", text("_label"), b"K\x05", text("_classname"), text("x"), b"u\x86b")
+    (tmp_path / "x.pkl").write_bytes(spoilt)
+    refused(pickles.load, tmp_path / "x.pkl", "images")
+    (tmp_path / "x.pkl").write_bytes(train(datum(impath=GOOD["impath"])))
+    refused(pickles.load, tmp_path / "x.pkl", "images")
+
+
+@few
+@given(content=st.binary(max_size=200) | st.lists(st.sampled_from([bytes([i]) for i in range(256)]), max_size=60).map(b"".join))
+def test_any_bytes_are_no_pickle_of_code(tmp_path, content):
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04" + content)
+    one_sentence(pickles.load, tmp_path / "x.pkl", "images")
