@@ -1,7 +1,8 @@
 """What a dataset is, as one digest: it takes part in deciding whether a stored result is this run's.
 
 It changes with the lists (paths, labels, class names of train, val and test) and with the images under them, as far as the
-sizes of a few hundred of them tell. It does not change with the place of the data, file times, or the machine.
+sizes of a few hundred of them tell. It does not change with the place of the data, file times, the machine, or the run's seed:
+runs that differ in nothing but the seed are one configuration.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def data_digest(source: Source, seed: int) -> str:
 def lists_digest(splits: Splits, *others: Any) -> str:
     """A digest of the lists, and of what else is given, which json must be able to say."""
     lists = [_rows(items) for items in (splits.train, splits.val, splits.test)]
-    return digest_of(*lists, sorted(splits.fixed), splits.rng_state, *others)
+    return digest_of(*lists, sorted(splits.fixed), *others)
 
 
 def _rows(items: Items) -> Sequence:

@@ -115,7 +115,9 @@ class ImageNet(disk.Disk):
         found = _folders_digest(self, {split: self.images / split for split in ("train", "val")})
         if not self.legacy:
             return found
-        kept = [each for each in self._pickles(seed) if each.exists()]  # as they are: to read them takes half a minute
+        every, few_shot = self._pickles(seed)  # as they are: to read them takes half a minute
+        of_all_seeds = few_shot.parent.glob(few_shot.name.replace(f"seed_{seed}.", "seed_*."))
+        kept = sorted(each for each in (every, *of_all_seeds) if each.exists())
         return identity.digest_of(found, [hashlib.sha256(read_bytes(each, "the list of images")).hexdigest() for each in kept])
 
     def _list(self, split: str, wnids: list[str], names: dict[str, str]) -> list[Item]:

@@ -126,17 +126,9 @@ class SplitJson(disk.Disk):
         disk.require(self.folder, "the dataset's folder")
         if not self.split.exists():
             self._store(seed)
-        return self._read(seed)
-
-    def _read(self, seed: int) -> Splits:
         splits = read(self.split, seed)
         disk.check(self.images, (*splits.train, *splits.val, *splits.test), self.split.name)
         return splits
-
-    def digest(self, seed: int) -> str:
-        """The same before a fallback split is stored (with this seed) as after it."""
-        disk.require(self.folder, "the dataset's folder")
-        return self.digest_of(self._read(seed) if self.split.exists() else self.make(seed))
 
     def _store(self, seed: int) -> None:
         splits = self.make(seed)

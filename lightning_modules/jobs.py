@@ -94,7 +94,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     """The job of a config: what it runs decides its digest and its folder, the content of data and of files included.
 
-    Reads the lists of the datasets, and writes nothing. ValueError as from `resolve`, and where data are missing.
+    Reads the lists of the datasets, so that a missing split or index is made as the run would make it. ValueError as from
+    `resolve`, and where data are missing.
     """
     config = resolve(cfg)
     what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.MACHINE)))
