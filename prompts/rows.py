@@ -22,8 +22,8 @@ class Rows:
     `q` alone is an ordinary prompt. With `k` or `v` the block's queries, keys and values see different rows in the slots
     (RPP), and `residual` says what the residual stream carries there: the query rows, rows of its own, or `"arrived"`,
     what the block before left in the slots. `per` names the leading axis: `"shared"` (n,D), `"class"` (C,n,D; text only)
-    or `"image"` (B,n,D). With `add` the rows are added to what arrived instead of replacing it; then, and with `"arrived"`, they
-    are as many as arrive.
+    or `"image"` (B,n,D). With `add` the rows are added to what arrived instead of replacing it; then, and with `"arrived"`,
+    they are as many as arrive.
     """
 
     q: Tensor
@@ -45,8 +45,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class ExtraKV:
-    """Key/value rows without queries of their own (DPL). Each option is (m,D), taken before the block's first LayerNorm;
-    m may be 0. There is at least one option. The block's attention is the sum of the options' attentions, weighted by `weights` (one number each)."""
+    """Key/value rows without queries of their own (DPL). Each option (at least one) is (m,D), taken before the block's first
+    LayerNorm; m may be 0. The block's attention is the sum of the options' attentions, weighted by `weights` (one number each).
+    """
 
     options: list[Tensor]
     weights: Tensor | None = None
