@@ -166,6 +166,7 @@ def _draw_calibration(path: Path, content: dict[str, Any], curves: dict[str, dic
     palette = Palette(["this run", "baseline"], PAPER)
     columns = min(len(curves), 4)
     rows = -(-len(curves) // columns)
+    plt.rcParams["text.parse_math"] = False  # a name may hold a dollar sign
     figure = plt.figure(figsize=(4.6 * columns, 5.4 * rows), layout="constrained")
     axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 1] * rows)
     panels = [

@@ -1,0 +1,225 @@
+"""What a `result.json` and the `predictions.npz` beside it may hold: both may be a stranger's, so types, ranges and sizes are
+checked before anything is made of them. Every function raises `ValueError` with one sentence."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from files.untrusted import is_plain, read_json, regular_file, text_of
+from lightning_modules.jobs import NAMED
+
+MOST_BYTES = 64 * 2**20  # of a result.json; that of ImageNet-21K is 2 MiB
+MOST_ARRAY_BYTES = 512 * 2**20  # of one array of predictions; 11 million images take 88 MiB
+NAME = 200  # characters of a name, a key
+MOST_EVALUATIONS = 100  # of one run: each has pictures of its own
+LONGEST = 100_000  # epochs
+WHOLE = 10**15  # no count, no size in bytes and no number of seconds is larger
+LARGE = 1e30  # nor is a loss: its square is still a number
+
+Check = Callable[[Any, str], Any]
+
+# ---------------------------------------------------------------- pieces
+
+
+def text(most: int = NAME) -> Check:
+    return lambda value, what: text_of(value, what, most)
+
+
+def number(low: float, high: float) -> Check:
+    def check(value: Any, what: str) -> None:
+        if type(value) not in (int, float) or not low <= value <= high:  # NaN is in no range
+            raise ValueError(f"{what} is {_shown(value)}, not a number from {low:g} to {high:g}.")
+
+    return check
+
+
+def whole(low: int, high: int) -> Check:
+    def check(value: Any, what: str) -> None:
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"{what} is {_shown(value)}, not an integer from {low:,} to {high:,}.")
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    return lambda value, what: None if value is None else check(value, what)
+
+
+def listed(check: Check, most: int) -> Check:
+    def check_list(value: Any, what: str) -> None:
+        if not isinstance(value, list):
+            raise ValueError(f"{what} is {_shown(value)}, not a list.")
+        if len(value) > most:
+            raise ValueError(f"{what} has {len(value):,} entries, more than {most:,}.")
+        for at, each in enumerate(value):
+            check(each, f"{what}[{at}]")
+
+    return check_list
+
+
+def mapped(check: Check, most: int) -> Check:
+    """Text -> what `check` admits."""
+
+    def check_mapping(value: Any, what: str) -> None:
+        if not isinstance(value, dict):
+            raise ValueError(f"{what} is {_shown(value)}, not an object.")
+        if len(value) > most:
+            raise ValueError(f"{what} has {len(value):,} entries, more than {most:,}.")
+        for key, each in value.items():
+            text_of(key, f"a key of {what}", NAME)
+            check(each, f"{what}[{key[:40]}]")
+
+    return check_mapping
+
+
+def record(required: dict[str, Check], known: dict[str, Check]) -> Check:
+    """An object with these keys; others are not looked at."""
+
+    def check_record(value: Any, what: str) -> None:
+        if not isinstance(value, dict):
+            raise ValueError(f"{what} is {_shown(value)}, not an object.")
+        if missing := [key for key in required if key not in value]:
+            raise ValueError(
+                f"{what} has no {', '.join(missing)}: it was not written by run.py, or by a version too old for this."
+            )
+        for key, check in (required | known).items():
+            if key in value:
+                check(value[key], f"{what}: {key}" if ":" not in what else f"{what}.{key}")
+
+    return check_record
+
+
+def plain(value: Any, what: str) -> None:
+    """A value of a config: keys are text, texts are of a length that can be shown."""
+    if isinstance(value, dict):
+        mapped(plain, LONGEST)(value, what)
+    elif isinstance(value, list):
+        listed(plain, 1_000_000)(value, what)
+    elif isinstance(value, str):
+        if value:
+            text_of(value, what)
+    elif not is_plain(value) or (type(value) is int and abs(value) > WHOLE):
+        raise ValueError(f"{what} is {_shown(value)}, no value of a config.")
+
+
+def _shown(value: Any) -> str:
+    if type(value) is int and abs(value) > WHOLE:
+        return "an integer of more than 15 digits"
+    shown = repr(value) if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+# ---------------------------------------------------------------- result.json
+
+PERCENT = number(0, 100 + 1e-6)
+FIGURES = {"macro_f1": PERCENT, "images": whole(0, WHOLE)}
+OF_CLASS = record({"class": text(1000), "accuracy": optional(PERCENT)}, {"images": whole(0, WHOLE)})
+EVALUATION = record({"accuracy": PERCENT}, FIGURES | {"per_class": listed(OF_CLASS, 1_000_000)})
+
+
+def epoch_entry(value: Any, what: str) -> None:
+    record({"epoch": whole(0, WHOLE)}, {})(value, what)
+    mapped(EVALUATION, MOST_EVALUATIONS)({key: each for key, each in value.items() if key != "epoch"}, what)
+
+
+RESULT = record(
+    {
+        "digest": text(),
+        "names": record({group: text() for group in NAMED}, {}),
+        "seed": whole(0, 2**32),
+        "shots": whole(-(10**6), 10**6),
+        "metrics": mapped(EVALUATION, MOST_EVALUATIONS),
+    },
+    {
+        "config": mapped(plain, 10_000),
+        "history": optional(listed(epoch_entry, LONGEST)),
+        "train_loss": optional(listed(number(-LARGE, LARGE), LONGEST)),
+        "epoch": optional(whole(-1, WHOLE)),
+        "trainable_parameters": whole(0, WHOLE),
+        "effective_parameters": whole(0, WHOLE),
+        "seconds": number(0, WHOLE),
+        "peak_memory": mapped(number(0, WHOLE), 100),
+        "versions": mapped(text(), 200),
+        "classnames": listed(text(1000), 1_000_000),
+    },
+)
+
+
+def load(file: Path) -> dict[str, Any]:
+    """The content of a result.json, its types checked.
+
+    Raises:
+        ValueError: it cannot be read, holds what no run writes, or is the result of no evaluation.
+    """
+    try:
+        result = read_json(file, "the result", MOST_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read ({str(error).rstrip('.')}): remove it and run that job again.") from error
+    RESULT(result, str(file))
+    entries = [set(entry) for entry in result.get("history") or []]
+    if any(entry != entries[0] for entry in entries):
+        raise ValueError(f"{file}: history has other evaluations in one epoch than in another.")
+    idle = [name for name, each in result["metrics"].items() if each.get("images") == 0]
+    if idle or not result["metrics"]:
+        raise ValueError(
+            f"{file} is the result of no evaluation: {f'{idle[0]} has no images' if idle else 'it has no metrics'}."
+        )
+    return result
+
+
+# ---------------------------------------------------------------- predictions.npz
+
+PARTS = {"pred": "iu", "label": "iu", "confidence": "f"}  # and the kinds of number that they are
+
+
+def read_arrays(file: Path, evaluation: str, classes: int | None = None) -> dict[str, np.ndarray] | None:
+    """The arrays (N,) of one evaluation, by part; None where the file is absent or has none of this evaluation.
+
+    Raises:
+        ValueError: they are no class numbers (below `classes`, if given) and confidences from 0 to 1 of the same images.
+    """
+    if not file.exists():
+        return None
+    regular_file(file, "the predictions")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = {part: f"{evaluation}/{part}.npy" for part in PARTS}
+            if not set(names.values()) <= set(archive.namelist()):
+                return None
+            found = {part: _array(archive, name, PARTS[part]) for part, name in names.items()}
+    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{file} cannot be read ({str(error).rstrip('.')}): run that job again with force=true.") from error
+    if len({len(array) for array in found.values()}) > 1:
+        raise ValueError(f"{file}: the arrays of {evaluation} are not of the same images.")
+    numbers = [found[part] for part in ("pred", "label")]
+    most = min(classes or 2**31, 2**31)
+    if any(len(array) and not 0 <= int(array.min()) <= int(array.max()) < most for array in numbers):
+        raise ValueError(f"{file}: {evaluation} has a class number that is none of its {most:,} classes.")
+    confidence = found["confidence"]
+    if not bool(((confidence >= 0) & (confidence <= 1)).all()):
+        raise ValueError(f"{file}: a confidence of {evaluation} is not between 0 and 1.")
+    return found
+
+
+def _array(archive: zipfile.ZipFile, name: str, kinds: str) -> np.ndarray:
+    """A member of an npz, (N,): its header says how much is read, whatever the archive would unpack to."""
+    with archive.open(name) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(member)
+        if len(shape) != 1 or dtype.kind not in kinds or dtype.hasobject:
+            raise ValueError(f"{name[:80]!r} is {dtype} of shape {shape}, which no prediction is")
+        size = math.prod(shape) * dtype.itemsize
+        if not 0 <= size <= MOST_ARRAY_BYTES:
+            raise ValueError(f"{name[:80]!r} has {shape[0]} entries, too many")
+        content = member.read(size)
+    if len(content) != size:
+        raise ValueError(f"{name[:80]!r} is cut off")
+    return np.frombuffer(content, dtype)
