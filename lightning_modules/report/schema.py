@@ -129,6 +129,13 @@ def epoch_entry(value: Any, what: str) -> None:
     mapped(EVALUATION, MOST_EVALUATIONS)({key: each for key, each in value.items() if key != "epoch"}, what)
 
 
+def config(value: Any, what: str) -> None:
+    """A resolved config, whose trainer and callbacks are objects, as those who read it expect."""
+    mapped(plain, 10_000)(value, what)
+    optional(mapped(plain, 1000))(value.get("trainer"), f"{what}.trainer")
+    optional(mapped(mapped(plain, 1000), 1000))(value.get("callbacks"), f"{what}.callbacks")
+
+
 RESULT = record(
     {
         "digest": text(),
@@ -138,7 +145,7 @@ RESULT = record(
         "metrics": mapped(EVALUATION, MOST_EVALUATIONS),
     },
     {
-        "config": mapped(plain, 10_000),
+        "config": config,
         "history": optional(listed(epoch_entry, LONGEST)),
         "train_loss": optional(listed(number(-LARGE, LARGE), LONGEST)),
         "epoch": optional(whole(-1, WHOLE)),
