@@ -3,7 +3,7 @@ checked before anything is made of them. Every function raises `ValueError` with
 
 from __future__ import annotations
 
-import math
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -201,7 +201,16 @@ def read_arrays(file: Path, evaluation: str, classes: int | None = None) -> dict
             if not set(names.values()) <= set(archive.namelist()):
                 return None
             found = {part: _array(archive, name, PARTS[part]) for part, name in names.items()}
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(f"{file} cannot be read ({str(error).rstrip('.')}): run that job again with force=true.") from error
     if len({len(array) for array in found.values()}) > 1:
         raise ValueError(f"{file}: the arrays of {evaluation} are not of the same images.")
@@ -215,17 +224,26 @@ def read_arrays(file: Path, evaluation: str, classes: int | None = None) -> dict
     return found
 
 
+# as numpy writes it for an array of one dimension; its own reader evaluates what stands there
+HEADER = re.compile(
+    rb"\{'descr': '([<>|=]?[a-z][0-9]{1,2})', 'fortran_order': (?:False|True), 'shape': \(([0-9]{1,18}),\),? ?\}\s*"
+)
+
+
 def _array(archive: zipfile.ZipFile, name: str, kinds: str) -> np.ndarray:
     """A member of an npz, (N,): its header says how much is read, whatever the archive would unpack to."""
     with archive.open(name) as member:
-        version = np.lib.format.read_magic(member)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(member)
-        if len(shape) != 1 or dtype.kind not in kinds or dtype.hasobject:
-            raise ValueError(f"{name[:80]!r} is {dtype} of shape {shape}, which no prediction is")
-        size = math.prod(shape) * dtype.itemsize
-        if not 0 <= size <= MOST_ARRAY_BYTES:
-            raise ValueError(f"{name[:80]!r} has {shape[0]} entries, too many")
+        start = member.read(8)
+        if start[:6] != b"\x93NUMPY":
+            raise ValueError(f"{name[:80]!r} is no array")
+        length = int.from_bytes(member.read(2 if start[6] == 1 else 4), "little")
+        header = HEADER.fullmatch(member.read(min(length, 1000)))
+        dtype = np.dtype(header[1].decode()) if header else None
+        if dtype is None or dtype.kind not in kinds:
+            raise ValueError(f"{name[:80]!r} is no list of the numbers that predictions are")
+        size = int(header[2]) * dtype.itemsize
+        if size > MOST_ARRAY_BYTES:
+            raise ValueError(f"{name[:80]!r} has {int(header[2]):,} entries, too many")
         content = member.read(size)
     if len(content) != size:
         raise ValueError(f"{name[:80]!r} is cut off")
