@@ -159,6 +159,8 @@ def node_of(own: DictConfig, key: str) -> Any:
 @cache
 def parameters(target: str | None) -> dict[str, Any]:
     """Name -> type of the parameters of what a `_target_` of our yaml names; empty where they are not annotated."""
+    if not isinstance(target, str):
+        return {}
     try:
         made = get_object(target)
         return get_type_hints(made.__init__ if isinstance(made, type) else made)
@@ -194,7 +196,7 @@ def fits(value: Any, hint: Any) -> bool:
 def fits_beside(value: Any, ours: Any) -> bool:
     """Whether plain data is of the kind of our own value; of one that is null, any scalar."""
     if ours is None or value is None:
-        return not isinstance(value, dict | list)
+        return not isinstance(value if ours is None else ours, dict | list)
     if isinstance(ours, list):
         return isinstance(value, list) and (not ours or all(fits_beside(each, ours[0]) for each in value))
     return fits(value, type(ours))

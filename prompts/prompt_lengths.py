@@ -16,7 +16,7 @@ from prompts.rows import NO_PROMPTS, Rows, TowerPrompts
 
 FILE = "dpl.json"
 MOST = 10_000  # prompts of a block: the text tower has 77 positions, image towers some hundreds
-MOST_BLOCKS = 1_000
+MOST_BLOCKS, MOST_OPTIONS = 200, 100
 MOST_BYTES = 16 * 2**20  # of a dpl.json
 LARGEST = 1e6  # of an alpha: the softmax of ours is of numbers around 1
 
@@ -79,7 +79,7 @@ def _check_search(content: Mapping[str, Any], found: PromptLengths) -> None:
     if "alphas" not in content:
         return
     options, alphas = content.get("options"), content["alphas"]
-    if not _integers(options) or not 0 < len(set(options)) == len(options) <= MOST:
+    if not _integers(options) or not 0 < len(set(options)) == len(options) <= MOST_OPTIONS:
         raise ValueError(f"a {FILE} with alphas has options, different numbers of prompts, and this one has {options!r:.100}.")
     for tower, lengths in asdict(found).items():
         rows = alphas.get(tower) if isinstance(alphas, Mapping) else None
