@@ -129,6 +129,12 @@ def epoch_entry(value: Any, what: str) -> None:
     mapped(EVALUATION, MOST_EVALUATIONS)({key: each for key, each in value.items() if key != "epoch"}, what)
 
 
+def names(value: Any, what: str) -> None:
+    record({group: text() for group in NAMED}, {})(value, what)
+    if other := set(value) - set(NAMED):
+        raise ValueError(f"{what} has {_shown(min(other))}, which is none of {', '.join(NAMED)}.")
+
+
 def config(value: Any, what: str) -> None:
     """A resolved config, whose trainer and callbacks are objects, as those who read it expect."""
     mapped(plain, 10_000)(value, what)
@@ -139,7 +145,7 @@ def config(value: Any, what: str) -> None:
 RESULT = record(
     {
         "digest": text(),
-        "names": record({group: text() for group in NAMED}, {}),
+        "names": names,
         "seed": whole(0, 2**32),
         "shots": whole(-(10**6), 10**6),
         "metrics": mapped(EVALUATION, MOST_EVALUATIONS),

@@ -236,7 +236,8 @@ def test_a_results_config_runs_nothing(insight, tmp_path, monkeypatch, places):
 @pytest.mark.parametrize(
     "names",
     [
-        {"+hydra.callbacks.x": "{_target_: os.mkdir, path: HARM}"},
+        {"+method.x": "{_target_: os.mkdir, path: HARM}"},
+        {"../conf/method": "coop"},
         {"method": "coop +callbacks.x._target_=os.mkdir"},
         {"method": "../../method/coop"},
         {"method": "_base"},
@@ -256,10 +257,9 @@ def test_names_are_options_that_are_here(insight, tmp_path, monkeypatch, names):
     status, said = insight(lambda result: result["names"].update(names))
     assert not (tmp_path / "harm").exists()
     assert SECRET not in said.out + said.err
-    if "+hydra.callbacks.x" not in names:  # which is no group, and not read
-        assert status == 1
-        assert len(said.err.splitlines()) == 1
-        assert said.err.startswith("error: ")
+    assert status == 1
+    assert len(said.err.splitlines()) == 1
+    assert said.err.startswith("error: ")
 
 
 @pytest.mark.parametrize(
