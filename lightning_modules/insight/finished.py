@@ -19,7 +19,7 @@ from lightning_modules import predictions, results
 from lightning_modules.checkpoints import SavedPrompts, prompts_of
 from lightning_modules.jobs import RESULT, compose_job
 from lightning_modules.report.collect import Predictions, load
-from lightning_modules.report.schema import read_arrays
+from lightning_modules.report.arrays import read_arrays
 from lightning_modules.stored import check_names, take_over
 from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
 
@@ -161,9 +161,14 @@ class FinishedRun:
     def predictions(self, evaluation: str) -> Predictions:
         """Of every test image, in order; confidence 0 where an image could not be read."""
         if evaluation not in self._predictions:
-            found = stored_predictions(self.folder, evaluation)
+            found = self._stored_predictions(self.folder, evaluation)
             self._predictions[evaluation] = found or self.predict(self.model, self.names["method"], evaluation)
         return self._predictions[evaluation]
+
+    def _stored_predictions(self, folder: Path, evaluation: str) -> Predictions | None:
+        classes = len(self.result["metrics"][evaluation].get("per_class", []))
+        found = read_arrays(folder / predictions.PREDICTIONS, evaluation, classes or None)
+        return as_stored(found) if found else None
 
     @torch.no_grad()
     def predict(self, model: PromptedCLIP, method: str, evaluation: str) -> Predictions:
@@ -203,16 +208,17 @@ class FinishedRun:
     def _stored_baseline(self, evaluation: str) -> Predictions | None:
         labels = self.predictions(evaluation).label_N
         if self.against:
-            found = stored_predictions(self.against, evaluation)
+            found = self._stored_predictions(self.against, evaluation)
             if found is None:
                 raise ValueError(f"{self.against} has no predictions of {evaluation!r}: run it again with force=true.")
             if load(self.against / RESULT)["names"]["data"] != self.names["data"] or not np.array_equal(found.label_N, labels):
                 raise ValueError(f"{self.against} was tested on other images than {self.folder}: give a run on the same data.")
             return found
         for folder in self._zeroshot_folders():
-            found = stored_predictions(folder, evaluation)
-            if found is not None and np.array_equal(found.label_N, labels):
-                return found
+            with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
+                found = self._stored_predictions(folder, evaluation)
+                if found is not None and np.array_equal(found.label_N, labels):
+                    return found
         return None
 
     def _zeroshot_folders(self) -> Iterator[Path]:
@@ -223,17 +229,12 @@ class FinishedRun:
         wanted = [OmegaConf.to_container(part, resolve=True) for part in (own.method, own.clip, own.data.source)]
         beside = self.folder.parents[4].with_name(self.names["protocol"]) / self.names["data"] / self.names["clip"]
         for file in sorted(beside.glob(f"{BASELINE}/*/seed{self.result['seed']}/{RESULT}")):
-            with suppress(ValueError):  # another run's, that cannot be read, is none to compare with
+            with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
                 config = load(file).get("config", {})
                 data = config.get("data")
                 source = data.get("source") if isinstance(data, dict) else None
                 if [config.get("method"), config.get("clip"), source] == wanted:
                     yield file.parent
-
-
-def stored_predictions(folder: Path, evaluation: str) -> Predictions | None:
-    found = read_arrays(folder / predictions.PREDICTIONS, evaluation)
-    return as_stored(found) if found else None
 
 
 def as_stored(arrays: Mapping[str, np.ndarray]) -> Predictions:

@@ -98,7 +98,15 @@ def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int
         if theirs is None:
             return "images: this is zero-shot CLIP itself; --against FOLDER compares it with another run"
         ours, dataset = run.predictions(evaluation), run.dataset(evaluation)
-        names, found = run.test_set(evaluation).classnames, sheet.changes(ours, theirs)
+        names = run.test_set(evaluation).classnames
+        if any(
+            len(each.label_N) != len(dataset) or max(each.label_N.max(), each.predicted_N.max()) >= len(names)
+            for each in (ours, theirs)
+        ):
+            raise ValueError(
+                f"the predictions of {evaluation} are not of the images that are here: give the run's data_root=PATH."
+            )
+        found = sheet.changes(ours, theirs)
         said = (
             f"{evaluation}: {method} gains {len(found.gained):,} and loses {len(found.lost):,} of {len(ours.label_N):,} images "
             f"against {run.baseline_name}"

@@ -15,7 +15,8 @@ import numpy as np
 from files.untrusted import visible
 from lightning_modules.identity import MACHINE, compared
 from lightning_modules.jobs import RESULT
-from lightning_modules.report.schema import load, read_arrays
+from lightning_modules.report.arrays import read_arrays
+from lightning_modules.report.schema import load
 
 # the order of the field's tables; others follow
 METHODS = ("zeroshot", "cupl", "linear_probe", "coop", "cocoop", "kgcoop", "vpt", "ivlp", "maple", "promptsrc")
@@ -52,8 +53,6 @@ class Run:
             return None
         predicted, label, confidence = (found[part] for part in ("pred", "label", "confidence"))
         read = confidence > 0  # an image that cannot be read is not predicted
-        if not read.any():
-            return None
         return Predictions(predicted[read].astype(int), label[read].astype(int), confidence[read].astype(float))
 
 

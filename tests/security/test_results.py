@@ -17,8 +17,9 @@ from toys import ROOT
 
 import report
 from lightning_modules.report import render
+from lightning_modules.report.arrays import read_arrays
 from lightning_modules.report.collect import read
-from lightning_modules.report.schema import load, read_arrays
+from lightning_modules.report.schema import load
 from lightning_modules.report.tables import tables
 
 sys.path.insert(0, str(ROOT / "tests" / "report"))
