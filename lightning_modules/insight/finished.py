@@ -18,8 +18,8 @@ from torch import Tensor
 from lightning_modules import predictions, results
 from lightning_modules.checkpoints import SavedPrompts, prompts_of
 from lightning_modules.jobs import RESULT, compose_job
-from lightning_modules.report.collect import Predictions, load
 from lightning_modules.report.arrays import read_arrays
+from lightning_modules.report.collect import Predictions, load
 from lightning_modules.stored import check_names, take_over
 from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 from toys import NAMES, ROOT, TESTS, toy_clip
@@ -192,14 +193,16 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def insight(finished, tmp_path, monkeypatch, capsys):
-    def call(change):
+    def call(change, arrays=None, only=("words", "calibration")):
         result = json.loads((finished / "result.json").read_text())
         change(result)
         folder = tmp_path / "stranger"
         folder.mkdir(exist_ok=True)
         (folder / "result.json").write_text(json.dumps(result))
         (folder / "predictions.npz").write_bytes((finished / "predictions.npz").read_bytes())
-        command = ["insight", str(folder), "--only", "words", "calibration", "--config-dir", str(TESTS / "conf")]
+        if arrays is not None:
+            np.savez(folder / "predictions.npz", **{f"test/{part}": array for part, array in arrays.items()})
+        command = ["insight", str(folder), "--only", *only, "--config-dir", str(TESTS / "conf")]
         monkeypatch.setattr(sys, "argv", command)
         return launch.guarded(main), capsys.readouterr()
 
@@ -297,3 +300,25 @@ def test_evaluations_name_no_path(insight, name):
     status, said = insight(lambda result: result["metrics"].update({name: result["metrics"]["test"]}))
     assert status == 1
     assert "no name of a dataset" in said.err
+
+
+def arrays(images, pred=0, confidence=0.5):
+    label = np.arange(images) % 5
+    return {"pred": np.full(images, pred), "label": label, "confidence": np.full(images, confidence, np.float16)}
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (arrays(35, pred=5), "class number"),
+        (arrays(35, confidence=0.0), "no image that could be read"),
+        (arrays(35, confidence=2.0), "between 0 and 1"),
+        (arrays(40), "not of the images that are here"),
+        (arrays(35) | {"pred": np.array([print], object)}, "no list of the numbers"),
+    ],
+)
+def test_predictions_that_are_none(insight, stored, told):
+    status, said = insight(lambda result: None, stored, ["calibration", "images"])
+    assert status == 1
+    assert told in said.err
+    assert len(said.err.splitlines()) == 1
