@@ -15,15 +15,18 @@ from pathlib import Path
 
 from rich.console import Console
 
+from files.untrusted import visible
+from files.whole import write_text
 from lightning_modules.report import render
-from lightning_modules.report.collect import read
+from lightning_modules.report.collect import Group, read
 from lightning_modules.report.compare import comparisons
-from lightning_modules.report.tables import tables
+from lightning_modules.report.tables import Table, tables
 
+WARNED = 20  # files that cannot be read, by name on the screen
 MANY = 4  # datasets, above which the screen shows their average alone
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", metavar="OUTPUTS", help="folders that runs write to")
     form = parser.add_mutually_exclusive_group()
@@ -36,19 +39,51 @@ def main() -> int:
     parser.add_argument("--page", type=Path, help="where the page goes (default: report.html in the first folder)")
     parser.add_argument("--wandb", metavar="PROJECT", help="also log tables and page as a run of this W&B project")
     options = parser.parse_args()
+    if not 0 <= options.decimals <= 10:
+        parser.error(f"--decimals {options.decimals}: give a number from 0 to 10.")
+    return options
+
+
+def main() -> int:
+    options, left_out = arguments(), []
     try:
-        groups = read(options.folders)
-        if options.compare:
-            render.compared(list(comparisons(groups, tuple(options.compare))), Console())
-            return 0
+        try:
+            groups = read(options.folders, left_out)
+        finally:
+            warn(left_out)
+        pairs = list(comparisons(groups, tuple(options.compare))) if options.compare else []
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return failed(error)
+    if options.compare:
+        render.compared(pairs, Console())
+        return 0
     found = tables(groups)
     if options.markdown or options.latex or options.csv:
         text = render.to_markdown if options.markdown else render.to_latex if options.latex else None
         print(text(found, options.decimals) if text else render.to_csv(found), end="")
         return 0
+    try:
+        show(groups, found, left_out, options)
+    except OSError as error:
+        return failed(f"{error.filename} cannot be written ({error.strerror}): name another place for the page with --page.")
+    return 0
+
+
+def warn(left_out: list[str]) -> None:
+    """The first of the files that cannot be read, on the screen; the page has all."""
+    for sentence in left_out[:WARNED]:
+        print(sentence, file=sys.stderr)
+    if len(left_out) > WARNED:
+        print(f"... and {len(left_out) - WARNED} more files that cannot be read; the page names them.", file=sys.stderr)
+
+
+def failed(error: ValueError | str) -> int:
+    print(f"error: {visible(str(error))}", file=sys.stderr)
+    return 1
+
+
+def show(groups: list[Group], found: list[Table], left_out: list[str], options: argparse.Namespace) -> None:
+    """The tables on the screen, the page and the plot; says where they are."""
     brief = [table for table in found if options.all or table.summed_up <= MANY]
     render.to_terminal(brief, options.decimals, Console())
     if len(brief) < len(found):
@@ -63,15 +98,15 @@ def main() -> int:
         shots_png(by_shots, first / "accuracy.png")
         print(f"plot of accuracy against shots: {first / 'accuracy.png'}")
     path = options.page or first / "report.html"
-    title = f"Results in {', '.join(folder.name or str(folder) for folder in options.folders)}"
-    path.write_text(page(groups, title))
+    title = f"Results in {visible(', '.join(folder.name or str(folder) for folder in options.folders))}"
+    content = page(groups, title, left_out)
+    write_text(path, content)
     print(f"tables and all plots, to open in a browser: {path}")
     if options.wandb:
         from lightning_modules.loggers import report_to_wandb
 
-        report_to_wandb(options.wandb, first, title, render.figures(found), path.read_text())
+        report_to_wandb(options.wandb, first, title, render.figures(found), content)
     print(f"results: result.json in the folders below {', '.join(map(str, options.folders))}")
-    return 0
 
 
 if __name__ == "__main__":

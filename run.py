@@ -44,7 +44,8 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     make = partial(instantiate, _convert_="all")
     saved = None if cfg.fit else prompts_of(cfg.ckpt, names)  # where there is nothing to evaluate, nothing is read
 
-    learner = make(cfg.method, **(saved.settings(cfg.method) if saved else {}))
+    # Hydra sees our yaml alone; what a file says goes to the constructor as it stands
+    learner = make(cfg.method, _partial_=True)(**saved.settings(cfg.method)) if saved else make(cfg.method)
     if cfg.fit and learner.uses_gradients and cfg.recipes.missing:
         raise ValueError(cfg.recipes.missing)
     if cfg.fit and learner.first_stage:

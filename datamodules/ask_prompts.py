@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from files.untrusted import parse_json, read_bytes
+
 # What the classes of a dataset are; the questions name it, as a class name alone may be ambiguous ("crane").
 KINDS = {
     "oxford_pets": "a breed of cat or dog",
@@ -31,6 +33,8 @@ QUESTIONS = (
     "In one sentence, what in a picture gives away {name}{kind}?",
     "Caption a photo that shows {name}{kind} in one sentence.",
 )
+MOST_BYTES = 16 * 2**20  # of an answer
+LONGEST_WAIT = 600.0  # seconds, whatever the endpoint says
 ATTEMPTS = 6  # at one request, where the endpoint is busy or out of reach
 BUSY = {408, 409, 429, 500, 502, 503, 504}
 
@@ -67,17 +71,17 @@ class Endpoint:
             try:
                 asked = urllib.request.Request(target, json.dumps(body).encode(), headers)
                 with urllib.request.urlopen(asked, timeout=self.timeout) as answer:
-                    choices = json.loads(answer.read())["choices"]
+                    choices = parse_json(answer.read(MOST_BYTES), "the answer")["choices"]
                 return [text for choice in choices if (text := sentence(choice["message"]["content"] or ""))]
             except urllib.error.HTTPError as error:
                 problem = f"status {error.code}: {error.read(200).decode(errors='replace')}"
                 if error.code not in BUSY:
                     break
                 after = error.headers.get("Retry-After", "")
-                wait = float(after) if after.isdecimal() else wait
+                wait = min(float(after), LONGEST_WAIT) if after.isdecimal() else wait
             except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
                 problem = str(error)
-            except (KeyError, TypeError, json.JSONDecodeError) as error:
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
                 problem = f"no chat completion came back ({error!r})"
                 break
         raise ValueError(
@@ -96,7 +100,8 @@ def questions_of(data: str, path: str | None = None) -> list[str]:
     if path is None:
         kind = f", {KINDS[data]}," if data in KINDS else ""
         return [question.replace("{kind}", kind) for question in QUESTIONS]
-    lines = [line.strip() for line in Path(path).expanduser().read_text("utf-8").splitlines() if line.strip()]
+    content = read_bytes(Path(path).expanduser(), "the file of questions", MOST_BYTES).decode("utf-8", "replace")
+    lines = [line.strip() for line in content.splitlines() if line.strip()]
     if not lines or not all("{name}" in line for line in lines):
         raise ValueError(f"{path} must hold one question per line, each with {{name}} where the class name goes.")
     return lines
@@ -114,13 +119,15 @@ class Bank:
         ]
         self.answers: dict[tuple[str, str], list[str]] = {}
         if self.partial.exists():
-            for line in self.partial.read_text("utf-8").splitlines():
+            for line in read_bytes(self.partial, "the answers so far").decode("utf-8", "replace").splitlines():
                 self._recall(line)
 
     def _recall(self, line: str) -> None:
         try:
-            name, question, model, texts = json.loads(line)
-        except ValueError:  # the last line, cut off when the run was
+            name, question, model, texts = parse_json(line, "a line")
+        except (TypeError, ValueError):  # the last line, cut off when the run was
+            return
+        if not all(isinstance(each, str) for each in (name, question, model, *(texts if isinstance(texts, list) else [None]))):
             return
         if model == self.endpoint.model and len(texts) >= self.endpoint.completions:
             self.answers[name, question] = texts[: self.endpoint.completions]

@@ -129,6 +129,11 @@ def text_of(value: Any, what: str, most: int = MAX_TEXT) -> str:
     return value
 
 
+def visible(text: str) -> str:
+    """The text on one line without what a terminal would obey: control characters, and what no encoding can hold, as "�"."""
+    return "".join("�" if ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 else c for c in text)
+
+
 def label_of(value: Any, what: str) -> int:
     """The value, if it is a class label: an integer from 0 to `MAX_CLASSES` - 1, neither a boolean nor a float."""
     if type(value) is not int:

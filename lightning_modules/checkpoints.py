@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from files.untrusted import parse_json, regular_file
 from lightning_modules.jobs import LAST
 from lightning_modules.launch import Interrupted
+from lightning_modules.stored import checked_about, method_settings
 from prompts.learner import PromptedCLIP
 from prompts.published import learned_tensors, read_published
 from prompts.transfer import start_from
@@ -62,36 +64,28 @@ class SavedPrompts:
         model.load_prompt_state(tensors, own_classes)
 
     def settings(self, method: DictConfig) -> dict[str, Any]:
-        """The method's settings at training time, without those that follow the data (interpolations).
-
-        Plain values of known keys only: a shared file names no code.
-        """
-        return {
-            key: value
-            for key, value in self.about["settings"].items()
-            if key in method and not OmegaConf.is_interpolation(method, key) and not key.startswith("_") and plain(value)
-        }
-
-
-def plain(value: Any) -> bool:
-    """No code by name, at any depth."""
-    if isinstance(value, dict):
-        return all(not key.startswith("_") and plain(each) for key, each in value.items())
-    if isinstance(value, list):
-        return all(map(plain, value))
-    return value is None or isinstance(value, str | int | float | bool)
+        """The method's settings at training time, as arguments for its constructor, without those that follow the data
+        (interpolations). ValueError where one is not of its key's type."""
+        return method_settings(method, self.about["settings"], "the settings of the saved prompts")
 
 
 def read_prompts(path: Path) -> SavedPrompts:
+    """The content of a prompts file. ValueError where it is none: a stranger may have made it."""
+    regular_file(path, "the prompts file")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get(ABOUT, "{}"))
+            stored = (file.metadata() or {}).get(ABOUT, "{}")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no prompts file of this suite, or it is damaged: {error}.") from error
-    if not {"classnames", "own_classes"} <= set(about):
+        about = parse_json(stored, f"what {path} says about itself")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is no prompts file of this suite, or it is damaged: {str(error).rstrip('.')}.") from error
+    if not isinstance(about, dict) or not {"classnames", "own_classes"} <= set(about):
         raise ValueError(f"{path} is no prompts file of this suite: it does not say what it was trained on.")
-    return SavedPrompts(tensors, about)
+    if odd := next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None):
+        raise ValueError(
+            f"{path} is no prompts file of this suite: its tensor {odd[:80]!r} is {tensors[odd].dtype}, not floating."
+        )
+    return SavedPrompts(tensors, checked_about(about, path))
 
 
 def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:
@@ -122,6 +116,8 @@ def _found(key: str, given: str, names: Mapping[str, str]) -> SavedPrompts:
         return SavedPrompts(read_published(path), {"own_classes": None, "classnames": None, "settings": {}}, published=True)
     saved = read_prompts(path)
     for group, name in names.items():
+        if group not in saved.about:
+            raise ValueError(f"{path} does not say which {group} it was trained with: give the {PROMPTS} of a finished run.")
         if saved.about[group] != name:
             raise ValueError(
                 f"{path} was trained with {group}={saved.about[group]}, this run has {group}={name}: "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from lightning_modules.jobs import RESULT
-from lightning_modules.report.collect import Run
+from lightning_modules.report.collect import Run, load
 from prompts.learner import PromptedCLIP
 from prompts.words import context_words
 
@@ -83,7 +82,7 @@ def log_result(run: Any, path: Path) -> None:
     """Summary, a table of the evaluations, one of the classes, and confusion matrices, from a finished job's result.json."""
     import wandb as module
 
-    result = json.loads(path.read_text())
+    result = load(path)
     metrics = result["metrics"]
     run.summary.update({key: result[key] for key in ("trainable_parameters", "seconds", "peak_memory", "epoch", "digest")})
     if {"base", "new"} <= set(metrics):

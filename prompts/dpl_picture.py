@@ -14,7 +14,7 @@ def heat_maps(found: Mapping[str, Any]) -> Figure:
     """Blocks x lengths, one map for the text and one for the image tower; a frame marks the length that was chosen."""
     figure = Figure(figsize=(7, 0.6 + 0.4 * max(len(found["text"]), len(found["image"]))), layout="constrained")
     for axes, tower in zip(figure.subplots(1, 2), ("text", "image"), strict=True):
-        weights = torch.tensor(found["alphas"][tower]).softmax(-1)  # (L,t)
+        weights = torch.tensor(found["alphas"][tower], dtype=torch.float32).softmax(-1)  # (L,t)
         drawn = axes.imshow(weights.numpy(), cmap="Blues", vmin=0, aspect="auto")
         axes.set(title=f"{tower} tower", xlabel="prompts", ylabel="block")
         axes.set_xticks(range(len(found["options"])), found["options"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,10 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
+from files.untrusted import read_json
 from prompts.clip import FrozenCLIP
 from prompts.rows import NO_PROMPTS, Rows, TowerPrompts
 
 FILE = "dpl.json"
+MOST = 10_000  # prompts of a block: the text tower has 77 positions, image towers some hundreds
+MOST_BLOCKS, MOST_OPTIONS = 200, 100
+MOST_BYTES = 16 * 2**20  # of a dpl.json
+LARGEST = 1e6  # of an alpha: the softmax of ours is of numbers around 1
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,10 @@ class PromptLengths:
 
     def __post_init__(self) -> None:
         for tower, lengths in asdict(self).items():
-            good = isinstance(lengths, list) and all(type(n) is int and n >= 0 for n in lengths)
-            if not good or not lengths:
-                raise ValueError(f"prompt lengths of the {tower} tower must be one integer per block, 0 or more: {lengths!r}.")
+            if not _integers(lengths) or not 0 < len(lengths) <= MOST_BLOCKS:
+                raise ValueError(
+                    f"prompt lengths of the {tower} tower must be one integer per block, 0 to {MOST:,}: {lengths!r:.100}."
+                )
 
     def check(self, clip: FrozenCLIP) -> None:
         for tower, lengths, blocks in (("text", self.text, clip.text_blocks), ("image", self.image, clip.image_blocks)):
@@ -52,17 +58,40 @@ def read_found(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(source, Mapping):
         content = source
     else:
-        path = Path(source).expanduser()
-        path = path / FILE if path.is_dir() else path
+        path = Path(os.path.expanduser(source))
+        path = path / FILE if os.path.isdir(path) else path  # unlike Path's own: False for what can be no path
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            content = read_json(path, f"the {FILE}", MOST_BYTES)
+        except ValueError as error:
             raise ValueError(
-                f"prompt_lengths={source}: {path} cannot be read ({error}): give the {FILE} of a DPL search, or its folder."
+                f"prompt_lengths={source}: {path} cannot be read ({str(error).rstrip('.')}): give the {FILE} of a DPL search, "
+                "or its folder."
             ) from error
     if not isinstance(content, Mapping) or not {"text", "image"} <= set(content):
-        raise ValueError(f"prompt_lengths={source}: it has no lists named text and image, so it is no {FILE}.")
-    return dict(content)
+        raise ValueError(f"prompt_lengths={source!s:.100}: it has no lists named text and image, so it is no {FILE}.")
+    known = {key: content[key] for key in content if key in ("options", "text", "image", "alphas")}
+    _check_search(known, PromptLengths(known["text"], known["image"]))
+    return known
+
+
+def _check_search(content: Mapping[str, Any], found: PromptLengths) -> None:
+    """ValueError where what a search left beside the lengths, the options and their alphas, does not fit them."""
+    if "alphas" not in content:
+        return
+    options, alphas = content.get("options"), content["alphas"]
+    if not _integers(options) or not 0 < len(set(options)) == len(options) <= MOST_OPTIONS:
+        raise ValueError(f"a {FILE} with alphas has options, different numbers of prompts, and this one has {options!r:.100}.")
+    for tower, lengths in asdict(found).items():
+        rows = alphas.get(tower) if isinstance(alphas, Mapping) else None
+        good = isinstance(rows, list) and len(rows) == len(lengths) and set(lengths) <= set(options)
+        if not good or not all(isinstance(row, list) and len(row) == len(options) for row in rows):
+            raise ValueError(f"the alphas of the {tower} tower must be one number per block and option in a {FILE}.")
+        if not all(type(alpha) in (int, float) and abs(alpha) <= LARGEST for row in rows for alpha in row):  # nor is it NaN
+            raise ValueError(f"the alphas of the {tower} tower in a {FILE} must be numbers, none beyond {LARGEST:g}.")
+
+
+def _integers(values: Any) -> bool:
+    return isinstance(values, list) and all(type(n) is int and 0 <= n <= MOST for n in values)
 
 
 def read_lengths(source: str | Path | Mapping[str, Any]) -> PromptLengths:

@@ -20,9 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from files.untrusted import MAX_CLASSES, read_json, regular_file, text_of
 from prompts.clip import FrozenCLIP
 from prompts.text_plan import TextPlan
 
+LONGEST = 10_000  # characters of a sentence: the text tower reads 77 tokens
+MOST_SENTENCES, MOST_IN_ALL = 10_000, 4_000_000  # of a class, of a file: ImageNet-21K's with 50 a class have a million
 PER_QUERY = 10  # completions to each question of a language model; published lists hold them question by question
 Prompts = Mapping[str, Sequence[str]]
 
@@ -31,24 +34,32 @@ Prompts = Mapping[str, Sequence[str]]
 
 def read_prompt_file(path: str | Path) -> dict[str, list[str]]:
     """The file's content, sentences stripped and empty ones dropped. ValueError where it is not in the format."""
-    path = Path(path).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(path))
+    if not os.path.isfile(path):  # unlike Path's own: False for what can be no path
         raise ValueError(f"there is no prompt file {path}: give the path of a JSON file {{class name: [sentence, ...]}}.")
-    try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the prompt file {path} is not UTF-8 (byte {error.start}): convert it to UTF-8.") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the prompt file {path} is not JSON: {error}.") from error
-    return _checked(content, f"the prompt file {path}")
+    return _checked(read_json(path, "the prompt file"), f"the prompt file {path}")
 
 
 def _checked(content: object, where: str) -> dict[str, list[str]]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{where} holds a {type(content).__name__}, not an object {{class name: [sentence, ...]}}.")
+    if len(content) > MAX_CLASSES:
+        raise ValueError(f"{where} has {len(content):,} entries, more than {MAX_CLASSES:,}: no list of classes is so long.")
+    total = 0
     for name, texts in content.items():
+        text_of(name, f"an entry's name in {where}", LONGEST)
         if not isinstance(texts, Sequence) or isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"{where} is not flat: the entry {name!r} must be a list of sentences and nothing else.")
+        total += len(texts)
+        if len(texts) > MOST_SENTENCES or total > MOST_IN_ALL:
+            raise ValueError(
+                f"{where} has more than {MOST_SENTENCES:,} sentences for {name!r}, or {MOST_IN_ALL:,} in all: too many."
+            )
+        for text in texts:
+            if len(text) > LONGEST or any(0xD800 <= ord(c) < 0xE000 for c in text):
+                raise ValueError(
+                    f"{where} has a sentence for {name!r} of more than {LONGEST:,} characters, or half a character."
+                )
     return {name: [text for each in texts if (text := each.strip())] for name, texts in content.items()}
 
 
@@ -182,8 +193,10 @@ def cache_key(clip: FrozenCLIP, texts: Sequence[str]) -> str:
 
 def _encode_cached(clip: FrozenCLIP, texts: Sequence[str], cache: Path) -> Tensor:
     path = cache / f"{cache_key(clip, texts)}.safetensors"
-    with suppress(OSError, SafetensorError, KeyError):  # absent or damaged: it is made again
-        return load_file(path)["features"]
+    with suppress(OSError, SafetensorError, KeyError, ValueError):  # absent or damaged: it is made again
+        found = load_file(regular_file(path, "the cached features"))["features"]
+        if found.shape == (len(texts), clip.embed_dim) and found.dtype == torch.float32 and found.isfinite().all():
+            return found
     features = _encode(clip, texts).float().cpu()
     with suppress(OSError):  # a home that cannot be written to costs time only
         cache.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,20 @@ import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from lightning_modules import predictions, results
-from lightning_modules.checkpoints import SavedPrompts, plain, prompts_of
+from lightning_modules.checkpoints import SavedPrompts, prompts_of
 from lightning_modules.jobs import RESULT, compose_job
+from lightning_modules.report.arrays import read_arrays
 from lightning_modules.report.collect import Predictions, load
+from lightning_modules.stored import check_names, take_over
 from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
 
 CONF = Path(__file__).parents[2] / "conf"
 BASELINE = "zeroshot"
 # what a result's config says about its data and model, and where they are; interpolated keys follow the first of these
-TAKEN = ("shots", "seed", "source", "data_root", "data_index", "eval_batch_size", "workers", "threads")
+TAKEN = ("shots", "seed", "source", "data_root", "eval_batch_size")
 GROUPS = ("protocol", "clip", "data", "targets")
 
 make = partial(instantiate, _convert_="all")
@@ -31,6 +34,11 @@ make = partial(instantiate, _convert_="all")
 
 class FinishedRun:
     """What a run's folder stands for. Everything is made when it is first asked for: prompts alone need no images.
+
+    The folder may be a stranger's. Its groups (names) must be ours, or in `config_dir`; its config's values are plain ones of
+    our keys' types. Some of them say where data and weights are (data_root, clip.weights, ckpt, a hub repository): those are
+    read, as data, and `places` lists them for the screen. The result never says where to
+    write, nor with what to read (`stored.WITHHELD`).
 
     Args:
         overrides: "key=value" of the run's config that are otherwise here, such as data_root.
@@ -50,10 +58,15 @@ class FinishedRun:
                 raise ValueError(f"there is no {RESULT} in {each}: give the folder of a finished run.")
         self.folder, self.against = folder.resolve(), against
         self.result = load(folder / RESULT)
-        if "config" not in self.result:
-            raise ValueError(f"{folder / RESULT} has no config: it was written by a version too old for this; run it again.")
+        for key in ("config", "classnames"):
+            if key not in self.result:
+                raise ValueError(f"{folder / RESULT} has no {key}: it was written by a version too old for this; run it again.")
         self.names: dict[str, str] = self.result["names"]
+        check_names(self.names, [CONF, *([config_dir] if config_dir else [])], folder / RESULT)
         self.evaluations = list(self.result["metrics"])
+        for name in self.evaluations:  # pictures are named after them
+            if set(name) & set("/\\") or name.startswith("."):
+                raise ValueError(f"{folder / RESULT} has an evaluation {name!r}, which is no name of a dataset.")
         self.overrides = list(overrides)
         self.search = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -69,13 +82,17 @@ class FinishedRun:
         names, stored = self.names | {"method": method}, self.result["config"]
         cfg, _ = compose_job([*self.search, *(f"{group}={name}" for group, name in names.items())], CONF)
         groups = (*GROUPS, "method") if method == self.names["method"] else GROUPS
-        take_over(cfg, {key: stored[key] for key in (*TAKEN, *groups) if key in stored})
+        given = {key: stored[key] for key in (*TAKEN, *groups) if key in stored}
+        self.places = take_over(cfg, given, str(self.folder / RESULT))
         cfg.merge_with_dotlist(self.overrides)
         return cfg
 
     @cached_property
     def cfg(self) -> DictConfig:
-        return self.config(self.names["method"])
+        cfg = self.config(self.names["method"])
+        if self.places:
+            results.say("as result.json says: " + ", ".join(f"{key}={value}" for key, value in self.places.items()))
+        return cfg
 
     @cached_property
     def clip(self) -> Any:
@@ -87,8 +104,11 @@ class FinishedRun:
     def model(self) -> PromptedCLIP:
         """With the run's prompts, bound to the classes that it was trained on."""
         stored = self.result["config"]
-        saved: SavedPrompts = prompts_of(str(self.folder) if stored["fit"] else stored["ckpt"], self.names)
-        learner = make(self.cfg.method, **saved.settings(self.cfg.method))
+        ckpt = str(self.folder) if stored.get("fit", True) is not False else stored.get("ckpt")
+        if not isinstance(ckpt, str) or not os.path.exists(ckpt):
+            raise ValueError(f"the prompts that this run evaluated, {str(ckpt)[:200]}, are not here: put them there again.")
+        saved: SavedPrompts = prompts_of(ckpt, self.names)
+        learner = make(self.cfg.method, _partial_=True)(**saved.settings(self.cfg.method))
         model = self.set_up(learner, saved.classnames(self.result["classnames"]))
         saved.into(model)
         return model
@@ -116,6 +136,11 @@ class FinishedRun:
             own = {self.names["data"] if name == "source" else name: subset for name, subset in own.items()}
             if evaluation in own:
                 self._sets[evaluation] = self.data.eval_set(evaluation, "test", own[evaluation])
+            elif evaluation not in self.cfg.targets:
+                raise ValueError(
+                    f"the protocol {self.names['protocol']} has no evaluation {evaluation!r}, which {self.folder / RESULT} has:"
+                    f" give those that it has with --evaluations {' '.join([*own, *self.cfg.targets])}."
+                )
             else:
                 other = self._with_images(make(self.cfg.targets[evaluation], shots=-1))
                 self._sets[evaluation] = other.eval_set(evaluation, "test", "all")
@@ -136,9 +161,14 @@ class FinishedRun:
     def predictions(self, evaluation: str) -> Predictions:
         """Of every test image, in order; confidence 0 where an image could not be read."""
         if evaluation not in self._predictions:
-            found = stored_predictions(self.folder, evaluation)
+            found = self._stored_predictions(self.folder, evaluation)
             self._predictions[evaluation] = found or self.predict(self.model, self.names["method"], evaluation)
         return self._predictions[evaluation]
+
+    def _stored_predictions(self, folder: Path, evaluation: str) -> Predictions | None:
+        classes = len(self.result["metrics"][evaluation].get("per_class", []))
+        found = read_arrays(folder / predictions.PREDICTIONS, evaluation, classes or None)
+        return as_stored(found) if found else None
 
     @torch.no_grad()
     def predict(self, model: PromptedCLIP, method: str, evaluation: str) -> Predictions:
@@ -178,16 +208,17 @@ class FinishedRun:
     def _stored_baseline(self, evaluation: str) -> Predictions | None:
         labels = self.predictions(evaluation).label_N
         if self.against:
-            found = stored_predictions(self.against, evaluation)
+            found = self._stored_predictions(self.against, evaluation)
             if found is None:
                 raise ValueError(f"{self.against} has no predictions of {evaluation!r}: run it again with force=true.")
             if load(self.against / RESULT)["names"]["data"] != self.names["data"] or not np.array_equal(found.label_N, labels):
                 raise ValueError(f"{self.against} was tested on other images than {self.folder}: give a run on the same data.")
             return found
         for folder in self._zeroshot_folders():
-            found = stored_predictions(folder, evaluation)
-            if found is not None and np.array_equal(found.label_N, labels):
-                return found
+            with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
+                found = self._stored_predictions(folder, evaluation)
+                if found is not None and np.array_equal(found.label_N, labels):
+                    return found
         return None
 
     def _zeroshot_folders(self) -> Iterator[Path]:
@@ -198,35 +229,12 @@ class FinishedRun:
         wanted = [OmegaConf.to_container(part, resolve=True) for part in (own.method, own.clip, own.data.source)]
         beside = self.folder.parents[4].with_name(self.names["protocol"]) / self.names["data"] / self.names["clip"]
         for file in sorted(beside.glob(f"{BASELINE}/*/seed{self.result['seed']}/{RESULT}")):
-            config = load(file)["config"]
-            if [config["method"], config["clip"], config["data"]["source"]] == wanted:
-                yield file.parent
-
-
-def take_over(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
-    """Sets known keys to the stored plain values. A key whose interpolation gives that value anyway stays interpolated, so that
-    an override of the other key still reaches it."""
-    for key, value in stored.items():
-        if key not in cfg or key.startswith("_"):
-            continue
-        try:
-            here = cfg[key]
-        except OmegaConfBaseException:  # it has no value without what the run was given
-            here = None
-        if plain(value):
-            if (OmegaConf.to_container(here, resolve=True) if OmegaConf.is_config(here) else here) != value:
-                cfg[key] = value
-        elif isinstance(value, dict) and isinstance(here, DictConfig):
-            take_over(here, value)
-
-
-def stored_predictions(folder: Path, evaluation: str) -> Predictions | None:
-    path = folder / predictions.PREDICTIONS
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        own = {key.rpartition("/")[2]: arrays[key] for key in arrays.files if key.rpartition("/")[0] == evaluation}
-    return as_stored(own) if own else None
+            with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
+                config = load(file).get("config", {})
+                data = config.get("data")
+                source = data.get("source") if isinstance(data, dict) else None
+                if [config.get("method"), config.get("clip"), source] == wanted:
+                    yield file.parent
 
 
 def as_stored(arrays: Mapping[str, np.ndarray]) -> Predictions:

@@ -98,7 +98,15 @@ def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int
         if theirs is None:
             return "images: this is zero-shot CLIP itself; --against FOLDER compares it with another run"
         ours, dataset = run.predictions(evaluation), run.dataset(evaluation)
-        names, found = run.test_set(evaluation).classnames, sheet.changes(ours, theirs)
+        names = run.test_set(evaluation).classnames
+        if any(
+            len(each.label_N) != len(dataset) or max(each.label_N.max(), each.predicted_N.max()) >= len(names)
+            for each in (ours, theirs)
+        ):
+            raise ValueError(
+                f"the predictions of {evaluation} are not of the images that are here: give the run's data_root=PATH."
+            )
+        found = sheet.changes(ours, theirs)
         said = (
             f"{evaluation}: {method} gains {len(found.gained):,} and loses {len(found.lost):,} of {len(ours.label_N):,} images "
             f"against {run.baseline_name}"
@@ -166,6 +174,7 @@ def _draw_calibration(path: Path, content: dict[str, Any], curves: dict[str, dic
     palette = Palette(["this run", "baseline"], PAPER)
     columns = min(len(curves), 4)
     rows = -(-len(curves) // columns)
+    plt.rcParams["text.parse_math"] = False  # a name may hold a dollar sign
     figure = plt.figure(figsize=(4.6 * columns, 5.4 * rows), layout="constrained")
     axes = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[3, 1] * rows)
     panels = [

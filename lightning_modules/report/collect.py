@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,12 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from files.untrusted import visible
 from lightning_modules.identity import MACHINE, compared
 from lightning_modules.jobs import RESULT
+from lightning_modules.report.arrays import read_arrays
+from lightning_modules.report.schema import load
 
 # the order of the field's tables; others follow
 METHODS = ("zeroshot", "cupl", "linear_probe", "coop", "cocoop", "kgcoop", "vpt", "ivlp", "maple", "promptsrc")
 PREDICTIONS = "predictions.npz"
+LONGEST = 100  # characters of a setting in a label
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,17 @@ class Predictions:
 class Run:
     path: Path  # of its result.json
     result: dict[str, Any]
+    readable: bool = True  # its predictions
 
     def predictions(self, evaluation: str) -> Predictions | None:
-        file = self.path.with_name(PREDICTIONS)
-        if not file.exists():
+        """None where there are none. ValueError where the file cannot be read."""
+        found = None
+        if self.readable:
+            classes = len(self.result["metrics"][evaluation].get("per_class", []))
+            found = read_arrays(self.path.with_name(PREDICTIONS), evaluation, classes or None)
+        if found is None:
             return None
-        with np.load(file, allow_pickle=False) as arrays:
-            keys = [f"{evaluation}/{part}" for part in ("pred", "label", "confidence")]
-            if not set(keys) <= set(arrays.files):
-                return None
-            predicted, label, confidence = (arrays[key] for key in keys)
+        predicted, label, confidence = (found[part] for part in ("pred", "label", "confidence"))
         read = confidence > 0  # an image that cannot be read is not predicted
         return Predictions(predicted[read].astype(int), label[read].astype(int), confidence[read].astype(float))
 
@@ -78,21 +84,30 @@ class Group:
         return {seed: run.result["metrics"][evaluation]["accuracy"] for seed, run in self.runs.items()}
 
 
-def read(folders: Iterable[Path]) -> list[Group]:
+def read(folders: Iterable[Path], left_out: list[str] | None = None) -> list[Group]:
     """The groups of all results below the folders, ordered.
 
+    Args:
+        left_out: gets a sentence for each file that cannot be read and is in no figure; without it such a file is an error.
+
     Raises:
-        ValueError: there are none; one cannot be read; two claim one seed of one configuration with different results;
+        ValueError: there are none, or none that can be read; two claim one seed of one configuration with different results;
             two that claim to differ in the seed alone differ in more.
     """
     folders = list(folders)
-    files = sorted({file.resolve(): file for folder in folders for file in sorted(folder.rglob(RESULT))}.values())
+    files = sorted({os.path.realpath(file): file for folder in folders for file in sorted(folder.rglob(RESULT))}.values())
+    below = visible(", ".join(map(str, folders)))
     if not files:
-        below = ", ".join(map(str, folders))
         raise ValueError(f"there is no {RESULT} below {below}: give the folder that runs write to (run.py output=...).")
     found: dict[str, dict[int, Run]] = defaultdict(dict)
     for file in files:
-        run = Run(file, load(file))
+        try:
+            run = read_run(file, left_out)
+        except ValueError as error:
+            if left_out is None:
+                raise
+            left_out.append(visible(f"Left out: {error}"))
+            continue
         seeds = found[run.result["digest"]]
         before = seeds.setdefault(run.result["seed"], run)
         if before.result["metrics"] != run.result["metrics"]:
@@ -100,19 +115,24 @@ def read(folders: Iterable[Path]) -> list[Group]:
                 f"{before.path} and {file} are the same configuration and seed with different results: report their folders "
                 "apart, or remove one."
             )
+    if not found:
+        raise ValueError(f"none of the {len(files)} {RESULT} below {below} can be read.")
     groups = [make_group(digest, dict(sorted(runs.items()))) for digest, runs in found.items()]
     return sorted(labelled(groups), key=order)
 
 
-def load(file: Path) -> dict[str, Any]:
+def read_run(file: Path, left_out: list[str] | None) -> Run:
+    """A result, with its predictions where these can be read."""
+    run = Run(file, load(file))
     try:
-        result = json.loads(file.read_text())
-        missing = [key for key in ("digest", "names", "seed", "shots", "metrics") if key not in result]
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{file} cannot be read ({error}): remove it and run that job again.") from error
-    if missing:
-        raise ValueError(f"{file} has no {', '.join(missing)}: it was not written by run.py, or by a version too old for this.")
-    return result
+        for evaluation in run.result["metrics"]:
+            run.predictions(evaluation)
+    except ValueError as error:
+        if left_out is None:
+            raise
+        left_out.append(visible(f"Without its predictions: {error}"))
+        return replace(run, readable=False)
+    return run
 
 
 def make_group(digest: str, runs: dict[int, Run]) -> Group:
@@ -181,7 +201,7 @@ def labelled(groups: list[Group]) -> list[Group]:
 
 def tell(key: str, settings: dict[str, str]) -> str:
     value = settings.get(key, "absent").strip('"')
-    return f"{key.removeprefix('method.')}={value}"
+    return f"{key.removeprefix('method.')}={value if len(value) <= LONGEST else f'{value[:LONGEST]}…'}"
 
 
 def order(group: Group) -> tuple:

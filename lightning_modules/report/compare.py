@@ -15,6 +15,7 @@ from lightning_modules.report.stats import Calibration, bootstrap, calibration, 
 from lightning_modules.report.tables import shots_text, split
 
 BASELINE = "zeroshot"
+MOST_CLASSES = 15_000  # of a table of classes x classes, 2 GB; ImageNet-21K has 10,450
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def per_class(group: Group, evaluation: str) -> list[tuple[str, float | None]]:
     if len({len(row) for row in rows}) > 1:
         return []
     return [
-        (each[0]["class"], None if each[0]["accuracy"] is None else statistics.mean(seed["accuracy"] for seed in each))
+        (each[0]["class"], None if None in (values := [seed["accuracy"] for seed in each]) else statistics.mean(values))
         for each in zip(*rows, strict=True)
     ]
 
@@ -119,10 +120,12 @@ def class_changes(group: Group, baseline: Group, evaluation: str) -> list[tuple[
 
 
 def confusions(group: Group, evaluation: str) -> tuple[np.ndarray, list[str]] | None:
-    """Counts (C,C) summed over seeds, and class names; None without stored predictions."""
+    """Counts (C,C) summed over seeds, and class names; None without stored predictions, or with more than `MOST_CLASSES`."""
     names = [name for name, _ in per_class(group, evaluation)]
+    if not names or len(names) > MOST_CLASSES:
+        return None
     each = [run.predictions(evaluation) for run in group.runs.values()]
-    if not names or None in each:
+    if None in each:
         return None
     return sum(confusion(one.predicted_N, one.label_N, len(names)) for one in each), names
 
@@ -173,6 +176,6 @@ def history_curves(place: Place) -> dict[str, list[Curve]]:
         if not epochs[0] or any(other != epochs[0] for other in epochs):
             continue
         for name in each[0][0]:
-            if name != "epoch":
+            if name != "epoch" and all(name in history[0] for history in each):
                 found[name].append((label, [[entry[name]["accuracy"] for entry in history] for history in each], epochs[0]))
     return found

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
-from pathlib import Path
+
+from markupsafe import Markup
 
 from lightning_modules.report import sections
 from lightning_modules.report.collect import Group
 from lightning_modules.report.style import Palette
 from lightning_modules.report.tables import tables
+from lightning_modules.report.templates import ENVIRONMENT, HERE
 
 
-def page(groups: Sequence[Group], title: str) -> str:
+def page(groups: Sequence[Group], title: str, left_out: Sequence[str] = ()) -> str:
+    """The page of these groups; `left_out`: a sentence about each file that is in none of its figures."""
     palette = Palette(group.label for group in sorted(groups, key=sections.legend_order))
     found = tables(groups)
     parts = [
@@ -27,30 +29,14 @@ def page(groups: Sequence[Group], title: str) -> str:
         ("Learning curves", sections.curves(groups, palette)),
         ("All results", sections.everything(groups)),
     ]
-    shown = [(f"s{at}", heading, body) for at, (heading, body) in enumerate(parts) if body]
-    contents = "".join(f'<li><a href="#{anchor}">{heading}</a></li>' for anchor, heading, _ in shown)
-    body = "\n".join(f'<section id="{anchor}"><h2>{heading}</h2>\n{text}</section>' for anchor, heading, text in shown)
-    css = Path(__file__).with_name("page.css").read_text()
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{escape(title)}</title>
-<style>
-{css}</style>
-</head>
-<body>
-<header><h1>{escape(title)}</h1>
-<p class="soft">{escape(summary(groups))}</p></header>
-<nav aria-label="Contents"><ul>{contents}</ul></nav>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    return ENVIRONMENT.get_template("page.html").render(
+        title=title,
+        summary=summary(groups),
+        left_out=left_out,
+        ids={heading: f"s{at}" for at, (heading, _) in enumerate(parts)},
+        sections=[(heading, body) for heading, body in parts if body],
+        css=Markup((HERE / "page.css").read_text()),
+    )
 
 
 def summary(groups: Sequence[Group]) -> str:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from textwrap import fill
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from lightning_modules.report.collect import Group
 from lightning_modules.report.stats import Calibration
 from lightning_modules.report.style import FAINT, INK, PAPER, Palette, drawing, plt, svg
-from lightning_modules.report.tables import Table
+from lightning_modules.report.tables import Table, shots_of
+from lightning_modules.report.templates import PIECES
 
 ACCURACY = "accuracy in %"
+PANELS = 100  # of one PNG: matplotlib admits no picture of 65,536 lines
 
 
 def shots_lines(axis: Axes, table: Table, palette: Palette) -> None:
     """Accuracy against training images per class; the band is one standard deviation."""
-    shots = {column: int(column.split()[0]) for column in table.columns if column[0].isdigit()}
+    shots = {column: count for column in table.columns if (count := shots_of(column)) is not None}
     for row in table.rows:
         points = [(shots[column], row.cells[column]) for column in table.columns if column in shots and column in row.cells]
         if not points:
@@ -38,7 +40,7 @@ def shots_lines(axis: Axes, table: Table, palette: Palette) -> None:
     axis.set(xlabel="training images per class", ylabel=ACCURACY)
 
 
-def shots_plot(table: Table, palette: Palette, title: str) -> str:
+def shots_plot(table: Table, palette: Palette, title: str) -> Markup:
     with drawing() as (figure, axis):
         shots_lines(axis, table, palette)
         axis.set_title(fill(title, 46))
@@ -46,23 +48,25 @@ def shots_plot(table: Table, palette: Palette, title: str) -> str:
 
 
 def shots_png(tables: Sequence[Table], path: Path) -> None:
-    """All tables by shots side by side, as a picture of its own."""
+    """All tables by shots side by side, as a picture of its own; at most `PANELS` of them."""
+    tables = tables[:PANELS]
     palette = Palette((row.label for table in tables for row in table.rows), PAPER)
     columns = min(len(tables), 4)
     lines = -(-len(tables) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(5.5 * columns, 4.2 * lines), squeeze=False, layout="constrained")
-    for axis in axes.flat[len(tables) :]:
-        axis.remove()
-    for axis, table in zip(axes.flat, tables, strict=False):
-        shots_lines(axis, table, palette)
-        axis.set_title(table.title)
-        axis.grid(alpha=0.3)
-        axis.legend(axis.lines, [row.label for row in table.rows], frameon=False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with plt.rc_context({"text.parse_math": False}):  # a label may hold a dollar sign
+        figure, axes = plt.subplots(lines, columns, figsize=(5.5 * columns, 4.2 * lines), squeeze=False, layout="constrained")
+        for axis in axes.flat[len(tables) :]:
+            axis.remove()
+        for axis, table in zip(axes.flat, tables, strict=False):
+            shots_lines(axis, table, palette)
+            axis.set_title(table.title)
+            axis.grid(alpha=0.3)
+            axis.legend(axis.lines, [row.label for row in table.rows], frameon=False)
+        figure.savefig(path, dpi=150)
+        plt.close(figure)
 
 
-def base_new_plot(table: Table, palette: Palette, title: str) -> str:
+def base_new_plot(table: Table, palette: Palette, title: str) -> Markup:
     """New against base; the grey curves are those of equal harmonic mean."""
     rows = [row for row in table.rows if {"base", "new"} <= set(row.cells)]
     base, new = ([row.cells[name] for row in rows] for name in ("base", "new"))
@@ -86,10 +90,10 @@ def base_new_plot(table: Table, palette: Palette, title: str) -> str:
         return svg(figure, f"Base against new classes, {title}")
 
 
-def class_change_plot(changes: Sequence[tuple[str, float]], title: str, most: int = 12) -> str:
+def class_change_plot(changes: Sequence[tuple[str, float]], title: str, most: int = 12) -> Markup:
     """Points of per-class accuracy gained or lost, the largest of both; `changes` by class name.
 
-    Written as SVG by hand: matplotlib takes half a second for so many labels, and there is a plot per method and dataset.
+    A template of its own: matplotlib takes half a second for so many labels, and there is a plot per method and dataset.
     """
     ranked = sorted(changes, key=lambda item: -item[1])
     gains, losses = [c for c in ranked if c[1] > 0.05][:most], [c for c in ranked if c[1] < -0.05][-most:]
@@ -98,29 +102,21 @@ def class_change_plot(changes: Sequence[tuple[str, float]], title: str, most: in
     rest = [(f"{between} class{'es' * (between > 1)} {less}", None)] if between else []
     values = [0.0, *(value for _, value in (*gains, *losses))]
     low, high = min(values), max(values)
-    names, bars, row = 168, 195, 17  # widths of two columns and height of a row, pixels
+    names, bars, height = 168, 195, 17  # widths of two columns and height of a row, pixels
     unit = bars / (high - low or 1)
-    parts, top = [f'<text x="{names}" y="14" font-size="13">{escape(title)}</text>'], 26
+    rows, top = [], 26
     for name, value in [*gains, *rest, *losses]:
-        kind = ' class="faint"' if value is None else ""
-        parts.append(f'<text x="{names - 8}" y="{top + 11}" text-anchor="end"{kind}>{escape(shorten(name))}</text>')
+        bar = None
         if value is not None:
             left, colour = names + unit * (min(value, 0) - low), "gain" if value > 0 else "loss"
-            parts.append(
-                f'<rect x="{left:.1f}" y="{top + 1}" width="{unit * abs(value):.1f}" height="13" fill="var(--{colour})"/>'
-                f'<text x="{names + bars + 50}" y="{top + 11}" text-anchor="end">{value:+.1f}</text>'
-            )
-        top += row
-    zero = names - unit * low
-    parts.append(f'<line x1="{zero:.1f}" x2="{zero:.1f}" y1="24" y2="{top}" stroke="var(--ink)"/>')
-    width = names + bars + 54
-    return (
-        f'<svg role="img" viewBox="0 0 {width} {top + 4}" font-size="11" style="max-width:{width}px">'
-        f"<title>{escape(f'Change per class, {title}')}</title>{''.join(parts)}</svg>"
-    )
+            bar = {"left": f"{left:.1f}", "width": f"{unit * abs(value):.1f}", "colour": colour, "figure": f"{value:+.1f}"}
+        rows.append((shorten(name), top, bar))
+        top += height
+    zero, width = f"{names - unit * low:.1f}", names + bars + 54
+    return PIECES.bars(title, f"Change per class, {title}", rows, names, names + bars + 50, zero, width, top)
 
 
-def confusion_plot(counts_CC: np.ndarray, names: Sequence[str], title: str) -> str:
+def confusion_plot(counts_CC: np.ndarray, names: Sequence[str], title: str) -> Markup:
     """Share of each true class (row) by predicted class; classes without images are empty rows."""
     share = counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
     few = len(names) <= 20
@@ -147,7 +143,7 @@ def reliability_lines(axis: Axes, each: Sequence[tuple[str, Calibration]], palet
     axis.set(xlabel="confidence in %", ylabel=ACCURACY, xlim=(0, 101), ylim=(0, 101))
 
 
-def reliability_plot(each: Sequence[tuple[str, Calibration]], palette: Palette, title: str) -> str:
+def reliability_plot(each: Sequence[tuple[str, Calibration]], palette: Palette, title: str) -> Markup:
     with drawing() as (figure, axis):
         reliability_lines(axis, each, palette)
         axis.set_title(fill(title, 46))
@@ -156,7 +152,7 @@ def reliability_plot(each: Sequence[tuple[str, Calibration]], palette: Palette, 
 
 def cost_plot(
     points: Sequence[tuple[Group, float, float]], palette: Palette, xlabel: str, title: str, zero: bool = False
-) -> str:
+) -> Markup:
     """Accuracy against a cost on a logarithmic axis; larger marks are more shots. `zero`: the cost may be 0."""
     shots = sorted({group.shots for group, _, _ in points})
     with drawing() as (figure, axis):
@@ -177,7 +173,7 @@ def cost_plot(
 
 def curves_plot(
     curves: Sequence[tuple[str, Sequence[Sequence[float]], Sequence[int]]], palette: Palette, ylabel: str, title: str
-) -> str:
+) -> Markup:
     """Lines over epochs, mean and band of one standard deviation; a curve: label, values by seed, epochs counted from 1."""
     with drawing() as (figure, axis):
         for label, by_seed, epochs in curves:

@@ -17,6 +17,18 @@ from lightning_modules.report.compare import Comparison
 from lightning_modules.report.stats import Spread
 from lightning_modules.report.tables import Table
 
+HTML = {"<": "&lt;", ">": "&gt;"}
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+}
 FIRST = 12  # characters that a first column has at least
 LEGEND = "accuracy in %, mean ± population standard deviation over the seeds"
 
@@ -59,7 +71,7 @@ def to_terminal(tables: list[Table], decimals: int, console: Console) -> None:
             end = at + max(1, sum(total <= room for total in accumulate(wide[at:])))
             shown = new_table(title)
             for name in table.columns[at:end]:
-                shown.add_column(name, justify="right", overflow="fold")
+                shown.add_column(Text(name), justify="right", overflow="fold")  # a plain string would be read as markup
             for label, *cells in zip(labels, *columns[at:end], strict=True):
                 shown.add_row(label, *cells, style=label.style)
             console.print(shown)
@@ -78,11 +90,17 @@ def new_table(title: str) -> RichTable:
 def to_markdown(tables: list[Table], decimals: int) -> str:
     parts = []
     for table in tables:
-        text = [f"| {' | '.join([table.title, *table.columns])} |", "|---|" + "---:|" * len(table.columns)]
+        head = map(markdown, [table.title, *table.columns])
+        text = [f"| {' | '.join(head)} |", "|---|" + "---:|" * len(table.columns)]
         for kind, label, cells in lines(table, decimals, str):
-            text.append(f"| {' | '.join([label if kind == 'ours' else f'*{label}*', *cells])} |")
-        parts.append("\n".join([*text, "", " ".join(table.notes)]))
+            text.append(f"| {' | '.join([markdown(label) if kind == 'ours' else f'*{label}*', *cells])} |")
+        parts.append("\n".join([*text, "", markdown(" ".join(table.notes))]))
     return "\n\n".join([*parts, f"{LEGEND}\n"])
+
+
+def markdown(text: str) -> str:
+    """Text as Markdown shows it: no markup, no cell's end."""
+    return "".join(f"\\{c}" if c in "\\|*`[]" else HTML.get(c, c) for c in text)
 
 
 def to_latex(tables: list[Table], decimals: int) -> str:
@@ -117,13 +135,19 @@ def latex_number(cell: str) -> str:
 
 
 def escape(text: str) -> str:
-    return "".join(rf"\{c}" if c in "_%&#$" else c for c in text)
+    """Text as LaTeX shows it. A bracket or a star after a line's end would be an argument of it."""
+    return "".join(rf"\{c}" if c in "_%&#${}" else LATEX.get(c, c) for c in text)
 
 
 def to_csv(tables: list[Table]) -> str:
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(figures(tables))
+    csv.writer(file, lineterminator="\n").writerows([[cell_text(cell) for cell in row] for row in figures(tables)])
     return file.getvalue()
+
+
+def cell_text(cell: Any) -> Any:
+    """A text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in tuple("=+-@") else cell
 
 
 def figures(tables: list[Table]) -> list[list[Any]]:

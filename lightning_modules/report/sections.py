@@ -1,10 +1,11 @@
-"""The sections of the page, each as HTML; empty where the results have nothing for it."""
+"""The sections of the page, each as markup; empty where the results have nothing for it."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from lightning_modules.report import plots
 from lightning_modules.report.collect import Group, rank
@@ -19,12 +20,14 @@ from lightning_modules.report.compare import (
     most_confused,
     places,
 )
-from lightning_modules.report.pieces import figures, folded, grid, legend, note, p_value, points
+from lightning_modules.report.pieces import code, figures, folded, grid, heading, legend, note, p_value, points
 from lightning_modules.report.render import lines
 from lightning_modules.report.stats import spread
 from lightning_modules.report.style import Palette
-from lightning_modules.report.tables import Table, shots_text
+from lightning_modules.report.tables import Table, shots_of, shots_text
+from lightning_modules.report.templates import PIECES
 
+NONE, LINE = Markup(), Markup("\n")
 CLASSES_DRAWN = 200  # above, a confusion matrix is no picture any more
 
 
@@ -32,38 +35,26 @@ def legend_order(group: Group) -> tuple:
     return (rank(group.names["method"]), group.label)
 
 
-def accuracy(tables: Sequence[Table]) -> str:
-    text = [note("In %, mean ± population standard deviation over seeds; the best mean of a column is bold.")]
-    text.append('<div class="tables">')
+def accuracy(tables: Sequence[Table]) -> Markup:
+    shown = []
     for table in tables:
         rows = []
         for kind, label, cells in lines(table, 1, lambda cell: f"BEST{cell}"):
-            shown = []
-            for cell in cells:
-                value, _, std = cell.removeprefix("BEST").partition(" ± ")
-                value = f'<span class="best">{value}</span>' if cell.startswith("BEST") else value
-                shown.append(f'{value} <span class="spread">± {std}</span>' if std else value)
-            rows.append(
-                f'<tr class="{kind}"><th scope="row">{escape(label)}</th>{"".join(f"<td>{c}</td>" for c in shown)}</tr>'
-            )
-        head = "".join(f'<th scope="col">{escape(column)}</th>' for column in ["", *table.columns])
-        wide = " wide" if len(table.columns) > 7 else ""
-        text.append(
-            f'<div class="table"><h3>{escape(table.title)}</h3><div class="scroll{wide}" tabindex="0"><table>'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table></div>"
-            f"{note(escape(' '.join(table.notes)))}</div>"
-        )
-    return "\n".join([*text, "</div>"])
+            parts = [(cell.startswith("BEST"), *cell.removeprefix("BEST").partition(" ± ")) for cell in cells]
+            rows.append((kind, label, [(value, std, best) for best, value, _, std in parts]))
+        shown.append({"title": table.title, "columns": table.columns, "rows": rows, "notes": " ".join(table.notes)})
+    about = note("In %, mean ± population standard deviation over seeds; the best mean of a column is bold.")
+    return about + LINE + PIECES.accuracy(shown)
 
 
 def is_by_shots(table: Table) -> bool:
-    return sum(column.split(" ")[0].isdigit() for column in table.columns) > 1
+    return sum(shots_of(column) is not None for column in table.columns) > 1
 
 
-def shots(tables: Sequence[Table], palette: Palette) -> str:
+def shots(tables: Sequence[Table], palette: Palette) -> Markup:
     drawn = [table for table in tables if is_by_shots(table)]
     if not drawn:
-        return ""
+        return NONE
     used = legend(palette, (row.label for table in drawn for row in table.rows))
     return (
         used
@@ -72,10 +63,10 @@ def shots(tables: Sequence[Table], palette: Palette) -> str:
     )
 
 
-def base_new(tables: Sequence[Table], palette: Palette) -> str:
+def base_new(tables: Sequence[Table], palette: Palette) -> Markup:
     drawn = [table for table in tables if {"base", "new"} <= set(table.columns)]
     if not drawn:
-        return ""
+        return NONE
     used = legend(palette, (row.label for table in drawn for row in table.rows))
     return (
         used
@@ -84,7 +75,7 @@ def base_new(tables: Sequence[Table], palette: Palette) -> str:
     )
 
 
-def classes(groups: Sequence[Group]) -> str:
+def classes(groups: Sequence[Group]) -> Markup:
     text = []
     for place in places(groups):
         baseline = next((g for g in place.groups.values() if g.names["method"] == BASELINE), None)
@@ -98,11 +89,11 @@ def classes(groups: Sequence[Group]) -> str:
         if drawn:
             text.append((place.title, figures(drawn)))
     if not text:
-        return ""
+        return NONE
     return note("Accuracy per class minus zero-shot's, in points, mean over seeds.") + folded(text)
 
 
-def confusion(groups: Sequence[Group]) -> str:
+def confusion(groups: Sequence[Group]) -> Markup:
     drawn, rows = [], []
     for place in places(groups):
         # of each place the best method: one picture per method and dataset would be a book
@@ -118,28 +109,28 @@ def confusion(groups: Sequence[Group]) -> str:
             if len(found[1]) <= CLASSES_DRAWN:
                 drawn.append(plots.confusion_plot(*found, title))
             for true, predicted, share in most_confused(*found):
-                rows.append([escape(title), escape(true), escape(predicted), f"{share:.1f}"])
+                rows.append([title, true, predicted, f"{share:.1f}"])
     if not rows:
-        return ""
+        return NONE
     table = grid(["", "true class", "taken for", "% of its images"], rows, text_columns=3)
     return (
         note("Of the best method in each place, over all seeds; the opacity is the square root of a share.")
         + figures(drawn)
-        + f"<h3>Most often confused</h3>{table}"
+        + heading("Most often confused")
+        + table
     )
 
 
-def significance(groups: Sequence[Group]) -> str:
+def significance(groups: Sequence[Group]) -> Markup:
     rows, images = [], False
     for each in comparisons(groups):
         images = images or each.interval is not None
         interval = "" if each.interval is None else f"{each.interval[0]:+.2f} to {each.interval[1]:+.2f}"
-        which = escape(f"{each.a} − {each.b}")
-        where = escape(each.where)
+        which = f"{each.a} − {each.b}"
         tests = ", ".join(p_value(p) for p in each.mcnemar)
-        rows.append([which, where, points(each.difference), interval, p_value(each.t_test), tests, str(len(each.seeds))])
+        rows.append([which, each.where, points(each.difference), interval, p_value(each.t_test), tests, str(len(each.seeds))])
     if not rows:
-        return ""
+        return NONE
     about = (
         "Pairs on the same seeds and images, at the largest number of shots: difference in points, its 95 % interval over "
         "resampled test images (paired bootstrap), p of the paired t-test over seeds, and p of McNemar's exact test over "
@@ -151,7 +142,7 @@ def significance(groups: Sequence[Group]) -> str:
     return note(about) + grid(head, rows, text_columns=2)
 
 
-def calibration(groups: Sequence[Group], palette: Palette) -> str:
+def calibration(groups: Sequence[Group], palette: Palette) -> Markup:
     drawn, rows, labels = [], [], []
     for place in places(groups):
         for evaluation in dict.fromkeys(name for group in place.groups.values() for name in group.evaluations):
@@ -159,10 +150,10 @@ def calibration(groups: Sequence[Group], palette: Palette) -> str:
             if each:
                 title = f"{place.title}, {evaluation}"
                 drawn.append(plots.reliability_plot(each, palette, title))
-                rows += [[escape(label), escape(title), f"{found.error:.2f}"] for label, found in each]
+                rows += [[label, title, f"{found.error:.2f}"] for label, found in each]
                 labels += [label for label, _ in each]
     if not rows:
-        return ""
+        return NONE
     about = (
         "Accuracy of images by the confidence of their prediction; below the diagonal, a method is too sure. ECE: the expected "
     )
@@ -170,7 +161,7 @@ def calibration(groups: Sequence[Group], palette: Palette) -> str:
     return note(about) + legend(palette, labels) + figures(drawn) + grid(["method", "where", "ECE, %"], rows, text_columns=2)
 
 
-def cost(groups: Sequence[Group], palette: Palette) -> str:
+def cost(groups: Sequence[Group], palette: Palette) -> Markup:
     drawn, labels = [], []
     for title, members in by_place(groups).items():
         known = [(group, group.accuracy(group.evaluations[0])) for group in members]
@@ -187,7 +178,7 @@ def cost(groups: Sequence[Group], palette: Palette) -> str:
             drawn.append(plots.cost_plot(times, palette, "seconds, median over seeds", title))
         labels += [group.label for group in members]
     if not drawn:
-        return ""
+        return NONE
     return note("Larger marks: more shots. Time is of the whole job.") + legend(palette, labels) + figures(drawn)
 
 
@@ -200,7 +191,7 @@ def by_place(groups: Sequence[Group]) -> dict[str, list[Group]]:
     return found
 
 
-def curves(groups: Sequence[Group], palette: Palette) -> str:
+def curves(groups: Sequence[Group], palette: Palette) -> Markup:
     drawn, labels = [], []
     for place in places(groups):
         losses = loss_curves(place)
@@ -210,12 +201,12 @@ def curves(groups: Sequence[Group], palette: Palette) -> str:
         for evaluation, each in history_curves(place).items():
             drawn.append(plots.curves_plot(each, palette, f"{evaluation} accuracy in %", place.title))
     if not drawn:
-        return ""
+        return NONE
     about = "Of the largest number of shots; mean over seeds, the band is one standard deviation."
     return note(about) + legend(palette, labels) + figures(drawn)
 
 
-def everything(groups: Sequence[Group]) -> str:
+def everything(groups: Sequence[Group]) -> Markup:
     rows = []
     for group in groups:
         for evaluation in group.evaluations:
@@ -225,9 +216,9 @@ def everything(groups: Sequence[Group]) -> str:
             seconds = [run.result["seconds"] for run in group.runs.values() if "seconds" in run.result]
             rows.append(
                 [
-                    escape(group.label),
-                    escape(f"{group.names['data']}, {group.protocol}, {group.names['clip']}"),
-                    escape(evaluation),
+                    group.label,
+                    f"{group.names['data']}, {group.protocol}, {group.names['clip']}",
+                    evaluation,
                     shots_text(group.shots),
                     f"{found.mean:.2f}",
                     "" if found.std is None else f"{found.std:.2f}",
@@ -235,13 +226,13 @@ def everything(groups: Sequence[Group]) -> str:
                     each,
                     f"{group.first['trainable_parameters']:,}" if "trainable_parameters" in group.first else "",
                     f"{statistics.median(seconds):.0f} s" if seconds else "",
-                    f"<code>{escape(group.digest)}</code>",
+                    code(group.digest),
                 ]
             )
     head = ["method", "where", "evaluation", "shots", "mean", "std", "95 %", "by seed", "parameters", "time", "digest"]
     versions = dict.fromkeys(
         ", ".join(f"{k} {v}" for k, v in run.result.get("versions", {}).items()) for g in groups for run in g.runs.values()
     )
-    made = "".join(note(f"Made with {escape(each)}.") for each in versions if each)
+    made = Markup().join(note(f"Made with {each}.") for each in versions if each)
     about = "95 %: the half width of the interval over seeds, 1.96 std / √n. Digest: of the configuration without the seed."
     return note(about) + grid(head, rows, text_columns=3) + made

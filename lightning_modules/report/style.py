@@ -6,9 +6,11 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from html import escape
 
 import matplotlib
+from markupsafe import Markup
+
+from lightning_modules.report.templates import PIECES
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -84,8 +86,9 @@ def drawing(width: float = 4.4, height: float = 3.3) -> Iterator[tuple[Figure, A
             plt.close(figure)
 
 
-def svg(figure: Figure, title: str) -> str:
-    """The figure as an element for a page: no background, the page's colours, a title for screen readers."""
+def svg(figure: Figure, title: str) -> Markup:
+    """The figure as an element for a page: no background, the page's colours, a title for screen readers. Matplotlib escapes
+    its texts."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = file.getvalue()
@@ -100,4 +103,5 @@ def svg(figure: Figure, title: str) -> str:
         f'width="{width}pt" height="{height}pt"', f'role="img" style="max-width:{float(width) * 4 / 3:.0f}px"', 1
     )
     text = re.sub(r' xmlns="[^"]*"| version="1.1"', "", text, count=2)
-    return text.replace(">", f"><title>{escape(title)}</title>", 1).strip()
+    opening, rest = text.strip().split(">", 1)
+    return Markup(opening + ">") + PIECES.picture_title(title) + Markup(rest)

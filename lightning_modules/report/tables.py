@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -82,6 +83,12 @@ def split(groups: Iterable[Group], key: Callable[[Group], Any]) -> dict[Any, lis
 
 def shots_text(shots: int) -> str:
     return "all images" if shots < 1 else f"{shots} shot{'s' * (shots > 1)}"
+
+
+def shots_of(column: str) -> int | None:
+    """The number in what `shots_text` gave; None for other columns, such as evaluations."""
+    found = re.fullmatch(r"([0-9]{1,7}) shots?", column)
+    return int(found[1]) if found else None
 
 
 # ---- the kinds of table: each gives the columns, and for the groups of one label their accuracies by seed and column
@@ -170,8 +177,7 @@ def table(title: str, rows: list[Row], notes: list[str]) -> Table:
 
 def column_order(column: str) -> tuple:
     """Shots by their number, all images last; the harmonic mean and the average at the end; others as they come."""
-    number = column.split(" ")[0]
-    return (column == AVERAGE, column == H, column == "all images", int(number) if number.isdigit() else 0)
+    return (column == AVERAGE, column == H, column == "all images", shots_of(column) or 0)
 
 
 def seed_notes(rows: list[Row]) -> list[str]:

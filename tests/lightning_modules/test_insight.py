@@ -14,9 +14,10 @@ from toys import NAMES, TESTS, ToySource
 from lightning_modules import launch
 from lightning_modules.insight import parts
 from lightning_modules.insight.__main__ import main
-from lightning_modules.insight.finished import spread, take_over
+from lightning_modules.insight.finished import spread
 from lightning_modules.insight.sheet import changes, draw
 from lightning_modules.report.collect import Predictions
+from lightning_modules.stored import take_over
 
 IVLP = ("method=ivlp", "method.depth_text=2", "method.depth_image=2", "epochs=1", "shots=4", "optim.lr=0.5")
 
@@ -237,12 +238,22 @@ def test_a_sheet_fits_what_is_on_it(tmp_path):
 
 
 def test_stored_values_leave_alone_what_follows_another_key():
-    cfg = OmegaConf.create({"root": "a", "path": "${root}/x", "kept": 1, "other": "${missing}", "part": {"_target_": "good"}})
-    take_over(cfg, {"root": "b", "path": "b/x", "kept": [1, 2], "other": 5, "new": 1, "part": {"_target_": "bad"}})
+    cfg = OmegaConf.create({"root": "a", "path": "${root}/x", "kept": [1], "other": "${missing}", "part": {"_target_": "good"}})
+    stored = {"root": "b", "path": "b/x", "kept": [1, 2], "other": 5, "new": 1, "part": {"_target_": "bad"}}
+    assert take_over(cfg, stored, "a result") == {}
     cfg.root = "c"
     assert cfg == {"root": "c", "path": "c/x", "kept": [1, 2], "other": 5, "part": {"_target_": "good"}}
-    take_over(cfg, {"path": "elsewhere"})
-    assert cfg.path == "elsewhere"
+    assert take_over(cfg, {"path": "/elsewhere"}, "a result") == {"path": "/elsewhere"}
+    assert cfg.path == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    "stored", [{"kept": 1}, {"kept": [1, "a"]}, {"root": 5}, {"root": None, "kept": {}}, {"part": 5}, {"n": True}, {"n": 1.5}]
+)
+def test_stored_values_have_our_types(stored):
+    cfg = OmegaConf.create({"root": "a", "kept": [1], "n": 2, "part": {"_target_": "good"}})
+    with pytest.raises(ValueError, match="a result says"):
+        take_over(cfg, stored, "a result")
 
 
 def test_spread_places():

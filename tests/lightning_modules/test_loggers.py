@@ -108,7 +108,8 @@ def test_predictions_become_a_confusion_matrix(tmp_path):
 
     metrics, arrays = guessed(0.7)
     result = {"metrics": {"test": metrics}, "trainable_parameters": 1, "seconds": 1.0, "peak_memory": {}, "epoch": 1}
-    (tmp_path / "result.json").write_text(json.dumps(result | {"digest": "d"}))
+    names = {"method": "coop", "data": "shapes", "clip": "tiny", "protocol": "few_shot"}
+    (tmp_path / "result.json").write_text(json.dumps(result | {"digest": "d", "names": names, "seed": 1, "shots": 16}))
     named = zip(("test/pred", "test/label", "test/confidence"), arrays, strict=True)
     np.savez(tmp_path / "predictions.npz", **dict(named))
     wandb.init(mode="offline", dir=tmp_path, config={"folder": str(tmp_path)})

@@ -85,7 +85,7 @@ def test_what_cannot_be_told_is_told_by_the_digest(tmp_path):
     assert {group.label for group in read([tmp_path])} == {"coop (#aaaa)", "coop (#bbbb)"}
 
 
-@pytest.mark.parametrize(("text", "what"), [("{", "cannot be read"), ("{}", "has no digest"), ("[]", "has no digest")])
+@pytest.mark.parametrize(("text", "what"), [("{", "cannot be read"), ("{}", "has no digest"), ("[]", "is a list")])
 def test_a_broken_file_is_named(tmp_path, text, what):
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(ValueError, match=f"{tmp_path}/result.json {what}"):

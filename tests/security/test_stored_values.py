@@ -1,0 +1,230 @@
+"""Arbitrary data in every place that a reader of stored values reads: a well-typed value, or a ValueError in one sentence."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+from test_results import valid
+from toys import NAMES, ROOT, toy_clip
+
+from datamodules.ask_prompts import Bank, Endpoint
+from lightning_modules.checkpoints import read_prompts
+from lightning_modules.report import render
+from lightning_modules.report.collect import labelled, make_group, read_run
+from lightning_modules.report.tables import tables
+from lightning_modules.stored import fits, leaves, method_settings, take_over
+from prompts.dpl import DPL
+from prompts.dpl_picture import heat_maps
+from prompts.prompt_lengths import MOST, read_found, read_lengths
+from prompts.reference_prompts import cache_key, encode_prompts, load_reference_prompts, read_prompt_file
+
+sys.path.insert(0, str(ROOT / "tests" / "report"))
+from fakes import put  # noqa: E402
+
+TEXTS = st.text(max_size=8) | st.sampled_from(["${oc.env:HOME}", "???", "<b>", "a {}", "q", "end", "_target_", "os.mkdir"])
+SCALARS = st.none() | st.booleans() | st.integers() | st.sampled_from([0, 1, 2, 10**400, -1]) | st.floats() | TEXTS
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
+)
+KEYS = ["n_ctx", "init", "position", "class_context", "templates", "_target_", "teacher", "prompt_lengths", "kd_weight"]
+few = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+def in_one_sentence(call, *arguments):
+    """What it gives; None after a ValueError in a sentence that a terminal can show. Any other error is a bug."""
+    try:
+        return call(*arguments)
+    except ValueError as error:
+        said = str(error)
+        assert said
+        assert "\n" not in said
+        assert "\x1b" not in said
+        return None
+
+
+def dump(path, content):
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+METHOD = OmegaConf.create(
+    {
+        "templates": {"a": 1},
+        "name": "x",
+        "method": {
+            "_target_": "prompts.rpp.RPP",
+            "n_text": 4,
+            "init": None,
+            "teacher": {"_partial_": True},
+            "kd_weight": 1.0,
+            "prompt_lengths": None,
+            "qkv_share": "unshared",
+            "num_sampled_classes": None,
+            "follows": "${name}",
+            "mine": [1],
+        },
+    }
+)
+
+
+@few
+@given(st.dictionaries(st.sampled_from([*METHOD.method, "other"]), JSON, max_size=3) | st.dictionaries(TEXTS, JSON, max_size=2))
+def test_settings_of_a_method(stored):
+    found = in_one_sentence(method_settings, METHOD.method, stored, "the settings")
+    if found is None:
+        return
+    assert set(found) <= set(METHOD.method) - {"_target_", "teacher", "follows"}
+    assert "${" not in str(found)
+    for key, kind in (("n_text", int), ("kd_weight", (int, float)), ("qkv_share", str)):
+        assert key not in found or (isinstance(found[key], kind) and not isinstance(found[key], bool))
+
+
+@few
+@given(st.dictionaries(st.sampled_from(["templates", "name", "method"]), JSON | st.dictionaries(TEXTS, JSON), max_size=3))
+def test_a_config_takes_plain_values_alone(stored):
+    cfg = OmegaConf.create(OmegaConf.to_container(METHOD))
+    in_one_sentence(take_over, cfg, stored, "the result")
+    assert cfg.method._target_ == "prompts.rpp.RPP"
+    assert [value for value in leaves(OmegaConf.to_container(cfg)) if isinstance(value, str) and "${" in value] == ["${name}"]
+
+
+def test_types_of_a_signature():
+    assert fits(1, float)
+    assert not fits(True, int)
+    assert not fits(True, float)
+    assert not fits(1, bool)
+    assert not fits([1], str | dict[str, int])
+    assert fits({"a": 1}, str | dict[str, int])
+    assert not fits("a", torch.nn.Module)
+
+
+@few
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(("classnames", "own_classes", "settings", "seed", "method"), JSON)))
+def test_what_prompts_say(tmp_path_factory, about):
+    path = tmp_path_factory.getbasetemp() / "any.safetensors"
+    save_file({"ctx": torch.zeros(1)}, path, {"about": json.dumps(about)})
+    saved = in_one_sentence(read_prompts, path)
+    if saved is not None:
+        assert all(isinstance(name, str) and name for name in saved.classnames([]))
+        assert isinstance(saved.about["settings"], dict)
+
+
+@few
+@given(JSON | st.fixed_dictionaries({"text": JSON, "image": JSON}, optional={"options": JSON, "alphas": JSON, "more": JSON}))
+def test_prompt_lengths(tmp_path_factory, content):
+    path = dump(tmp_path_factory.getbasetemp() / "dpl.json", content)
+    found = in_one_sentence(read_lengths, path)
+    if found is not None:
+        assert all(type(n) is int and 0 <= n <= MOST for n in found.text + found.image)
+        assert set(read_found(path)) <= {"text", "image", "options", "alphas"}
+
+
+LENGTHS = {"text": [0, 2], "image": [2]}
+FOUND = {"options": [0, 2], **LENGTHS, "alphas": {"text": [[0.5, 0.5], [0.1, 0.2]], "image": [[0, 1]]}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text": [1] * 1001},
+        {"text": [10**6]},
+        {"text": [True]},
+        {"options": None},
+        {"options": [0, 2, 2]},
+        {"options": [0, 4]},
+        {"options": ["a", "b"]},
+        {"alphas": []},
+        {"alphas": {"text": [[0, 1], [1, 0]]}},
+        {"alphas": {"text": [[0, 1]], "image": [[0, 1]]}},
+        {"alphas": {"text": [[0, 1], [0]], "image": [[0, 1]]}},
+        {"alphas": {"text": [[0, 1], ["a", 0]], "image": [[0, 1]]}},
+        {"alphas": {"text": [[0, 1], [1e300, 0]], "image": [[0, 1]]}},
+    ],
+)
+def test_what_a_search_left_fits_together(tmp_path, change):
+    heat_maps(read_found(dump(tmp_path / "dpl.json", FOUND | {"extra": "<b>"})))
+    with pytest.raises(ValueError, match="prompt lengths|options|alphas"):
+        DPL("train", prompt_lengths=str(dump(tmp_path / "dpl.json", FOUND | change)))
+
+
+@few
+@given(JSON | st.dictionaries(TEXTS, st.lists(TEXTS | JSON, max_size=3), max_size=3))
+def test_reference_prompts(tmp_path_factory, content):
+    path = dump(tmp_path_factory.getbasetemp() / "prompts.json", content)
+    found = in_one_sentence(read_prompt_file, path)
+    if found is not None:
+        assert all(isinstance(text, str) and text.strip() for texts in found.values() for text in texts)
+        if found:
+            in_one_sentence(load_reference_prompts, path, list(found)[:1], None, "a {}.")
+
+
+@pytest.mark.parametrize("texts", [["x" * 10_001], ["a"] * 10_001, ["half \ud800"]])
+def test_sentences_are_bounded(tmp_path, texts):
+    with pytest.raises(ValueError, match="the prompt file"):
+        read_prompt_file(dump(tmp_path / "prompts.json", {"cat": texts}))
+
+
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(1, 32), torch.zeros(2, 31), torch.zeros(2, 32).half(), torch.full((2, 32), torch.nan)]
+)
+def test_a_cache_of_other_features_is_made_again(tmp_path, bad):
+    clip, lists = toy_clip(), [["a cat."], ["a dog."]]
+    features, _ = encode_prompts(clip, lists, tmp_path)
+    path = tmp_path / f"{cache_key(clip, ['a cat.', 'a dog.'])}.safetensors"
+    save_file({"features": bad}, path)
+    assert torch.equal(encode_prompts(clip, lists, tmp_path)[0], features)
+
+
+@few
+@given(st.lists(JSON, max_size=3) | st.tuples(st.just("cat"), TEXTS, st.just("m"), JSON))
+def test_answers_that_were_kept(tmp_path_factory, line):
+    path = tmp_path_factory.getbasetemp() / "bank.json"
+    dump(Path(f"{path}.partial"), line)
+    bank = in_one_sentence(Bank, path, ["cat"], ["a {name}?"], Endpoint("http://localhost", "m", completions=1))
+    if bank is not None:
+        assert all(isinstance(text, str) for texts in bank.answers.values() for text in texts)
+
+
+def places(node, at=()):
+    """Every place in a result, as a path of keys."""
+    yield at
+    for key, child in node.items() if isinstance(node, dict) else enumerate(node[:1]) if isinstance(node, list) else ():
+        yield from places(child, (*at, key))
+
+
+@few
+@given(st.sampled_from(sorted(places(valid()), key=str)), JSON)
+def test_a_result_with_anything_anywhere(tmp_path_factory, place, value):
+    result = valid()
+    if place:
+        node = result
+        for key in place[:-1]:
+            node = node[key]
+        node[place[-1]] = value
+    path = dump(tmp_path_factory.getbasetemp() / "result.json", result if place else value)
+    run = in_one_sentence(read_run, path, None)
+    if run is not None:
+        found = tables(labelled([make_group(run.result["digest"], {run.result["seed"]: run})]))
+        assert render.to_latex(found, 1)
+        assert not any(character in render.to_markdown(found, 1) for character in "<\x1b")
+        assert render.to_csv(found)
+
+
+def test_a_long_setting_is_cut_in_a_label(tmp_path):
+    from lightning_modules.report.collect import read
+
+    for at in range(2):
+        put(tmp_path, digest=f"d{at}", config={"method": {"templates": [f"{at} a photo of a {{}}."] * 400}})
+    assert all(len(group.label) < 200 for group in read([tmp_path]))
+
+
+def test_names_of_classes_are_shown_without_control(tmp_path):
+    assert NAMES
+    with pytest.raises(ValueError, match="control character"):
+        read_prompt_file(dump(tmp_path / "prompts.json", {"cat\x1b[2J": ["a cat."]}))
