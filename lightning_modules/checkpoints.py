@@ -180,7 +180,7 @@ class Resumable(Callback):
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if signals.waited() > self.patience:  # no collective: the first rank ends the others
-            raise signals.Interrupted(where=f"in the evaluation after epoch {trainer.current_epoch}")
+            raise signals.Interrupted(where=f"in the evaluation after epoch {trainer.current_epoch + 1}")
 
     def on_test_batch_end(self, *args: Any) -> None:
         signals.check()  # a library may have swallowed what the handler raised
@@ -202,7 +202,7 @@ class Resumable(Callback):
         self.saved = time.monotonic()
         if anywhere(bool(signals.asked())):
             raise signals.Interrupted(
-                where=f"in epoch {trainer.current_epoch}", then=f"the same command resumes from {self.path}"
+                where=f"in epoch {trainer.current_epoch + 1}", then=f"the same command resumes from {self.path}"
             )
 
 

@@ -58,6 +58,7 @@ def guarded(main: Callable[[], Any]) -> int:
         else:
             print(f"error: {message}", file=sys.stderr)
     finally:
+        ranks.join()
         signals.restore(handlers)
         if not full:
             del os.environ["HYDRA_FULL_ERROR"], os.environ[BRIEF]

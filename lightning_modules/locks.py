@@ -70,6 +70,14 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
+def abandon() -> None:
+    """Removes the files of all locks of this process, which ends at once and thereby gives them back."""
+    for folder, (_, made) in _held.items():
+        with suppress(OSError):
+            lock_file(folder).unlink()
+        _remove_empty(made)
+
+
 @contextmanager
 def held(folder: Path, title: str) -> Iterator[None]:
     acquire(folder, title)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 FIRST = "PROMPTS_FIRST_RANK"  # environment of the other ranks: the process that started them
@@ -26,12 +26,13 @@ class Watch(threading.Thread):
 
     Args:
         launcher: of the trainer's strategy; one that starts no processes has no `procs`.
-        abandon: tidies up before this process is ended from here, where its main thread waits for a rank that is gone.
+        give_up: tidies up before this process is ended from here, where its main thread waits for a rank that is gone; says
+            what the same command does next.
     """
 
-    def __init__(self, launcher: Any, abandon: Callable[[], None]) -> None:
+    def __init__(self, launcher: Any, give_up: Callable[[], str]) -> None:
         super().__init__(daemon=True, name="rank-watch")
-        self.launcher, self.abandon, self.over = launcher, abandon, threading.Event()
+        self.launcher, self.give_up, self.over = launcher, give_up, threading.Event()
         if is_first():
             os.environ[FIRST] = str(os.getpid())
 
@@ -39,11 +40,11 @@ class Watch(threading.Thread):
         since = None
         while not self.over.wait(0.1):
             self.take_over()
-            since = (since or time.monotonic()) if lost() else None
-            if since and time.monotonic() - since > PATIENCE:
-                print(f"error: {lost()}; the same command goes on.", file=sys.stderr, flush=True)
+            if since is None and (how := lost()):
+                since = time.monotonic(), how
+            if since and time.monotonic() - since[0] > PATIENCE:
                 kill()
-                self.abandon()
+                print(f"error: {since[1]}; {self.give_up()}.", file=sys.stderr, flush=True)
                 os._exit(1)
 
     def take_over(self) -> None:
@@ -58,21 +59,35 @@ class Watch(threading.Thread):
 
 
 def lost(seconds: float = 0.0) -> str:
-    """Says which rank was ended by a signal, or with an error; "" while all are well. Waits for one so long."""
+    """Which rank was ended by a signal, or with an error that it has told; "" while all are well. Waits so long for one."""
     end = time.monotonic() + seconds
     while True:
         for rank, process in enumerate(_others, start=1):
             if status := process.poll():
-                how = f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended with status {status}"
-                return f"rank {rank} {how}"
+                return f"rank {rank} {ended(status)}"
         if time.monotonic() >= end:
             return ""
         time.sleep(0.05)
 
 
-def kill(processes: Sequence[subprocess.Popen] = _others) -> None:
+def ended(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}, by hand or for lack of memory"
+    return f"was stopped by {signal.Signals(status - 128).name}" if status > 128 else f"ended with status {status}"
+
+
+def join(seconds: float = 30.0) -> None:
+    """Waits for the other ranks, which have nothing left to do."""
+    end = time.monotonic() + seconds
+    while _others and time.monotonic() < end and any(process.poll() is None for process in _others):
+        time.sleep(0.02)
+    kill()
+
+
+def kill() -> None:
     """Ends the other ranks and waits until they are gone."""
-    for process in processes:
+    for process in _others:
         process.kill()
-    for process in processes:
+    for process in _others:
         process.wait()
+    _others.clear()

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from files.whole import remove_temporaries
-from lightning_modules import loggers, ranks, signals
+from lightning_modules import locks, loggers, ranks, signals
 from lightning_modules.checkpoints import BEST, PROMPTS, BestOnValidation, Resumable, save_prompts
 from lightning_modules.jobs import LAST, RESULT, Job
 from lightning_modules.predictions import PREDICTIONS, write_predictions
@@ -68,7 +68,7 @@ class RunFolder:
     @contextmanager
     def guard(self, trainer: Trainer) -> Iterator[None]:
         """Ends loggers with the job's status; after a failure stops the other ranks and leaves nothing half-written."""
-        watch = ranks.Watch(trainer.strategy.launcher, self.abandon)
+        watch = ranks.Watch(trainer.strategy.launcher, self.give_up)
         watch.start()
         try:
             yield
@@ -80,8 +80,8 @@ class RunFolder:
             loggers.finish(0 if isinstance(error, signals.Interrupted) and self.is_done() else 1)
             if signals.asked() or isinstance(error, signals.Interrupted):
                 raise self.interrupted(error) from error
-            if lost and "killed" in lost and isinstance(error, RuntimeError):
-                raise ValueError(f"{lost}, by hand or for lack of memory; {self.then()}.") from error
+            if " by SIG" in lost and isinstance(error, RuntimeError):
+                raise ValueError(f"{lost}; {self.then()}.") from error
             if isinstance(error, OSError) and error.errno is not None and error.filename is None:
                 error.filename = str(self.path)  # a logger's write that fails does not say where
             raise
@@ -107,6 +107,12 @@ class RunFolder:
         """Leaves nothing of a run that has nothing to resume from; called where the run fails."""
         if rank_zero_only.rank == 0 and self.is_new and not (self.path / LAST).exists() and not (self.path / RESULT).exists():
             self.remove()
+
+    def give_up(self) -> str:
+        """Before the process ends where it stands."""
+        self.abandon()
+        locks.abandon()
+        return self.then()
 
     def remove(self) -> None:
         """Takes the folder away, and those above it that were made for it alone."""
