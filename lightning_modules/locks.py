@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 GPUS = Path("/tmp/prompts-gpu-locks")  # one for all users of a machine, whatever their TMPDIR; the files in it stay
 
-_held: dict[Path, tuple[FileLock, list[Path]]] = {}  # by folder of a run; with the folders made for it
+_held: dict[Path, tuple[FileLock, list[Path]]] = {}  # by folder of a run; with the folders to remove if empty
 
 
 def lock_file(folder: Path) -> Path:
@@ -34,7 +34,8 @@ def acquire(folder: Path, title: str) -> None:
     if any(os.environ.get(key, "0") != "0" for key in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")) or folder in _held:
         return
     lock, said = FileLock(lock_file(folder)), False
-    made = [parent for parent in folder.parents if not parent.exists()]  # innermost first
+    # shots, method, clip, data and protocol are made for runs alone, those above only where they were not there before
+    made = [parent for i, parent in enumerate(folder.parents) if i < 5 or not parent.exists()]
     while not lock.is_locked:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)

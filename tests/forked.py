@@ -15,11 +15,32 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
+
+
+def alive(group):
+    """The processes of a run, by its process group, that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, member = (path / "stat").read_text().rsplit(")", 1)[1].split()[:3]
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(member) == group and state != "Z":
+            found.append(path.name)
+    return found
+
+
+def none_alive(group, seconds=10):
+    end = time.monotonic() + seconds
+    while alive(group):
+        assert time.monotonic() < end, f"processes of the run are left: {alive(group)}"
+        time.sleep(0.1)
 
 
 class Forks:
@@ -37,9 +58,9 @@ class Forks:
 
     def start(self, folder: Path, *overrides: str, **environment: str) -> int:
         """The process of a run in this folder, which writes to `log` there."""
-        return self._ask({"folder": str(folder), "overrides": overrides, "environment": environment}, 60)
+        return self._ask({"folder": str(folder), "overrides": overrides, "environment": environment}, 300)
 
-    def wait(self, process: int, seconds: float = 120) -> int:
+    def wait(self, process: int, seconds: float = 300) -> int:
         """Its status, negative where a signal ended it."""
         return self._ask({"wait": process}, seconds)
 
@@ -48,7 +69,7 @@ class Forks:
 
     def close(self) -> None:
         self.server.stdin.close()
-        self.server.wait(30)
+        self.server.wait(120)
 
 
 def strike(moment: str) -> None:

@@ -93,8 +93,8 @@ class Toy(PromptLearner):
 
 
 class Doomed(Toy):
-    """Ends in the middle of training as the variable DOOM says: "call:how:rank:shots", how = raise or a signal's name; before
-    training where the call is "setup"."""
+    """Ends in the middle of training as the variable DOOM says: "call:how:rank:shots", how = raise, exit (with status 0, as
+    if all were well) or a signal's name; before training where the call is "setup"."""
 
     calls = 0
 
@@ -114,4 +114,6 @@ class Doomed(Toy):
             if (call, rank, images) == (now, os.environ.get("LOCAL_RANK", "0"), str(self.images)):
                 if how == "raise":
                     raise ValueError("doomed")
+                if how == "exit":
+                    os._exit(0)
                 os.kill(os.getpid(), getattr(signal, how))
