@@ -52,8 +52,6 @@ class RunFolder:
 
     def checkpoint(self, module: PromptModule) -> Path | None:
         """The state to resume from; ValueError where it is damaged or does not fit."""
-        if rank_zero_only.rank == 0:
-            remove_temporaries(self.path)  # of a process that was killed outright
         if self.force and rank_zero_only.rank == 0:
             for name in (LAST, BEST):  # the earlier result stays until there is a new one
                 (self.path / name).unlink(missing_ok=True)
@@ -68,6 +66,8 @@ class RunFolder:
     @contextmanager
     def guard(self, trainer: Trainer) -> Iterator[None]:
         """Ends loggers with the job's status; after a failure stops the other ranks and leaves nothing half-written."""
+        if rank_zero_only.rank == 0:
+            remove_temporaries(self.path)  # of a process that was killed outright
         watch = ranks.Watch(trainer.strategy.launcher, self.give_up)
         watch.start()
         try:
