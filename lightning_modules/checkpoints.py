@@ -147,6 +147,7 @@ class Resumable(Callback):
         self.saved = time.monotonic()
         self.handlers: dict[int, Any] = {}
         self.holding = False
+        self.started = False  # whether training has: until then a state is being restored
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         trainer.strategy.checkpoint_io = WholeFiles()
@@ -156,7 +157,7 @@ class Resumable(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.handlers = signals.install()
         signals.hold()  # a signal is answered between two steps, where the state can be saved
-        self.holding = True
+        self.holding = self.started = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.restore()

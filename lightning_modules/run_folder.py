@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ from lightning_modules.predictions import PREDICTIONS, write_predictions
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.results import peak_memory, say, table, versions, write_json
 from lightning_modules.resume_state import read_state
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def on_all_ranks(names: list[str]) -> list[str]:
@@ -41,7 +44,9 @@ class RunFolder:
             raise ValueError(f"save_steps={save_steps}: give a number of optimiser steps, 1 or more, or null for none.")
         self.job, self.path, self.force = job, job.folder, force
         self.is_new = not self.path.exists()
-        self.callbacks: list[Callback] = [Resumable(self.path, save_every, save_steps, self.identity)]
+        self.resumes = False  # whether training begins from a state that an earlier process left
+        self.resumable = Resumable(self.path, save_every, save_steps, self.identity)
+        self.callbacks: list[Callback] = [self.resumable]
         if select == "best_val" and job.config["fit"]:
             self.callbacks.append(BestOnValidation(self.path))
 
@@ -60,6 +65,7 @@ class RunFolder:
             return None
         if rank_zero_only.rank == 0:
             read_state(path, module.state_dict(), self.identity)
+        self.resumes = True
         say(f"  resuming from {path}", in_sweep=f"resuming {self.job.title} from {path}")
         return path
 
@@ -82,8 +88,17 @@ class RunFolder:
                 raise self.interrupted(error) from error
             if " by SIG" in lost and isinstance(error, RuntimeError):
                 raise ValueError(f"{lost}; {self.then()}.") from error
-            if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-                error.filename = str(self.path)  # a logger's write that fails does not say where
+            if isinstance(error, OSError) and error.errno in FULL:
+                where = error.filename or self.path  # a logger's write that fails does not say where
+                raise ValueError(f"{where} cannot be written ({error.strerror}): make room; {self.then()}.") from error
+            if (
+                self.resumes
+                and not self.resumable.started
+                and trainer.state.fn == "fit"
+                and not isinstance(error, ValueError | OSError)
+            ):
+                said = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise ValueError(f"{self.path / LAST} cannot be resumed from ({said}); force=true starts over.") from error
             raise
         watch.end()
         loggers.finish(0)
