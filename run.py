@@ -99,7 +99,7 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     results.say(results.opening(job, data, module, trainer, started_from))
     with folder.guard(trainer):
         if cfg.fit and learner.uses_gradients:
-            trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(module), weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(module, trainer), weights_only=True)
         elif cfg.fit:
             fit_on_features(model, data, trainer, cfg.seed)
         trainer.test(module, datamodule=data, verbose=False)

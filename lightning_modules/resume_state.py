@@ -28,12 +28,13 @@ class WholeFiles(TorchCheckpointIO):
         write_bytes(path, content.getvalue())
 
 
-def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any]) -> dict[str, Any]:
+def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any], loops: Mapping[str, Any]) -> dict[str, Any]:
     """A `last.ckpt`, read without running any code in it.
 
     Args:
         wanted: the tensors that the module saves, by name.
         run: what the state must say that it belongs to.
+        loops: the state of training loops that have not begun: the keys that one must have, Lightning takes any.
 
     Raises:
         ValueError: it is damaged, or of another run or learner.
@@ -46,7 +47,7 @@ def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any])
         finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
         progress = state["progress"]
         whole = all(isinstance(progress[key], kind) for key, kind in PROGRESS.items())
-        whole = whole and set(state) >= LOOPS
+        whole = whole and set(state) >= LOOPS and alike(state["loops"]["fit_loop"], loops)
         whole = whole and all(math.isfinite(total) and isinstance(steps, int) for total, steps in progress["losses"])
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}): {then}.") from error
@@ -60,3 +61,12 @@ def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any])
     if not finite or not whole:
         raise ValueError(f"{path} is damaged{'' if finite else ': its tensors are not finite'}: {then}.")
     return state
+
+
+def alike(state: Any, model: Mapping[str, Any]) -> bool:
+    """Whether nested dicts have every key of the model's, with values of its types."""
+    if not isinstance(state, dict) or not set(model) <= set(state):
+        return False
+    return all(
+        alike(state[key], value) if isinstance(value, dict) else type(state[key]) is type(value) for key, value in model.items()
+    )

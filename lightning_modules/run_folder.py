@@ -55,7 +55,7 @@ class RunFolder:
         """Which run a resume state belongs to."""
         return {"digest": self.job.digest, "seed": self.job.config["seed"]}
 
-    def checkpoint(self, module: PromptModule) -> Path | None:
+    def checkpoint(self, module: PromptModule, trainer: Trainer) -> Path | None:
         """The state to resume from; ValueError where it is damaged or does not fit."""
         if self.force and rank_zero_only.rank == 0:
             for name in (LAST, BEST):  # the earlier result stays until there is a new one
@@ -64,7 +64,7 @@ class RunFolder:
         if not path.exists():
             return None
         if rank_zero_only.rank == 0:
-            read_state(path, module.state_dict(), self.identity)
+            read_state(path, module.state_dict(), self.identity, trainer.fit_loop.state_dict())
         self.resumes = True
         say(f"  resuming from {path}", in_sweep=f"resuming {self.job.title} from {path}")
         return path
@@ -91,12 +91,8 @@ class RunFolder:
             if isinstance(error, OSError) and error.errno in FULL:
                 where = error.filename or self.path  # a logger's write that fails does not say where
                 raise ValueError(f"{where} cannot be written ({error.strerror}): make room; {self.then()}.") from error
-            if (
-                self.resumes
-                and not self.resumable.started
-                and trainer.state.fn == "fit"
-                and not isinstance(error, ValueError | OSError)
-            ):
+            restoring = self.resumes and not self.resumable.started and trainer.state.fn == "fit"
+            if restoring and not isinstance(error, ValueError | OSError):
                 said = f"{type(error).__name__}: {error}".splitlines()[0]
                 raise ValueError(f"{self.path / LAST} cannot be resumed from ({said}); force=true starts over.") from error
             raise

@@ -214,7 +214,7 @@ def test_a_disk_that_fills_up(forks, undisturbed, tmp_path, small_disk, override
     whole = undisturbed(*overrides)
     disk, failed = small_disk(4096), 0
     stone = disk / "stone"
-    for room in (0, 1, 2, 3, 5, 8, 12, 20, 40):
+    for room in (0, 1, 2, 4, 8, 20, 40):
         stone.write_bytes(b"")
         stat = os.statvfs(disk)
         stone.write_bytes(bytes(stat.f_bavail * stat.f_frsize - room * 4096))
@@ -228,8 +228,8 @@ def test_a_disk_that_fills_up(forks, undisturbed, tmp_path, small_disk, override
         failed += 1
         assert status == 1
         last = text.splitlines()[-1]
-        assert last.startswith(f"error: {'the lock of this run, ' if not room else ''}{disk}/")
-        assert "(No space left on device): " in last
+        assert last.startswith(f"error: {disk}/")
+        assert "cannot be written (No space left on device): make room; the same command" in last
     assert failed >= 2
     stone.unlink()
     assert forks.run(tmp_path, *overrides, f"output={disk}/outputs") == 0, log_of(tmp_path)
@@ -295,9 +295,11 @@ def test_a_damaged_state_is_refused_and_stays(run_here, tmp_path, monkeypatch, c
     kinds = ["random", "truncated", "empty", "code", "nan", "learner", "seed", "loops", "progress", "list", "script"]
     for how in kinds:
         last.write_bytes(damaged(content, how))
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - its message is looked at
+        told = None
+        try:
             run_here(*overrides)
-        told = launch.told(caught.value)
+        except Exception as error:
+            told = launch.told(error)
         assert told, how
         assert "last.ckpt" in told, how
         assert "force=true" in told, how
@@ -342,23 +344,25 @@ KILLS = int(os.environ.get("KILLS", "6"))
 
 def test_at_random_moments(forks, undisturbed, tmp_path):
     """KILLS signals to runs of randomly chosen kinds, each at a random moment of the time that such a run takes."""
-    rng, kinds, seen = random.Random(KILLS), [[*DOOMED, "select=best_val"], DPL, PROBE], []
+    rng, kinds, seen, seconds = random.Random(KILLS), [[*DOOMED, "select=best_val"], DPL, PROBE], [], {}
     if KILLS > 20:
         kinds.append(RANKS)
     for trial in range(KILLS):
         overrides, how = rng.choice(kinds), rng.choice(list(STATUS))
         whole, folder = undisturbed(*overrides), tmp_path / f"{trial}"
         folder.mkdir()
-        began = time.monotonic()
-        assert forks.run(folder, *overrides, "output=timed") == 0
-        moment = rng.uniform(0, time.monotonic() - began)
+        if str(overrides) not in seconds:
+            began = time.monotonic()
+            assert forks.run(folder, *overrides, "output=timed") == 0
+            seconds[str(overrides)] = time.monotonic() - began
+        moment = rng.uniform(0, seconds[str(overrides)])
         process = forks.start(folder, *overrides)
         time.sleep(moment)
         os.kill(process, getattr(signal, how))
         status = forks.wait(process)
         none_alive(process)
         text = log_of(folder)
-        seen.append((overrides[7], how, round(moment, 2), status))
+        seen.append((" ".join(overrides[6:9]), how, round(moment, 2), status))
         assert status in (0, STATUS[how]), (seen[-1], text)  # 0: it was done before the signal came
         assert "Traceback" not in text, (seen[-1], text)
         assert text.count("Stopped by") == (status > 0), (seen[-1], text)
