@@ -148,6 +148,40 @@ def test_at_every_moment_of_a_fit_without_gradients(forks, undisturbed, tmp_path
     assert left(tmp_path / "outputs") == whole
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        ["coop", "select=best_val"],
+        ["promptsrc", "method.depth_text=2", "method.depth_image=2", "method.mu=2"],  # averages over epochs
+        ["pomp"],  # samples
+        ["rpp", "clip@method.teacher=toy", "method.depth_text=2", "method.depth_image=2"],
+    ],
+    ids=lambda method: method[0],
+)
+def test_a_training_that_is_over_is_not_lost(run_here, tmp_path, monkeypatch, method):
+    overrides = [f"method={method[0]}", *method[1:], "optim.lr=0.1", "shots=2", "batch_size=5", "epochs=3"]
+    whole = run_here(*overrides, "output=whole")
+    monkeypatch.setenv("DOOM_IMAGE", "test/3:1:raise:0")
+    with pytest.raises(ValueError, match="doomed"):
+        run_here(*overrides, "output=again")
+    monkeypatch.setenv("DOOM_IMAGE", "train:1:raise:0")  # nothing is trained any more
+    assert run_here(*overrides, "output=again")["metrics"] == whole["metrics"]
+    assert left(tmp_path / "again") == left(tmp_path / "whole")
+
+
+def test_a_loader_whose_worker_is_killed(forks, undisturbed, tmp_path):
+    overrides = [*DOOMED, "save_every=0"]
+    whole = undisturbed(*overrides)
+    process = forks.start(tmp_path, *overrides, "workers=1", DOOM_IMAGE="train/2:6:SIGKILL:0")
+    assert forks.wait(process) == 1
+    none_alive(process)
+    assert "killed" in log_of(tmp_path)
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.lock"))
+    assert forks.run(tmp_path, *overrides) == 0, log_of(tmp_path)
+    assert left(tmp_path / "outputs") == whole
+
+
 def test_a_second_signal_ends_the_run_at_once(forks, undisturbed, tmp_path):
     overrides = [*DOOMED, "save_every=0"]
     whole = undisturbed(*overrides)
