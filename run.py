@@ -15,6 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightning_modules import signals
+
+if __name__ == "__main__":
+    signals.install(raising=False)  # what follows takes a while to import
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -25,13 +30,22 @@ from lightning_modules import jobs, launch, locks, sweep
 
 def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     """Runs one job, or finds it done: the content of its result.json. `names`: the option chosen in each group."""
-    started = time.monotonic()
     job = jobs.describe(cfg, names)
-    locks.wait_for(job.folder, job.title)
-    if not cfg.force and (result := job.result()):
-        print(f"done already: {job.title} in {job.folder} (force=true runs it again)")
+    if result := done_already(job, cfg.force):
         return result
+    with locks.held(job.folder, job.title):  # another process may have done it meanwhile
+        return done_already(job, cfg.force) or train_and_test(job, cfg, names)
 
+
+def done_already(job: jobs.Job, force: bool) -> dict[str, Any] | None:
+    if force or not (result := job.result()):
+        return None
+    print(f"done already: {job.title} in {job.folder} (force=true runs it again)")
+    return result
+
+
+def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
+    started = time.monotonic()
     # imported only now: a sweep's parent and a finished run do without torch and lightning
     from lightning_modules import results
     from lightning_modules.checkpoints import begin_from, prompts_of
@@ -86,7 +100,7 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     results.say(results.opening(job, data, module, trainer, started_from))
     with folder.guard(trainer):
         if cfg.fit and learner.uses_gradients:
-            trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(), weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=folder.checkpoint(module, trainer), weights_only=True)
         elif cfg.fit:
             fit_on_features(model, data, trainer, cfg.seed)
         trainer.test(module, datamodule=data, verbose=False)
@@ -98,9 +112,7 @@ def run_before(cfg: DictConfig, names: dict[str, str], settings: Mapping[str, An
     first = deepcopy(cfg)
     first.method.update(settings)
     run(first, names)
-    folder = jobs.describe(first, names).folder
-    locks.leave(folder)  # other runs may begin with the same stage
-    return folder
+    return jobs.describe(first, names).folder
 
 
 def start(cfg: DictConfig, names: dict[str, str]) -> None:

@@ -16,20 +16,36 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it becomes `path` when the block ends, and is removed when the block fails.
 
     Two processes may write the same path at once: each has a temporary file of its own, and the last one to finish stays.
-    Makes the folder. OSError when the disk is full or the folder is read-only; the file that was there then stays as it was.
+    Makes the folder. OSError, which names `path`, when the disk is full or the folder is read-only; the file that was there
+    then stays as it was. A process that is killed outright leaves its temporary file: see `remove_temporaries`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        os.close(handle)
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename, error.filename2 = str(path), None  # a write that fails does not say where
         raise
+
+
+def remove_temporaries(folder: str | Path) -> None:
+    """Removes what writers to files in this folder left that were killed outright. Only where nobody writes there now."""
+    for temporary in Path(folder).glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes bytes, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:

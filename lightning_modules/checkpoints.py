@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -19,8 +17,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from files.untrusted import parse_json, regular_file
+from files.whole import write_bytes
+from lightning_modules import signals
 from lightning_modules.jobs import LAST
-from lightning_modules.launch import Interrupted
+from lightning_modules.resume_state import WholeFiles
 from lightning_modules.stored import checked_about, method_settings
 from prompts.learner import PromptedCLIP
 from prompts.published import learned_tensors, read_published
@@ -32,14 +32,11 @@ ABOUT = "about"
 
 def save_prompts(path: Path, model: PromptedCLIP, about: dict[str, Any]) -> None:
     """Writes the learner's prompts; `about` (json-able) says what they belong to. Atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors, own_classes = model.prompt_state()
     about = {"classnames": model.classnames, "own_classes": own_classes, **about}
     # one entry, as safetensors writes several in no fixed order: equal prompts are equal files
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {ABOUT: json.dumps(about)})
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_bytes(path, content)
 
 
 @dataclass(frozen=True)
@@ -127,42 +124,49 @@ def _found(key: str, given: str, names: Mapping[str, str]) -> SavedPrompts:
 
 
 class Resumable(Callback):
-    """Keeps `last.ckpt` fresh, and saves it when SIGTERM or SIGINT asks the run to stop.
+    """Keeps `last.ckpt` fresh, and saves it when SIGTERM or SIGINT asks the run to stop in training.
 
     Saved at the end of an epoch or, within one, between optimiser steps: half-accumulated gradients are not kept.
 
     Args:
         every: seconds between saves; 0 saves after each optimiser step.
         steps: also saves after every so many optimiser steps, if given.
+        run: what the state says that it belongs to.
     """
 
-    def __init__(self, folder: Path, every: float = 60.0, steps: int | None = None) -> None:
-        self.path, self.every, self.steps = folder / LAST, every, steps
+    patience = 10.0  # seconds that an evaluation during training may go on after a signal, to be kept with its epoch
+
+    def __init__(
+        self, folder: Path, every: float = 60.0, steps: int | None = None, run: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        self.path, self.every, self.steps, self.run = folder / LAST, every, steps, dict(run)
         self.saved = time.monotonic()
-        self.stop = False
         self.handlers: dict[int, Any] = {}
+        self.holding = False
+        self.started = False  # whether training has: until then a state is being restored
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        trainer.strategy.checkpoint_io = WholeFiles()
+        # Lightning's answer to SIGTERM enters a collective wherever the signal strikes, and ends in status 0.
+        trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Replaces Lightning's handler, which enters a collective wherever the signal happens to strike.
-        if threading.current_thread() is not threading.main_thread():
-            return
-
-        def ask(signum: int, frame: Any) -> None:
-            self.stop = True
-            if trainer.strategy.launcher is not None and trainer.local_rank == 0:
-                trainer.strategy.launcher.kill(signal.SIGTERM)
-
-        self.handlers = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        self.handlers = signals.install()
+        signals.hold()  # a signal is answered between two steps, where the state can be saved
+        self.holding = self.started = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.restore()
+        signals.check()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.restore()
 
     def restore(self) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+        if self.holding:
+            self.holding = False
+            signals.release()
+        signals.restore(self.handlers)
         self.handlers = {}
 
     def on_train_batch_end(
@@ -171,24 +175,31 @@ class Resumable(Callback):
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and batch_idx + 1 < trainer.num_training_batches:
             self.save_if_due(trainer, now=self.steps is not None and trainer.global_step % self.steps == 0)
 
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if signals.waited() > self.patience:  # no collective: the first rank ends the others
+            raise signals.Interrupted(where=f"in the evaluation after epoch {trainer.current_epoch + 1}")
+
+    def on_test_batch_end(self, *args: Any) -> None:
+        signals.check()  # a library may have swallowed what the handler raised
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save_if_due(trainer, now=trainer.current_epoch + 1 >= (trainer.max_epochs or 0))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = self.run
 
     def save_if_due(self, trainer: Trainer, now: bool = False) -> None:
         # Clocks and signals differ between ranks, saving is collective: all ranks act when one wants to.
         def anywhere(here: bool) -> bool:
             return trainer.strategy.reduce_boolean_decision(here, all=False)
 
-        if not anywhere(self.stop or now or time.monotonic() - self.saved >= self.every):
+        if not anywhere(bool(signals.asked()) or now or time.monotonic() - self.saved >= self.every):
             return
-        temporary = self.path.with_name(f".{self.path.name}")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            os.replace(temporary, self.path)
+        trainer.save_checkpoint(self.path)
         self.saved = time.monotonic()
-        if anywhere(self.stop):
-            raise Interrupted(
-                f"Stopped by a signal in epoch {trainer.current_epoch}; the same command resumes from {self.path}."
+        if anywhere(bool(signals.asked())):
+            raise signals.Interrupted(
+                where=f"in epoch {trainer.current_epoch + 1}", then=f"the same command resumes from {self.path}"
             )
 
 
@@ -205,7 +216,10 @@ class BestOnValidation(Callback):
         trainer.strategy.barrier()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.path.exists():  # learners without gradients have none
-            best = read_prompts(self.path)
-            best.into(pl_module.model)
-            pl_module.kept_epoch = best.about["epoch"]
+        if not pl_module.history:  # learners without gradients have no epochs
+            return
+        if not self.path.exists():
+            raise ValueError(f"{self.path}, the best prompts of the interrupted run, is gone: force=true starts it over.")
+        best = read_prompts(self.path)
+        best.into(pl_module.model)
+        pl_module.kept_epoch = best.about["epoch"]

@@ -29,14 +29,26 @@ def gpus_of(hydra: DictConfig, cfg: DictConfig) -> Iterator[tuple[dict[str, str]
         return
     turn = hydra.job.num % len(shares)
     for share in shares[turn:] + shares[:turn]:
-        file = locks.take(f"gpus {share}")
-        if file is not None:
+        if files := take_all(share.split(",")):
             try:
-                yield {"CUDA_VISIBLE_DEVICES": share}, [file]
+                yield {"CUDA_VISIBLE_DEVICES": share}, files
             finally:
-                os.close(file)
+                for file in files:
+                    os.close(file)
             return
     yield {"CUDA_VISIBLE_DEVICES": shares[turn]}, []
+
+
+def take_all(names: list[str]) -> list[int]:
+    """The locks of these GPUs, or of none."""
+    files = []
+    for name in names:
+        if (file := locks.take(f"gpu-{name}")) is None:
+            for taken in files:
+                os.close(taken)
+            return []
+        files.append(file)
+    return files
 
 
 def visible_gpus() -> list[str]:

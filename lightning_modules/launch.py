@@ -14,13 +14,9 @@ from typing import Any
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from lightning_modules import sweep
+from lightning_modules import ranks, signals, sweep
 
 BRIEF = "PROMPTS_BRIEF_ERRORS"  # environment of jobs and ranks: HYDRA_FULL_ERROR was set here and not by the user
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; its state is in last.ckpt."""
 
 
 _error: list[BaseException] = []
@@ -40,20 +36,20 @@ def guarded(main: Callable[[], Any]) -> int:
     if not full:
         os.environ |= {"HYDRA_FULL_ERROR": "1", BRIEF: "1"}  # let errors come through: they are shown here
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
-    if is_sweep:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # launchers end their jobs after an interruption
-    status = 0
+    handlers, status, stopped = signals.install(), 0, None  # in a sweep, launchers end their jobs after an interruption
+    if not ranks.is_first() and ranks.FIRST in os.environ:
+        signals.end_with(int(os.environ[ranks.FIRST]))
     try:
         main()
         if _error:
             raise _error.pop()
     except sweep.JobFailed:
         status = 1
-    except Interrupted as error:
-        status = 0 if os.environ.get("LOCAL_RANK", "0") != "0" else 143  # the first rank speaks for all
-        print(error if status else "", end="\n" if status else "", flush=True)
-    except KeyboardInterrupt:
-        status = 130
+    except signals.Interrupted as error:
+        status, stopped = error.status, str(error)
+    except KeyboardInterrupt:  # a launcher's worker passes on what its job was asked
+        stopped = signals.Interrupted(signals.asked() or signal.SIGINT)
+        status, stopped = stopped.status, str(stopped)
     except Exception as error:
         status = 1
         message = None if full else told(error)
@@ -62,11 +58,15 @@ def guarded(main: Callable[[], Any]) -> int:
         else:
             print(f"error: {message}", file=sys.stderr)
     finally:
+        ranks.join()
+        signals.restore(handlers)
         if not full:
             del os.environ["HYDRA_FULL_ERROR"], os.environ[BRIEF]
-    if is_sweep and (text := sweep.ending(interrupted=status == 130)):
-        print(text, file=sys.stderr)
+    text = sweep.ending(interrupted=stopped is not None) if is_sweep else ""
+    if text:
         status = status or 1
+    if (text := text or stopped) and ranks.is_first():  # the first rank speaks for all
+        print(text, file=sys.stderr, flush=True)
     return status
 
 

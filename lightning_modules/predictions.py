@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from files.whole import whole_file
 
 PREDICTIONS = "predictions.npz"
 
@@ -39,8 +40,5 @@ class Predictions(Metric):
 
 def write_predictions(path: Path, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """One compressed file with arrays "EVALUATION/pred" and so on; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)  # an evaluation without a logger has made no folder
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{f"{name}/{key}": array for name, own in sets.items() for key, array in own.items()})
-    os.replace(temporary, path)

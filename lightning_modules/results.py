@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -19,6 +18,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from files import whole
 from lightning_modules.jobs import Job
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.sweep import IN_SWEEP
@@ -90,10 +90,7 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    os.replace(temporary, path)
+    whole.write_json(path, content, indent=1, default=str)
 
 
 def harmonic_mean(a: float, b: float) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,13 +13,16 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_modules import loggers
+from files.whole import remove_temporaries
+from lightning_modules import locks, loggers, ranks, signals
 from lightning_modules.checkpoints import BEST, PROMPTS, BestOnValidation, Resumable, save_prompts
 from lightning_modules.jobs import LAST, RESULT, Job
-from lightning_modules.launch import Interrupted
 from lightning_modules.predictions import PREDICTIONS, write_predictions
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.results import peak_memory, say, table, versions, write_json
+from lightning_modules.resume_state import read_state
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def on_all_ranks(names: list[str]) -> list[str]:
@@ -41,35 +44,86 @@ class RunFolder:
             raise ValueError(f"save_steps={save_steps}: give a number of optimiser steps, 1 or more, or null for none.")
         self.job, self.path, self.force = job, job.folder, force
         self.is_new = not self.path.exists()
-        self.callbacks: list[Callback] = [Resumable(self.path, save_every, save_steps)]
+        self.resumes = False  # whether training begins from a state that an earlier process left
+        self.resumable = Resumable(self.path, save_every, save_steps, self.identity)
+        self.callbacks: list[Callback] = [self.resumable]
         if select == "best_val" and job.config["fit"]:
             self.callbacks.append(BestOnValidation(self.path))
 
-    def checkpoint(self) -> Path | None:
-        """The state to resume from."""
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which run a resume state belongs to."""
+        return {"digest": self.job.digest, "seed": self.job.config["seed"]}
+
+    def checkpoint(self, module: PromptModule, trainer: Trainer) -> Path | None:
+        """The state to resume from; ValueError where it is damaged or does not fit."""
         if self.force and rank_zero_only.rank == 0:
             for name in (LAST, BEST):  # the earlier result stays until there is a new one
                 (self.path / name).unlink(missing_ok=True)
         path = self.path / LAST
         if not path.exists():
             return None
+        if rank_zero_only.rank == 0:
+            read_state(path, module.state_dict(), self.identity, trainer.fit_loop.state_dict())
+        self.resumes = True
         say(f"  resuming from {path}", in_sweep=f"resuming {self.job.title} from {path}")
         return path
 
     @contextmanager
     def guard(self, trainer: Trainer) -> Iterator[None]:
         """Ends loggers with the job's status; after a failure stops the other ranks and leaves nothing half-written."""
+        if rank_zero_only.rank == 0:
+            remove_temporaries(self.path)  # of a process that was killed outright
+        watch = ranks.Watch(trainer.strategy.launcher, self.give_up)
+        watch.start()
         try:
             yield
         except BaseException as error:
-            loggers.finish(1)
-            launcher = trainer.strategy.launcher
-            if not isinstance(error, Interrupted) and hasattr(launcher, "procs"):
-                launcher.kill(signal.SIGKILL)
-            if rank_zero_only.rank == 0 and self.is_new and not (self.path / LAST).exists():
-                self.remove()
+            lost = ranks.lost(2.0 if isinstance(error, RuntimeError) else 0.0)  # seconds: its connection breaks first
+            watch.end()
+            ranks.kill()
+            self.abandon()
+            loggers.finish(0 if isinstance(error, signals.Interrupted) and self.is_done() else 1)
+            if signals.asked() or isinstance(error, signals.Interrupted):
+                raise self.interrupted(error) from error
+            if " by SIG" in lost and isinstance(error, RuntimeError):
+                raise ValueError(f"{lost}; {self.then()}.") from error
+            if isinstance(error, OSError) and error.errno in FULL:
+                where = error.filename or self.path  # a logger's write that fails does not say where
+                raise ValueError(f"{where} cannot be written ({error.strerror}): make room; {self.then()}.") from error
+            restoring = self.resumes and not self.resumable.started and trainer.state.fn == "fit"
+            if restoring and not isinstance(error, ValueError | OSError):
+                said = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise ValueError(f"{self.path / LAST} cannot be resumed from ({said}); force=true starts over.") from error
             raise
+        watch.end()
         loggers.finish(0)
+
+    def interrupted(self, error: BaseException) -> signals.Interrupted:
+        where = error.where if isinstance(error, signals.Interrupted) else ""
+        return signals.Interrupted(getattr(error, "number", None), where, self.then())
+
+    def is_done(self) -> bool:
+        return (self.path / RESULT).exists() and not (self.path / LAST).exists()
+
+    def then(self) -> str:
+        """What the same command does after a run that was cut short."""
+        if (self.path / LAST).exists():
+            return f"the same command{' without force=true' if self.force else ''} resumes from {self.path / LAST}"
+        if self.is_done() and not self.force:
+            return f"the result stands in {self.path / RESULT}"
+        return "the same command starts over"
+
+    def abandon(self) -> None:
+        """Leaves nothing of a run that has nothing to resume from; called where the run fails."""
+        if rank_zero_only.rank == 0 and self.is_new and not (self.path / LAST).exists() and not (self.path / RESULT).exists():
+            self.remove()
+
+    def give_up(self) -> str:
+        """Before the process ends where it stands."""
+        self.abandon()
+        locks.abandon()
+        return self.then()
 
     def remove(self) -> None:
         """Takes the folder away, and those above it that were made for it alone."""
@@ -78,6 +132,7 @@ class RunFolder:
             for folder in self.path.parents[: len(self.job.names) + 1]:
                 folder.rmdir()
 
+    @signals.held()
     def finish(self, module: PromptModule, data: Any, seconds: float) -> dict[str, Any]:
         """Writes the prompts and, last of all, result.json; says the metrics and what to do next. A run that was cut short on
         purpose keeps nothing."""

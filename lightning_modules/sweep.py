@@ -27,7 +27,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_modules import jobs
+from lightning_modules import jobs, signals, worker
 from lightning_modules.gpus import gpus_of
 
 IN_SWEEP = "PROMPTS_IN_SWEEP"  # environment of a sweep's job: "alone" or "beside others"
@@ -45,6 +45,8 @@ def in_multirun() -> bool:
 def run_fresh(script: str, cfg: DictConfig) -> float | None:
     """Runs this job as its own process unless it is done, and notes how it ended: its objective, for a search."""
     hydra = HydraConfig.get()
+    if hydra.launcher._target_.endswith("JoblibLauncher"):
+        worker.follow_sweep()
     try:
         jobs.complete(cfg, hydra)
         job = jobs.describe(cfg, jobs.names_of(hydra))
@@ -61,17 +63,21 @@ def run_fresh(script: str, cfg: DictConfig) -> float | None:
     environment = os.environ | {"PYTHONUNBUFFERED": "1", IN_SWEEP: "alone" if alone else "beside others"}
     if environment.get("SLURM_NTASKS") == "1":  # one task starts its ranks itself: Lightning is not to look for one per rank
         environment = {key: value for key, value in environment.items() if not key.startswith("SLURM_")}
-    with gpus_of(hydra, cfg) as (own, files):
+    with gpus_of(hydra, cfg) as (own, files), worker.busy():
         process = subprocess.Popen(command, env=environment | own, pass_fds=files)
         with forwarding(process) as asked:
             status = process.wait()
     if asked:
         raise KeyboardInterrupt
     repeat = shlex.join(["python", *command[1:]])
+    result = job.result() if job else None
+    if not status and not result and not (job and job.cuts):  # a run that is cut short on purpose keeps none
+        print(f"error: {title} ended with status 0 and left no result", file=sys.stderr, flush=True)
+        status = 1
     note(title=title, status=status, seconds=time.monotonic() - started, command=repeat)
     if status:
         raise JobFailed(f"status {status}: {repeat}")
-    return objective(job.result()) if job else None
+    return objective(result)
 
 
 def command_of(script: str, hydra: DictConfig) -> list[str]:
@@ -97,6 +103,7 @@ def forwarding(process: subprocess.Popen) -> Iterator[list[int]]:
 
     def forward(signum: int, frame: Any) -> None:
         asked.append(signum)
+        signals.note(signum)
         process.send_signal(signum)
 
     numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
@@ -127,9 +134,15 @@ class Progress(Callback):
 
             optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder = Path(config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, os.environ[JOURNAL] = tempfile.mkstemp(".jsonl", "jobs-", folder)  # where all machines of a sweep see it
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, path = tempfile.mkstemp(".jsonl", "jobs-", folder)  # where all machines of a sweep see it
+        except OSError as error:
+            raise SystemExit(
+                f"error: {folder} cannot be written to ({error.strerror}): choose another output=FOLDER."
+            ) from error
         os.close(handle)
+        os.environ |= {JOURNAL: path, worker.SWEEP: str(os.getpid())}
         with suppress(HydraException):  # what cannot be read, the sweeper refuses
             total, lanes = count_jobs(config.hydra), count_lanes(config.hydra)
             _watches.append(Watch(Path(os.environ[JOURNAL]), total, lanes))
@@ -161,13 +174,16 @@ def count_lanes(hydra: DictConfig) -> int:
 def note(**entry: Any) -> None:
     """One line of the journal; with several machines per job the first speaks for all."""
     if JOURNAL in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":
-        with open(os.environ[JOURNAL], "a") as file:
+        with suppress(OSError), open(os.environ[JOURNAL], "a") as file:  # a full disk: the launcher still hears of a failure
             file.write(json.dumps(entry) + "\n")
 
 
 def entries(journal: Path) -> list[dict[str, Any]]:
-    text = journal.read_text() if journal.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    text, found = journal.read_text() if journal.exists() else "", []
+    for line in text.splitlines(keepends=True):
+        with suppress(json.JSONDecodeError):  # cut short by a full disk
+            found += [json.loads(line)] if line.endswith("\n") else []
+    return found
 
 
 class Watch(threading.Thread):

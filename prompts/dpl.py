@@ -10,7 +10,6 @@ Shapes: L blocks of a tower, t options, m rows of one, C classes, D width of the
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from files.whole import whole_file, write_text
 from prompts.clip import FrozenCLIP
 from prompts.context import STD, fixed_plan, needs_vit
 from prompts.dpl_picture import heat_maps
@@ -166,12 +166,11 @@ class DPL(PromptLearner):
     def keep(self, folder: Path) -> list[Path]:
         """`dpl.json` and, where the alphas are known, their picture."""
         content, path, picture = self.configuration(), folder / FILE, folder / "dpl.png"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(_readable(content), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, _readable(content))
         if "alphas" not in content:
             return [path]
-        heat_maps(content).savefig(picture, dpi=120)
+        with whole_file(picture) as temporary:
+            heat_maps(content).savefig(temporary, dpi=120, format="png")
         return [path, picture]
 
 

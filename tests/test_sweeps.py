@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from forked import none_alive
 from safetensors.torch import load_file
 from toys import ROOT, TESTS, command
 
@@ -42,8 +43,9 @@ class Sweep:
         environment = os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
         with self.log.open("w") as log:  # a file: jobs that outlive the sweep go on writing
             self.process = subprocess.Popen(
-                command(*overrides, sweep=True), cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
+                command(*overrides, sweep=True), cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT,
+                process_group=0,
+            )  # fmt: skip
 
     def wait_until(self, condition, seconds=120):
         end = time.monotonic() + seconds
@@ -71,7 +73,9 @@ def test_killed_twice_and_started_again(one_by_one, tmp_path):
     second = Sweep(tmp_path, "second", *overrides)
     second.wait_until(lambda: len(second.finished()) >= 1)
     second.process.send_signal(signal.SIGTERM)
-    assert second.process.wait(60) == 130, second.log.read_text()
+    assert second.process.wait(60) == 143, second.log.read_text()
+    none_alive(second.process.pid)
+    none_alive(first.process.pid)  # its jobs have ended, and with them joblib's workers
     assert "the same command does what is missing" in second.log.read_text()
     before = done()
     assert before < 6
@@ -83,6 +87,19 @@ def test_killed_twice_and_started_again(one_by_one, tmp_path):
         f"toy on toy, {shots} shots, seed {seed}" for shots in (1, 2, 4) for seed in (1, 2)
     )
     assert results(out) == one_by_one(shots=(1, 2, 4), seeds=(1, 2))
+
+
+def test_a_job_that_ends_well_but_leaves_no_result_has_failed(cli, tmp_path):
+    """The second is stopped by a signal that the sweep does not get."""
+    doom = {"DOOM": "2:exit:0:5 setup:SIGTERM:0:10"}
+    sweep = cli(*TOY, "method=doomed", "shots=1,2,4", "output=out", "trainer=cpu", sweep=True, **doom)
+    assert sweep.returncode == 1
+    assert "error: doomed on toy, 1 shots, seed 1 ended with status 0 and left no result" in sweep.stderr
+    assert "Stopped by SIGTERM" in sweep.stderr
+    failed = sweep.stderr.split("2 job(s) of the sweep failed")[1]
+    assert re.findall(r"shots=(\d).*# status (\d+)", failed) == [("1", "1"), ("2", "143")]
+    assert "job 3 of 3 ended, 2 failed" in sweep.stdout
+    assert [result["shots"] for result in results(tmp_path / "out").values()] == [4]
 
 
 def test_two_at_once_by_submitit(cli, one_by_one, tmp_path):

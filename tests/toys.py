@@ -6,6 +6,7 @@ import csv
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,22 @@ class ToySource:
 
         return Splits(items("train", 20), items("val", 5), items("test", 7))
 
+    opened = 0
+
     def open(self, item: Item) -> PIL.Image.Image:
+        """The environment's DOOM_IMAGE="test/2:3:SIGTERM:0" sends rank 0 a signal at the third image whose path starts so; with
+        PAUSE it makes a file `paused` and waits there."""
+        if doom := os.environ.get("DOOM_IMAGE"):
+            start, count, how, rank = doom.split(":")
+            self.opened += item.path.startswith(start)
+            if item.path.startswith(start) and (str(self.opened), rank) == (count, os.environ.get("LOCAL_RANK", "0")):
+                if how == "raise":
+                    raise ValueError("doomed")
+                if how == "PAUSE":
+                    Path("paused").touch()
+                    time.sleep(60)
+                    return self.open(item)
+                os.kill(os.getpid(), getattr(signal, how))
         colour = np.random.default_rng(NAMES.index(item.classname)).integers(60, 200, 3)
         noise = np.random.default_rng(list(item.path.encode())).integers(-60, 55, (40, 40, 3))
         return PIL.Image.fromarray((colour + noise).astype(np.uint8))
@@ -79,21 +95,27 @@ class Toy(PromptLearner):
 
 
 class Doomed(Toy):
-    """Ends in the middle of training as the variable DOOM says: "call:how:rank:shots", how = raise or a signal's name."""
+    """Ends in the middle of training as the variable DOOM says: "call:how:rank:shots", how = raise, exit (with status 0, as
+    if all were well) or a signal's name; before training where the call is "setup"."""
 
     calls = 0
 
     def setup(self, clip: FrozenCLIP, info) -> None:
         super().setup(clip, info)
         self.images = info.num_images
+        self.strike("setup")
 
     def losses(self, out, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
         self.calls += 1
+        self.strike(str(self.calls))
+        return super().losses(out, labels, index)
+
+    def strike(self, now: str) -> None:
         for doom in os.environ.get("DOOM", "").split():
             call, how, rank, images = doom.split(":")
-            here = (str(self.calls), os.environ.get("LOCAL_RANK", "0"), str(self.images))
-            if (call, rank, images) == here:
+            if (call, rank, images) == (now, os.environ.get("LOCAL_RANK", "0"), str(self.images)):
                 if how == "raise":
                     raise ValueError("doomed")
+                if how == "exit":
+                    os._exit(0)
                 os.kill(os.getpid(), getattr(signal, how))
-        return super().losses(out, labels, index)

@@ -8,7 +8,7 @@ from small_runs import SGD, parts, trainer
 from test_checkpoints import StopAt
 
 from lightning_modules.jobs import LAST
-from lightning_modules.launch import Interrupted
+from lightning_modules.signals import Interrupted
 from prompts.promptsrc import PromptSRC
 
 

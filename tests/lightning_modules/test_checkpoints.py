@@ -10,7 +10,7 @@ from small_runs import parts, trainer
 
 from lightning_modules.checkpoints import PROMPTS, Resumable, prompts_of, read_prompts, save_prompts
 from lightning_modules.jobs import LAST
-from lightning_modules.launch import Interrupted
+from lightning_modules.signals import Interrupted
 
 NAMES = {"method": "toy", "clip": "toy"}
 

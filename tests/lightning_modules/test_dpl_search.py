@@ -10,7 +10,7 @@ from small_runs import parts, trainer
 from test_checkpoints import StopAt
 
 from lightning_modules.jobs import LAST
-from lightning_modules.launch import Interrupted
+from lightning_modules.signals import Interrupted
 from prompts.dpl import DPL
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)

@@ -1,6 +1,5 @@
 """What a sweep counts, says and shares out. Sweeps as processes: tests/test_sweeps.py."""
 
-import select
 import subprocess
 import sys
 
@@ -64,52 +63,6 @@ def test_the_objective_of_a_search():
     assert sweep.objective({"history": [{"epoch": 0, "test": {"accuracy": 99.0}}]}) is None
 
 
-HOLD = """
-import sys, tempfile
-from pathlib import Path
-from lightning_modules import locks
-
-tempfile.tempdir = sys.argv[1]
-locks.wait_for(Path("here"), "a title")
-locks.wait_for(Path("here"), "a title")  # a second call: no wait for oneself
-print("in", flush=True)
-sys.stdin.readline()
-locks.leave(Path("here"))
-print("out", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_one_process_per_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-    def start():
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], **pipes)
-
-    first = start()
-    assert first.stdout.readline() == "in\n"
-    second = start()
-    assert second.stdout.readline() == "waiting for another process that runs a title\n"
-    assert select.select([second.stdout], [], [], 0.3)[0] == []
-    first.kill()
-    first.communicate()
-    assert second.stdout.readline() == "in\n"
-    third = start()
-    assert third.stdout.readline() == "waiting for another process that runs a title\n"
-    second.stdin.write("\n")
-    second.stdin.flush()
-    assert third.communicate(timeout=30)[0] == "in\nout\n"  # the second lives on, but has left
-    second.communicate()
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    holder = start()
-    assert holder.stdout.readline() == "in\n"
-    rank = start()  # ranks but the first neither wait nor hold
-    assert rank.stdout.readline() == "in\n"
-    for each in (holder, rank):
-        each.communicate()
-
-
 def test_a_signal_and_an_error_end_the_process():
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with pytest.raises(RuntimeError), sweep.forwarding(process):
@@ -121,3 +74,15 @@ def test_mistakes_of_a_sweep_are_told_before_any_job():
     config = composed("experiment=search", "select=last")
     with pytest.raises(SystemExit, match="select=best_val"):
         sweep.Progress().on_multirun_start(config)
+
+
+def test_a_sweep_that_cannot_write_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="choose another output=FOLDER"):
+        sweep.Progress().on_multirun_start(composed(f"output={tmp_path / 'file'}"))
+
+
+def test_a_line_of_the_journal_that_a_full_disk_cut_short_is_left_out(tmp_path):
+    journal = tmp_path / "journal"
+    journal.write_text('{"status": 0}\n{"sta{"status": 1}\n{"status": 2}\n{"st')
+    assert sweep.entries(journal) == [{"status": 0}, {"status": 2}]

@@ -1,0 +1,72 @@
+"""The content of `last.ckpt`: how it is written, and how it is read without trusting it."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
+
+from files.whole import write_bytes
+
+PROGRESS = {"history": list, "losses": list, "seconds": float}  # as the module writes it
+LOOPS = {"loops", "optimizer_states", "epoch", "global_step"}  # as Lightning writes them
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all, and only into its own folder: Lightning goes through the system's temporary
+    folder, which may be full or another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        content = io.BytesIO()  # torch's own writer to a file ends a full disk in an internal error
+        torch.save(checkpoint, content)
+        write_bytes(path, content.getvalue())
+
+
+def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any], loops: Mapping[str, Any]) -> dict[str, Any]:
+    """A `last.ckpt`, read without running any code in it.
+
+    Args:
+        wanted: the tensors that the module saves, by name.
+        run: what the state must say that it belongs to.
+        loops: the state of training loops that have not begun: the keys that one must have, Lightning takes any.
+
+    Raises:
+        ValueError: it is damaged, or of another run or learner.
+    """
+    then = "the same command with force=true starts the run over"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        tensors, known = state["state_dict"], state["run"] == dict(run)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+        progress = state["progress"]
+        whole = all(isinstance(progress[key], kind) for key, kind in PROGRESS.items())
+        whole = whole and set(state) >= LOOPS and alike(state["loops"]["fit_loop"], loops)
+        whole = whole and all(math.isfinite(total) and isinstance(steps, int) for total, steps in progress["losses"])
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}): {then}.") from error
+    except Exception as error:  # whatever torch's reader meets in a damaged file
+        raise ValueError(f"{path} is damaged, or no state of a run that was interrupted: {then}.") from error
+    if not known:
+        raise ValueError(f"{path} is the state of another run: {then}.")
+    differ = sorted(set(shapes.items()) ^ {(name, tuple(tensor.shape)) for name, tensor in wanted.items()})
+    if differ:
+        raise ValueError(f"{path} belongs to another learner: {differ[0][0]} is not in both or has another shape; {then}.")
+    if not finite or not whole:
+        raise ValueError(f"{path} is damaged{'' if finite else ': its tensors are not finite'}: {then}.")
+    return state
+
+
+def alike(state: Any, model: Mapping[str, Any]) -> bool:
+    """Whether nested dicts have every key of the model's, with values of its types."""
+    if not isinstance(state, dict) or not set(model) <= set(state):
+        return False
+    return all(
+        alike(state[key], value) if isinstance(value, dict) else type(state[key]) is type(value) for key, value in model.items()
+    )
