@@ -24,7 +24,7 @@ from prompts.image_tower import ImageTower
 from prompts.rows import NO_PROMPTS, TowerPrompts
 from prompts.text_plan import TextPlan
 from prompts.text_tower import TextTower
-from prompts.weights import is_openai_archive, read_state_dict
+from prompts.weights import read_weights
 
 IMAGENET_TEMPLATES: list[str] = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
 WAYS_OUT = (
