@@ -1,7 +1,7 @@
 """Checkpoints of the published implementations (CoOp's, MaPLe's and PromptSRC's repositories): `model.pth.tar-50` and the like.
 
-They are pickles with live scheduler objects inside. `prompts.archives` reads their tensors and runs nothing. They do not say which
-CLIP they were trained on: only their shapes are checked.
+They are pickles with live scheduler objects inside; `prompts.archives` reads their tensors and runs nothing. They do not say
+which CLIP they were trained on: only their shapes are checked.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def read_published(path: Path) -> dict[str, Tensor]:
             f"{path} is neither prompts of this suite nor a published checkpoint with a state_dict ({error}): copy it again."
         ) from error
     if found.is_script:
-        raise ValueError(f"{path} is a TorchScript archive, which holds no prompts: give a published checkpoint or saved prompts.")
+        raise ValueError(
+            f"{path} is a TorchScript archive, which holds no prompts: give a published checkpoint or saved prompts."
+        )
     return {name: tensor.float() for name, tensor in found.tensors.items()}
 
 
