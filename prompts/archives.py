@@ -79,9 +79,10 @@ class _Archive:
 
     def views(self) -> dict[str, View]:
         state = self.content.get("state_dict", self.content) if isinstance(self.content, dict) else None
-        if not isinstance(state, dict):
+        views = {name: value for name, value in state.items() if isinstance(value, View)} if isinstance(state, dict) else {}
+        if not views:
             raise ValueError("it holds no state dict")
-        return {name: value for name, value in state.items() if isinstance(value, View)}
+        return views
 
     def tensors(self) -> dict[str, Tensor]:
         views = self.views()
