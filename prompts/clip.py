@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from prompts import architecture
 from prompts.blocks import Block, layer_norm
+from prompts.clip_config import TOKENS
 from prompts.identity import Identity, identify
 from prompts.image_tower import ImageTower
 from prompts.rows import NO_PROMPTS, TowerPrompts
@@ -208,7 +209,7 @@ def load(
     config = source.config
     state, is_openai = None, False
     if source.weights:
-        state, is_openai = read_weights(source.weights, config["text_cfg"].get("vocab_size", architecture.TOKENS))
+        state, is_openai = read_weights(source.weights, config["text_cfg"].get("vocab_size", TOKENS))
     config["quick_gelu"] = architecture.activation(activation, source, is_openai, model) == "quickgelu"
     try:
         towers = build(config, empty=True)
