@@ -263,7 +263,7 @@ def test_a_legacy_file_that_claims_too_much(tmp_path):
 PROGRAMS = {
     "a memo of 2^32 places": b"\x80\x02]r\xff\xff\xff\xff.",
     "a string of 2^62 bytes": b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.",
-    "tuples in tuples": b"\x80\x02})" + b"\x85" * 300_000 + b"K\x01s.",
+    "tuples in tuples": b"\x80\x02})" + b"\x85" * 100_000 + b"K\x01s.",
     "lists in lists": b"(" * 100_000 + b"l" * 100_000 + b".",
     "one list copied often": b"\x80\x02("
     + b"K\x01" * 50_000
