@@ -1,4 +1,4 @@
-"""The frozen CLIP: open_clip's weights and modules, our towers around them. The one file that imports open_clip's models.
+"""The frozen CLIP: open_clip's weights and modules, our towers around them. The one file that opens open_clip's models.
 
 Shapes: B images, C classes, S image size in pixels, d width of the shared embedding.
 """

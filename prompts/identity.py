@@ -6,8 +6,7 @@ import hashlib
 from typing import TypedDict
 
 import torch
-from open_clip.model import CLIP
-from open_clip.transformer import QuickGELU, VisionTransformer
+from torch import nn
 
 DIGITS = 16  # of the weights' digest
 
@@ -21,7 +20,7 @@ class Identity(TypedDict):
 
 
 @torch.no_grad()
-def identify(model: CLIP) -> Identity:
+def identify(model: nn.Module) -> Identity:
     """The identity of open_clip's model. Weights count as rounded to float16, so that OpenAI's archive, which holds that, and a
     float32 copy of it are the same CLIP."""
     digest = hashlib.sha256()
@@ -29,7 +28,7 @@ def identify(model: CLIP) -> Identity:
         if tensor.is_floating_point():  # what counts batches is no weight
             digest.update(f"{name} {tuple(tensor.shape)} ".encode())
             digest.update(tensor.half().cpu().contiguous().numpy().data)
-    is_quick = any(isinstance(module, QuickGELU) for module in model.modules())
+    is_quick = any(type(module).__name__ == "QuickGELU" for module in model.modules())
     return {
         "architecture": _sizes(model),
         "activation": "quickgelu" if is_quick else "gelu",
@@ -37,11 +36,11 @@ def identify(model: CLIP) -> Identity:
     }
 
 
-def _sizes(model: CLIP) -> str:
+def _sizes(model: nn.Module) -> str:
     """What the shapes of the weights depend on, and the heads, which no shape shows."""
     visual, blocks = model.visual, model.transformer.resblocks
     side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
-    if isinstance(visual, VisionTransformer):
+    if hasattr(visual, "class_embedding"):
         heads = visual.transformer.resblocks[0].attn.num_heads
         image = (
             f"ViT/{visual.patch_size[0]} of {len(visual.transformer.resblocks)} x {visual.conv1.out_channels}, {heads} heads"
