@@ -48,7 +48,7 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     started = time.monotonic()
     # imported only now: a sweep's parent and a finished run do without torch and lightning
     from lightning_modules import results
-    from lightning_modules.checkpoints import begin_from, prompts_of
+    from lightning_modules.checkpoints import begin_from, check_backbone, prompts_of
     from lightning_modules.features import fit_on_features
     from lightning_modules.prompt_module import PromptModule
     from lightning_modules.run_folder import RunFolder
@@ -68,6 +68,8 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     data.setup()
     data.val_batch = learner.val_batch
     clip = make(cfg.clip)
+    if saved:
+        check_backbone(saved, clip, names["clip"], cfg.other_clip)
     data.image_spec = clip.image_spec
     results.set_threads(cfg.threads, clip)
     model = PromptedCLIP(clip, learner, cfg.shard_classes)
@@ -76,7 +78,7 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     model.setup(TrainInfo(classnames, len(data.train_items), cfg.fit))
     if saved:
         saved.into(model)
-    started_from = begin_from(cfg.init_from, names, model)
+    started_from = begin_from(cfg.init_from, names["clip"], model, cfg.other_clip)
 
     own = {names["data"] if name == "source" else name: subset for name, subset in cfg.protocol.evaluate.items()}
     data.tests = [data.eval_set(name, "test", subset) for name, subset in own.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from lightning_modules import signals
 from lightning_modules.jobs import LAST
 from lightning_modules.resume_state import WholeFiles
 from lightning_modules.stored import checked_about, method_settings
+from prompts.clip import FrozenCLIP
 from prompts.learner import PromptedCLIP
 from prompts.published import learned_tensors, read_published
 from prompts.transfer import start_from
@@ -31,9 +33,9 @@ ABOUT = "about"
 
 
 def save_prompts(path: Path, model: PromptedCLIP, about: dict[str, Any]) -> None:
-    """Writes the learner's prompts; `about` (json-able) says what they belong to. Atomic."""
+    """Writes the learner's prompts; `about` (json-able) says what they belong to, the CLIP's identity with it. Atomic."""
     tensors, own_classes = model.prompt_state()
-    about = {"classnames": model.classnames, "own_classes": own_classes, **about}
+    about = {"classnames": model.classnames, "own_classes": own_classes, "backbone": model.clip.identity, **about}
     # one entry, as safetensors writes several in no fixed order: equal prompts are equal files
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {ABOUT: json.dumps(about)})
     write_bytes(path, content)
@@ -46,6 +48,7 @@ class SavedPrompts:
     tensors: dict[str, Tensor]
     about: dict[str, Any]
     published: bool = False
+    path: Path | None = None
 
     def classnames(self, here: list[str]) -> list[str]:
         """The classes trained on, those of the dataset at hand where the file does not say."""
@@ -82,45 +85,71 @@ def read_prompts(path: Path) -> SavedPrompts:
         raise ValueError(
             f"{path} is no prompts file of this suite: its tensor {odd[:80]!r} is {tensors[odd].dtype}, not floating."
         )
-    return SavedPrompts(tensors, checked_about(about, path))
+    return SavedPrompts(tensors, checked_about(about, path), path=path)
 
 
 def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:
-    """The prompts that `ckpt` names, to be evaluated. A prompts file must belong to this run's method and clip; a published
-    checkpoint is checked by its tensors."""
+    """The prompts that `ckpt` names, to be evaluated. A prompts file must belong to this run's method (`check_backbone`: and to
+    its CLIP); a published checkpoint is checked by its tensors."""
     if not ckpt:
         raise ValueError(f"fit=false evaluates saved prompts: name them with ckpt=PATH (a {PROMPTS} or its folder).")
-    return _found("ckpt", ckpt, {group: names[group] for group in ("method", "clip")})
+    saved = _found("ckpt", ckpt)
+    method = _name(saved.about.get("method"))
+    if not saved.published and method != names["method"]:
+        raise ValueError(
+            f"{saved.path} was trained with method={method}, this run has method={names['method']}: add method={method}."
+        )
+    return saved
 
 
-def begin_from(path: str | None, names: Mapping[str, str], model: PromptedCLIP) -> str:
+def begin_from(path: str | None, clip_name: str, model: PromptedCLIP, other_clip: bool) -> str:
     """Lets the model's prompts start from saved ones, of whatever method; says which did ("" without a path)."""
     if not path:
         return ""
-    saved = _found("init_from", path, {"clip": names["clip"]})
+    saved = _found("init_from", path)
+    check_backbone(saved, model.clip, clip_name, other_clip)
     published = model.learner.published_names
     taken = start_from(model, learned_tensors(saved.tensors, published) if saved.published else saved.tensors)
     rest = sorted(set(model.prompt_state()[0]) - set(taken))
     return f"prompts from {path}: {', '.join(taken)}" + (f"; as configured: {', '.join(rest)}" if rest else "")
 
 
-def _found(key: str, given: str, names: Mapping[str, str]) -> SavedPrompts:
-    """A prompts file, its folder, or a published checkpoint (model.pth.tar-N); ValueError where it is not of these `names`."""
+def _found(key: str, given: str) -> SavedPrompts:
+    """A prompts file, its folder, or a published checkpoint (model.pth.tar-N)."""
     path = Path(given) / PROMPTS if Path(given).is_dir() else Path(given)
     if not path.is_file():
         raise ValueError(f"{key}={given}: there is no {path}. Give a {PROMPTS} or the folder of a finished run.")
     if path.suffix != ".safetensors":
         return SavedPrompts(read_published(path), {"own_classes": None, "classnames": None, "settings": {}}, published=True)
-    saved = read_prompts(path)
-    for group, name in names.items():
-        if group not in saved.about:
-            raise ValueError(f"{path} does not say which {group} it was trained with: give the {PROMPTS} of a finished run.")
-        if saved.about[group] != name:
-            raise ValueError(
-                f"{path} was trained with {group}={saved.about[group]}, this run has {group}={name}: "
-                f"add {group}={saved.about[group]}."
-            )
-    return saved
+    return read_prompts(path)
+
+
+def check_backbone(saved: SavedPrompts, clip: FrozenCLIP, clip_name: str, other_clip: bool) -> None:
+    """ValueError where the prompts were trained on another CLIP, or do not say on which, unless `other_clip` allows it.
+
+    The name of the clip group decides nothing: the same CLIP may come from the hub or from a file. Published checkpoints say
+    nothing of their CLIP and pass.
+    """
+    if saved.published or other_clip:
+        return
+    there, here, name = saved.about.get("backbone"), clip.identity, saved.about.get("clip")
+    hint = (
+        f"add clip={name}, or" if name != clip_name and isinstance(name, str) and name.isidentifier() else "give that CLIP, or"
+    )
+    if not isinstance(there, dict):
+        raise ValueError(
+            f"{saved.path} does not say on which CLIP it was trained, as files made by earlier versions do not: {hint} "
+            "other_clip=true to use it on this one."
+        )
+    differ = [key for key in here if there.get(key) != here[key]]
+    if differ:
+        what = "; ".join(f"{key} {str(there.get(key))[:120]!r} there and {here[key]!r} here" for key in differ)
+        raise ValueError(f"{saved.path} was trained on another CLIP ({what}): {hint} other_clip=true to use it all the same.")
+
+
+def _name(value: Any) -> str:
+    """The name of a group's option as a file says it; "?" for what is no such name."""
+    return value if isinstance(value, str) and re.fullmatch(r"[\w.-]{1,80}", value) else "?"
 
 
 class Resumable(Callback):

@@ -21,6 +21,11 @@ STANDS_FOR = (
         "open_clip_model.safetensors",
         "open_clip_pytorch_model.safetensors",
         "open_clip_pytorch_model.bin",
+        "open_clip_pytorch_model.pth",
+        "model.safetensors",
+        "pytorch_model.bin",
+        "pytorch_model.pth",
+        "model.pth",
     ),
 )
 # Keys that say how or where something is run, not what: they change no result. With the value that stands in for them, as
@@ -39,6 +44,7 @@ MACHINE = {
     "force": False,
     "ckpt": None,
     "init_from": None,
+    "other_clip": False,
     "seed": 0,
 }
 # Groups that change no result: how a run is logged, how Hydra starts it, and the names of recipes, whose values count.

@@ -147,6 +147,7 @@ class RunFolder:
         result = {
             "digest": job.digest,
             "names": job.names,
+            "backbone": model.clip.identity,
             "seed": job.config["seed"],
             "shots": job.config["shots"],
             "metrics": module.metrics,

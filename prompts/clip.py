@@ -1,12 +1,11 @@
-"""The frozen CLIP: open_clip's weights and modules, our towers around them. The one file that imports open_clip's models.
+"""The frozen CLIP: open_clip's weights and modules, our towers around them. The one file that opens open_clip's models.
 
 Shapes: B images, C classes, S image size in pixels, d width of the shared embedding.
 """
 
 from __future__ import annotations
 
-import json
-import urllib.error
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,22 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
-from open_clip.pretrained import download_pretrained, download_pretrained_from_hf, get_pretrained_cfg
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
+from prompts import architecture
 from prompts.blocks import Block, layer_norm
+from prompts.clip_config import TOKENS
+from prompts.identity import Identity, identify
 from prompts.image_tower import ImageTower
 from prompts.rows import NO_PROMPTS, TowerPrompts
 from prompts.text_plan import TextPlan
 from prompts.text_tower import TextTower
-from prompts.weights import is_openai_archive, read_state_dict
+from prompts.weights import read_weights
 
 IMAGENET_TEMPLATES: list[str] = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
-WAYS_OUT = (
-    "give a local file (clip.weights=/path/to/weights.safetensors or OpenAI's .pt), or use clip=tiny, which needs no download"
-)
+MAX_RANDOM_PARAMETERS = 4_000_000_000  # 16 GB; the largest published CLIP has 2.5 billion
 
 
 class FrozenCLIP(nn.Module):
@@ -81,9 +80,15 @@ class FrozenCLIP(nn.Module):
     def device(self) -> torch.device:
         return self.model.positional_embedding.device
 
+    @cached_property
+    def identity(self) -> Identity:
+        """Which CLIP this is, wherever its weights lie (`prompts.identity`). Takes a second for ViT-L, once."""
+        return identify(self.model)
+
     def store_bf16(self) -> None:
         """Keeps the blocks' matrices and the patch and token embeddings in bf16 for good, so that autocast need not cast them
         at every call; LayerNorms, positions and final projections stay float32. For GPUs. ResNets stay as they are."""
+        self.identity  # noqa: B018 - it is that of the weights as they were loaded
         towers = [self.model.transformer] + ([self.model.visual.transformer, self.model.visual.conv1] if self.is_vit else [])
         for module in (m for tower in towers for m in tower.modules()):
             if isinstance(module, nn.Linear | nn.MultiheadAttention | nn.Conv2d):
@@ -186,42 +191,40 @@ def build(config: dict[str, Any], empty: bool = False) -> CLIP:
     return model
 
 
-def load(model: str, weights: str | None = None, text_rows: int | None = 16384, recompute: bool = False) -> FrozenCLIP:
+def load(
+    model: str,
+    weights: str | None = None,
+    text_rows: int | None = 16384,
+    recompute: bool = False,
+    activation: str | None = None,
+) -> FrozenCLIP:
     """The frozen CLIP of an architecture and its weights. Raises ValueError with a way out when either cannot be had.
 
-    `model`: an open_clip name ("ViT-B-16-quickgelu"), a hub id ("hf-hub:org/name", which brings its weights), or the path of a
-    json with open_clip's model config. `weights`: an open_clip tag ("openai"), a local file, or None for random weights.
+    `model`: an open_clip name ("ViT-B-16-quickgelu"), the path of a json with open_clip's model config, or what brings its
+    weights: a hub id ("hf-hub:org/name") or a folder in the hub's format ("local-dir:PATH").
+    `weights`: an open_clip tag ("openai"), a local file, "random", or None for those that the model brings.
+    `activation`: "quickgelu" or "gelu", of a local file whose model does not say it.
     """
-    if model.startswith("hf-hub:"):
-        config, weights = _from_hub(model.removeprefix("hf-hub:"), weights)
-    elif model.endswith(".json"):
-        path = Path(model).expanduser()
-        if not path.is_file():
-            raise ValueError(
-                f"CLIP model config {path} does not exist: give an open_clip name such as ViT-B-16-quickgelu, or a json's path."
-            )
-        config = json.loads(path.read_text())
-    elif (config := open_clip.get_model_config(model)) is None:
-        raise ValueError(
-            f"open_clip knows no architecture {model!r}: see open_clip.list_models(), for example ViT-B-16-quickgelu."
-        )
-    spec = {key: tuple(config[key]) for key in ("image_mean", "image_std") if key in config}
-    if weights and (tag := get_pretrained_cfg(model, weights)):
-        config["quick_gelu"] = tag.get("quick_gelu", False)  # the weights decide; a wrong activation fails silently
-        spec = {"image_mean": tag["mean"], "image_std": tag["std"]}
-        weights = _download(tag, f"{model} with weights {weights!r}")
-    elif weights and not Path(weights).expanduser().is_file():
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-        raise ValueError(f"CLIP weights {weights!r} are neither a file nor a tag of {model} (its tags: {tags}).")
-    if weights and is_openai_archive(Path(weights).expanduser()):
-        config["quick_gelu"] = True
-    towers = build(config, empty=weights is not None)
-    if weights:
-        _fill(towers, read_state_dict(weights, towers.vocab_size), weights, model)
+    source = architecture.find(model, weights)
+    config = source.config
+    state, is_openai = None, False
+    if source.weights:
+        state, is_openai = read_weights(source.weights, config["text_cfg"].get("vocab_size", TOKENS))
+    config["quick_gelu"] = architecture.activation(activation, source, is_openai, model) == "quickgelu"
+    try:
+        towers = build(config, empty=True)
+        if state is None and sum(p.numel() for p in towers.parameters()) > MAX_RANDOM_PARAMETERS:
+            raise ValueError(f"it has more than {MAX_RANDOM_PARAMETERS:,} parameters")
+        towers = build(config) if state is None else towers
+    except Exception as error:  # sizes that disagree end in whatever error torch has for them
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"the architecture of clip.model={model} cannot be built: {why}.") from error
+    if state is not None:
+        _fill(towers, state, str(source.weights), model)
     activations = {type(m) for m in towers.modules() if isinstance(m, QuickGELU | nn.GELU)}
-    assert activations == {QuickGELU if config.get("quick_gelu") else nn.GELU}, activations
+    assert activations == {QuickGELU if config["quick_gelu"] else nn.GELU}, activations
     tokenizer = SimpleTokenizer(context_length=towers.context_length, **(config["text_cfg"].get("tokenizer_kwargs") or {}))
-    return FrozenCLIP(towers, tokenizer=tokenizer, text_rows=text_rows, recompute=recompute, **spec)
+    return FrozenCLIP(towers, tokenizer=tokenizer, text_rows=text_rows, recompute=recompute, **source.image)
 
 
 def load_tiny(text_rows: int | None = 16384, recompute: bool = False) -> FrozenCLIP:
@@ -238,22 +241,3 @@ def _fill(towers: CLIP, state: dict[str, Tensor], weights: str, model: str) -> N
             f"CLIP weights {weights} do not fit the architecture {model}: {len(wrong)} tensors differ, first {wrong[0]}."
         )
     towers.load_state_dict(state, assign=True)
-
-
-def _download(tag: dict[str, Any], what: str) -> str:
-    try:
-        return download_pretrained(tag)
-    except (OSError, urllib.error.URLError, RuntimeError) as error:
-        raise ValueError(f"{what} cannot be downloaded, the hub is out of reach: {WAYS_OUT}.") from error
-
-
-def _from_hub(hub_id: str, weights: str | None) -> tuple[dict[str, Any], str]:
-    try:
-        hub = json.loads(Path(download_pretrained_from_hf(hub_id, filename="open_clip_config.json")).read_text())
-        weights = weights or download_pretrained_from_hf(hub_id)
-    except (OSError, urllib.error.URLError, RuntimeError) as error:
-        raise ValueError(
-            f"the CLIP hf-hub:{hub_id} cannot be downloaded, the hub is out of reach or has no such id: {WAYS_OUT}."
-        ) from error
-    preprocess = hub.get("preprocess_cfg", {})
-    return hub["model_cfg"] | {f"image_{k}": preprocess[k] for k in ("mean", "std") if k in preprocess}, weights

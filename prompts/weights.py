@@ -2,55 +2,63 @@
 
 from __future__ import annotations
 
-import warnings
-import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
+from files.untrusted import regular_file
+from prompts.archives import TensorFile, read_tensors
+
 # what OpenAI's archives hold beside weights
-NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+OPENAI_INTEGERS = {"input_resolution", "context_length", "vocab_size"}
 
 
-def read_state_dict(path: str | Path, vocab_size: int | None = None) -> dict[str, Tensor]:
-    """State dict in open_clip's (and OpenAI's) names, float32, on the CPU.
+class Weights(NamedTuple):
+    """A state dict in open_clip's names; `is_openai`: it comes from an archive of OpenAI's, whose towers have QuickGELU."""
+
+    state: dict[str, Tensor]
+    is_openai: bool
+
+
+def read_weights(path: str | Path, vocab_size: int | None = None) -> Weights:
+    """State dict in open_clip's (and OpenAI's) names, float32, on the CPU. Nothing in the file is run (`prompts.archives`).
 
     Raises ValueError for a missing or unreadable file. `vocab_size` is needed for files that store only the token rows they
     learned (`token_embedding.rows`, the ids, beside their embeddings): other rows get the mean of the learned ones.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"CLIP weights {path} do not exist: give the path of a .safetensors, .pt or .bin file.")
+    path = regular_file(Path(path).expanduser(), "the file of CLIP weights")
     try:
-        state = _read(path)
-    except Exception as error:  # each reader has errors of its own; a user needs one sentence
-        raise ValueError(f"CLIP weights {path} cannot be read ({error}): is the file complete? Download it again.") from error
-    state = state.get("state_dict", state)
-    state = {k.removeprefix("module."): v for k, v in state.items() if k not in NOT_WEIGHTS and isinstance(v, Tensor)}
-    if (rows := state.pop("token_embedding.rows", None)) is not None:
-        learned = state["token_embedding.weight"].float()
-        full = learned.mean(0).repeat(vocab_size, 1)
-        full[rows] = learned
-        state["token_embedding.weight"] = full
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        found = TensorFile(_safetensors(path), False) if path.suffix == ".safetensors" else read_tensors(path)
+        state = {name.removeprefix("module."): tensor for name, tensor in found.tensors.items()}
+        is_openai = found.is_script and set(state) >= OPENAI_INTEGERS
+        # the text tower's mask is no weight; TorchScript of some versions lists it beside them
+        state = {k: v for k, v in state.items() if k not in OPENAI_INTEGERS and k.rpartition(".")[2] != "attn_mask"}
+        if (rows := state.pop("token_embedding.rows", None)) is not None:
+            state["token_embedding.weight"] = _all_rows(rows, state.get("token_embedding.weight"), vocab_size or 0)
+        return Weights({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, is_openai)
+    except (ValueError, RuntimeError, MemoryError) as error:  # RuntimeError: a number type that torch cannot convert
+        raise ValueError(
+            f"CLIP weights {path} cannot be read ({str(error)[:200]}): is the file complete? Download it again."
+        ) from error
 
 
-def _read(path: Path) -> dict:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
 
+    try:
         return load_file(path)
-    if is_openai_archive(path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, OpenAI's files are what they are
-            return torch.jit.load(path, map_location="cpu").state_dict()
-    return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, KeyError) as error:  # KeyError: a number type that torch does not have
+        raise ValueError(" ".join(str(error).split())) from error
 
 
-def is_openai_archive(path: str | Path) -> bool:
-    """Whether the file is TorchScript, as OpenAI ships CLIP; those weights need QuickGELU."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
+def _all_rows(rows: Tensor, learned: Tensor | None, vocab_size: int) -> Tensor:
+    """The token embedding of the whole vocabulary, from some of its rows."""
+    if learned is None or learned.dim() != 2 or rows.shape != learned.shape[:1] or rows.is_floating_point() or not len(rows):
+        raise ValueError("token_embedding.rows does not number the rows of token_embedding.weight")
+    if rows.min() < 0 or rows.max() >= vocab_size:
+        raise ValueError(f"token_embedding.rows holds {rows.min()} to {rows.max()}, ids lie between 0 and {vocab_size - 1:,}")
+    full = learned.float().mean(0).repeat(vocab_size, 1)
+    full[rows.long()] = learned.float()
+    return full

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from toys import NAMES, ROOT, TESTS, Toy, ToySource
+from toys import NAMES, ROOT, TESTS, Toy, ToySource, toy_clip
 
 import run as entry
 from lightning_modules import jobs, launch
@@ -94,6 +94,29 @@ def test_training_starts_from_the_prompts_of_another_method(run_here, tmp_path, 
     torch.testing.assert_close(load_file(started)["ctx"], load_file(path)["ctx"])
     run_here(*coop, "output=second")  # without a start it is another run, with a folder of its own
     assert len(list((tmp_path / "second").rglob("result.json"))) == 2
+
+
+def other_clip():
+    """The toy CLIP with one weight changed."""
+    clip = toy_clip()
+    clip.model.visual.proj.data[0, 0] += 1
+    return clip
+
+
+def test_prompts_go_to_another_clip_only_where_that_is_said(run_here, tmp_path):
+    """ckpt=, init_from= and the same CLIP under another name; a refused run leaves nothing."""
+    trained = run_here("method=coop", "method.n_ctx=4", "shots=1", "epochs=1", "output=first")
+    assert trained["backbone"] == toy_clip().identity
+    [path] = (tmp_path / "first").rglob("prompts.safetensors")
+    elsewhere = ["method=coop", "method.n_ctx=4", "shots=1", "epochs=1", "clip._target_=test_run.other_clip", "output=second"]
+    for key in (["fit=false", f"ckpt={path}"], [f"init_from={path}"]):
+        with pytest.raises(ValueError, match="was trained on another CLIP .*weights") as caught:
+            run_here(*elsewhere, *key)
+        assert "other_clip=true" in launch.told(caught.value)
+        assert not (tmp_path / "second").exists()
+    result = run_here(*elsewhere, "fit=false", f"ckpt={path}", "other_clip=true")
+    assert result["backbone"] == other_clip().identity
+    assert run_here(*elsewhere, f"init_from={path}", "other_clip=true")["backbone"] == result["backbone"]
 
 
 def test_the_best_epoch_on_validation(run_here, tmp_path):

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from lightning_modules import predictions, results
-from lightning_modules.checkpoints import SavedPrompts, prompts_of
+from lightning_modules.checkpoints import SavedPrompts, check_backbone, prompts_of
 from lightning_modules.jobs import RESULT, compose_job
 from lightning_modules.report.arrays import read_arrays
 from lightning_modules.report.collect import Predictions, load
@@ -26,7 +26,7 @@ from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
 CONF = Path(__file__).parents[2] / "conf"
 BASELINE = "zeroshot"
 # what a result's config says about its data and model, and where they are; interpolated keys follow the first of these
-TAKEN = ("shots", "seed", "source", "data_root", "eval_batch_size")
+TAKEN = ("shots", "seed", "source", "data_root", "eval_batch_size", "other_clip")
 GROUPS = ("protocol", "clip", "data", "targets")
 
 make = partial(instantiate, _convert_="all")
@@ -108,6 +108,7 @@ class FinishedRun:
         if not isinstance(ckpt, str) or not os.path.exists(ckpt):
             raise ValueError(f"the prompts that this run evaluated, {str(ckpt)[:200]}, are not here: put them there again.")
         saved: SavedPrompts = prompts_of(ckpt, self.names)
+        check_backbone(saved, self.clip, self.names["clip"], self.cfg.other_clip)
         learner = make(self.cfg.method, _partial_=True)(**saved.settings(self.cfg.method))
         model = self.set_up(learner, saved.classnames(self.result["classnames"]))
         saved.into(model)

@@ -7,8 +7,9 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from small_runs import parts, trainer
+from toys import toy_clip
 
-from lightning_modules.checkpoints import PROMPTS, Resumable, prompts_of, read_prompts, save_prompts
+from lightning_modules.checkpoints import PROMPTS, Resumable, begin_from, check_backbone, prompts_of, read_prompts, save_prompts
 from lightning_modules.jobs import LAST
 from lightning_modules.signals import Interrupted
 
@@ -129,7 +130,6 @@ def test_what_is_no_prompts_file_is_named(tmp_path):
         (None, NAMES, "name them with ckpt="),
         ("nowhere", NAMES, "there is no nowhere"),
         (".", NAMES | {"method": "coop"}, "trained with method=toy, this run has method=coop: add method=toy"),
-        (".", NAMES | {"clip": "vit_b16"}, "add clip=toy"),
     ],
 )
 def test_prompts_of_another_run_are_refused(tmp_path, monkeypatch, ckpt, names, message):
@@ -137,3 +137,43 @@ def test_prompts_of_another_run_are_refused(tmp_path, monkeypatch, ckpt, names, 
     save(tmp_path / PROMPTS)
     with pytest.raises(ValueError, match=message):
         prompts_of(ckpt, names)
+
+
+def other_clip(model):
+    """The model's CLIP with one weight changed."""
+    clip = toy_clip()
+    clip.model.visual.proj.data[0, 0] += 1
+    assert clip.identity != model.clip.identity
+    return clip
+
+
+def test_prompts_of_another_clip_are_refused(tmp_path):
+    model = save(tmp_path / PROMPTS)
+    saved = prompts_of(str(tmp_path), NAMES)
+    assert saved.about["backbone"] == model.clip.identity
+    check_backbone(saved, model.clip, "another_name", other_clip=False)  # the same CLIP under whatever name
+    other = other_clip(model)
+    with pytest.raises(
+        ValueError, match=r"trained on another CLIP \(weights '\w{16}' there and '\w{16}' here\): give that CLIP"
+    ):
+        check_backbone(saved, other, "toy", other_clip=False)
+    with pytest.raises(ValueError, match="add clip=toy, or other_clip=true"):
+        check_backbone(saved, other, "vit_b16", other_clip=False)
+    check_backbone(saved, other, "toy", other_clip=True)
+
+    _, begun, _ = parts()
+    begun.clip = other
+    with pytest.raises(ValueError, match="trained on another CLIP"):
+        begin_from(str(tmp_path), "toy", begun, other_clip=False)
+
+
+@pytest.mark.parametrize("backbone", [None, "toy", ["x"], {}, {"weights": {"a": "\n" * 9000}}])
+def test_prompts_that_do_not_say_their_clip_are_refused(tmp_path, backbone):
+    model = save(tmp_path / PROMPTS, backbone=backbone, clip="toy\x1b[2J")
+    saved = prompts_of(str(tmp_path), NAMES)
+    with pytest.raises(ValueError, match="does not say on which CLIP|trained on another CLIP") as caught:
+        check_backbone(saved, model.clip, "toy", other_clip=False)
+    assert "other_clip=true" in str(caught.value)
+    assert not {"\n", "\x1b"} & set(str(caught.value))
+    assert len(str(caught.value)) < 1000
+    check_backbone(saved, model.clip, "toy", other_clip=True)

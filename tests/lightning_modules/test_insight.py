@@ -175,6 +175,11 @@ def test_the_prompts_of_an_evaluation_lie_elsewhere(folder, insight):
     again = folder("fit=false", f"ckpt={ivlp}", *IVLP[:3])
     insight(ivlp, "--only", "words"), insight(again, "--only", "words")
     assert read(again, "words") == read(ivlp, "words")
+    elsewhere = (ivlp, "clip._target_=test_run.other_clip", "--only", "words")
+    status, said = insight(*elsewhere)
+    assert status == 1
+    assert "was trained on another CLIP (weights" in said.err
+    assert insight(*elsewhere, "other_clip=true")[0] == 0
 
 
 def test_a_result_names_no_code(folder, insight, tmp_path):

@@ -1,6 +1,7 @@
 """Parity with open_clip, and every way weights come in."""
 
 import json
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 from sizes import RESNET, SMALL
 from torch import nn
 
-from prompts import clip as clip_module
+from prompts import architecture
 from prompts.clip import FrozenCLIP, build, load
 from prompts.context import fixed_plan
 from prompts.rows import Rows, TowerPrompts
@@ -105,10 +106,10 @@ def test_weights_from_openais_archive(tmp_path):
     model = build(SMALL)
     state = openai_archive(model, tmp_path / "ViT.pt")
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(SMALL | {"quick_gelu": False}))
+    config.write_text(json.dumps({key: value for key, value in SMALL.items() if key != "quick_gelu"}))
     clip = load(str(config), str(tmp_path / "ViT.pt"))
     same_weights(clip, state)
-    assert clip.text_tower.blocks[0].block.mlp.gelu.__class__.__name__ == "QuickGELU"  # whatever the config says
+    assert clip.identity["activation"] == "quickgelu"  # OpenAI's have it
 
 
 def test_compact_token_rows(files, tmp_path):
@@ -125,7 +126,7 @@ def test_compact_token_rows(files, tmp_path):
 
 def test_random_weights_are_always_the_same(files):
     config, _, _ = files
-    first, second = load(config), load(config)
+    first, second = load(config, "random"), load(config, "random")
     same_weights(first, second.model.state_dict())
 
 
@@ -133,8 +134,8 @@ def test_tags_decide_the_activation_and_the_file(files, monkeypatch):
     _, weights, model = files
     tag = {"quick_gelu": True, "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: json.loads(json.dumps(SMALL | {"quick_gelu": False})))
-    monkeypatch.setattr(clip_module, "get_pretrained_cfg", lambda name, tag_name: tag if tag_name == "openai" else {})
-    monkeypatch.setattr(clip_module, "download_pretrained", lambda cfg: weights)
+    monkeypatch.setattr(architecture, "get_pretrained_cfg", lambda name, tag_name: tag if tag_name == "openai" else {})
+    monkeypatch.setattr(architecture, "download_pretrained", lambda cfg: weights)
     clip = load("ViT-small", "openai")
     same_weights(clip, model.state_dict())
     assert clip.image_spec == {"size": 16, "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}
@@ -145,10 +146,99 @@ def test_hub_ids_bring_config_and_weights(files, tmp_path, monkeypatch):
     hub = tmp_path / "open_clip_config.json"
     hub.write_text(json.dumps({"model_cfg": SMALL, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}))
     fetched = lambda model_id, filename=None: str(hub) if filename else weights  # noqa: E731
-    monkeypatch.setattr(clip_module, "download_pretrained_from_hf", fetched)
+    monkeypatch.setattr(architecture, "download_pretrained_from_hf", fetched)
     clip = load("hf-hub:me/small")
     same_weights(clip, model.state_dict())
     assert clip.image_spec["mean"] == (0.5, 0.5, 0.5)
+
+
+def folder_of(tmp_path, weights, name="open_clip_model.safetensors", **model_cfg):
+    """A CLIP in open_clip's folder format, as clip.model names it."""
+    folder = tmp_path / "folder"
+    folder.mkdir(exist_ok=True)
+    config = {key: value for key, value in (SMALL | model_cfg).items() if value is not None}
+    content = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic"}}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    (folder / name).write_bytes(Path(weights).read_bytes())
+    return f"local-dir:{folder}"
+
+
+def test_folders_bring_config_and_weights(files, tmp_path):
+    _, weights, model = files
+    clip = load(folder_of(tmp_path, weights))
+    same_weights(clip, model.state_dict())
+    assert clip.image_spec["mean"] == (0.5, 0.5, 0.5)
+    assert clip.identity["activation"] == "quickgelu"
+    plain = load(folder_of(tmp_path, weights, quick_gelu=None))  # in such a folder no word means GELU
+    assert plain.identity["activation"] == "gelu"
+
+
+def test_a_folder_without_weights_is_refused(files, tmp_path):
+    _, weights, _ = files
+    model = folder_of(tmp_path, weights, name="epoch_latest.dat")
+    with pytest.raises(ValueError, match="holds no weights named open_clip_model.safetensors or the like"):
+        load(model)
+    assert load(model, weights).identity == load(folder_of(tmp_path, weights)).identity
+
+
+def test_weights_are_random_only_where_that_is_said(files):
+    for model in (files[0], "ViT-B-16-quickgelu"):
+        with pytest.raises(ValueError, match="brings no weights: give clip.weights=FILE, .* or random"):
+            load(model)
+
+
+def test_an_activation_that_nobody_says_is_refused(files, tmp_path, monkeypatch):
+    _, weights, _ = files
+    silent = tmp_path / "silent.json"
+    silent.write_text(json.dumps({key: value for key, value in SMALL.items() if key != "quick_gelu"}))
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: json.loads(json.dumps(SMALL)))
+    for model in (str(silent), "ViT-small-quickgelu"):  # of a name the weights may come from anywhere
+        with pytest.raises(ValueError, match="do not say .* add clip.activation=quickgelu .* or clip.activation=gelu"):
+            load(model, weights)
+        for said in ("quickgelu", "gelu"):
+            assert load(model, weights, activation=said).identity["activation"] == said
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.*:FutureWarning")
+def test_what_contradicts_itself_is_refused(files, tmp_path):
+    config, weights, model = files
+    with pytest.raises(ValueError, match="clip.activation=gelu, but .*config.json has quickgelu: leave it out"):
+        load(config, weights, activation="gelu")
+    with pytest.raises(ValueError, match="clip.activation=relu: choose quickgelu or gelu"):
+        load(config, weights, activation="relu")
+    archive = tmp_path / "ViT.pt"
+    openai_archive(model, archive)
+    silent, other = tmp_path / "silent.json", tmp_path / "gelu.json"
+    silent.write_text(json.dumps({key: value for key, value in SMALL.items() if key != "quick_gelu"}))
+    other.write_text(json.dumps(SMALL | {"quick_gelu": False}))
+    with pytest.raises(ValueError, match="clip.activation=gelu, but .*ViT.pt has quickgelu"):
+        load(str(silent), str(archive), activation="gelu")
+    with pytest.raises(ValueError, match="is OpenAI's, with QuickGELU, but .*gelu.json says GELU"):
+        load(str(other), str(archive))
+    torch.jit.script(Node(model.state_dict())).save(tmp_path / "mine.pt")  # TorchScript alone does not make it OpenAI's
+    with pytest.raises(ValueError, match="do not say"):
+        load(str(silent), str(tmp_path / "mine.pt"))
+
+
+def test_the_identity_is_that_of_the_weights_wherever_they_lie(files, tmp_path):
+    config, weights, model = files
+    identity = load(config, weights).identity
+    assert identity == FrozenCLIP(build(SMALL)).identity
+    assert identity["architecture"].startswith("ViT/8 of 3 x 96, 2 heads, 16 pixels; text 3 x 64, 4 heads, 28 positions")
+    half = tmp_path / "half.safetensors"
+    save_file({key: value.half() for key, value in model.state_dict().items()}, half)
+    assert load(config, str(half)).identity == identity  # OpenAI's float16 file and its float32 copy
+    stored = load(config, weights)
+    stored.store_bf16()
+    assert stored.identity == identity
+    changes = {"heads": 2}, {"heads": 4}
+    by_heads = [FrozenCLIP(build(SMALL | {"text_cfg": SMALL["text_cfg"] | each})).identity for each in changes]
+    assert by_heads[0]["architecture"] != by_heads[1]["architecture"]
+    assert by_heads[0]["weights"] == by_heads[1]["weights"]
+    other = FrozenCLIP(build(SMALL))
+    other.model.visual.transformer.resblocks[0].mlp.c_fc.bias.data[0] += 0.01
+    assert other.identity["weights"] != identity["weights"]
+    assert FrozenCLIP(build(RESNET)).identity["architecture"].startswith("ResNet of [1, 1, 1, 1] x 8")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +246,7 @@ def test_hub_ids_bring_config_and_weights(files, tmp_path, monkeypatch):
     [
         ("ViT-Z", None, "open_clip knows no architecture 'ViT-Z'"),
         ("ViT-B-16-quickgelu", "opnai", r"neither a file nor a tag of ViT-B-16-quickgelu \(its tags: .*openai"),
-        ("nowhere.json", None, "config nowhere.json does not exist"),
+        ("nowhere.json", None, "the CLIP model config nowhere.json cannot be read"),
         ("ViT-B-16-quickgelu", "openai", "out of reach: give a local file .* or use clip=tiny"),
         ("hf-hub:nobody/nothing", None, "hf-hub:nobody/nothing cannot be downloaded.*clip=tiny"),
     ],
@@ -166,7 +256,7 @@ def test_what_cannot_be_had_is_one_sentence(model, weights, message, monkeypatch
         raise FileNotFoundError("Failed to download file")
 
     for fetch in ("download_pretrained", "download_pretrained_from_hf"):
-        monkeypatch.setattr(clip_module, fetch, unreachable)
+        monkeypatch.setattr(architecture, fetch, unreachable)
     with pytest.raises(ValueError, match=message):
         load(model, weights)
 
