@@ -95,6 +95,8 @@ def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:
         raise ValueError(f"fit=false evaluates saved prompts: name them with ckpt=PATH (a {PROMPTS} or its folder).")
     saved = _found("ckpt", ckpt)
     method = _name(saved.about.get("method"))
+    if not saved.published and method == "?":
+        raise ValueError(f"{saved.path} does not say which method it was trained with: give the {PROMPTS} of a finished run.")
     if not saved.published and method != names["method"]:
         raise ValueError(
             f"{saved.path} was trained with method={method}, this run has method={names['method']}: add method={method}."
@@ -132,10 +134,8 @@ def check_backbone(saved: SavedPrompts, clip: FrozenCLIP, clip_name: str, other_
     """
     if saved.published or other_clip:
         return
-    there, here, name = saved.about.get("backbone"), clip.identity, saved.about.get("clip")
-    hint = (
-        f"add clip={name}, or" if name != clip_name and isinstance(name, str) and name.isidentifier() else "give that CLIP, or"
-    )
+    there, here, name = saved.about.get("backbone"), clip.identity, _name(saved.about.get("clip"))
+    hint = f"add clip={name}, or" if name not in (clip_name, "?") else "give that CLIP, or"
     if not isinstance(there, dict):
         raise ValueError(
             f"{saved.path} does not say on which CLIP it was trained, as files made by earlier versions do not: {hint} "
