@@ -179,7 +179,7 @@ def test_the_prompts_of_an_evaluation_lie_elsewhere(folder, insight):
     status, said = insight(*elsewhere)
     assert status == 1
     assert "was trained on another CLIP (weights" in said.err
-    assert insight(*elsewhere, "other_clip=true")[0] == 0
+    assert insight(ivlp, "other_clip=true", *elsewhere[1:])[0] == 0
 
 
 def test_a_result_names_no_code(folder, insight, tmp_path):
