@@ -65,7 +65,8 @@ def main() -> int:
     try:
         show(groups, found, left_out, options)
     except OSError as error:
-        return failed(f"{error.filename} cannot be written ({error.strerror}): name another place for the page with --page.")
+        where = options.page or options.folders[0]
+        return failed(f"the page cannot be written to {where} ({error.strerror}): name another place with --page PATH.")
     return 0
 
 

@@ -78,6 +78,14 @@ def test_several_folders_and_a_page_elsewhere(tmp_path, command):
     assert "maple" in (tmp_path / "both.html").read_text()
 
 
+def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path, command):
+    path = put(tmp_path)
+    status, shown = command(tmp_path, "--page", path / "report.html")
+    assert status == 1
+    assert shown.err.startswith(f"error: the page cannot be written to {path}/report.html")
+    assert shown.err.count("\n") == 1
+
+
 def test_an_empty_folder_is_one_sentence(tmp_path, command):
     status, shown = command(tmp_path)
     assert status == 1

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from test_results import valid
+from strangers import valid
 from toys import NAMES, ROOT, toy_clip
 
 from datamodules.ask_prompts import Bank, Endpoint
