@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ if __name__ == "__main__":
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from lightning_modules import jobs, launch, locks, sweep
@@ -33,6 +31,9 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     job = jobs.describe(cfg, names)
     if result := done_already(job, cfg.force):
         return result
+    from lightning_modules.arguments import check_all
+
+    check_all(cfg)
     with locks.held(job.folder, job.title):  # another process may have done it meanwhile
         return done_already(job, cfg.force) or train_and_test(job, cfg, names)
 
@@ -48,6 +49,7 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     started = time.monotonic()
     # imported only now: a sweep's parent and a finished run do without torch and lightning
     from lightning_modules import results
+    from lightning_modules.arguments import make
     from lightning_modules.checkpoints import begin_from, check_backbone, prompts_of
     from lightning_modules.features import fit_on_features
     from lightning_modules.prompt_module import PromptModule
@@ -55,7 +57,6 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     from prompts.learner import PromptedCLIP, TrainInfo
 
     results.quiet()
-    make = partial(instantiate, _convert_="all")
     saved = None if cfg.fit else prompts_of(cfg.ckpt, names)  # where there is nothing to evaluate, nothing is read
 
     # Hydra sees our yaml alone; what a file says goes to the constructor as it stands
@@ -117,7 +118,8 @@ def run_before(cfg: DictConfig, names: dict[str, str], settings: Mapping[str, An
     return jobs.describe(first, names).folder
 
 
-def start(cfg: DictConfig, names: dict[str, str]) -> None:
+def start(cfg: DictConfig) -> None:
+    names = jobs.names_of(HydraConfig.get())
     jobs.complete(cfg, HydraConfig.get())
     run(cfg, names)
 
@@ -126,7 +128,7 @@ def start(cfg: DictConfig, names: dict[str, str]) -> None:
 def main(cfg: DictConfig) -> float | None:
     if sweep.in_multirun():
         return sweep.run_fresh(__file__, cfg)
-    return launch.keeping_error(start, cfg, jobs.names_of(HydraConfig.get()))
+    return launch.keeping_error(start, cfg)
 
 
 if __name__ == "__main__":

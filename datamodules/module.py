@@ -68,7 +68,7 @@ class FewShotData(LightningDataModule):
         source: Source,
         shots: int,
         seed: int,
-        subset: str = "all",
+        subset: Literal["all", "base", "new"] = "all",
         batch_size: int = 32,
         eval_batch_size: int = 100,
         workers: int = 0,
@@ -76,9 +76,9 @@ class FewShotData(LightningDataModule):
         sampler: Literal["coop", "numpy"] = "coop",
         train_transform: Callable[..., Transform] = train_transform,
         views: int = 1,
-        augmentation: str = "plain",
-        order: str = "random",
-        on_bad_image: str = "raise",
+        augmentation: Literal["plain", "randaug2"] = "plain",
+        order: Literal["random", "windowed"] = "random",
+        on_bad_image: Literal["raise", "skip"] = "raise",
     ) -> None:
         super().__init__()
         if not isinstance(shots, int):
@@ -86,7 +86,7 @@ class FewShotData(LightningDataModule):
         chosen = {"subset": subset, "augmentation": augmentation, "order": order, "on_bad_image": on_bad_image}
         for key, value in chosen.items():
             if value not in CHOICES[key]:
-                raise ValueError(f"{key}={value!r}: choose one of {', '.join(CHOICES[key])}.")
+                raise ValueError(f"data.{key}={value!r}: choose one of {', '.join(CHOICES[key])}.")
         for key, value, least in (
             ("batch_size", batch_size, 1),
             ("eval_batch_size", eval_batch_size, 1),
@@ -94,7 +94,7 @@ class FewShotData(LightningDataModule):
             ("views", views, 1),
         ):
             if not isinstance(value, int) or value < least:
-                raise ValueError(f"{key}={value!r}: give an integer, {least} or more.")
+                raise ValueError(f"data.{key}={value!r}: give an integer, {least} or more.")
         self.name, self.source, self.shots, self.seed, self.subset = name, source, shots, seed, subset
         self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
         self.templates, self.sampler = tuple(templates), sampler

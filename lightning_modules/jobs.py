@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.singleton import Singleton
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.identity import data_digest
-from lightning_modules import identity
+from lightning_modules import arguments, identity, keys
 
 RESULT, LAST = "result.json", "last.ckpt"  # of a finished run; of one that is under way or was interrupted
 NAMED = ("method", "data", "clip", "protocol")
@@ -29,6 +31,8 @@ RECIPES = ("recipe", "recipe_clip", "recipe_data")
 
 def by_shots(table: Any, shots: int) -> Any:
     """`${by_shots:{1:50,16:200},${shots}}`: the entry for this number of shots."""
+    if not isinstance(table, Mapping) or not all(str(key).isdecimal() for key in table):
+        raise ValueError("by_shots takes a table of values by number of shots, as in ${by_shots:{1:50,16:200},${shots}}")
     table = {int(key): value for key, value in table.items()}
     if shots not in table:
         known = ", ".join(str(key) for key in sorted(table))
@@ -41,6 +45,15 @@ def pick(table: Any, key: str, other: str) -> str:
     return table.get(key, other)
 
 
+def groups() -> str:
+    """`${groups:}` in the help: every group with its options, without those that only others are made from (_base.yaml)."""
+    loader = GlobalHydra.instance().config_loader()
+    names = [name for name in loader.get_group_options("", ObjectType.GROUP) if name != "hydra"]
+    options = {name: [option for option in loader.get_group_options(name) if not option.startswith("_")] for name in names}
+    return "\n".join(f"{name}: {', '.join(sorted(options[name]))}" for name in sorted(names) if options[name])
+
+
+OmegaConf.register_new_resolver("groups", groups, replace=True)
 OmegaConf.register_new_resolver("by_shots", by_shots, replace=True)
 OmegaConf.register_new_resolver("pick", pick, replace=True)
 
@@ -77,6 +90,7 @@ class Job:
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
     """The config as plain data; ValueError where an interpolation or a mandatory key fails, or keys contradict each other."""
+    keys.check_config(cfg)
     config = _plain(_without_hydra(cfg))
     identity.check_trainer(config)
     if config["fit"] and config["ckpt"] is not None:
@@ -101,8 +115,8 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.MACHINE)))
     what |= {key: identity.content(config[key]) for key in identity.prompts_read(config)}
     what |= {group: identity.with_content(what[group]) for group in ("method", "clip")}
-    sources = [cfg.data.source, *(target.source for target in cfg.targets.values())]
-    what["data_content"] = [data_digest(instantiate(source, _convert_="all"), config["seed"]) for source in sources]
+    sources = [arguments.source_of(each) for each in (cfg.data, *cfg.targets.values())]
+    what["data_content"] = [data_digest(source, config["seed"]) for source in sources]
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]
     kind = "" if config["fit"] else "eval-"
     leaf = [kind + names["protocol"], names["data"], names["clip"], names["method"]]
@@ -118,11 +132,12 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        said = str(error.__cause__ or error).splitlines()[0]
-        raise ValueError(said.removeprefix("ValueError raised while resolving interpolation: ")) from error
+        raise ValueError(keys.unresolved(error)) from error
 
 
 def names_of(hydra_config: Any) -> dict[str, str]:
+    keys.check_overrides(hydra_config.overrides.task)
+    keys.check_choices(hydra_config.runtime.choices, keys.GROUPS)
     return {key: hydra_config.runtime.choices[key] for key in NAMED}
 
 
@@ -130,6 +145,7 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
     """The config and the names of a command line, for those that run jobs within their own process."""
     with initialize_config_dir(str(Path(conf).resolve()), version_base="1.3"):
         cfg = compose("config", list(overrides), return_hydra_config=True)
+        names_of(cfg.hydra)
         complete(cfg, cfg.hydra)
     state = Singleton.get_state()
     try:
@@ -145,7 +161,8 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
     choices = hydra.runtime.choices
     known = {group: options(group, hydra) for group in RECIPES}
-    asked = {override.lstrip("+").partition("=")[0] for override in hydra.overrides.task}
+    given = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    asked = {override.lstrip("+").partition("=")[0] for override in given}
     for group in asked & set(RECIPES):
         if choices[group] not in known[group]:
             raise ValueError(f"{group}={choices[group]} is not known: choose one of {', '.join(known[group])}.")
@@ -181,6 +198,7 @@ def add_targets(cfg: DictConfig, data: str) -> None:
 
     By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
     """
+    keys.check_protocol(keys.resolved(cfg, "protocol"))
     if not cfg.protocol.targets:
         return
     if data not in cfg.protocol.targets:

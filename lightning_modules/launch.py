@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from lightning_modules import ranks, signals, sweep
+from lightning_modules import keys, ranks, signals, sweep
+from lightning_modules.arguments import raised_by_us
 
 BRIEF = "PROMPTS_BRIEF_ERRORS"  # environment of jobs and ranks: HYDRA_FULL_ERROR was set here and not by the user
+
+READING = ("load_configuration", "split_arguments")  # functions of Hydra: of one run, of a sweep
+COMPOSING_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
+GROUP_BY_NAME = "give a group one of its options by name, GROUP=NAME; --help lists them"
+LONGEST = 800  # characters of a message
+WAYS_OUT = {
+    errno.ENOSPC: ". Make room there and start the same command again.",
+    errno.EDQUOT: ". Make room there and start the same command again.",
+    errno.EACCES: ". Give yourself the rights, or choose another folder (output=PATH, data_root=PATH).",
+    errno.EPERM: ". Give yourself the rights, or choose another folder (output=PATH, data_root=PATH).",
+    errno.EROFS: ". Choose another folder (output=PATH, data_root=PATH).",
+    errno.EMFILE: ". Allow more open files (ulimit -n), or set workers=0.",
+}
 
 
 _error: list[BaseException] = []
@@ -71,32 +85,73 @@ def guarded(main: Callable[[], Any]) -> int:
 
 
 def told(error: BaseException) -> str | None:
-    """The message of a mistake that we or Hydra name, without what frameworks put around it; None for a bug."""
+    """The message of a mistake that we or Hydra name, in one line, without what frameworks put around it; None for a bug."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
+    message = sentence(error)
+    return message and one_line(message)
+
+
+def sentence(error: BaseException) -> str | None:
     text = str(error).strip()
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r} as a key and its value: {text.splitlines()[0]}"
+        reasons = [line for line in text.splitlines() if not line.startswith("Error parsing override")]
+        return f"cannot read {error.override!r} as a key and its value: {(reasons or [text])[0]}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return unknown_option(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = error.__cause__ or error
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
             return unknown_key(cause)
-        text += f"\n{cause}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        options = text.split("\nConfig search path:")[0].splitlines()
-        return "\n".join(line for line in options if not line.startswith("\t_"))  # _base.yaml and the like are parts
+        text += f": {keys.unresolved(cause)}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        return text.split("\nConfig search path:")[0].split("\n    full_key:")[0]
+    if while_composing(error):
+        return f"this command line cannot be composed: {GROUP_BY_NAME if 'Config group override' in text else text}"
     if isinstance(error, RuntimeError) and "by peer" in text:
         return "another rank ended; the cause is in its message"
+    if isinstance(error, ValueError | OSError) and "Original Traceback" in text:  # from a worker process of a loader
+        return text.splitlines()[-1].removeprefix("ValueError: ")
+    if isinstance(error, OSError):
+        return of_the_system(error)
+    if "No space left on device" in text:  # torch and safetensors have errors of their own for it
+        return one_line(text).rstrip(".") + WAYS_OUT[errno.ENOSPC]
     if not isinstance(error, ValueError):
         return None
     if text == "No trials are completed yet.":  # Optuna's
         return "no trial of the search ended well; the reasons stand above."
-    if "Original Traceback" in text:  # from a worker process of a loader
-        return text.splitlines()[-1].removeprefix("ValueError: ")
     # Ours if a line of this project says `raise`; any other ValueError is a bug, whose traceback is wanted.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    path = Path(frame.filename)
-    ours = path.is_relative_to(Path(__file__).parents[1]) and "site-packages" not in path.parts
-    return text if ours and (frame.line or "").startswith("raise ") else None
+    return text if raised_by_us(error) else None
+
+
+def while_composing(error: BaseException) -> bool:
+    """Whether Hydra was still reading the command line and the yaml files: no code of a run had started."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, COMPOSING_ERRORS) and any(frame.name in READING for frame in frames)
+
+
+def of_the_system(error: OSError) -> str:
+    """What the operating system refused, where, and what helps."""
+    where = ", ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason}{f': {where}' if where and where not in reason else ''}{WAYS_OUT.get(error.errno, '')}"
+
+
+def one_line(text: str) -> str:
+    """Printable, without line breaks; the middle of a very long text is left out."""
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(text.split()))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
+
+
+def unknown_option(error: MissingConfigException) -> str:
+    """One sentence for `group=NAME` without such a file; the parts that only options are made from (_base) are not listed."""
+    file = str(error.missing_cfg_file)
+    group, _, name = file.partition("/") if ".." in file or "//" in file else file.rpartition("/")
+    options = [option for option in error.options or [] if not option.startswith("_")]
+    if not group:
+        return f"there is no config named {name!r}: leave out --config-name, or give --config-dir=FOLDER where it lies."
+    close = difflib.get_close_matches(name, options, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"{group}={name} is not known.{hint} Options of {group}: {', '.join(options) or 'none'}."
 
 
 def unknown_key(error: ConfigKeyError | ConfigAttributeError) -> str:

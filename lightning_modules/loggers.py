@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import statistics
 import sys
 from collections.abc import Sequence
@@ -31,14 +32,26 @@ def csv(folder: Path, title: str, settings: dict[str, Any]) -> Logger:
 
 
 def wandb(
-    folder: Path, title: str, settings: dict[str, Any], save_dir: str, tags: Sequence[str] = (), **options: Any
+    folder: Path,
+    title: str,
+    settings: dict[str, Any],
+    save_dir: str,
+    tags: Sequence[str] = (),
+    project: str = "prompts",
+    entity: str | None = None,
+    offline: bool = False,
+    **options: Any,
 ) -> Logger:
     """A run grouped by protocol, data and method, so that seeds and shots of a method stand together.
 
     Kept outside the run's folder, which a failed run takes away: its log has to stay, marked as failed.
     """
+    import wandb as module
     from lightning.pytorch.loggers import WandbLogger
 
+    known = {*inspect.signature(WandbLogger).parameters, *inspect.signature(module.init).parameters}
+    if unknown := sorted(set(options) - known):
+        raise ValueError(f"logger.{unknown[0]} is no option of Weights & Biases: leave it out.")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     protocol, data, clip, method = folder.parts[-6:-2]  # as jobs.describe lays it out
     names = {"protocol": protocol, "data": data, "clip": clip, "method": method}
@@ -49,6 +62,9 @@ def wandb(
         tags=[*names.values(), f"{settings['shots']} shots", *tags],
         save_dir=str(Path(save_dir).resolve()),  # W&B's own process may stand elsewhere
         config={**settings, "names": names, "folder": str(folder)},
+        project=project,
+        entity=entity,
+        offline=offline,
         **options,
     )
 

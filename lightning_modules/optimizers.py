@@ -58,6 +58,8 @@ def make_optimizer(default: Make, groups: list[dict[str, Any]]) -> Optimizer:
     ordinary = [group for group in groups if "optimizer" not in group]
     own = [dict(group) for group in groups if "optimizer" in group]
     parts = [default(ordinary)] if ordinary else []
+    if ordinary and not isinstance(parts[0], Optimizer):
+        raise ValueError(f"optim._target_ makes a {type(parts[0]).__name__}, which is no optimizer: choose one of torch.optim.")
     parts += [group.pop("optimizer")([group]) for group in own]
     return parts[0] if len(parts) == 1 else Together(parts)
 

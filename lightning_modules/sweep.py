@@ -27,7 +27,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_modules import jobs, signals, worker
+from lightning_modules import jobs, keys, signals, worker
 from lightning_modules.gpus import gpus_of
 
 IN_SWEEP = "PROMPTS_IN_SWEEP"  # environment of a sweep's job: "alone" or "beside others"
@@ -48,8 +48,9 @@ def run_fresh(script: str, cfg: DictConfig) -> float | None:
     if hydra.launcher._target_.endswith("JoblibLauncher"):
         worker.follow_sweep()
     try:
+        names = jobs.names_of(hydra)
         jobs.complete(cfg, hydra)
-        job = jobs.describe(cfg, jobs.names_of(hydra))
+        job = jobs.describe(cfg, names)
     except (ValueError, HydraException):
         job = None  # the process says what is wrong
     title = job.title if job else " ".join(hydra.overrides.task)
@@ -133,6 +134,10 @@ class Progress(Callback):
             import optuna
 
             optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            keys.check_output(keys.resolved(config, "output"))
+        except ValueError as error:
+            raise SystemExit(f"error: {error}") from error
         folder = Path(config.hydra.sweep.dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +148,7 @@ class Progress(Callback):
             ) from error
         os.close(handle)
         os.environ |= {JOURNAL: path, worker.SWEEP: str(os.getpid())}
-        with suppress(HydraException):  # what cannot be read, the sweeper refuses
+        with suppress(HydraException, ValueError):  # what cannot be read, the sweeper refuses
             total, lanes = count_jobs(config.hydra), count_lanes(config.hydra)
             _watches.append(Watch(Path(os.environ[JOURNAL]), total, lanes))
             _watches[-1].start()
@@ -231,5 +236,8 @@ def ending(interrupted: bool) -> str:
     journal = Path(os.environ.pop(JOURNAL))
     failed = [f"{entry['command']}    # status {entry['status']}" for entry in entries(journal) if entry["status"]]
     journal.unlink(missing_ok=True)
+    with suppress(OSError):  # where nothing ran, nothing stays
+        journal.parent.rmdir()
+        journal.parent.parent.rmdir()
     lines = [f"\n{len(failed)} job(s) of the sweep failed; to repeat them:", *failed] if failed else []
     return "\n".join(lines + ["the sweep was stopped: the same command does what is missing"] * interrupted)

@@ -42,3 +42,6 @@ def make_trainer(
         )
     except (ValueError, MisconfigurationException) as error:
         raise ValueError(f"this machine or Lightning refuses the trainer's settings: {error}") from error
+
+
+make_trainer.passes_to = Trainer  # whose arguments `options` are, for the check of arguments

@@ -80,6 +80,13 @@ class AAPE(PromptLearner):
         check_choice("distill_space", distill_space, ("unit", "raw"))
         check_choice("schedule", schedule, ("joint", "two_stage"))
         check_choice("aggregator_optimizer", aggregator_optimizer, ("adamw", "configured"))
+        if hidden is not None and hidden < 1:
+            raise ValueError(f"method.hidden={hidden}: give a width of 1 or more, or null for a sixteenth of the embedding's.")
+        if prompts_per_query is not None and prompts_per_query < 1:
+            raise ValueError(f"method.prompts_per_query={prompts_per_query}: give a number, 1 or more, or null for all.")
+        for key, value in {"aggregator_lr": aggregator_lr, "reward_scale": reward_scale}.items():
+            if value < 0:
+                raise ValueError(f"method.{key}={value}: give a number, 0 or more.")
         if distill_weight < 0:
             raise ValueError(
                 f"method.distill_weight={distill_weight} is negative: give 0 to train without distillation, or more."

@@ -137,6 +137,8 @@ class PromptAggregator(nn.Module):
         }
         for key, (value, known) in choices.items():
             check_choice(f"aggregator.{key}", value, known)
+        if ffn < 1 or (heads is not None and heads < 1):
+            raise ValueError(f"method.aggregator.ffn={ffn} and heads={heads}: give 1 or more of both, or heads=null.")
         heads = heads or max(1, d // 64)
         if d % heads:
             raise ValueError(f"method.aggregator.heads={heads} does not divide the {d} channels of this CLIP's embedding.")

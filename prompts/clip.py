@@ -48,6 +48,8 @@ class FrozenCLIP(nn.Module):
         recompute: bool = False,
     ):
         super().__init__()
+        if text_rows is not None and text_rows < 1:
+            raise ValueError(f"clip.text_rows={text_rows}: give a number of rows, 1 or more, or null for all at once.")
         _check_architecture(model)
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer or SimpleTokenizer(context_length=model.context_length)

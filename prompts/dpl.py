@@ -69,6 +69,9 @@ class DPL(PromptLearner):
             raise ValueError("method.phase=search finds prompt_lengths and takes none: train those with method.phase=train.")
         if not isinstance(val_batch_size, int) or val_batch_size < 1:
             raise ValueError(f"method.val_batch_size={val_batch_size!r}: give a number of images, 1 or more.")
+        for key, value in {"alpha_lr": alpha_lr, "kd_weight": kd_weight}.items():
+            if value < 0:
+                raise ValueError(f"method.{key}={value}: give a number, 0 or more.")
         self.val_batch = val_batch_size
         self.first_stage = {"phase": "search"} if phase == "both" else {}
         self.teacher = Teacher(teacher_templates) if kd_weight else None

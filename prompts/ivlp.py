@@ -41,6 +41,10 @@ class IVLP(PromptLearner):
         prompt_lengths: str | Mapping[str, Any] | None = None,
     ):
         super().__init__()
+        lengths = {"n_text": n_text, "n_image": n_image, "depth_text": depth_text, "depth_image": depth_image}
+        for key, value in lengths.items():
+            if value < 0:
+                raise ValueError(f"method.{key}={value}: give a number, 0 or more.")
         self.found = read_lengths(prompt_lengths) if prompt_lengths else None
         if self.found:
             self.found_settings = self.found.settings

@@ -44,6 +44,8 @@ class LinearProbe(PromptLearner):
 
     def __init__(self, max_iter: int = 1000):
         super().__init__()
+        if max_iter < 1:
+            raise ValueError(f"method.max_iter={max_iter}: give a number of iterations, 1 or more.")
         self.max_iter = max_iter
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:

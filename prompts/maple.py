@@ -32,6 +32,8 @@ class MaPLe(PromptLearner):
         prompt_lengths: str | Mapping[str, Any] | None = None,
     ):
         super().__init__()
+        if n_ctx < 1 or depth < 1:
+            raise ValueError(f"MaPLe with method.n_ctx={n_ctx}, method.depth={depth} learns nothing: choose 1 or more of both.")
         self.found = read_lengths(prompt_lengths) if prompt_lengths else None
         if self.found:
             self.found_settings = self.found.settings

@@ -64,11 +64,11 @@ def read_found(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
             content = read_json(path, f"the {FILE}", MOST_BYTES)
         except ValueError as error:
             raise ValueError(
-                f"prompt_lengths={source}: {path} cannot be read ({str(error).rstrip('.')}): give the {FILE} of a DPL search, "
-                "or its folder."
+                f"method.prompt_lengths={source}: {path} cannot be read ({str(error).rstrip('.')}): give the {FILE} of a DPL "
+                "search, or its folder."
             ) from error
     if not isinstance(content, Mapping) or not {"text", "image"} <= set(content):
-        raise ValueError(f"prompt_lengths={source!s:.100}: it has no lists named text and image, so it is no {FILE}.")
+        raise ValueError(f"method.prompt_lengths={source!s:.100}: it has no lists named text and image, so it is no {FILE}.")
     known = {key: content[key] for key in content if key in ("options", "text", "image", "alphas")}
     _check_search(known, PromptLengths(known["text"], known["image"]))
     return known

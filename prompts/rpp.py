@@ -99,6 +99,10 @@ class RPP(PromptLearner):
             )
         if kd_form == "mixed_target" and kd_class_set == "all":
             raise ValueError("method.kd_form=mixed_target mixes labels over one class set: leave method.kd_class_set=sampled.")
+        lengths = {"n_text": n_text, "n_image": n_image, "depth_text": depth_text, "depth_image": depth_image}
+        for key, value in lengths.items():
+            if value < 0:
+                raise ValueError(f"method.{key}={value}: give a number, 0 or more.")
         self.found = read_lengths(prompt_lengths) if prompt_lengths else None
         if self.found:
             self.found_settings = self.found.settings

@@ -14,6 +14,10 @@ class VPT(IVLP):
     """`n_ctx` visual tokens in the first `depth` blocks: depth 1 is VPT-shallow, more is VPT-deep."""
 
     def __init__(self, n_ctx: int = 8, depth: int = 12, template: str = "a photo of a {}."):
+        if n_ctx < 1 or depth < 1:
+            raise ValueError(
+                f"VPT with method.n_ctx={n_ctx} and method.depth={depth} learns nothing: choose 1 or more of both."
+            )
         super().__init__(n_text=0, n_image=n_ctx, depth_image=depth)
         self.template = template
 

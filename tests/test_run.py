@@ -189,12 +189,12 @@ class Vanishing(ToySource):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["shots=many"], "shots='many' is not a number of images"),
+        (["shots=many"], "shots='many': give a number of training images"),
         (["epochs=0"], "epochs=0: give a number"),
-        (["select=best"], "select=best: choose last"),
+        (["select=best"], "select='best': choose last"),
         (["accumulate=0"], "accumulate"),
         (["batch_size=-1"], "batch_size=-1"),
-        (["precision=bf16-true"], "precision=bf16-true: choose one of 32-true, bf16-mixed"),
+        (["precision=bf16-true"], "precision='bf16-true': choose 32-true, bf16-mixed"),
         (["fit=false"], "ckpt=PATH"),
         (["fit=false", "ckpt=nowhere"], "there is no nowhere"),
         (["init_from=nowhere"], "init_from=nowhere: there is no nowhere"),

@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 import torch
 
@@ -22,3 +24,14 @@ def test_bugs_are_not_taken_for_mistakes():
     assert launch.told(fails(ValueError("ours"))) == "ours"
     worker = "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\nValueError: ours"
     assert launch.told(fails(ValueError(worker))) == "ours"
+
+
+def test_what_the_system_refuses_is_one_sentence():
+    full = launch.told(fails(OSError(errno.ENOSPC, "No space left on device", "outputs/x")))
+    assert full == "No space left on device: outputs/x. Make room there and start the same command again."
+    assert "Make room" in launch.told(fails(RuntimeError("writing failed:\nNo space left on device")))
+    assert "output=PATH" in launch.told(fails(PermissionError(errno.EACCES, "Permission denied", "x")))
+    assert "ulimit -n" in launch.told(fails(OSError(errno.EMFILE, "Too many open files", "x")))
+    assert launch.told(fails(FileNotFoundError(errno.ENOENT, "No such file or directory", "a\nb"))).count("\n") == 0
+    worker = "Caught OSError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\nOSError: gone"
+    assert launch.told(fails(OSError(worker))) == "OSError: gone"

@@ -1,0 +1,295 @@
+"""Command lines that are wrong, with words of the sentence that refuses them; and lines that are right."""
+
+LONG = "x" * 3000
+# [other overrides] KEY: values [| words of the sentence; without them KEY=]
+VALUES = """
+shots: -3 0 true abc 1.5 null [1,2] {a:1} '16' nan
+seed: -1 abc 1.5 4294967296 null true 1e3
+epochs: 0 -1 1.5 null true inf 1000000000000000000000
+batch_size: 0 1.5 abc false 1000000000000000000000
+precision: 64 fp16 null [32-true]
+eval_every: -1 abc null
+select: best null
+fit: abc 1 null no
+force: abc null
+ckpt: 5 [a] ''
+init_from: true '' nowhere
+init_from: a_file | a_file
+targets: 5 null
+source: 5 null
+data_root: 5 null
+data_index: [a] ''
+output: a_file a_file/below read_only read_only/below 5 null '' [a] {a:b}
+workers: -1 abc 1.5 null 100000
+threads: 100000 0 abc null 1.5 true
+accumulate: 0 abc 1.5 null
+eval_batch_size: 0 abc 1000000000000000000000
+shard_classes: -1 abc null
+save_every: -1 abc nan
+save_steps: 0 -1 1.5
+method: cooop [a] '' _base ../coop /etc/passwd
+data: shapez _base _real
+clip: tinny
+protocol: few_shots
+optim: sgdd
+trainer: gpuu _base
+logger: cvs
+callbacks: defaults
+debug: fastt
+experiment: nope _eleven _imagenet
+method: null 5 | --help lists them
+data: null | --help lists them
+protocol: null | --help lists them
+trainer: null | --help lists them
+callbacks: 5 | --help lists them
+method: {} | changes nothing
+protocol.evaluate: {} | changes nothing
+protocol.subset: foo null 5
+protocol.evaluate: 5 null [a] | protocol.evaluate
+protocol.evaluate: {a:foo} {a:null} | protocol.evaluate.a=
+protocol.targets: 5 {toy:5} {toy:[nope]} {shapes:[digits]} | targets
+data.views: 0 -1 abc null
+data.templates: foo [no_braces] [] [5] null
+data.sampler: x null
+data.augmentation: x
+data.order: null
+data.on_bad_image: x
+data.subset: x
+data.name: null
+data.source: 5 null foo {_target_:toys.Nothing} {_target_:toys.NAMES} | data.source
+data._target_: 5 datamodules.module.Few nowhere.Thing os.getcwd | data.
+optim.lr: abc -1 null nan inf 0 true [1] '0.1'
+optim.momentum: abc -1
+optim.weight_decay: null inf
+optim._target_: os.system torch.optim.SGDD builtins.dict 5 torch.zeros | optim
+trainer.devices: -5 abc 0 1.5 null [] [a] true
+trainer.num_nodes: 0 abc
+trainer.accelerator: foo null
+trainer.strategy: foo 5 | trainer
+trainer.log_every_n_steps: abc -1
+callbacks.progress: 5 {_target_:nowhere.Thing} | callbacks.progress
+method=coop method.n_ctx: abc 1.5 null 0 -2 true [4]
+method=coop method.n_ctx: 1000 | tokens
+method=coop method.init: 5 [a,b] true '' | method.init
+method=coop method.position: x null
+method=coop method.class_context: abc 1
+method=coop method.n_ctx=4 method.init: word | method.init
+method=coop method.nctx: 4 | Did you mean n_ctx
+method=coop +method.nctx: 4 | Did you mean n_ctx
+method=coop ~method.n_ctx method.init: [a]
+method=maple method.depth: 0 99 -1 abc null | depth
+method=maple method.depth=2 method.n_ctx: 0 -1 abc | method.n_ctx=
+method=ivlp method.n_text: -1 abc null
+method=ivlp method.n_image: -1 1.5
+method=vpt method.depth=2 method.n_ctx: 0 -1 abc
+method=vpt method.depth=2 method.template: foo 5 null | template
+method=vpt method.depth: 0 99 abc | depth
+method=zeroshot method.templates: foo [no_braces] [] 5 null | template
+method=dpl method.lengths: [] 5 [a] [-1,2] [2,2] null
+method=dpl method.alpha_lr: -1 abc nan
+method=dpl method.val_batch_size: 0 abc
+method=dpl method.phase: x null
+method=dpl method.kd_weight: -1
+method=dpl method.paper_init: abc
+method=dpl method.prompt_lengths: nowhere 5 {text:5}
+method=promptsrc method.depth_text=2 method.depth_image=2 method.mu: abc nan
+method=promptsrc method.depth_text=2 method.depth_image=2 method.sigma: 0 abc
+method=promptsrc method.depth_text=2 method.depth_image=2 method.kl_weight: inf
+method=rpp clip@method.teacher=toy method.kd_weight: -1 abc
+method=rpp clip@method.teacher=toy method.kd_temperature: 0 nan | kd_temperature=
+method=rpp clip@method.teacher=toy method.qkv_share: x
+method=rpp clip@method.teacher=toy method.correction_log_base: 2
+method=rpp clip@method.teacher=toy method.num_sampled_classes: 1 abc
+method=rpp clip@method.teacher=toy method.teacher: 5
+method=rpp clip@method.teacher=toy method.tied_init: 2
+method=aape method.distill_weight=0 method.hidden: 0 -1 abc 1.5
+method=aape method.distill_weight=0 method.reward_scale: abc
+method=aape method.distill_weight=0 method.aggregator_lr: -1
+method=aape method.distill_weight=0 method.aggregator: 5
+method=aape method.distill_weight=0 method.aggregator.kind: x
+method=aape method.distill_weight=0 method.aggregator.foo: 1 | method.aggregator.foo
+method=aape method.distill_weight: abc -1
+method=linear_probe method.max_iter: 0 -1 abc
+method=kgcoop method.weight: abc nan
+method=kgcoop method.templates: foo 5 | templates
+method=pomp method.num_sampled_classes: 0
+method=pomp method.negative_groups: abc
+method=cupl method.prompts: nowhere.json | nowhere.json
+clip=tiny clip.text_rows: -1 0 abc 1.5
+clip=tiny clip.recompute: abc
+clip=tiny clip.foo: 1 | clip.foo
+clip=vit_b32 clip.weights: nowhere.pt a_file 5 | weights
+clip=vit_b32 clip.model: nope 5 null nowhere.json | model
+data=eurosat clip=toy source: foo
+data=eurosat clip=toy data_root: nowhere a_file | /eurosat
+data=shapes data.source.domain: nope | domain
+data=shapes data.source.foo: nope | data.source.foo
+data=shapes21k data.source.format: nope | format
+logger=wandb logger.project: [1]
+logger=wandb logger.offline: abc
+logger=wandb logger.tags: 5
+logger=wandb +logger.projct: x | logger.projct
+fit=false ckpt: nowhere a_file read_only | ckpt
+fit=false init_from: nowhere | ckpt=PATH
+"""
+GONE = """
+shots seed epochs precision fit ckpt targets source output workers threads save_steps method data clip protocol optim trainer
+logger callbacks protocol.subset protocol.evaluate protocol.targets data.name data.source optim.lr trainer.devices data._target_
+method._target_ optim._target_
+"""
+LINES = [
+    ("method=cupl", "method.prompts"),
+    ("clip=hub", "clip.model has no value"),
+    ("protocol=cross_dataset", "data=toy"),
+    ("protocol.evaluate.test=foo", "protocol.evaluate.test="),
+    ("+protocol.evaluat.test=all", "evaluat"),
+    ("data.templates=[no braces here]", "data.templates="),
+    (f"output={LONG}", "output="),
+    (f"method={LONG}", "method="),
+    # keys that are not there, additions
+    ("shot=3", "Did you mean shots"),
+    ("optim.foo=1", "optim.foo"),
+    ("+optim.foo=1", "optim.foo"),
+    ("+trainer.foo=1", "trainer.foo"),
+    ("+logger.foo=1", "logger.foo"),
+    ("+data.foo=1", "data.foo"),
+    ("+clip.foo=1", "clip.foo"),
+    ("+shots=3", "shots"),
+    ("~method.rnk", "rnk"),
+    # what Hydra cannot read
+    ("shots", "shots"),
+    ("shots=", "shots="),
+    ("shots 3", "shots 3"),
+    ("=3", "GROUP=NAME"),
+    ("shots=[1", "shots=[1"),
+    ("shots={a", "shots={a"),
+    ("shots==3", "shots"),
+    ("method.=3", "method.=3"),
+    ("shots=1,2", "shots=1,2"),
+    ("method=coop,maple", "method=coop,maple"),
+    ("output=\x1b[31mred\n", "output="),
+    ("output='a\nb'", "output="),
+    ("output=a\x00b", "output="),
+    ("seed=\u0661", "seed="),
+    # interpolations
+    ("shots=${nope}", "nope"),
+    ("shots=${shots}", "shots cannot be resolved"),
+    ("output=${output}", "output cannot be resolved"),
+    ("shots=${seed}a", "shots="),
+    ("seed=${nope:1}", "nope"),
+    ("output=${oc.env:NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE"),
+    ("epochs='${by_shots:{2:5},${shots}}'", "no recipe for shots=1"),
+    ("epochs='${by_shots:5,${shots}}'", "by_shots"),
+    ("epochs='${by_shots:{a:5},${shots}}'", "by_shots"),
+    ("epochs='${by_shots:{1:abc},${shots}}'", "epochs="),
+    ("epochs='${pick:{a:5},b}'", "pick"),
+    ("method=coop method.n_ctx=${nope}", "nope"),
+    ("seed=???", "seed"),
+    ("data.name=???", "data.name"),
+    ("++seed=abc", "seed="),
+    ("fit=false", "ckpt=PATH"),
+    # Hydra's own
+    ("hydra.foo=1", "hydra.foo"),
+    ("hydra.run.dir=a_file", "a_file"),
+    ("hydra.mode=nope", "hydra.mode"),
+    ("hydra/launcher=nope", "hydra/launcher=nope"),
+    ("--config-dir nowhere", "nowhere"),
+    ("--config-name nope", "nope"),
+    ("-m shots=range(1,", "range(1,"),
+    ("-m shots=choice()", "choice()"),
+    ("-m seed=range(1,10,0)", "range"),
+    ("-m output=a_file seed=1,2", "a_file"),
+    ("-m output=read_only seed=1,2", "read_only"),
+    ("-m seed=1,2 shots=[1", "shots=[1"),
+]
+WHOLE = ("shots 3", "data.templates=[no braces here]")  # lines that are one word with a space in it
+
+
+def wrong() -> list[tuple[tuple[str, ...], str]]:
+    """(the words of a command line, words of its sentence)"""
+    found = [((line,) if line in WHOLE else tuple(line.split(" ")), words) for line, words in LINES]
+    found += [((f"~{key}",), key.split(".")[-1]) for key in GONE.split()]
+    for line in VALUES.strip().splitlines():
+        left, values = line.split(": ", 1)
+        values, _, words = values.partition(" | ")
+        *others, key = left.split()
+        found += [((*others, f"{key}={value}"), words or f"{key}=") for value in values.split()]
+    return found
+
+
+WRONG = wrong()
+
+# What the README, conf/ and docs/ name: composed, checked and made.
+RIGHT = """
+method=zeroshot method.templates=imagenet80 data=imagenet
+method=zeroshot method.templates=selected data=dtd
+method=zeroshot method.templates=["a_{}."]
+method=coop protocol=base_to_new data=dtd
+method=coop method.class_context=true method.init=null
+method=coop method.position=middle
+method=coop method.position=front method.n_ctx=4
+method=maple data=eurosat shots=16
+method=maple data=imagenet trainer=ddp trainer.devices=8 precision=bf16-mixed
+method=ivlp method.n_image=0 method.n_text=4
+method=ivlp method.prompt_lengths={text:[2,2,2],image:[2,2,0,2]}
+method=promptsrc method.sigma=null method.mu=6
+method=kgcoop method.weight=0
+method=linear_probe data=eurosat clip=rn50
+method=pomp data=imagenet21k method.negative_groups=8
+method=pomp data=imagenet21k method.num_sampled_classes=null
+method=pomp data=shapes21k method.correction_log_base=e
+method=rpp data=imagenet21k trainer.devices=8 precision=bf16-mixed
+method=rpp data=imagenet21k clip@method.teacher=vit_b16
+method=rpp data=shapes21k method.teacher=null method.kd_weight=0
+method=rpp data=shapes21k method.kd_form=mixed_target method.kd_weight=0.5
+method=rpp +ablation=shared_3n method.init=null
+method=dpl
+method=dpl method.phase=search data=eurosat
+method=dpl method.lengths=[0,4] method.paper_init=true
+method=dpl method.phase=train method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]}
+method=aape
+method=aape data=dtd method.distill_weight=0
+method=aape protocol=base_to_new data=dtd method.prompts=/path/to/texture_prompts_full.json
+method=aape method.aggregator.query=image_conditioned method.aggregator.heads=2
+method=aape method.hidden=32 method.schedule=two_stage method.head=linear_relu
+method=cupl data=shapes
+method=cupl data=dtd method.prompts=/path/to/texture_prompts_full.json
+data=caltech101 clip.weights=/path/to/ViT-B-16.pt
+data=caltech101 clip=rn50
+data=caltech101 clip=hub clip.model=hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K
+data=caltech101 clip.weights=null
+data=eurosat source=hub
+data=imagenet21k data.source.disk.format=webdataset
+data=imagenet21k source=hub data_index=/fast/index
+data=imagenet21k data.order=windowed data.on_bad_image=skip workers=8
+data=shapes data.sampler=numpy data.views=2 data.augmentation=randaug2
+protocol=cross_dataset data=imagenet
+protocol=domain_generalization data=shapes
+protocol=few_shot +protocol.targets.shapes=[digits]
+shots=-1
+shots=3 epochs=7
+seed=4294967295
+eval_every=5 select=best_val
+threads=2
+accumulate=4 batch_size=64
+clip.text_rows=null clip.recompute=true
+shard_classes=0
+save_every=0.5 save_steps=500
+output=/tmp/does/not/exist/yet
+debug=fast
+optim=adamw optim.lr=1e-4
+optim.lr=1 optim.momentum=0 optim.weight_decay=0
+optim=adamw +optim.betas=[0.9,0.99]
++optim.nesterov=true
+trainer=ddp_cpu
+trainer.devices=[0,1] trainer.accelerator=gpu
+trainer.devices=-1 trainer.accelerator=gpu
++trainer.gradient_clip_val=1.0
++trainer.deterministic=true
+logger=wandb logger.offline=true logger.tags=[a]
+logger=wandb +logger.notes=text logger.project=mine logger.entity=me
+experiment=search
+experiment=aape method.distill_weight=0
+experiment=coop-few_shot
+experiment=pretrain_ablation
+""".strip().splitlines()
