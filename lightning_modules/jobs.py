@@ -78,14 +78,18 @@ class Job:
         return identity.cuts(self.config["trainer"])
 
     def result(self) -> dict[str, Any] | None:
-        """What a finished run of exactly this left; None also where a run, a forced one perhaps, is half-way."""
-        if (self.folder / LAST).exists():
+        """What a finished run of exactly this left; None also where a run, a forced one perhaps, is half-way, and where the
+        file cannot be read: the run is done again, and replaces it."""
+        from lightning_modules.report.schema import load
+
+        if (self.folder / LAST).exists() or not (self.folder / RESULT).exists():
             return None
         try:
-            result = json.loads((self.folder / RESULT).read_text())
-        except (OSError, json.JSONDecodeError):
+            result = load(self.folder / RESULT)
+        except ValueError as error:
+            print(f"run again: {error}")
             return None
-        return result if result.get("digest") == self.digest else None
+        return result if result["digest"] == self.digest else None
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -100,8 +104,6 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         )
     if not config["fit"] and config["init_from"]:
         raise ValueError("init_from=PATH is where training starts; to evaluate saved prompts with fit=false give ckpt=PATH.")
-    if not config["protocol"]["evaluate"]:
-        raise ValueError("protocol.evaluate names no evaluation, so there would be no result: add one, such as {test: all}.")
     return config
 
 

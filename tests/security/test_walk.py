@@ -11,8 +11,8 @@ SCRIPTS = ("run.py", "report.py")
 # `partial(instantiate, ...)` is no call of it.
 WATCHED = {
     # deserialisers that run code, or that hand a file to one that does
-    "torch.load", "torch.jit.load", "pickle.load", "pickle.loads", "pickle.Unpickler", "Unpickler", "np.load", "joblib.load",
-    "yaml.load", "yaml.safe_load", "loadmat", "load_file",
+    "torch.load", "torch.jit.load", "pickle.load", "pickle.loads", "pickle.Unpickler", "pickle._Unpickler", "np.load",
+    "joblib.load", "yaml.load", "yaml.safe_load", "loadmat", "load_file",
     # names and texts that become code
     "eval", "exec", "__import__", "importlib.import_module", "import_module", "get_class", "get_method", "get_object",
     "instantiate", "hydra.utils.call",
@@ -20,10 +20,52 @@ WATCHED = {
     "OmegaConf.create", "OmegaConf.load", "OmegaConf.from_dotlist", "OmegaConf.from_cli", "OmegaConf.merge",
     "OmegaConf.update", "merge_with_dotlist", "merge_with_cli",
     # readers without bounds on size, depth or type
-    "json.load", "json.loads", "tarfile.open", "zipfile.ZipFile", "ZipFile", "load_dataset",
+    "json.load", "json.loads", "tarfile.open", "zipfile.ZipFile", "ZipFile", "datasets.load_dataset",
     # other programs
     "os.system", "os.popen", "subprocess.run", "subprocess.Popen", "subprocess.check_output",
 }  # fmt: skip
+
+
+OURS = "composes the yaml files of the project and of the user's --config-dir, which are code"
+ALLOWED = {
+    ("lightning_modules/jobs.py", "OmegaConf.create"): OURS,
+    ("lightning_modules/jobs.py", "OmegaConf.merge"): OURS,
+    ("lightning_modules/insight/finished.py", "instantiate"): OURS + "; a result's values are checked by stored.take_over",
+    ("lightning_modules/arguments.py", "instantiate"): OURS,
+    ("lightning_modules/stored.py", "get_object"): "reads the signature of a `_target_` of our yaml; calls nothing",
+    ("lightning_modules/sweep.py", "OmegaConf.load"): "what Optuna's sweeper of this process has just written",
+    ("lightning_modules/sweep.py", "json.loads"): "the journal of this sweep's own jobs",
+    ("lightning_modules/sweep.py", "subprocess.Popen"): "the jobs of a sweep: the user's own overrides, no shell",
+    ("lightning_modules/gpus.py", "subprocess.run"): "nvidia-smi, with fixed arguments",
+    ("lightning_modules/ranks.py", "subprocess.Popen"): "a type: the ranks that Lightning has started",
+    ("lightning_modules/resume_state.py", "torch.load"): "weights_only=True, and never a TorchScript archive",
+    ("lightning_modules/report/tables.py", "json.loads"): "published.json of the project",
+    ("lightning_modules/report/arrays.py", "zipfile.ZipFile"): "predictions.npz: sizes are checked before anything is unpacked",
+    ("prompts/archives.py", "zipfile.ZipFile"): "weights and checkpoints: sizes are checked, members are read as bytes",
+    ("prompts/weights.py", "load_file"): "safetensors: its header is checked against the file's size",
+    ("prompts/reference_prompts.py", "load_file"): "safetensors: our own cache; shapes are checked",
+    ("files/untrusted.py", "json.loads"): "the one reader of JSON, bounded in size and depth",
+    ("datamodules/doctor.py", "OmegaConf.create"): OURS,
+    ("datamodules/doctor.py", "OmegaConf.from_dotlist"): "the user's own command line",
+    ("datamodules/doctor.py", "OmegaConf.load"): OURS,
+    ("datamodules/doctor.py", "OmegaConf.merge"): OURS,
+    ("datamodules/doctor.py", "instantiate"): OURS,
+    ("datamodules/prompt_bank.py", "OmegaConf.from_dotlist"): "the user's own command line",
+    ("datamodules/prompt_bank.py", "OmegaConf.load"): OURS,
+    ("datamodules/prompt_bank.py", "OmegaConf.merge"): OURS,
+    ("datamodules/prompt_bank.py", "instantiate"): OURS,
+    (
+        "datamodules/hub.py",
+        "datasets.load_dataset",
+    ): "runs no code of a repository: not by default in version 3, not at all from 4 on",
+    ("datamodules/imagenet21k.py", "torch.load"): "weights_only=True, and never a TorchScript archive",
+    ("datamodules/imagenet21k.py", "zipfile.ZipFile"): "looks at the tree file's members before it is loaded",
+    ("datamodules/index.py", "np.load"): "allow_pickle=False, memory-mapped; shapes and types are checked",
+    ("datamodules/mat.py", "loadmat"): "sizes and depth are checked before",
+    ("datamodules/pickles.py", "pickle._Unpickler"): "an allow-list of opcodes and one class, a stand-in for Datum",
+    ("datamodules/readers.py", "tarfile.open"): "members are read at their offsets, never extracted",
+    ("datamodules/shapes21k.py", "tarfile.open"): "writes shards of drawn images",
+}
 
 
 def dotted(node):
