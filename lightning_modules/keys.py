@@ -188,7 +188,9 @@ def check_protocol(protocol: Mapping[str, Any]) -> None:
         if key not in protocol:
             raise ValueError(f"there is no key protocol.{key}, which a run needs: leave out the ~ that took it away.")
     evaluate, targets = protocol["evaluate"], protocol["targets"]
-    if not isinstance(evaluate, dict) or not evaluate:
+    if not evaluate:
+        raise ValueError("protocol.evaluate names no evaluation, so there would be no result: add one, such as {test: all}.")
+    if not isinstance(evaluate, dict):
         raise ValueError(
             f"protocol.evaluate={shown(evaluate)}: name at least one evaluation and its classes, as in {{test: all}}."
         )

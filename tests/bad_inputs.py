@@ -129,7 +129,8 @@ logger=wandb logger.project: [1]
 logger=wandb logger.offline: abc
 logger=wandb logger.tags: 5
 logger=wandb +logger.projct: x | logger.projct
-fit=false ckpt: nowhere a_file read_only | ckpt
+fit=false ckpt: nowhere read_only | ckpt
+fit=false ckpt: a_file | a_file
 fit=false init_from: nowhere | ckpt=PATH
 """
 GONE = """

@@ -79,8 +79,8 @@ def test_the_table_is_large_enough():
 @pytest.mark.parametrize("line", RIGHT)
 def test_what_is_documented_is_accepted(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cfg, names = jobs.compose_job(line.split(), ROOT / "conf")
-    jobs.describe(cfg, names)
+    cfg, _ = jobs.compose_job(line.split(), ROOT / "conf")
+    jobs.resolve(cfg)
     arguments.check_all(cfg)
     for group in ("method", "data", "optim"):
         arguments.make(cfg[group])
@@ -89,7 +89,7 @@ def test_what_is_documented_is_accepted(line, tmp_path, monkeypatch):
 def test_every_key_of_the_config_is_in_the_table_of_keys():
     here = OmegaConf.load(ROOT / "conf/config.yaml")
     assert {str(key) for key in here} - {"defaults", "hydra"} == set(keys.KEYS)
-    cfg, names = jobs.compose_job([], ROOT / "conf")
+    cfg, _ = jobs.compose_job([], ROOT / "conf")
     assert set(cfg) == set(keys.KEYS) | set(keys.GROUPS)
     keys.check_config(cfg)
 
@@ -114,7 +114,7 @@ def test_a_users_own_groups_without_annotations(told, tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     search = f"hydra.searchpath=[file://{TESTS / 'conf'}]"
-    more = ["method.rank=3", "+method.anything={x:[1,null]}", "method.words=five", "+note=of mine"]
+    more = ["recipe=none", "method.rank=3", "+method.anything={x:[1,null]}", "method.words=five", "+note=of mine"]
     status, said, _ = told("method=mine", search, *more, folder=tmp_path / "own")
     assert (status, said) == (0, "")
     status, said, _ = told("method=mine", search, "~method.rank", folder=tmp_path / "own")
