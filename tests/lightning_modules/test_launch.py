@@ -1,3 +1,6 @@
+import os
+import signal
+
 import pytest
 import torch
 
@@ -22,3 +25,18 @@ def test_bugs_are_not_taken_for_mistakes():
     assert launch.told(fails(ValueError("ours"))) == "ours"
     worker = "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\nValueError: ours"
     assert launch.told(fails(ValueError(worker))) == "ours"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_process_ends_changes_nothing(monkeypatch, capsys, how):
+    before = signal.getsignal(how)
+    monkeypatch.setattr(launch.ranks, "join", lambda: os.kill(os.getpid(), how))
+    assert launch.guarded(lambda: None) == 0
+    assert capsys.readouterr().err == ""
+    assert signal.getsignal(how) is before
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_a_status_and_a_sentence(capsys, how, status):
+    assert launch.guarded(lambda: os.kill(os.getpid(), how)) == status
+    assert capsys.readouterr().err == f"Stopped by {how.name}; the same command starts over.\n"
