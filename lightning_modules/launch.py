@@ -72,8 +72,11 @@ def guarded(main: Callable[[], Any]) -> int:
         else:
             print(f"error: {message}", file=sys.stderr)
     finally:
+        signals.hold()  # what was done stands: only a second signal still hurries the end
         ranks.join()
         signals.restore(handlers)
+        if signal.getsignal(signal.SIGTERM) is not signals.answer:  # not run.py, which has nothing left to do
+            signals.release()
         if not full:
             del os.environ["HYDRA_FULL_ERROR"], os.environ[BRIEF]
     text = sweep.ending(interrupted=stopped is not None) if is_sweep else ""

@@ -65,7 +65,7 @@ def lost(seconds: float = 0.0) -> str:
         for rank, process in enumerate(_others, start=1):
             if status := process.poll():
                 return f"rank {rank} {ended(status)}"
-        if time.monotonic() >= end:
+        if not _others or time.monotonic() >= end:
             return ""
         time.sleep(0.05)
 

@@ -73,10 +73,10 @@ def install(raising: bool = True) -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
-    if all(signal.getsignal(n) is not _answer for n in numbers):
+    if all(signal.getsignal(n) is not answer for n in numbers):
         _asked = None
     _process, _raising = os.getpid(), raising
-    return {number: signal.signal(number, _answer) for number in numbers}
+    return {number: signal.signal(number, answer) for number in numbers}
 
 
 def restore(handlers: dict[int, Any]) -> None:
@@ -84,7 +84,8 @@ def restore(handlers: dict[int, Any]) -> None:
         signal.signal(number, handler)
 
 
-def _answer(number: int, frame: Any) -> None:
+def answer(number: int, frame: Any) -> None:
+    """The handler."""
     global _asked
     if os.getpid() != _process:  # in a loader's worker, forked from the run: Ctrl-C is answered by the run alone
         if number != signal.SIGINT:

@@ -1,4 +1,6 @@
 import errno
+import os
+import signal
 
 import pytest
 import torch
@@ -35,3 +37,18 @@ def test_what_the_system_refuses_is_one_sentence():
     assert launch.told(fails(FileNotFoundError(errno.ENOENT, "No such file or directory", "a\nb"))).count("\n") == 0
     worker = "Caught OSError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\nOSError: gone"
     assert launch.told(fails(OSError(worker))) == "OSError: gone"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_process_ends_changes_nothing(monkeypatch, capsys, how):
+    before = signal.getsignal(how)
+    monkeypatch.setattr(launch.ranks, "join", lambda: os.kill(os.getpid(), how))
+    assert launch.guarded(lambda: None) == 0
+    assert capsys.readouterr().err == ""
+    assert signal.getsignal(how) is before
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_a_status_and_a_sentence(capsys, how, status):
+    assert launch.guarded(lambda: os.kill(os.getpid(), how)) == status
+    assert capsys.readouterr().err == f"Stopped by {how.name}; the same command starts over.\n"
