@@ -10,7 +10,6 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -179,21 +178,23 @@ class ImageLoader(DataLoader):
     """A DataLoader that says in one sentence (a ValueError) that a worker process was killed."""
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        with _telling_of_killed_workers():
+        try:
             yield from super().__iter__()
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if not (self.num_workers and tells_of_a_killed_worker(error)):
+                raise
+            raise ValueError(
+                "a worker process that loads images was killed: the memory was probably used up (fewer workers=..., a "
+                "smaller batch_size=..., or workers=0, which loads images in the run's own process)."
+            ) from error
 
 
-@contextmanager
-def _telling_of_killed_workers() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if not re.search(r"DataLoader worker \(pid", str(error)):
-            raise
-        raise ValueError(
-            "a worker process that loads images was killed: the memory was probably used up (fewer workers=..., a smaller "
-            "batch_size=..., or workers=0, which loads images in the run's own process)."
-        ) from error
+def tells_of_a_killed_worker(error: Exception) -> bool:
+    """torch notices the death, or the connection breaks over which a batch was on its way. An error that a living worker met
+    brings the worker's traceback with it."""
+    if isinstance(error, RuntimeError):
+        return bool(re.search(r"DataLoader worker \(pid", str(error)))
+    return "Original Traceback" not in str(error)
 
 
 def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:

@@ -6,9 +6,9 @@ lightning.
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 SUBSETS = ("all", "base", "new")
 MANY = 2**31 - 1  # more than any count can be; torch's own counters end there
+FINITE = sys.float_info.max
 GROUPS = ("method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks")
 WITHOUT_TARGET = ("protocol", "callbacks")
 
@@ -30,8 +31,8 @@ class Key:
 
     kinds: tuple[type, ...]
     give: str
-    least: float = -math.inf
-    most: float = MANY
+    least: float = -FINITE
+    most: float = FINITE
     also: tuple[Any, ...] = ()
 
     def good(self, value: Any) -> bool:

@@ -90,7 +90,8 @@ def strike(moment: str) -> None:
 
 def child(order: dict) -> None:
     os.setpgid(0, 0)  # what this run leaves behind can be told by its group
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # until run.py answers them, they end the process without a word
+        signal.signal(number, signal.SIG_DFL)
     log = os.open(Path(order["folder"], "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for file, number in ((nothing, 0), (log, 1), (log, 2)):

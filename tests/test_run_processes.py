@@ -88,8 +88,8 @@ def test_a_sweep_whose_jobs_fail_on_either_rank(cli, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["method=cooop"], ["method/cooop", "coop", "maple"]),
-        (["data=eurosats"], ["data/eurosats", "eurosat", "imagenet"]),
+        (["method=cooop"], ["method=cooop is not known", "Did you mean coop?", "maple"]),
+        (["data=eurosats"], ["data=eurosats is not known", "Did you mean eurosat?", "imagenet"]),
         (["epocs=3"], ["no key 'epocs'", "Did you mean epochs?", "batch_size"]),
         (["optim.leaning_rate=3"], ["no key 'optim.leaning_rate'", "momentum"]),
         (["method=coop", "shots=3", "clip=toy", "data=toy"], ["no recipe for shots=3, only for 1, 2, 4, 8, 16"]),

@@ -82,7 +82,7 @@ def test_epochs_by_shots():
         ("trainer.accumulate_grad_batches=4", "contradicts accumulate=1"),
         ("~trainer.max_epochs", "the trainer has no max_epochs"),
         ("ckpt=somewhere", "add fit=false, or give init_from=PATH"),
-        ("protocol.evaluate=null", "protocol.evaluate=null: name at least one evaluation"),
+        ("protocol.evaluate=null", "protocol.evaluate names no evaluation"),
     ],
 )
 def test_keys_that_contradict_each_other_are_refused(override, message):

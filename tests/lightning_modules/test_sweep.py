@@ -78,7 +78,7 @@ def test_mistakes_of_a_sweep_are_told_before_any_job():
 
 def test_a_sweep_that_cannot_write_says_so(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match="choose another output=FOLDER"):
+    with pytest.raises(SystemExit, match="is a file: give a folder"):
         sweep.Progress().on_multirun_start(composed(f"output={tmp_path / 'file'}"))
 
 

@@ -164,7 +164,7 @@ def test_linear_probe_predicts_as_scikit_learn(small_clip, classes):
         (lambda: CoOp(4, init="a photo of a", class_context=True), "start at random"),
         (lambda: CoOp(6, init="a photo of a"), "has 4 tokens, fewer than the n_ctx=6"),
         (lambda: MaPLe(2, 9), "depth of 9 does not fit the text tower's 3 blocks"),
-        (lambda: VPT(2, 0), "VPT without a prompt in any block learns nothing"),
+        (lambda: VPT(2, 0), "VPT with method.n_ctx=2 and method.depth=0 learns nothing"),
         (lambda: IVLP(0, 0), "learns nothing"),
         (lambda: ZeroShot("mine"), "none of single, dataset"),
         (lambda: ZeroShot(["a photo."]), "has no {} for the class name"),
