@@ -12,22 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from prompts import weight_folder
+
 # What a folder stands for: the prompts of a run, the lengths that a DPL search found, or CLIP weights with their config.
-STANDS_FOR = (
-    ("prompts.safetensors",),
-    ("dpl.json",),
-    (
-        "open_clip_config.json",
-        "open_clip_model.safetensors",
-        "open_clip_pytorch_model.safetensors",
-        "open_clip_pytorch_model.bin",
-        "open_clip_pytorch_model.pth",
-        "model.safetensors",
-        "pytorch_model.bin",
-        "pytorch_model.pth",
-        "model.pth",
-    ),
-)
+STANDS_FOR = (("prompts.safetensors",), ("dpl.json",), (weight_folder.CONFIG, *weight_folder.WEIGHTS))
 # Keys that say how or where something is run, not what: they change no result. With the value that stands in for them, as
 # other keys interpolate them.
 MACHINE = {

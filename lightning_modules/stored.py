@@ -7,17 +7,16 @@ else our own yaml; never code by name, and never text that OmegaConf would resol
 from __future__ import annotations
 
 import re
-import types
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from files.untrusted import MAX_CLASSES, is_plain, text_of
+from lightning_modules.arguments import fits, found, hints_of, spoken
 from lightning_modules.jobs import NAMED
 
 # what the user alone says: a folder to write to, a reader that may unpickle, what this machine can do
@@ -55,12 +54,12 @@ def method_settings(method: DictConfig, stored: Mapping[str, Any], where: str) -
         ValueError: one is no plain value, or not of its key's type; `where` says where it stands.
     """
     refuse_interpolations(stored, where)
-    found = {}
+    settings = {}
     for key, value in stored.items():
         known = key in method and not key.startswith("_") and not OmegaConf.is_interpolation(method, key)
         if known and not OmegaConf.is_dict(method[key]) and not names_code(value):
-            found[key] = typed(method, key, value, where, LARGEST_SETTING)
-    return found
+            settings[key] = typed(method, key, value, where, LARGEST_SETTING)
+    return settings
 
 
 def check_names(names: Mapping[str, str], folders: Sequence[Path], where: Path) -> None:
@@ -125,11 +124,11 @@ def typed(own: DictConfig, key: str, value: Any, where: str, largest: int = LARG
     Raises:
         ValueError: it has another type, holds a control character, or an integer beyond `largest`.
     """
-    hints = parameters(own.get("_target_"))
+    hints = types_of(own.get("_target_"))
     ours = value_of(own, key)
     good = fits(value, hints[key]) if key in hints else fits_beside(value, ours)
     if not good or not is_plain(value):
-        wanted = described(hints[key]) if key in hints else f"of the kind of {ours!r:.60}"
+        wanted = spoken(hints[key]) if key in hints else f"of the kind of {ours!r:.60}"
         raise ValueError(f"{where} says {key}={value!r:.80}, which is not {wanted}: the file is damaged or of another version.")
     for each in leaves(value):
         if isinstance(each, str) and each:
@@ -157,40 +156,9 @@ def node_of(own: DictConfig, key: str) -> Any:
 
 
 @cache
-def parameters(target: str | None) -> dict[str, Any]:
+def types_of(target: str | None) -> dict[str, Any]:
     """Name -> type of the parameters of what a `_target_` of our yaml names; empty where they are not annotated."""
-    if not isinstance(target, str):
-        return {}
-    try:
-        made = get_object(target)
-        return get_type_hints(made.__init__ if isinstance(made, type) else made)
-    except Exception:  # names a type that is imported for type checkers alone, or is no such object: our yaml decides
-        return {}
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether plain data is of an annotated type. A boolean is no integer; an integer is a float; a callable is never one."""
-    origin, inside = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if hint in (None, type(None)):
-        return value is None
-    if hint is float:
-        return type(value) in (int, float)
-    if hint in (bool, int, str, Path):
-        return type(value) is (str if hint is Path else hint)
-    if origin in (Union, types.UnionType):
-        return any(fits(value, each) for each in inside)
-    if origin is Literal:
-        return any(type(value) is type(each) and value == each for each in inside)
-    kind = origin or hint
-    if not isinstance(kind, type):
-        return False
-    if kind in (list, tuple, Sequence):
-        return isinstance(value, list) and all(fits(each, inside[0] if inside else Any) for each in value)
-    if kind in (dict, Mapping):
-        return isinstance(value, dict) and all(fits(each, inside[1] if inside else Any) for each in value.values())
-    return False
+    return hints_of(found(target, "_target_")) if isinstance(target, str) else {}
 
 
 def fits_beside(value: Any, ours: Any) -> bool:
@@ -208,8 +176,3 @@ def leaves(value: Any) -> list[Any]:
     if isinstance(value, list):
         return [leaf for each in value for leaf in leaves(each)]
     return [value]
-
-
-def described(hint: Any) -> str:
-    text = hint.__name__ if isinstance(hint, type) else str(hint)
-    return text.replace("typing.", "").replace("collections.abc.", "")

@@ -13,24 +13,14 @@ import open_clip
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf, get_pretrained_cfg
 
 from files.untrusted import read_json
+from prompts import weight_folder
 from prompts.clip_config import checked
 
 WAYS_OUT = (
     "give a local file (clip.weights=/path/to/weights.safetensors or OpenAI's .pt), or use clip=tiny, which needs no download"
 )
 RANDOM = "random"
-# open_clip's names of the weights in a folder, the first that is there counts (`lightning_modules.identity` knows them too)
-FOLDER_WEIGHTS = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "open_clip_pytorch_model.pth",
-    "model.safetensors",
-    "pytorch_model.bin",
-    "pytorch_model.pth",
-    "model.pth",
-)
-HUB, FOLDER, FOLDER_CONFIG = "hf-hub:", "local-dir:", "open_clip_config.json"
+HUB, FOLDER = "hf-hub:", "local-dir:"
 MAX_CONFIG_BYTES = 2**20
 
 
@@ -67,7 +57,9 @@ def find(model: str, weights: str | None) -> Source:
     if isinstance(data, dict) and "model_cfg" in data:
         known = _activation(config)  # in files of this kind no word means GELU
     if weights is None and own is None and model.startswith(FOLDER):
-        raise ValueError(f"clip.model={model} holds no weights named {FOLDER_WEIGHTS[0]} or the like: give clip.weights=FILE.")
+        raise ValueError(
+            f"clip.model={model} holds no weights named {weight_folder.WEIGHTS[0]} or the like: give clip.weights=FILE."
+        )
     if weights is None and own is None:
         raise ValueError(
             f"clip.model={model} brings no weights: give clip.weights=FILE, a tag of open_clip's such as openai, or random for "
@@ -118,7 +110,7 @@ def _download(tag: dict[str, Any], what: str) -> str:
 
 def _from_hub(hub_id: str, fetch: bool) -> tuple[Any, str | None]:
     try:
-        path = download_pretrained_from_hf(hub_id, filename=FOLDER_CONFIG)
+        path = download_pretrained_from_hf(hub_id, filename=weight_folder.CONFIG)
         weights = download_pretrained_from_hf(hub_id) if fetch else None
     except (OSError, urllib.error.URLError, RuntimeError) as error:
         raise ValueError(
@@ -128,8 +120,8 @@ def _from_hub(hub_id: str, fetch: bool) -> tuple[Any, str | None]:
 
 
 def _from_folder(folder: Path) -> tuple[Any, str | None]:
-    found = (folder / name for name in FOLDER_WEIGHTS if (folder / name).is_file())
-    return _whole_config(folder / FOLDER_CONFIG), next(map(str, found), None)
+    found = (folder / name for name in weight_folder.WEIGHTS if (folder / name).is_file())
+    return _whole_config(folder / weight_folder.CONFIG), next(map(str, found), None)
 
 
 def _whole_config(path: str | Path) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from strangers import valid
 from toys import NAMES, ROOT, toy_clip
 
 from datamodules.ask_prompts import Bank, Endpoint
+from lightning_modules.arguments import fits
 from lightning_modules.checkpoints import read_prompts
 from lightning_modules.report import render
 from lightning_modules.report.collect import labelled, make_group, read_run
 from lightning_modules.report.tables import tables
-from lightning_modules.stored import fits, leaves, method_settings, take_over
+from lightning_modules.stored import leaves, method_settings, take_over
 from prompts.dpl import DPL
 from prompts.dpl_picture import heat_maps
 from prompts.prompt_lengths import MOST, read_found, read_lengths
@@ -101,7 +102,6 @@ def test_types_of_a_signature():
     assert not fits(1, bool)
     assert not fits([1], str | dict[str, int])
     assert fits({"a": 1}, str | dict[str, int])
-    assert not fits("a", torch.nn.Module)
 
 
 @few

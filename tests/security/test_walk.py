@@ -14,7 +14,8 @@ WATCHED = {
     "torch.load", "torch.jit.load", "pickle.load", "pickle.loads", "pickle.Unpickler", "pickle._Unpickler", "np.load",
     "joblib.load", "yaml.load", "yaml.safe_load", "loadmat", "load_file",
     # names and texts that become code
-    "eval", "exec", "__import__", "importlib.import_module", "import_module", "get_class", "get_method", "get_object",
+    "eval", "exec", "__import__", "importlib.import_module", "import_module", "pkgutil.resolve_name",
+    "get_class", "get_method", "get_object",
     "instantiate", "hydra.utils.call",
     # texts that OmegaConf resolves
     "OmegaConf.create", "OmegaConf.load", "OmegaConf.from_dotlist", "OmegaConf.from_cli", "OmegaConf.merge",
@@ -32,7 +33,7 @@ ALLOWED = {
     ("lightning_modules/jobs.py", "OmegaConf.merge"): OURS,
     ("lightning_modules/insight/finished.py", "instantiate"): OURS + "; a result's values are checked by stored.take_over",
     ("lightning_modules/arguments.py", "instantiate"): OURS,
-    ("lightning_modules/stored.py", "get_object"): "reads the signature of a `_target_` of our yaml; calls nothing",
+    ("lightning_modules/arguments.py", "pkgutil.resolve_name"): "imports the `_target_` of a yaml or of the command line",
     ("lightning_modules/sweep.py", "OmegaConf.load"): "what Optuna's sweeper of this process has just written",
     ("lightning_modules/sweep.py", "json.loads"): "the journal of this sweep's own jobs",
     ("lightning_modules/sweep.py", "subprocess.Popen"): "the jobs of a sweep: the user's own overrides, no shell",

@@ -1,0 +1,13 @@
+"""The files of a folder of CLIP weights, by open_clip's names. Imports nothing: what a run is asks for them, too."""
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = (  # the first that is there counts
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+)
