@@ -63,6 +63,10 @@ CUTS = {
 }
 # Arguments of the trainer that follow a key of the config, and may not say otherwise.
 TRAINER_FOLLOWS = {"max_epochs": "epochs", "precision": "precision", "accumulate_grad_batches": "accumulate"}
+# Arguments of the trainer that every run sets itself, with what to give instead.
+TRAINER_SET = {"logger": "logger=NAME", "callbacks": "+callbacks.NAME._target_=PATH", "check_val_every_n_epoch": "eval_every=N"}
+# Arguments of the data that follow a key of the config: results, folders and reports name that key.
+DATA_FOLLOWS = {"shots": "shots", "seed": "seed", "batch_size": "batch_size", "subset": "protocol.subset"}
 # Callbacks that only watch.
 WATCHING_CALLBACKS = (
     "lightning_modules.progress.Progress",
@@ -98,7 +102,10 @@ def cuts(trainer: Mapping[str, Any]) -> list[str]:
 
 
 def check_trainer(config: Mapping[str, Any]) -> None:
-    """ValueError where the trainer's arguments say otherwise than the keys that they follow."""
+    """ValueError where the trainer's arguments say otherwise than the keys that they follow, or would be replaced."""
+    for argument, instead in TRAINER_SET.items():
+        if argument in config["trainer"]:
+            raise ValueError(f"trainer.{argument} is set by the run itself: leave it out, and give {instead}.")
     for argument, key in TRAINER_FOLLOWS.items():
         if argument not in config["trainer"]:
             raise ValueError(f"the trainer has no {argument}: write `{argument}: ${{{key}}}` into its yaml.")
@@ -106,6 +113,14 @@ def check_trainer(config: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"trainer.{argument}={given} contradicts {key}={config[key]}: set {key} alone, the trainer follows."
             )
+
+
+def check_data(config: Mapping[str, Any]) -> None:
+    """ValueError where the data's arguments say otherwise than the keys that they follow."""
+    for argument, key in DATA_FOLLOWS.items():
+        wanted = config["protocol"]["subset"] if key == "protocol.subset" else config[key]
+        if argument in config["data"] and (given := config["data"][argument]) != wanted:
+            raise ValueError(f"data.{argument}={given} contradicts {key}={wanted}: set {key} alone, the data follow.")
 
 
 def with_content(value: Any) -> Any:

@@ -97,6 +97,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     keys.check_config(cfg)
     config = _plain(_without_hydra(cfg))
     identity.check_trainer(config)
+    identity.check_data(config)
     if config["fit"] and config["ckpt"] is not None:
         raise ValueError(
             "ckpt=PATH evaluates saved prompts and this run trains: add fit=false, or give init_from=PATH to start training "
@@ -162,6 +163,9 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
     choices = hydra.runtime.choices
+    for key in ("targets", "recipes"):  # what stood there would be replaced without a word
+        if cfg.get(key):
+            raise ValueError(f"{key}={keys.shown(keys.resolved(cfg, key))}: {keys.KEYS[key].give}.")
     known = {group: options(group, hydra) for group in RECIPES}
     given = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     asked = {override.lstrip("+").partition("=")[0] for override in given}

@@ -145,8 +145,8 @@ def resolved(cfg: DictConfig, key: str, name: str = "") -> Any:
         if OmegaConf.is_missing(cfg, key):
             raise ValueError(f"{name} has no value: give {name}=VALUE.")
         value = cfg[key]
-        if OmegaConf.is_config(value) and (lacking := sorted(OmegaConf.missing_keys(value))):
-            raise ValueError(f"{name}.{lacking[0]} has no value: give {name}.{lacking[0]}=VALUE.")
+        if OmegaConf.is_config(value) and (lacking := sorted(OmegaConf.missing_keys(value))):  # by their whole names
+            raise ValueError(f"{lacking[0]} has no value: give {lacking[0]}=VALUE.")
         return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException as error:
         raise ValueError(unresolved(error, name)) from error

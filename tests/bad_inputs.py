@@ -140,7 +140,17 @@ method._target_ optim._target_
 """
 LINES = [
     ("method=cupl", "method.prompts"),
-    ("clip=hub", "clip.model has no value"),
+    ("clip=hub", "error: clip.model has no value: give clip.model=VALUE."),
+    # keys that contradict others, or that a run fills itself
+    ("+targets.x=5", "targets={'x': 5}"),
+    ("+recipes.missing=no", "recipes={'missing': 'no'}"),
+    ("+trainer.logger=true", "give logger=NAME"),
+    ("+trainer.callbacks=[]", "give +callbacks"),
+    ("+trainer.check_val_every_n_epoch=3", "give eval_every=N"),
+    ("data.shots=3", "data.shots=3 contradicts shots=1"),
+    ("data.seed=3", "data.seed=3 contradicts seed=1"),
+    ("data.batch_size=3", "data.batch_size=3 contradicts batch_size="),
+    ("data.subset=new", "data.subset=new contradicts protocol.subset=all"),
     ("protocol=cross_dataset", "data=toy"),
     ("protocol.evaluate.test=foo", "protocol.evaluate.test="),
     ("+protocol.evaluat.test=all", "evaluat"),
