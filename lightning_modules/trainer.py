@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -25,6 +25,9 @@ def make_trainer(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}; the prompts stay float32 in all.")
+    for each in options.get("callbacks") or []:
+        if not isinstance(each, Callback):
+            raise ValueError(f"a callback is a {type(each).__name__}: name a class of Lightning's Callback as its _target_.")
     if strategy == "auto" and (devices not in (1, "1", "auto") or num_nodes > 1):
         strategy = DDPStrategy(broadcast_buffers=False)
     try:

@@ -19,6 +19,8 @@ class CoCoOp(PromptLearner):
 
     def __init__(self, n_ctx: int = 4, init: str | None = "a photo of a"):
         super().__init__()
+        if n_ctx < 1:
+            raise ValueError(f"method.n_ctx={n_ctx} leaves no context to learn: choose 1 or more.")
         self.n_ctx, self.init = n_ctx, init
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:

@@ -24,7 +24,7 @@ def initial_rows(clip: FrozenCLIP, n_ctx: int, words: str | None) -> Tensor:
     if len(ids) < n_ctx:
         raise ValueError(
             f"method.init {words!r} has {len(ids)} tokens, fewer than the n_ctx={n_ctx} it should start: "
-            f"give more words, set method.n_ctx={len(ids)}, or method.init=null for random vectors."
+            f"give more words,{f' set method.n_ctx={len(ids)},' if ids else ''} or method.init=null for random vectors."
         )
     return clip.embed_tokens(torch.tensor(ids[:n_ctx])).cpu().clone()
 

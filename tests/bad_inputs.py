@@ -77,6 +77,7 @@ method=coop method.n_ctx=4 method.init: word | method.init
 method=coop method.nctx: 4 | Did you mean n_ctx
 method=coop +method.nctx: 4 | Did you mean n_ctx
 method=coop ~method.n_ctx method.init: [a]
+method=cocoop method.n_ctx: 0 -1
 method=maple method.depth: 0 99 -1 abc null | depth
 method=maple method.depth=2 method.n_ctx: 0 -1 abc | method.n_ctx=
 method=ivlp method.n_text: -1 abc null
@@ -147,6 +148,8 @@ LINES = [
     ("+trainer.logger=true", "give logger=NAME"),
     ("+trainer.callbacks=[]", "give +callbacks"),
     ("+trainer.check_val_every_n_epoch=3", "give eval_every=N"),
+    ("+callbacks.mine._target_=os.getcwd", "a callback is a str"),
+    ("method=coop method.n_ctx=4 method.init=''", "give more words, or method.init=null"),
     ("data.shots=3", "data.shots=3 contradicts shots=1"),
     ("data.seed=3", "data.seed=3 contradicts seed=1"),
     ("data.batch_size=3", "data.batch_size=3 contradicts batch_size="),
