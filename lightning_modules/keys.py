@@ -95,6 +95,7 @@ GROUP_KEYS = {
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.log_every_n_steps": count("give a number of steps, or 0 for none", 0),
     "trainer.max_epochs": count("give epochs=N instead, 1 or more"),
+    "trainer.max_steps": count("give a number of optimiser steps, 1 or more, or -1 for no bound", also=(-1,)),
     "trainer.accumulate_grad_batches": count("give accumulate=N instead, 1 or more"),
     "protocol.subset": one_of(*SUBSETS),
 }

@@ -145,6 +145,7 @@ LINES = [
     # keys that contradict others, or that a run fills itself
     ("+targets.x=5", "targets={'x': 5}"),
     ("+recipes.missing=no", "recipes={'missing': 'no'}"),
+    ("+trainer.max_steps=0", "trainer.max_steps=0"),
     ("+trainer.logger=true", "give logger=NAME"),
     ("+trainer.callbacks=[]", "give +callbacks"),
     ("+trainer.check_val_every_n_epoch=3", "give eval_every=N"),

@@ -103,6 +103,13 @@ def test_a_run_that_is_cut_short_on_purpose(override, cut):
     assert describe(override).cuts == ([override.lstrip("+")] if cut else [])
 
 
+def test_prompts_that_are_not_there_are_not_the_same_as_none(tmp_path):
+    """A finished run from scratch is no result of a run whose init_from leads nowhere."""
+    plain = describe().digest
+    for path in (tmp_path, tmp_path / "nowhere"):
+        assert describe(f"init_from={path}").digest != plain
+
+
 def test_the_recipes_of_a_run_are_known():
     assert describe("method=coop", "clip=tiny", "data=digits").config["recipes"]["used"] == [
         "coop-few_shot",
