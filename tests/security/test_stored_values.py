@@ -19,8 +19,10 @@ from lightning_modules.report import render
 from lightning_modules.report.collect import labelled, make_group, read_run
 from lightning_modules.report.tables import tables
 from lightning_modules.stored import fits, leaves, method_settings, take_over
+from prompts.coop import CoOp
 from prompts.dpl import DPL
 from prompts.dpl_picture import heat_maps
+from prompts.learner import PromptedCLIP, TrainInfo
 from prompts.prompt_lengths import MOST, read_found, read_lengths
 from prompts.reference_prompts import cache_key, encode_prompts, load_reference_prompts, read_prompt_file
 from prompts.transfer import rows_for
@@ -250,3 +252,11 @@ def test_one_class_of_many_sentences_does_not_fill_the_memory():
 def test_streams_that_are_not_all_there(stream, given):
     with pytest.raises(ValueError, match="init_from holds the streams"):
         rows_for(stream, given)
+
+
+def test_a_context_that_fits_no_text_takes_no_memory(monkeypatch):
+    """Settings of saved prompts may say so: for a thousand classes it would be 60 GB with ViT-B."""
+    model = PromptedCLIP(toy_clip(), CoOp(n_ctx=30_000, init=None, class_context=True))
+    monkeypatch.setattr(torch, "randn", lambda *size: pytest.fail(f"{size} random numbers"))
+    with pytest.raises(ValueError, match="30,?000|context"):
+        model.setup(TrainInfo([f"class {i}" for i in range(50)], num_images=0, fit=False))
