@@ -588,3 +588,18 @@ def test_an_image_that_is_a_line(size):
     found = one_sentence(eval_transform(224, (0, 0, 0), (1, 1, 1)), image)
     assert found.shape == (3, 224, 224)
     assert found[0].min() > 0.7  # the middle
+
+
+def test_more_rows_than_bytes(tmp_path):
+    """Twelve kilobytes of millions of equal rows take ten seconds and a gigabyte to list."""
+    same = np.zeros(100_000, np.int32)
+    image = pa.DictionaryArray.from_arrays(pa.array(same), [b"x"])
+    pq.write_table(pa.table({"label": same, "image": image}), tmp_path / "train.parquet")
+    assert "100,000 rows in" in refused(Parquet(tmp_path, SPLITS).listing, "train")
+
+
+def test_a_label_that_unpacks_to_much(tmp_path):
+    """Forty kilobytes could be a text of a gigabyte, which pyarrow and Python each hold several times."""
+    table = pa.table({"label": ["a" * (300 * 2**20)], "image": [b"x" * 100]})
+    pq.write_table(table, tmp_path / "train.parquet", compression="zstd")
+    assert "unpack to too much" in refused(Parquet(tmp_path, SPLITS).listing, "train")
