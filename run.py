@@ -60,7 +60,9 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     saved = None if cfg.fit else prompts_of(cfg.ckpt, names)  # where there is nothing to evaluate, nothing is read
 
     # Hydra sees our yaml alone; what a file says goes to the constructor as it stands
-    learner = make(cfg.method, _partial_=True)(**saved.settings(cfg.method)) if saved else make(cfg.method)
+    settings = saved.settings(cfg.method) if saved else {}
+    learner = make(cfg.method, _partial_=True)(**settings) if saved else make(cfg.method)
+    job.config["method"].update(settings)  # what ran is what the result says
     if cfg.fit and learner.uses_gradients and cfg.recipes.missing:
         raise ValueError(cfg.recipes.missing)
     if cfg.fit and learner.first_stage:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from datamodules import disk, identity, index
+from datamodules import disk, identity, index, pickles
 from datamodules.index import Reader
 from datamodules.items import Item, ItemTable, Splits
 from datamodules.parquet import Parquet
@@ -31,14 +31,9 @@ def tree_names(folder: Path, keep: bool = True) -> dict[str, str]:
     kept, tree = folder / f"{TREE}.json", folder / f"{TREE}.pth"
     if kept.exists():
         return _names(read_json(kept, "the file of class names", MAX_TREE_BYTES), kept)
-    import torch
-
     content = io.BytesIO(read_bytes(tree, "the file of class names", MAX_TREE_BYTES))
     try:
-        if zipfile.is_zipfile(content) and sum(each.file_size for each in zipfile.ZipFile(content).infolist()) > MAX_TREE_BYTES:
-            raise ValueError(f"it unpacks to more than {MAX_TREE_BYTES // 2**20} MiB")
-        content.seek(0)
-        names = torch.load(content, map_location="cpu", weights_only=True)["class_description"]
+        names = _saved(content)["class_description"]
     except Exception as error:  # a hostile or truncated file can fail in any way, and never gets further than here
         raise ValueError(
             f"{tree} is not read ({str(error).partition(chr(10))[0]}): it should hold plain names by WordNet id; download it "
@@ -48,6 +43,22 @@ def tree_names(folder: Path, keep: bool = True) -> dict[str, str]:
     if keep and os.access(folder, os.W_OK):
         write_json(kept, names)
     return names
+
+
+def _saved(content: io.BytesIO) -> Any:
+    """The plain data that `torch.save` wrote, in its zip format or the one before: magic number, protocol and types' sizes,
+    each a pickle, and then the data. `torch.load` can be made to hang or to fill the memory, `weights_only` or not."""
+    if not zipfile.is_zipfile(content):
+        content.seek(0)
+        return [pickles.load_plain(content) for _ in range(4)][-1]
+    with zipfile.ZipFile(content) as archive:
+        parts = archive.infolist()
+        if sum(each.file_size for each in parts) > MAX_TREE_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_TREE_BYTES // 2**20} MiB")
+        part = next((each for each in parts if each.filename.endswith("/data.pkl")), None)
+        if part is None or part.compress_type != zipfile.ZIP_STORED:
+            raise ValueError("it is no file of PyTorch")
+        return pickles.load_plain(io.BytesIO(archive.read(part)))
 
 
 def _names(found: Any, path: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from datamodules.readers import MAX_IMAGE_BYTES, Shards, printable
 from files.untrusted import label_of, parse_json, regular_file, text_of
 
 MAX_ROWS = 5_000_000  # of a file
+MAX_LABELS = 256 * 2**20  # bytes of a row group's labels, unpacked
 MAX_GROUP_BYTES = 2 * 2**30  # of a row group's images: the least that can be read at once
 BATCH = 256  # rows that are unpacked before the limit is looked at: a few bytes can stand for many equal rows
 
@@ -30,9 +31,17 @@ class Parquet(Shards):
         try:
             names, is_text = self._classes(path, pq.read_schema(self.root / path))
             with pq.ParquetFile(self.root / path, read_dictionary=[self.label] if is_text else None) as file:
-                if file.metadata.num_rows > MAX_ROWS:
-                    raise ValueError(f"{self.root / path} claims {file.metadata.num_rows:,} rows, more than {MAX_ROWS:,}")
+                groups = (file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+                rows = max(file.metadata.num_rows, sum(groups))
+                if rows > MAX_ROWS:
+                    raise ValueError(f"{self.root / path} claims {rows:,} rows, more than {MAX_ROWS:,}")
+                if rows > (size := (self.root / path).stat().st_size):  # equal rows pack to nothing
+                    raise ValueError(f"{self.root / path} claims {rows:,} rows in {size:,} bytes, which hold no such images")
                 for group in range(file.num_row_groups):
+                    about = file.metadata.row_group(group)
+                    chunks = (about.column(at) for at in range(about.num_columns))
+                    if sum(each.total_uncompressed_size for each in chunks if each.path_in_schema == self.label) > MAX_LABELS:
+                        raise ValueError(f"the labels of row group {group} in {self.root / path} unpack to too much")
                     column = file.read_row_group(group, columns=[self.label], use_threads=False).column(0)
                     if len(column) != file.metadata.row_group(group).num_rows:
                         raise OSError(f"row group {group} has another number of labels than of rows")

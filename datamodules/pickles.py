@@ -7,12 +7,15 @@ no call, no buffer whose size the file claims. It is Python's own, slower than t
 
 import io
 import pickle
+from collections import OrderedDict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from datamodules.items import Item, item_of
 from files.untrusted import read_bytes
 
+MAX_ITEMS = 3_000_000  # ImageNet has 1.33 million
 MAX_OPCODES = 60_000_000  # ImageNet's list of 1.33 million images takes 30 million
 NAMES = (
     "PROTO FRAME STOP MARK POP POP_MARK MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET NONE BININT BININT1 BININT2 LONG1 "
@@ -53,6 +56,37 @@ def _reader(file: io.BytesIO) -> tuple[pickle._Unpickler, type]:
     return reader, Datum
 
 
+class _Plain(pickle._Unpickler):
+    """Plain data and ordered dicts. Tuples become lists, which are no keys: the hash of nested ones can take for ever."""
+
+    def find_class(self, module: str, name: str) -> type:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}"[:200])
+
+    def load_reduce(self) -> None:
+        if self.stack.pop() or self.stack.pop() is not OrderedDict:
+            raise pickle.UnpicklingError("it asks for a call")
+        self.append(OrderedDict())
+
+    def load_tuple(self) -> None:
+        self.append(self.pop_mark())
+
+    def load_short_tuple(self, size: int) -> None:
+        self.stack[len(self.stack) - size :] = [self.stack[len(self.stack) - size :]]
+
+
+def load_plain(file: BinaryIO) -> Any:
+    """The plain data of one pickle, as `torch.save` writes them; any error where it holds others."""
+    reader = _Plain(file)
+    own = {"TUPLE": _Plain.load_tuple, "REDUCE": _Plain.load_reduce}
+    own |= {f"TUPLE{size}": partial(_Plain.load_short_tuple, size=size) for size in (1, 2, 3)}
+    names = {*NAMES.split(), "BINFLOAT", "NEWTRUE", "NEWFALSE"} - {"NEWOBJ", "BUILD"}
+    known = {code: pickle._Unpickler.dispatch[code] for code in (getattr(pickle, name)[0] for name in names)}
+    reader.dispatch = _Counted(known | {getattr(pickle, name)[0]: call for name, call in own.items()})
+    return reader.load()
+
+
 def load(path: Path, root_name: str) -> dict[str, list[Item]]:
     """Lists of items by split. Absolute paths of another machine are cut after their last folder `root_name`."""
     try:
@@ -60,6 +94,8 @@ def load(path: Path, root_name: str) -> dict[str, list[Item]]:
         content = reader.load()
         if type(content) is not dict or not all(type(k) is str and type(v) is list for k, v in content.items()):
             raise TypeError("it is no dict of lists")
+        if sum(map(len, content.values())) > MAX_ITEMS:  # one list may stand there many times
+            raise ValueError(f"its lists have more than {MAX_ITEMS:,} images")
         return {split: [_item(each, datum, root_name, split) for each in data] for split, data in content.items()}
     except Exception as error:  # a hostile or truncated pickle can fail in any way, and never gets further than here
         reason = str(error).rstrip(".") or type(error).__name__

@@ -9,10 +9,21 @@ from torchvision import transforms as T
 Transform = Callable[[PIL.Image.Image], Tensor]
 Augment = Callable[[PIL.Image.Image], PIL.Image.Image]
 BICUBIC = T.InterpolationMode.BICUBIC
+ELONGATED = 32
 
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def middle(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The middle of an image that is more than `ELONGATED` times as long as wide: resized whole, a line of a few hundred bytes
+    would take gigabytes, and the centre crop keeps a square of it. Others as they are."""
+    (width, height), most = image.size, ELONGATED * min(image.size)
+    if max(width, height) <= most:
+        return image
+    left, top = (width - min(width, most)) // 2, (height - min(height, most)) // 2
+    return image.crop((left, top, left + min(width, most), top + min(height, most)))
 
 
 def train_transform(size: int, mean: Sequence[float], std: Sequence[float], augment: Augment | None = None) -> Transform:
@@ -25,4 +36,4 @@ def train_transform(size: int, mean: Sequence[float], std: Sequence[float], augm
 def eval_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
     """Shorter side to `size`, centre crop; (3, size, size) float32."""
     resize = T.Resize(size, interpolation=BICUBIC)
-    return T.Compose([to_rgb, resize, T.CenterCrop(size), T.ToTensor(), T.Normalize(mean, std)])
+    return T.Compose([to_rgb, middle, resize, T.CenterCrop(size), T.ToTensor(), T.Normalize(mean, std)])

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 MAX_JSON_BYTES = 512 * 2**20  # the largest published split json (SUN397) is 7 MiB; the result of ImageNet-21K is 2 MiB
+MAX_VALUES = (
+    20_000_000  # of a JSON file, each of which takes up to 120 bytes of memory; ImageNet's list of images has 5 million
+)
 MAX_DEPTH = 64  # of nested lists and objects; ours have at most 8
 MAX_CLASSES = 1_000_000  # labels lie below: ImageNet-21K has 21,841
 MAX_TEXT = 10_000  # characters of a class name, a path, a sentence
@@ -59,6 +62,9 @@ def parse_json(content: str | bytes, what: str) -> Any:
 
     Duplicate keys are refused: readers differ in which of them counts.
     """
+    marks = (b",", b"[", b"{") if isinstance(content, bytes) else (",", "[", "{")
+    if sum(map(content.count, marks)) > MAX_VALUES:  # "{}," takes 24 times its size
+        raise ValueError(f"{what} has more than {MAX_VALUES:,} values, which no such file has.")
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
         data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
@@ -80,8 +86,8 @@ def _refuse_constant(name: str) -> None:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(key for key in names if names.count(key) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
     return found
 

@@ -1,6 +1,6 @@
 """What a job is and where its results go: a function of what is run, never of the clock or the machine.
 
-Imports neither torch nor lightning: the check for a finished run takes a third of a second.
+Imports neither torch nor lightning: the check for a finished run takes less than a second.
 """
 
 from __future__ import annotations

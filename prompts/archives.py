@@ -135,6 +135,8 @@ class _ZipArchive(_Archive):
             info = self.zip.getinfo(self.root + name)
         except KeyError:
             raise ValueError(f"it lacks {name[:80]!r}") from None
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile unpacks others without bounds
+            raise ValueError(f"its {name[:80]!r} is packed in a way that PyTorch does not use")
         if info.file_size > most:
             raise ValueError(f"its {name[:80]!r} claims {info.file_size:,} bytes, more than {most:,}")
         with self.zip.open(info) as member:
@@ -231,8 +233,8 @@ def _module_state(module: Node, registered: dict[str, set[str] | None]) -> dict[
             raise ValueError("its modules are nested without end")
         names = registered.get(node.kind)
         for key, value in node.state.items():
-            if len(key) > MAX_NAME:
-                raise ValueError(f"a name in it has {len(key):,} characters")
+            if len(prefix) + len(key) > MAX_NAME:  # of all modules around it: a long one would be copied for each tensor
+                raise ValueError(f"a name in it has {len(prefix) + len(key):,} characters")
             if isinstance(value, View) and (names is None or key in names):
                 yield prefix + key, value
             elif isinstance(value, Node) and value.kind.startswith("__torch__."):

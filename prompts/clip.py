@@ -235,9 +235,13 @@ def load_tiny(text_rows: int | None = 16384, recompute: bool = False) -> FrozenC
     return load(str(folder / "config.json"), str(folder / "weights.safetensors"), text_rows, recompute)
 
 
+def _kind(tensor: Tensor) -> tuple:
+    return tensor.shape, tensor.is_floating_point(), tensor.is_complex()
+
+
 def _fill(towers: CLIP, state: dict[str, Tensor], weights: str, model: str) -> None:
     own = towers.state_dict()
-    wrong = [k for k in own if k not in state or state[k].shape != own[k].shape] + [k for k in state if k not in own]
+    wrong = [k for k in own if k not in state or _kind(state[k]) != _kind(own[k])] + [k for k in state if k not in own]
     if wrong:
         raise ValueError(
             f"CLIP weights {weights} do not fit the architecture {model}: {len(wrong)} tensors differ, first {wrong[0]}."

@@ -31,6 +31,7 @@ class CoOp(PromptLearner):
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         if self.class_specific:
+            context_plan(clip, info.classnames[:1], self.n_ctx, self.init)  # a context that fits no text would fill the memory
             self.ctx = nn.Parameter(STD * torch.randn(len(info.classnames), self.n_ctx, clip.text_width))  # (C,n,D)
         else:
             self.ctx = nn.Parameter(initial_rows(clip, self.n_ctx, self.init))  # (n,D)

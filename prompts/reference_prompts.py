@@ -26,6 +26,7 @@ from prompts.text_plan import TextPlan
 
 LONGEST = 10_000  # characters of a sentence: the text tower reads 77 tokens
 MOST_SENTENCES, MOST_IN_ALL = 10_000, 4_000_000  # of a class, of a file: ImageNet-21K's with 50 a class have a million
+MAX_PADDED = 2**30  # numbers in the table of features, 4 GB: ImageNet-21K with 50 a class and ViT-L has 2**29
 PER_QUERY = 10  # completions to each question of a language model; published lists hold them question by question
 Prompts = Mapping[str, Sequence[str]]
 
@@ -166,6 +167,12 @@ def encode_prompts(clip: FrozenCLIP, lists: Sequence[Sequence[str]], cache: Path
     """
     if not lists or not all(lists):
         raise ValueError(f"each class needs at least one reference prompt; {sum(not texts for texts in lists)} have none.")
+    padded = len(lists) * max(map(len, lists)) * clip.embed_dim
+    if padded > MAX_PADDED:
+        raise ValueError(
+            f"a class has {max(map(len, lists)):,} reference prompts: for all {len(lists):,} classes the table of features "
+            f"would have {padded:,} numbers, more than {MAX_PADDED:,}; give fewer prompts to that class."
+        )
     texts = list(dict.fromkeys(text for each in lists for text in each))
     row = {text: i for i, text in enumerate(texts)}
     features = _encode_cached(clip, texts, cache or _cache_folder())

@@ -42,6 +42,11 @@ def rows_for(stream: str, given: Mapping[str, Tensor]) -> Tensor:
         return given[stream]
     if len(given) == 1:
         return next(iter(given.values()))
+    if "k" not in given or (stream == "" and ("v" not in given or given["k"].shape != given["v"].shape)):
+        raise ValueError(
+            f"init_from holds the streams {', '.join(sorted(given))} of a block, which are not keys and values of one shape: "
+            "it is damaged, or was not written here."
+        )
     return (given["k"] + given["v"]) / 2 if stream == "" else given["k"]
 
 

@@ -13,6 +13,7 @@ from prompts.archives import TensorFile, read_tensors
 
 # what OpenAI's archives hold beside weights
 OPENAI_INTEGERS = {"input_resolution", "context_length", "vocab_size"}
+MAX_EMBEDDING = 2**28  # elements of the token embedding, 1 GB; the largest published ones have 2**26
 
 
 class Weights(NamedTuple):
@@ -59,6 +60,8 @@ def _all_rows(rows: Tensor, learned: Tensor | None, vocab_size: int) -> Tensor:
         raise ValueError("token_embedding.rows does not number the rows of token_embedding.weight")
     if rows.min() < 0 or rows.max() >= vocab_size:
         raise ValueError(f"token_embedding.rows holds {rows.min()} to {rows.max()}, ids lie between 0 and {vocab_size - 1:,}")
+    if vocab_size * learned.shape[1] > MAX_EMBEDDING:  # one row in the file stands for the whole vocabulary
+        raise ValueError(f"{vocab_size:,} token embeddings of {learned.shape[1]:,} numbers are more than any CLIP has")
     full = learned.float().mean(0).repeat(vocab_size, 1)
     full[rows.long()] = learned.float()
     return full

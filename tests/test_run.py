@@ -76,6 +76,7 @@ def test_saved_prompts_are_evaluated_anywhere_with_their_own_settings(run_here, 
     folder = results(tmp_path)[0].parent
     again = run_here("protocol=base_to_new", "fit=false", f"ckpt={folder}")
     assert again["metrics"] == trained["metrics"]
+    assert again["config"]["method"]["rank"] == 2  # what ran, not what is configured
     everything = run_here("fit=false", f"ckpt={folder / 'prompts.safetensors'}")
     assert everything["metrics"]["test"]["images"] == 35
     assert len(results(tmp_path)) == 3

@@ -68,6 +68,8 @@ def main() -> None:
         "attention": lambda folder: parts.attention(run, folder),
     }
     out = options.out or options.folder / "insight"
+    if out.is_symlink() and not options.out:
+        raise ValueError(f"{out} is a link, which leads out of the run's folder: say where the files go with --out FOLDER.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         for part in PARTS:  # in this order: calibration shows the baseline that images evaluated

@@ -26,7 +26,7 @@ from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
 CONF = Path(__file__).parents[2] / "conf"
 BASELINE = "zeroshot"
 # what a result's config says about its data and model, and where they are; interpolated keys follow the first of these
-TAKEN = ("shots", "seed", "source", "data_root", "eval_batch_size", "other_clip")
+TAKEN = ("shots", "seed", "source", "data_root", "other_clip")
 GROUPS = ("protocol", "clip", "data", "targets")
 
 make = partial(instantiate, _convert_="all")

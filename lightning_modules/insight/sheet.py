@@ -103,6 +103,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _cut(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    text = text if len(text) <= 300 else f"{text[:300]}…"  # measured letter by letter below
     if pen.textlength(text, font) <= width:
         return text
     while text and pen.textlength(f"{text}…", font) > width:

@@ -127,19 +127,17 @@ def confusions(group: Group, evaluation: str) -> tuple[np.ndarray, list[str]] | 
     each = [run.predictions(evaluation) for run in group.runs.values()]
     if None in each:
         return None
-    return sum(confusion(one.predicted_N, one.label_N, len(names)) for one in each), names
+    predicted, label = (np.concatenate(part) for part in zip(*((p.predicted_N, p.label_N) for p in each), strict=True))
+    return confusion(predicted, label, len(names)), names
 
 
 def most_confused(counts_CC: np.ndarray, names: list[str], most: int = 8) -> list[tuple[str, str, float]]:
     """True class, predicted class, percent of the true class's images."""
-    share = 100 * counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
-    np.fill_diagonal(share, 0)
-    order = np.argsort(share, axis=None)[::-1][:most]
-    return [
-        (names[i], names[j], float(share[i, j]))
-        for i, j in zip(*np.unravel_index(order, share.shape), strict=True)
-        if share[i, j]
-    ]
+    true, predicted = np.nonzero(counts_CC)  # few of them: a table of shares would take gigabytes
+    share = 100 * counts_CC[true, predicted] / counts_CC.sum(1)[true]
+    share[true == predicted] = 0
+    order = np.argsort(share, kind="stable")[::-1][:most]
+    return [(names[true[at]], names[predicted[at]], float(share[at])) for at in order if share[at]]
 
 
 def calibrations(place: Place, evaluation: str) -> list[tuple[str, Calibration]]:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from files.whole import whole_file
 from lightning_modules.report.collect import Group
 from lightning_modules.report.stats import Calibration
 from lightning_modules.report.style import FAINT, INK, PAPER, Palette, drawing, plt, svg
@@ -62,7 +63,8 @@ def shots_png(tables: Sequence[Table], path: Path) -> None:
             axis.set_title(table.title)
             axis.grid(alpha=0.3)
             axis.legend(axis.lines, [row.label for row in table.rows], frameon=False)
-        figure.savefig(path, dpi=150)
+        with whole_file(path) as temporary:  # where `path` is a link, what it leads to is not written
+            figure.savefig(temporary, dpi=150, format="png")
         plt.close(figure)
 
 

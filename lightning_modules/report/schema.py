@@ -15,6 +15,7 @@ NAME = 200  # characters of a name, a key
 MOST_EVALUATIONS = 100  # of one run: each has pictures of its own
 LONGEST = 100_000  # epochs
 WHOLE = 10**15  # no count, no size in bytes and no number of seconds is larger
+MOST_DOTTED = 100_000_000  # of a config with 20,000 class names and their sentences 2 million
 LARGE = 1e30  # nor is a loss: its square is still a number
 
 Check = Callable[[Any, str], Any]
@@ -103,6 +104,15 @@ def plain(value: Any, what: str) -> None:
         raise ValueError(f"{what} is {_shown(value)}, no value of a config.")
 
 
+def dotted(config: dict[str, Any], above: int = 0) -> int:
+    """Characters of all dotted keys: each repeats the names of what it is in."""
+    total = 0
+    for key, each in config.items():
+        here = above + len(key) + 1
+        total += dotted(each, here) if isinstance(each, dict) and each else here
+    return total
+
+
 def _shown(value: Any) -> str:
     if type(value) is int and abs(value) > WHOLE:
         return "an integer of more than 15 digits"
@@ -132,6 +142,8 @@ def names(value: Any, what: str) -> None:
 def config(value: Any, what: str) -> None:
     """A resolved config, whose trainer and callbacks are objects, as those who read it expect."""
     mapped(plain, 10_000)(value, what)
+    if dotted(value) > MOST_DOTTED:
+        raise ValueError(f"{what} is nested so deep that its dotted keys have more than {MOST_DOTTED:,} characters.")
     optional(mapped(plain, 1000))(value.get("trainer"), f"{what}.trainer")
     optional(mapped(mapped(plain, 1000), 1000))(value.get("callbacks"), f"{what}.callbacks")
 

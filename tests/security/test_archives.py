@@ -13,18 +13,20 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from refusals import refused
+from safetensors.torch import load_file, save_file
 from torch import nn
-from toys import toy_clip
+from toys import ROOT, toy_clip
 
 from lightning_modules import launch
-from prompts.archives import read_tensors
-from prompts.pickles import evaluate
+from prompts.archives import _module_state, read_tensors
+from prompts.clip import load
+from prompts.pickles import Node, evaluate
 from prompts.published import read_published
 from prompts.weights import read_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*:FutureWarning", "ignore:.torch.jit.*:DeprecationWarning")
-TRACE = "was-here"
+TRACE, TINY = "was-here", ROOT / "prompts/tiny_clip"
 
 
 class Writing(nn.Module):
@@ -366,3 +368,45 @@ def test_token_rows_that_no_vocabulary_has(tmp_path, rows, learned, message):
     save_file({"token_embedding.rows": rows, "token_embedding.weight": learned}, path)
     with pytest.raises(ValueError, match=message):
         read_weights(path, 49408)
+
+
+def test_a_width_that_no_token_embedding_has(tmp_path):
+    """One row of the file would become 49,408, of 10 GB."""
+    path = tmp_path / "x.safetensors"
+    save_file({"token_embedding.rows": torch.tensor([0]), "token_embedding.weight": torch.ones(1, 50_000)}, path)
+    with pytest.raises(ValueError, match="more than any CLIP has"):
+        read_weights(path, 49408)
+
+
+def test_a_pickle_that_grows_while_it_is_read(tmp_path):
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x/data.pkl", bytes(300 * 2**20))
+    content = bytearray(path.read_bytes())
+    for place in (22, content.rindex(b"PK\x01\x02") + 24):  # what the two headers claim to be its size
+        content[place : place + 4] = struct.pack("<I", 1000)
+    path.write_bytes(content)
+    assert "packed in a way" in refused(read_weights, path)
+
+
+def test_long_names_of_modules_around_modules(tmp_path):
+    """A name of each tensor repeats those of the modules around it."""
+    inner = {f"t{i}": torch.zeros(1) for i in range(3)}
+    views = io.BytesIO()
+    torch.save(inner, views)
+    with zipfile.ZipFile(views) as archive:
+        state = evaluate(io.BytesIO(archive.read("archive/data.pkl")))
+    module = Node("__torch__.M", state)
+    for _ in range(40):
+        module = Node("__torch__.M", {"n" * 190: module})
+    with pytest.raises(ValueError, match="a name in it has"):
+        _module_state(module, {})
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_weights_of_another_kind_of_number(tmp_path, dtype):
+    state = load_file(TINY / "weights.safetensors")
+    state["ln_final.weight"] = state["ln_final.weight"].to(dtype)
+    save_file(state, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="do not fit the architecture .* first ln_final.weight"):
+        load(str(TINY / "config.json"), str(tmp_path / "x.safetensors"))

@@ -17,6 +17,8 @@ from datamodules.few_shot import select
 from datamodules.imagenet import class_names
 from datamodules.items import Item, Splits
 from datamodules.split_json import SplitJson, read, write
+from files import untrusted
+from files.untrusted import read_json
 
 PLAIN = st.recursive(
     st.none()
@@ -272,3 +274,27 @@ def test_a_pickle_leaves_nothing_for_the_next(tmp_path):
 def test_any_bytes_are_no_pickle_of_code(tmp_path, content):
     (tmp_path / "x.pkl").write_bytes(b"\x80\x04" + content)
     one_sentence(pickles.load, tmp_path / "x.pkl", "images")
+
+
+def test_a_key_that_stands_twice_is_found_at_once(tmp_path):
+    keys = ",".join(f'"{i}":1' for i in range(100_000))
+    assert "the key '99999' stands twice" in refused(read_json, dump(tmp_path, f'{{{keys},"99999":1}}'), "the file")
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", '{"a":[]}', "0"])
+def test_json_of_many_small_values_is_not_parsed(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(untrusted, "MAX_VALUES", 1_000_000, raising=False)  # 20 times as many take 3 GB
+    assert "more than 1,000,000 values" in refused(read_json, dump(tmp_path, f"[{','.join([value] * 1_000_001)}]"), "the file")
+
+
+def dump(folder: Path, content: str) -> Path:
+    (folder / "x.json").write_text(content)
+    return folder / "x.json"
+
+
+def test_one_list_of_a_pickle_under_many_names(tmp_path):
+    good = datum(_impath=text("/x/images/a.jpg"), _label=number(0), _classname=text("a"))
+    many = b"".join(text(f"k{i}") + b"h\x01" for i in range(10_000))
+    items = b"]q\x01(" + good + b"q\x02" + b"h\x02" * 10_000 + b"e"
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x02}(" + text("train") + items + many + b"u.")
+    assert "images" in refused(pickles.load, tmp_path / "x.pkl", "images")

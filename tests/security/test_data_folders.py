@@ -5,6 +5,7 @@ import json
 import os
 import tarfile
 import zlib
+from collections import OrderedDict
 
 import numpy as np
 import PIL.Image
@@ -29,6 +30,7 @@ from datamodules.mat import load_mat
 from datamodules.parquet import Parquet
 from datamodules.readers import Folders, TarShards
 from datamodules.split_json import SplitJson
+from datamodules.transforms import eval_transform
 
 SPLITS = {"train": "train", "val": "val"}
 
@@ -406,6 +408,32 @@ def test_a_tree_that_unpacks_to_much(tmp_path):
     assert "unpacks to more than" in str(pytest.raises(ValueError, tree_names, tmp_path).value)
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_the_tree_of_a_release_holds_plain_data(tmp_path, new):
+    content = {"class_description": OrderedDict(n1="a", n2="b"), "tree": [("n1", 1), (1.5, True, None, ("n2",), (1, 2, 3, 4))]}
+    torch.save(content, tmp_path / "imagenet21k_miil_tree.pth", _use_new_zipfile_serialization=new)
+    assert tree_names(tmp_path, keep=False) == {"n1": "a", "n2": "b"}
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02}(K\x01K\x01\x86q\x01" + b"h\x01h\x01\x86q\x01" * 40 + b"K\x01u.",  # its hash takes a day
+        b"\x80\x02c__builtin__\nbytearray\n\x8a\x06\x00\x00\x00\x00\x02\x00\x85R.",  # 8 GB
+        b"\x80\x02ccollections\nOrderedDict\n](]K\x01a]K\x02ae\x85R.",
+        b"\x80\x02cos\nsystem\nX\x01\x00\x00\x00a\x85R.",
+    ],
+    ids=["tuples", "bytearray", "call", "code"],
+)
+def test_a_tree_that_hangs_or_fills_the_memory(tmp_path, pickled):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "imagenet21k_miil_tree.pth", "w") as file:
+        file.writestr("archive/data.pkl", pickled)
+        file.writestr("archive/version", "3\n")
+    assert "is not read" in refused(tree_names, tmp_path)
+
+
 def test_names_of_a_release_do_not_follow_a_link(tmp_path):
     torch.save({"class_description": {"n1": "a"}}, tmp_path / "imagenet21k_miil_tree.pth")
     (tmp_path / "precious").write_text("years")
@@ -550,3 +578,28 @@ def test_images_of_hub_data_are_the_datasets_own(hub, tmp_path):
         assert "is not the dataset's own" in refused(source.open, item)
     assert source.open(items[3]).size == (4, 3)
     assert isinstance(source.splits(1), Splits)
+
+
+@pytest.mark.parametrize("size", [(200_000, 1), (1, 200_000)])
+def test_an_image_that_is_a_line(size):
+    """Resized whole, a kilobyte would take 30 GB."""
+    image = PIL.Image.new("RGB", size, (9, 8, 7))
+    image.paste((200, 100, 0), (size[0] // 2 - 40, size[1] // 2 - 40, size[0] // 2 + 40, size[1] // 2 + 40))
+    found = one_sentence(eval_transform(224, (0, 0, 0), (1, 1, 1)), image)
+    assert found.shape == (3, 224, 224)
+    assert found[0].min() > 0.7  # the middle
+
+
+def test_more_rows_than_bytes(tmp_path):
+    """Twelve kilobytes of millions of equal rows take ten seconds and a gigabyte to list."""
+    same = np.zeros(100_000, np.int32)
+    image = pa.DictionaryArray.from_arrays(pa.array(same), [b"x"])
+    pq.write_table(pa.table({"label": same, "image": image}), tmp_path / "train.parquet")
+    assert "100,000 rows in" in refused(Parquet(tmp_path, SPLITS).listing, "train")
+
+
+def test_a_label_that_unpacks_to_much(tmp_path):
+    """Forty kilobytes could be a text of a gigabyte, which pyarrow and Python each hold several times."""
+    table = pa.table({"label": ["a" * (300 * 2**20)], "image": [b"x" * 100]})
+    pq.write_table(table, tmp_path / "train.parquet", compression="zstd")
+    assert "unpack to too much" in refused(Parquet(tmp_path, SPLITS).listing, "train")

@@ -12,6 +12,7 @@ from toys import TESTS
 import run as entry
 from lightning_modules import launch
 from lightning_modules.insight.__main__ import main
+from lightning_modules.insight.finished import TAKEN
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +158,17 @@ def test_predictions_that_are_none(insight, stored, told):
     assert status == 1
     assert told in said.err
     assert len(said.err.splitlines()) == 1
+
+
+def test_the_folder_of_what_insight_writes_is_no_link(insight, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "stranger").mkdir()
+    (tmp_path / "stranger" / "insight").symlink_to(tmp_path / "outside")
+    status, said = insight(lambda result: None)
+    assert (status, list((tmp_path / "outside").iterdir())) == (1, [])
+    assert "is a link" in said.err
+
+
+def test_a_result_does_not_say_how_many_images_are_in_memory():
+    """All test images at once, in a batch of four billion."""
+    assert "eval_batch_size" not in TAKEN

@@ -7,9 +7,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from refusals import one_sentence, refused
 from strangers import guessed, put
 
 from lightning_modules.report.arrays import read_arrays
+from lightning_modules.report.compare import most_confused
 
 GOOD = {"pred": np.array([0, 1], np.uint8), "label": np.array([0, 2], np.uint8), "confidence": np.array([0.5, 0.0], np.float16)}
 BAD_ARRAYS = {
@@ -103,3 +105,29 @@ def test_a_pipe_named_predictions_is_not_waited_for(tmp_path, command):
     status, said, _ = command("--markdown")
     assert status == 0
     assert "is a pipe" in said.err
+
+
+def test_members_that_grow_while_they_are_read(tmp_path):
+    """A packed byte of bzip2 can stand for a million, and zipfile unpacks all of what it has read."""
+    path = tmp_path / "predictions.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        for part in GOOD:
+            archive.writestr(f"test/{part}.npy", npy("(2,)", "<i8", bytes(200 * 2**20 if part == "pred" else 16)))
+    refused(read_arrays, path, "test", 3)
+
+
+def test_more_images_than_any_test_set_has(tmp_path):
+    """A file of a megabyte: as the report's numbers they take 24 bytes each."""
+    path, count = tmp_path / "predictions.npz", 2**24 + 1
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part in GOOD:
+            kind = "<f2" if part == "confidence" else "|u1"
+            archive.writestr(f"test/{part}.npy", npy(f"({count},)", kind, bytes(count * (1 + (kind == "<f2")))))
+    assert "too many" in refused(read_arrays, path, "test", 3)
+
+
+def test_a_table_of_many_classes_is_made_once():
+    counts = np.zeros((3000, 3000), np.int32)
+    counts[5, 7], counts[5, 5] = 1, 3
+    found = one_sentence(most_confused, counts, list(map(str, range(3000))))
+    assert found == [("5", "7", 25.0)]

@@ -112,3 +112,23 @@ def test_what_is_no_file_is_left_out(tmp_path, command):
     assert "is a folder" in said.err
     assert "is a pipe" in said.err
     assert "<b>" not in page
+
+
+def test_dotted_keys_do_not_fill_the_memory(tmp_path):
+    deep = {str(i): 1 for i in range(20_000)}
+    for _ in range(58):
+        deep = {"k" * 190: deep}
+    with pytest.raises(ValueError, match="nested so deep"):
+        load(stranger(tmp_path, with_("config", {"a": deep})))
+
+
+def test_the_plot_does_not_follow_a_link(tmp_path, command):
+    for shots in (1, 2):
+        (tmp_path / str(shots)).mkdir()
+        stranger(tmp_path / str(shots), json.dumps(valid() | {"shots": shots, "digest": f"d{shots}"}))
+    (tmp_path / "precious").write_text("years")
+    (tmp_path / "accuracy.png").symlink_to(tmp_path / "precious")
+    status, screen, _ = command()
+    assert status == 0
+    assert "accuracy.png" in screen.out
+    assert (tmp_path / "precious").read_text() == "years"

@@ -20,10 +20,13 @@ from lightning_modules.report import render
 from lightning_modules.report.collect import labelled, make_group, read_run
 from lightning_modules.report.tables import tables
 from lightning_modules.stored import leaves, method_settings, take_over
+from prompts.coop import CoOp
 from prompts.dpl import DPL
 from prompts.dpl_picture import heat_maps
+from prompts.learner import PromptedCLIP, TrainInfo
 from prompts.prompt_lengths import MOST, read_found, read_lengths
 from prompts.reference_prompts import cache_key, encode_prompts, load_reference_prompts, read_prompt_file
+from prompts.transfer import rows_for
 
 sys.path.insert(0, str(ROOT / "tests" / "report"))
 from fakes import put  # noqa: E402
@@ -228,3 +231,32 @@ def test_names_of_classes_are_shown_without_control(tmp_path):
     assert NAMES
     with pytest.raises(ValueError, match="control character"):
         read_prompt_file(dump(tmp_path / "prompts.json", {"cat\x1b[2J": ["a cat."]}))
+
+
+@torch.no_grad()
+def test_one_class_of_many_sentences_does_not_fill_the_memory():
+    lists = [["a photo"] * 10_000, *([["a"]] * 10_000)]
+    with pytest.raises(ValueError, match="give fewer prompts to that class"):
+        encode_prompts(toy_clip(), lists)
+
+
+@pytest.mark.parametrize(
+    ("stream", "given"),
+    [
+        ("", {"q": torch.ones(1, 2), "v": torch.ones(1, 2)}),
+        ("", {"q": torch.ones(1, 2), "k": torch.ones(1, 2)}),
+        ("", {"k": torch.ones(2, 2), "v": torch.ones(3, 2)}),
+        ("k", {"q": torch.ones(1, 2), "v": torch.ones(1, 2)}),
+    ],
+)
+def test_streams_that_are_not_all_there(stream, given):
+    with pytest.raises(ValueError, match="init_from holds the streams"):
+        rows_for(stream, given)
+
+
+def test_a_context_that_fits_no_text_takes_no_memory(monkeypatch):
+    """Settings of saved prompts may say so: for a thousand classes it would be 60 GB with ViT-B."""
+    model = PromptedCLIP(toy_clip(), CoOp(n_ctx=30_000, init=None, class_context=True))
+    monkeypatch.setattr(torch, "randn", lambda *size: pytest.fail(f"{size} random numbers"))
+    with pytest.raises(ValueError, match="30,?000|context"):
+        model.setup(TrainInfo([f"class {i}" for i in range(50)], num_images=0, fit=False))
