@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def with_content(value: Any) -> Any:
     if isinstance(value, list):
         return [with_content(each) for each in value]
     if isinstance(value, str) and ("/" in value or Path(value).suffix):  # a word is no path, whatever lies in this folder
-        return content(value) or value
+        with suppress(OSError):  # a text that is no path, being too long for one
+            return content(value) or value
     return value
 
 

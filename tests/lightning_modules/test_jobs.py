@@ -67,6 +67,10 @@ def test_a_file_that_a_method_reads_is_known_by_its_content(tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_a_text_is_no_path():
+    assert describe("method=coop", f"method.init='a/{'b' * 300}'").digest != describe("method=coop").digest
+
+
 def test_epochs_by_shots():
     table = "epochs='${by_shots:{1:50,16:200},${shots}}'"
     assert describe(table, "shots=1").config["epochs"] == 50
