@@ -107,7 +107,7 @@ def test_saved_prompts_come_back(tmp_path):
 def test_settings_are_values_of_known_keys_that_the_data_does_not_decide(tmp_path):
     settings = {"rank": 2, "_target_": "os.system", "clip": {"_target_": "os.system"}, "new": 1, "dataset": "a"}
     save(tmp_path / PROMPTS, settings=settings)
-    method = OmegaConf.create({"method": {"rank": 4, "_target_": "x", "clip": None, "dataset": "${name}"}, "name": "b"})
+    method = OmegaConf.create({"method": {"rank": 4, "_target_": "toys.Toy", "clip": None, "dataset": "${name}"}, "name": "b"})
     assert read_prompts(tmp_path / PROMPTS).settings(method.method) == {"rank": 2}
 
 

@@ -175,9 +175,10 @@ def test_class_names_in_parquet_are_not_read_from_another_file(tmp_path):
 
 
 def test_a_million_equal_texts_are_one(tmp_path):
-    """40 MB of text in a file of 200 bytes."""
+    """40 MB of labels in a file of 100 KB."""
     labels = pa.DictionaryArray.from_arrays(pa.array(np.zeros(20_000, np.int32)), pa.array(["x" * 2000]))
-    listing = one_sentence(parquet(tmp_path, labels, pa.array([b"1"] * 20_000)).listing, "train")
+    images = pa.array([i.to_bytes(4, "big") for i in range(20_000)])
+    listing = one_sentence(parquet(tmp_path, labels, images).listing, "train")
     assert listing.ids == ["x" * 2000]
 
 
