@@ -13,6 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
 from files.whole import write_bytes
+from prompts.archives import check_state
 
 PROGRESS = {"history": list, "losses": list, "seconds": float}  # as the module writes it
 LOOPS = {"loops", "optimizer_states", "epoch", "global_step"}  # as Lightning writes them
@@ -41,6 +42,7 @@ def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any],
     """
     then = "the same command with force=true starts the run over"
     try:
+        check_state(path)  # runs no code either way, but torch's reader can be made to hang, or to fill the memory
         state = torch.load(path, map_location="cpu", weights_only=True)
         tensors, known = state["state_dict"], state["run"] == dict(run)
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -61,9 +61,13 @@ class Node:
     state: Any = None
 
 
-def evaluate(file: BinaryIO, most: int = MAX_OPCODES, seen: dict[str, Storage] | None = None) -> Any:
-    """The value of the pickle at the file's position, which is left behind it. `seen` collects its storages."""
-    machine = _Machine({} if seen is None else seen)
+def evaluate(file: BinaryIO, most: int = MAX_OPCODES, seen: dict[str, Storage] | None = None, strict: bool = False) -> Any:
+    """The value of the pickle at the file's position, which is left behind it. `seen` collects its storages.
+
+    strict: ValueError for objects other than tensors and dicts, also where they are dropped again, and for keys other than
+    text and integers: what remains, `torch.load` can read without hanging.
+    """
+    machine = _Machine({} if seen is None else seen, strict)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if count >= most:
             raise ValueError(f"its pickle has more than {most:,} opcodes")
@@ -74,10 +78,11 @@ def evaluate(file: BinaryIO, most: int = MAX_OPCODES, seen: dict[str, Storage] |
 
 
 class _Machine:
-    """The stack machine of a pickle, without calls. Dicts keep the items whose keys are text: tensors need no others."""
+    """The stack machine of a pickle, without calls. Dicts keep the items whose keys are text: tensors need no others; a strict
+    machine keeps integers, too, and refuses the rest."""
 
-    def __init__(self, seen: dict[str, Storage]) -> None:
-        self.seen = seen
+    def __init__(self, seen: dict[str, Storage], strict: bool = False) -> None:
+        self.seen, self.strict = seen, strict
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -114,7 +119,7 @@ class _Machine:
         elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
             push(tuple([self.pop() for _ in range(int(name[-1]))][::-1]))
         elif name == "DICT":
-            push(_pairs(self.since_mark()))
+            push(self.pairs(self.since_mark()))
         elif name in ("APPEND", "APPENDS", "ADDITEMS", "SETITEM", "SETITEMS"):
             self.fill(name)
         elif name == "GLOBAL":
@@ -146,13 +151,14 @@ class _Machine:
         items = self.since_mark() if name.endswith("S") else [self.pop() for _ in range(2 if name == "SETITEM" else 1)][::-1]
         target = self.stack[-1]
         if isinstance(target, dict) and name.startswith("SETITEM"):
-            target.update(_pairs(items))
+            target.update(self.pairs(items))
         elif isinstance(target, list) and name.startswith("APPEND"):
             target.extend(items)
 
     def make(self, name: str, argument: Any) -> None:
         """An object where the pickle asks for a call."""
         if name == "INST":
+            self.refuse(argument)
             self.since_mark()
             self.stack.append(Node(argument.replace(" ", ".", 1)))
             return
@@ -173,9 +179,21 @@ class _Machine:
             self.copied += len(rows)
             if self.copied > MAX_OPCODES:
                 raise ValueError(f"its pickle copies more than {MAX_OPCODES:,} items")
-            self.stack.append(_pairs([each for row in rows if isinstance(row, list | tuple) for each in row[:2]]))
+            self.stack.append(self.pairs([each for row in rows if isinstance(row, list | tuple) for each in row[:2]]))
         else:
+            self.refuse(kind)
             self.stack.append(Node(kind))
+
+    def refuse(self, kind: str) -> None:
+        if self.strict:
+            raise ValueError(f"its pickle makes a {kind[:80] or 'nameless object'}, which no state of a run has")
+
+    def pairs(self, items: list[Any]) -> dict[str | int, Any]:
+        """Keys and values in turn -> the items whose keys are text."""
+        known = (str, int) if self.strict else (str,)
+        if self.strict and not all(type(key) in known for key in items[::2]):
+            raise ValueError("its pickle has keys that are neither text nor integers")
+        return {key: value for key, value in zip(items[::2], items[1::2], strict=False) if type(key) in known}
 
     def storage(self, found: Any) -> Any:
         """("storage", type, key, device, numel), in the legacy format with a view's bounds behind it, which is always None in
@@ -201,8 +219,3 @@ FRESH: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_SET": lambda: Node("set"),
 }
-
-
-def _pairs(items: list[Any]) -> dict[str, Any]:
-    """Keys and values in turn -> the items whose keys are text."""
-    return {key: value for key, value in zip(items[::2], items[1::2], strict=False) if isinstance(key, str)}

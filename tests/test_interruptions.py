@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -286,7 +287,20 @@ def test_a_file_that_may_not_grow(forks, undisturbed, tmp_path):
 # ---- damaged states
 
 
+PICKLES = {  # small files that torch.load would take minutes or gigabytes for, weights_only or not
+    "keys": b"\x80\x02}q\0(K\1K\1\x86q\1" + b"h\1h\1\x86q\1" * 40 + b"K\1u.",
+    "bytes": b"\x80\x02cbuiltins\nbytearray\nq\0\x8a\x05" + (10**11).to_bytes(5, "little") + b"\x85R.",
+    "dropped": b"\x80\x02}X\1\0\0\0acbuiltins\nbytearray\nK\1\x85RsX\1\0\0\0aK\1s.",
+    "lists": b"\x80\x02]q\0" + b"]q\1(h\0h\0eh\1q\0" * 60 + b".",
+}
+
+
 def damaged(content, how):
+    if how in PICKLES:
+        with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
+            archive.writestr(zipfile.ZipInfo("a/data.pkl"), PICKLES[how])  # of no time: always the same bytes
+            archive.writestr(zipfile.ZipInfo("a/version"), "3")
+        return buffer.getvalue()
     if how == "random":
         return random.Random(1).randbytes(len(content))
     if how == "truncated":
@@ -308,6 +322,8 @@ def damaged(content, how):
         state["progress"]["losses"] = [["many", 3]]
     elif how == "list":
         state = [1, 2, 3]
+    elif how == "expanded":  # 24 GB of one number
+        state["state_dict"]["model.learner.down"] = torch.ones(1).expand(6 * 10**9)
     elif how == "script":
         torch.jit.script(torch.nn.Linear(2, 2)).save(buffer := io.BytesIO())
         return buffer.getvalue()
@@ -326,7 +342,21 @@ def test_a_damaged_state_is_refused_and_stays(run_here, tmp_path, monkeypatch, c
     [last] = tmp_path.rglob("last.ckpt")
     content = last.read_bytes()
     capsys.readouterr()
-    kinds = ["random", "truncated", "empty", "code", "nan", "learner", "seed", "loops", "progress", "list", "script"]
+    kinds = [
+        "random",
+        "truncated",
+        "empty",
+        "code",
+        "nan",
+        "learner",
+        "seed",
+        "loops",
+        "progress",
+        "list",
+        "script",
+        "expanded",
+        *PICKLES,
+    ]
     for how in kinds:
         last.write_bytes(damaged(content, how))
         told = None

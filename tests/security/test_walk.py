@@ -39,7 +39,7 @@ ALLOWED = {
     ("lightning_modules/sweep.py", "subprocess.Popen"): "the jobs of a sweep: the user's own overrides, no shell",
     ("lightning_modules/gpus.py", "subprocess.run"): "nvidia-smi, with fixed arguments",
     ("lightning_modules/ranks.py", "subprocess.Popen"): "a type: the ranks that Lightning has started",
-    ("lightning_modules/resume_state.py", "torch.load"): "weights_only=True, and never a TorchScript archive",
+    ("lightning_modules/resume_state.py", "torch.load"): "weights_only=True, after prompts.archives.check_state",
     ("lightning_modules/report/tables.py", "json.loads"): "published.json of the project",
     ("lightning_modules/report/arrays.py", "zipfile.ZipFile"): "predictions.npz: sizes are checked before anything is unpacked",
     ("prompts/archives.py", "zipfile.ZipFile"): "weights and checkpoints: sizes are checked, members are read as bytes",
