@@ -31,13 +31,12 @@ def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int)
     Raises:
         ValueError: the learner has trainable tensors and nothing to fit them with; features or fitted tensors are not finite.
     """
-    left = ", ".join(name for name, p in model.learner.named_parameters() if p.requires_grad)
-    if left and type(model.learner).fit is PromptLearner.fit:
-        raise ValueError(
-            f"{type(model.learner).__name__} would never train {left}: it has uses_gradients=False and no fit of its own; set "
-            "uses_gradients=True, or their requires_grad to False."
-        )
     if type(model.learner).fit is PromptLearner.fit:
+        if left := ", ".join(name for name, p in model.learner.named_parameters() if p.requires_grad):
+            raise ValueError(
+                f"{type(model.learner).__name__} would never train {left}: it has uses_gradients=False and no fit of its own; "
+                "set uses_gradients=True, or their requires_grad to False."
+            )
         return
     device = trainer.strategy.root_device
     model.to(device)
