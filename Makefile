@@ -33,7 +33,7 @@ fix: .venv/installed  ## lint and formatting, mended where that is safe
 	$(BIN)/ruff format .
 
 tiny: .venv/installed  ## train the tiny CLIP again (about a quarter of an hour on two cores)
-	$(BIN)/python -m lightning_modules.tiny_clip
+	$(BIN)/python -m tools.tiny_clip
 
 benchmark: .venv/installed  ## the text engine against the plain computation, and against sampled classes
 	$(BIN)/python -m benchmarks.text_engine

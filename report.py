@@ -17,10 +17,10 @@ from rich.console import Console
 
 from files.untrusted import visible
 from files.whole import write_text
-from lightning_modules.report import render
-from lightning_modules.report.collect import Group, read
-from lightning_modules.report.compare import comparisons
-from lightning_modules.report.tables import Table, tables
+from reports import render
+from reports.collect import Group, read
+from reports.compare import comparisons
+from reports.tables import Table, tables
 
 WARNED = 20  # files that cannot be read, by name on the screen
 MANY = 4  # datasets, above which the screen shows their average alone
@@ -90,9 +90,9 @@ def show(groups: list[Group], found: list[Table], left_out: list[str], options: 
     if len(brief) < len(found):
         print(f"{len(found) - len(brief)} tables by dataset: on the page, or with --all")
 
-    from lightning_modules.report.page import page  # matplotlib takes a second: the tables need not wait for it
-    from lightning_modules.report.plots import shots_png
-    from lightning_modules.report.sections import is_by_shots
+    from reports.page import page  # matplotlib takes a second: the tables need not wait for it
+    from reports.plots import shots_png
+    from reports.sections import is_by_shots
 
     first = options.folders[0]
     if by_shots := [table for table in found if is_by_shots(table)]:

@@ -14,7 +14,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from lightning_modules import signals
+from runs import signals
 
 if __name__ == "__main__":
     signals.install(raising=False)  # what follows takes a while to import
@@ -23,7 +23,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lightning_modules import jobs, launch, locks, sweep
+from runs import jobs, launch, locks, sweep
 
 
 def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     job = jobs.describe(cfg, names)
     if result := done_already(job, cfg.force):
         return result
-    from lightning_modules.arguments import check_all
+    from runs.arguments import check_all
 
     check_all(cfg)
     with locks.held(job.folder, job.title):  # another process may have done it meanwhile
@@ -49,12 +49,13 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     started = time.monotonic()
     # imported only now: a sweep's parent and a finished run do without torch and lightning
     from lightning_modules import results
-    from lightning_modules.arguments import make
     from lightning_modules.checkpoints import begin_from, check_backbone, prompts_of
     from lightning_modules.features import fit_on_features
     from lightning_modules.prompt_module import PromptModule
     from lightning_modules.run_folder import RunFolder
-    from prompts.learner import PromptedCLIP, TrainInfo
+    from prompts.learner import TrainInfo
+    from prompts.prompted_clip import PromptedCLIP
+    from runs.arguments import make
 
     results.quiet()
     saved = None if cfg.fit else prompts_of(cfg.ckpt, names)  # where there is nothing to evaluate, nothing is read

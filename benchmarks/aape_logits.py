@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.text_engine import PeakMemory, timed
-from prompts.aape_head import BottleneckHead
+from prompts.parts.aape_head import BottleneckHead
 
 SCALE = 100.0
 

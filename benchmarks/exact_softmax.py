@@ -23,8 +23,8 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 
 from benchmarks.text_engine import PeakMemory, Plain, timed
-from prompts.clip import FrozenCLIP, load
 from prompts.coop import CoOp
+from prompts.engine.clip import FrozenCLIP, load
 from prompts.learner import TrainInfo
 
 CLASSES, IMAGES, SAMPLED, POSITIONS = 10_450, 128, 999, 77

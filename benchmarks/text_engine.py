@@ -26,9 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prompts.clip import FrozenCLIP, load
 from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
+from prompts.engine.clip import FrozenCLIP, load
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.maple import MaPLe
 

@@ -22,7 +22,7 @@ class MissingFilesError(ValueError):
         self.paths, self.root = paths, root
         super().__init__(
             f"{len(paths)} {what} named by {named_by} are missing under {root}, the first is {paths[0]}: "
-            f"finish the download or extraction; `python -m datamodules.doctor data=NAME` lists them all"
+            f"finish the download or extraction; `python -m tools.doctor data=NAME` lists them all"
         )
 
 
@@ -31,7 +31,7 @@ def require(path: Path, what: str) -> Path:
     if not path.exists():
         raise ValueError(
             f"{what} is missing: {path} does not exist; put it there, set data_root=PATH (or the environment variable "
-            f"DATA) to the folder that holds the datasets, or ask `python -m datamodules.doctor data=NAME`"
+            f"DATA) to the folder that holds the datasets, or ask `python -m tools.doctor data=NAME`"
         )
     return path
 
@@ -111,7 +111,7 @@ def open_rgb(path: Path) -> PIL.Image.Image:
     except Exception as error:  # decoders raise many kinds, and each of them means the same to the user
         raise ValueError(
             f"image {path} cannot be decoded ({error}): extract or download it again; "
-            f"`python -m datamodules.doctor data=NAME images=true` finds all such files"
+            f"`python -m tools.doctor data=NAME images=true` finds all such files"
         ) from error
 
 

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from files.untrusted import parse_json, regular_file
 from files.whole import write_bytes
-from lightning_modules import signals
-from lightning_modules.jobs import LAST
 from lightning_modules.resume_state import WholeFiles
-from lightning_modules.stored import checked_about, method_settings
-from prompts.clip import FrozenCLIP
-from prompts.learner import PromptedCLIP
-from prompts.published import learned_tensors, read_published
-from prompts.transfer import start_from
+from prompts.engine.clip import FrozenCLIP
+from prompts.parts.published import learned_tensors, read_published
+from prompts.parts.transfer import start_from
+from prompts.prompted_clip import PromptedCLIP
+from runs import signals
+from runs.jobs import LAST
+from runs.stored import checked_about, method_settings
 
 PROMPTS, BEST = "prompts.safetensors", "best.safetensors"
 ABOUT = "about"

@@ -9,7 +9,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from prompts.learner import PromptedCLIP, PromptLearner
+from prompts.learner import PromptLearner
+from prompts.prompted_clip import PromptedCLIP
 
 
 @torch.no_grad()

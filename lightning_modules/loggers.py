@@ -11,10 +11,10 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from lightning_modules.jobs import RESULT
-from lightning_modules.report.collect import Run, load
-from prompts.learner import PromptedCLIP
-from prompts.words import context_words
+from prompts.parts.words import context_words
+from prompts.prompted_clip import PromptedCLIP
+from reports.collect import Run, load
+from runs.jobs import RESULT
 
 CLASSES_DRAWN = 100  # W&B keeps a row per cell of a confusion matrix and draws 10,000 of them
 

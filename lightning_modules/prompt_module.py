@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from lightning_modules.metrics import ClassCounts, FirstNotFinite, summarise
 from lightning_modules.optimizers import check_gradients, check_groups, make_optimizer, set_rates
 from lightning_modules.predictions import Predictions
-from prompts.learner import PromptedCLIP
+from prompts.prompted_clip import PromptedCLIP
 
 Sets = list[tuple[str, list[str]]]  # evaluations: name, class names
 LEARNER = "model.learner."  # where the learner's tensors stand in the state dict: all that a checkpoint holds

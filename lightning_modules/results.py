@@ -19,9 +19,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from files import whole
-from lightning_modules.jobs import Job
 from lightning_modules.prompt_module import PromptModule
-from lightning_modules.sweep import IN_SWEEP
+from runs.jobs import Job
+from runs.sweep import IN_SWEEP
 
 PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "torchmetrics", "hydra-core", "numpy", "pillow")
 

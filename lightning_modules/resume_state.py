@@ -13,7 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
 from files.whole import write_bytes
-from prompts.archives import check_state
+from prompts.engine.archives import check_state
 
 PROGRESS = {"history": list, "losses": list, "seconds": float}  # as the module writes it
 LOOPS = {"loops", "optimizer_states", "epoch", "global_step"}  # as Lightning writes them

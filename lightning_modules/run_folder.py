@@ -14,13 +14,14 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from files.whole import remove_temporaries
-from lightning_modules import locks, loggers, ranks, signals
+from lightning_modules import loggers
 from lightning_modules.checkpoints import BEST, PROMPTS, BestOnValidation, Resumable, save_prompts
-from lightning_modules.jobs import LAST, RESULT, Job
 from lightning_modules.predictions import PREDICTIONS, write_predictions
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.results import peak_memory, say, table, versions, write_json
 from lightning_modules.resume_state import read_state
+from runs import locks, ranks, signals
+from runs.jobs import LAST, RESULT, Job
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prompts.aape_aggregator import PromptAggregator, ReferenceBank, check_choice, clip_reward
-from prompts.aape_head import BottleneckHead, LinearHead, generator
-from prompts.clip import FrozenCLIP
-from prompts.context import fixed_plan
+from prompts.engine.clip import FrozenCLIP
 from prompts.learner import Outputs, PromptLearner, TrainInfo
-from prompts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
+from prompts.parts.aape_aggregator import PromptAggregator, ReferenceBank, check_choice, clip_reward
+from prompts.parts.aape_head import BottleneckHead, LinearHead, generator
+from prompts.parts.context import fixed_plan
+from prompts.parts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
 
 
 class AAPE(PromptLearner):

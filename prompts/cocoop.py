@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prompts.clip import FrozenCLIP
-from prompts.context import context_plan, initial_rows
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.rows import Rows, TowerPrompts
 from prompts.learner import PromptLearner, TrainInfo
-from prompts.rows import Rows, TowerPrompts
+from prompts.parts.context import context_plan, initial_rows
 
 
 class CoCoOp(PromptLearner):

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from prompts.clip import FrozenCLIP
-from prompts.context import STD, context_plan, initial_rows
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.rows import Rows, TowerPrompts
+from prompts.engine.text_plan import Position
 from prompts.learner import PromptLearner, TrainInfo
-from prompts.rows import Rows, TowerPrompts
-from prompts.text_plan import Position
+from prompts.parts.context import STD, context_plan, initial_rows
 
 
 class CoOp(PromptLearner):

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from prompts.clip import FrozenCLIP
+from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner
-from prompts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
+from prompts.parts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
 
 
 class CuPL(PromptLearner):

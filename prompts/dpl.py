@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from files.whole import whole_file, write_text
-from prompts.clip import FrozenCLIP
-from prompts.context import STD, fixed_plan, needs_vit
-from prompts.dpl_picture import heat_maps
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.learner import Outputs, PromptLearner, TrainInfo
-from prompts.prompt_lengths import FILE, PromptLengths, read_found
-from prompts.rows import ExtraKV, TowerPrompts
-from prompts.teacher import Teacher, divergence
+from prompts.parts.context import STD, fixed_plan, needs_vit
+from prompts.parts.dpl_picture import heat_maps
+from prompts.parts.prompt_lengths import FILE, PromptLengths, read_found
+from prompts.parts.teacher import Teacher, divergence
 
 
 class DPL(PromptLearner):

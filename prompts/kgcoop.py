@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from prompts.clip import FrozenCLIP
 from prompts.coop import CoOp
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.text_plan import Position
 from prompts.learner import Outputs
-from prompts.teacher import Teacher
-from prompts.text_plan import Position
+from prompts.parts.teacher import Teacher
 
 
 class KgCoOp(CoOp):

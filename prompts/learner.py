@@ -1,4 +1,4 @@
-"""What a prompt learner is, and CLIP with one.
+"""What a prompt learner is.
 
 A method is one file: a `PromptLearner` that makes its tensors in `setup`, lays out its text in `bind`, and returns its prompts
 as data. It never edits a tower, and nothing else learns its name.
@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prompts.clip import FrozenCLIP
-from prompts.rows import NO_PROMPTS, TowerPrompts
-from prompts.text_features import TextFeatures
-from prompts.text_plan import TextPlan
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.rows import NO_PROMPTS, TowerPrompts
+from prompts.engine.text_plan import TextPlan
+
+if TYPE_CHECKING:
+    from prompts.prompted_clip import PromptedCLIP
 
 
 @dataclass(frozen=True)
@@ -124,107 +126,3 @@ class PromptLearner(nn.Module):
 
     def fit(self, model: PromptedCLIP, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], seed: int) -> None:
         """For learners without gradients: fits on (features (N,d), labels (N,)) of the training and validation images."""
-
-
-class PromptedCLIP(nn.Module):
-    """A frozen CLIP and a learner: images in, logits over the bound class list out. Knows neither Lightning nor Hydra.
-
-    `shard_classes`: from this many classes on, several ranks share the text encoding of a training step (0: never).
-    """
-
-    def __init__(self, clip: FrozenCLIP, learner: PromptLearner, shard_classes: int = 0):
-        super().__init__()
-        if shard_classes < 0:
-            raise ValueError(f"shard_classes={shard_classes}: give a number of classes, or 0 to never divide them.")
-        self.clip, self.learner, self.shard_classes = clip, learner, shard_classes
-        self.classnames: list[str] = []
-        self._own_classes: list[str] | None = None
-        self._text = TextFeatures(self)
-
-    def setup(self, info: TrainInfo) -> None:
-        """Makes the learner's tensors for this training set and binds its classes."""
-        self.learner.setup(self.clip, info)
-        if self.learner.class_specific:
-            self._own_classes = list(info.classnames)
-        self.bind(info.classnames)
-
-    def bind(self, classnames: Sequence[str]) -> None:
-        """From now on logits are over `classnames`. Any time, any list, unless the learner's tensors belong to one list."""
-        if self._own_classes is not None and list(classnames) != self._own_classes:
-            raise ValueError(
-                f"{type(self.learner).__name__} learned tensors for each of its {len(self._own_classes)} classes and cannot "
-                f"serve another list of {len(classnames)}: evaluate it on those it was trained on, or choose a unified context."
-            )
-        self.learner.bind(self.clip, classnames)
-        self.classnames = list(classnames)
-        self._text.forget()
-
-    def forward(self, images: Tensor, sample: ClassSample | None = None) -> Outputs:
-        """(B,3,S,S) -> logits over the bound classes, or over a training step's `sample` of them, and the features they come
-        from."""
-        image = self.clip.encode_image(images, self.learner.image_prompts())
-        if sample is None:
-            text = self.text_features(image)
-        else:
-            text = self.learner.encode_text(self.clip, image, sample.ids)
-        return Outputs(self.learner.logits(self.clip, image, text), image, text, images, sample)
-
-    def text_features(self, image: Tensor) -> Tensor | None:
-        """Features of the bound classes: (C,d) or (B,C,d). Kept while all that they are made from stays as it is, so that an
-        evaluation encodes its class list once."""
-        return self._text.features(image)
-
-    def text_depends_on(self) -> Literal["nothing", "tensors", "image"]:
-        """What the text features of the bound classes are made from beside the class names: seen, not declared."""
-        return self._text.depends_on()
-
-    @property
-    def text_encodings(self) -> int:
-        """How often the text tower ran over the class list."""
-        return self._text.encodings
-
-    def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
-        return self.learner.losses(out, labels, index)
-
-    # ---------------------------------------------------------------- what is kept and shared
-
-    def prompt_state(self) -> tuple[dict[str, Tensor], list[str] | None]:
-        """The learned tensors, and the class list they belong to if they serve no other; ValueError where one is not finite."""
-        self.check_finite()
-        return {k: v.detach().cpu() for k, v in self._kept().items()}, self._own_classes
-
-    def check_finite(self) -> None:
-        """ValueError naming the learner's tensors that hold NaN or infinite numbers, if any do."""
-        if names := [name for name, tensor in self.learner.state_dict().items() if not tensor.isfinite().all()]:
-            what_to_do = "lower optim.lr" if self.learner.uses_gradients else "check the images and clip.weights"
-            raise ValueError(
-                f"what {type(self.learner).__name__} has learned is not finite any more (NaN or infinite numbers in "
-                f"{', '.join(names)}): {what_to_do}."
-            )
-
-    def _kept(self) -> dict[str, Tensor]:
-        passing = tuple(self.learner.training_only)
-        return {k: v for k, v in self.learner.state_dict().items() if not (passing and k.startswith(passing))}
-
-    def load_prompt_state(self, state: dict[str, Tensor], own_classes: list[str] | None = None) -> None:
-        """Takes over learned tensors; ValueError naming the first that disagrees with the configured method."""
-        if self._own_classes is not None and own_classes != self._own_classes:
-            raise ValueError(
-                f"the checkpoint's class-specific tensors belong to {len(own_classes or [])} classes, not to the "
-                f"{len(self._own_classes)} of this dataset: evaluate it where it was trained, or choose a unified context."
-            )
-        own = self._kept()
-        for name in sorted(own.keys() | state.keys()):
-            here, there = (tuple(s[name].shape) if name in s else "absent" for s in (own, state))
-            if here != there:
-                raise ValueError(
-                    f"the checkpoint does not fit {type(self.learner).__name__} as configured: {name} is {there} in the "
-                    f"checkpoint and {here} here; give the method, clip and method settings that it was trained with."
-                )
-            if not state[name].to(own[name].dtype).isfinite().all():
-                raise ValueError(
-                    f"the checkpoint's tensor {name} holds NaN or infinite numbers: its training went wrong, so train it again "
-                    "with a lower optim.lr, or give another checkpoint."
-                )
-        self.learner.load_state_dict(state, strict=False)
-        self._text.forget()

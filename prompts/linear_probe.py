@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prompts.clip import FrozenCLIP
-from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
+from prompts.engine.clip import FrozenCLIP
+from prompts.learner import PromptLearner, TrainInfo
+from prompts.prompted_clip import PromptedCLIP
 
 GRID = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)  # inverse regularisation C, coarse search
 STEPS = 8  # bisection steps around the best of the grid

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prompts.clip import FrozenCLIP
-from prompts.context import STD, check_depth, context_plan, initial_rows, needs_vit
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.rows import TowerPrompts
 from prompts.learner import PromptLearner, TrainInfo
-from prompts.prompt_lengths import deep_rows, read_lengths
-from prompts.rows import TowerPrompts
+from prompts.parts.context import STD, check_depth, context_plan, initial_rows, needs_vit
+from prompts.parts.prompt_lengths import deep_rows, read_lengths
 
 
 class MaPLe(PromptLearner):

@@ -7,14 +7,14 @@ from typing import Literal
 from torch import Tensor
 
 from prompts.coop import CoOp
+from prompts.engine.text_plan import Position
 from prompts.learner import ClassSample, Outputs
-from prompts.local_contrast import LocalContrast, cross_entropy
-from prompts.text_plan import Position
+from prompts.parts.local_contrast import LocalContrast, cross_entropy
 
 
 class POMP(CoOp):
     """`n_ctx`, `init`, `position` as in CoOp. Each training step tells an image from `num_sampled_classes` - 1 sampled classes
-    (null: from all); the other switches are those of `prompts.local_contrast`."""
+    (null: from all); the other switches are those of `prompts.parts.local_contrast`."""
 
     def __init__(
         self,

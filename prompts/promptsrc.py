@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prompts.clip import IMAGENET_TEMPLATES, FrozenCLIP
+from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP
 from prompts.ivlp import IVLP
 from prompts.learner import Outputs, TrainInfo
-from prompts.teacher import Teacher, divergence
+from prompts.parts.teacher import Teacher, divergence
 
 PLAIN = "a photo of a {}."
 TEMPLATES = [PLAIN, *(t for t in IMAGENET_TEMPLATES if t != PLAIN)][:60]

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from prompts.clip import FrozenCLIP
-from prompts.context import STD, check_depth, context_plan, fixed_plan, initial_rows, needs_vit
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.rows import Rows, TowerPrompts
 from prompts.learner import ClassSample, Outputs, PromptLearner, TrainInfo
-from prompts.local_contrast import LocalContrast, cross_entropy
-from prompts.prompt_lengths import deep_rows, read_lengths
-from prompts.rows import Rows, TowerPrompts
-from prompts.teacher import Teacher, divergence, soft_cross_entropy
+from prompts.parts.context import STD, check_depth, context_plan, fixed_plan, initial_rows, needs_vit
+from prompts.parts.local_contrast import LocalContrast, cross_entropy
+from prompts.parts.prompt_lengths import deep_rows, read_lengths
+from prompts.parts.teacher import Teacher, divergence, soft_cross_entropy
 
 STREAMS = {"shared": "q", "unshared": "qkv", "kv_only": "kv"}
 OPTIONS = {
@@ -47,7 +47,7 @@ class RPP(PromptLearner):
             they stand in the first block as they are.
         init: words whose embeddings start the first text rows of every stream; null: random. Words beyond n_text stay.
         tied_init: the streams of a block start equal; otherwise their random rows are independent draws.
-        num_sampled_classes, local_correction, correction_log_base, negative_groups: `prompts.local_contrast`.
+        num_sampled_classes, local_correction, correction_log_base, negative_groups: `prompts.parts.local_contrast`.
         teacher: builds the teacher, a CLIP of any size; null: hard labels alone.
         kd_weight: w of the soft labels. sum: CE + w T^2 KL; convex: (1-w) CE + w T^2 KL; mixed_target: cross-entropy with
             (1-w) hard + w soft labels. 0 needs no teacher.
@@ -186,7 +186,7 @@ class RPP(PromptLearner):
     def text_prompts(self, image: Tensor) -> TowerPrompts:
         prompts = self._prompts(self.text_ctx, self.text_lengths)
         if self.text_enters and self.raw:  # words enter with positions; the slots are filled in the first block alone
-            return replace(prompts, inputs=Rows(torch.zeros_like(prompts.rows[0].q)))
+            return replace(prompts, inputs=Rows(torch.zeros_like(prompts.engine.rows[0].q)))
         return prompts
 
     def image_prompts(self) -> TowerPrompts:
@@ -198,7 +198,7 @@ class RPP(PromptLearner):
         }
         prompts = deep_rows(rows, lengths)
         if self.raw and prompts.inputs:
-            return TowerPrompts(rows={0: prompts.inputs, **prompts.rows})
+            return TowerPrompts(rows={0: prompts.inputs, **prompts.engine.rows})
         return prompts
 
     def _rows(self, block: nn.ParameterDict, new: bool) -> Rows:

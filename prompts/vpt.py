@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prompts.clip import FrozenCLIP
-from prompts.context import fixed_plan
+from prompts.engine.clip import FrozenCLIP
 from prompts.ivlp import IVLP
+from prompts.parts.context import fixed_plan
 
 
 class VPT(IVLP):

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prompts.clip import IMAGENET_TEMPLATES, FrozenCLIP
-from prompts.context import fixed_plan
+from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP
+from prompts.engine.text_plan import TextPlan
 from prompts.learner import PromptLearner
-from prompts.text_plan import TextPlan
+from prompts.parts.context import fixed_plan
 
 # the seven that OpenAI selected for ImageNet, in the order of CoOp's ensemble baseline
 SELECTED_TEMPLATES = [

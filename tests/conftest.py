@@ -13,7 +13,9 @@ import torch
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-for folder in (str(ROOT), str(TESTS)):  # wherever pytest is started, and whether the project is installed or not
+for folder in map(
+    str, (ROOT, TESTS, TESTS / "reports", TESTS / "tools")
+):  # wherever pytest is started, and whether the project is installed or not
     if folder not in sys.path:
         sys.path.insert(0, folder)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -54,7 +56,7 @@ def run_here(tmp_path, monkeypatch):
 
     def run(*overrides: str) -> dict:
         import run as entry
-        from lightning_modules import jobs
+        from runs import jobs
 
         groups = ["clip=toy", "data=toy", "method=toy", "trainer=cpu", "callbacks=none", "logger=none", "epochs=2"]
         chosen = {override.split("=")[0] for override in overrides}

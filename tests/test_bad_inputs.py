@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 from toys import ROOT, TESTS, command
 
 import run as entry
-from lightning_modules import arguments, jobs, keys, launch
-from prompts.clip import load_tiny
-from prompts.learner import PromptedCLIP, TrainInfo
+from prompts.engine.clip import load_tiny
+from prompts.learner import TrainInfo
+from prompts.prompted_clip import PromptedCLIP
+from runs import arguments, jobs, keys, launch
 
 TOY = ["clip=toy", "data=toy", "method=toy", "trainer=cpu", "callbacks=none", "logger=none", "epochs=1", "shots=1"]
 

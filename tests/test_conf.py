@@ -6,9 +6,10 @@ from toys import ROOT
 
 from datamodules.module import FewShotData
 from datamodules.shapes import CLASSES
-from lightning_modules import jobs, launch
-from prompts.clip import FrozenCLIP
-from prompts.learner import PromptedCLIP, PromptLearner, TrainInfo
+from prompts.engine.clip import FrozenCLIP
+from prompts.learner import PromptLearner, TrainInfo
+from prompts.prompted_clip import PromptedCLIP
+from runs import jobs, launch
 
 CONF = ROOT / "conf"
 
@@ -28,7 +29,7 @@ def make(node, **arguments):
 def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
-    assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/lightning_modules/test_sweep.py
+    assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
     assert groups == here | {"recipe", "recipe_data", "recipe_clip", "hydra"}
 
 
@@ -72,7 +73,7 @@ def test_datasets(data, source):
 @pytest.mark.parametrize("clip", options("clip"))
 def test_backbones(clip, monkeypatch):
     """The architectures without numbers; what the hub alone knows needs its id, and ends in a sentence out of its reach."""
-    import prompts.clip as towers
+    import prompts.engine.clip as towers
 
     cfg = compose(f"clip={clip}")
     if clip == "tiny":

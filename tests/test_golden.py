@@ -17,16 +17,17 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from prompts.clip import FrozenCLIP, build
 from prompts.cocoop import CoCoOp
-from prompts.context import fixed_plan
 from prompts.coop import CoOp
 from prompts.dpl import DPL
+from prompts.engine.clip import FrozenCLIP, build
 from prompts.ivlp import IVLP
-from prompts.learner import PromptedCLIP, TrainInfo
-from prompts.local_contrast import class_sample
+from prompts.learner import TrainInfo
 from prompts.maple import MaPLe
+from prompts.parts.context import fixed_plan
+from prompts.parts.local_contrast import class_sample
 from prompts.pomp import POMP
+from prompts.prompted_clip import PromptedCLIP
 from prompts.promptsrc import PromptSRC
 from prompts.vpt import VPT
 from prompts.zeroshot import ZeroShot

@@ -21,7 +21,7 @@ import torch
 from forked import ROOT, Forks, alive, none_alive
 from safetensors.torch import load_file
 
-from lightning_modules import launch
+from runs import launch
 
 TOY = ["clip=toy", "data=toy", "optim.lr=0.2", "shots=4", "batch_size=6", "epochs=3", "eval_batch_size=5", "trainer=cpu"]
 DOOMED = [*TOY, "method=doomed"]

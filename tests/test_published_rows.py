@@ -7,9 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 from toys import ROOT
 
-from lightning_modules import jobs
+from runs import jobs
 
-PUBLISHED = json.loads((ROOT / "lightning_modules/report/published.json").read_text())
+PUBLISHED = json.loads((ROOT / "reports/published.json").read_text())
 METHODS = ("coop", "cocoop", "maple", "promptsrc")
 ROWS = [
     *(f"{method}-base_to_new" for method in (*METHODS, "zeroshot", "vpt", "ivlp")),

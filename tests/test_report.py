@@ -1,12 +1,7 @@
-import sys
-
 import pytest
-from toys import ROOT
+from fakes import guessed, put
 
 import report
-
-sys.path.insert(0, str(ROOT / "tests" / "report"))
-from fakes import guessed, put  # noqa: E402
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from toys import NAMES, ROOT, TESTS, Toy, ToySource, toy_clip
 
 import run as entry
-from lightning_modules import jobs, launch
 from lightning_modules.checkpoints import read_prompts
 from prompts.linear_probe import LinearProbe
+from runs import jobs, launch
 
 
 def results(folder):

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.items import Item, Splits
-from prompts.clip import FrozenCLIP, build
+from prompts.engine.clip import FrozenCLIP, build
+from prompts.engine.text_plan import TextPlan, token_lists
 from prompts.learner import PromptLearner
-from prompts.text_plan import TextPlan, token_lists
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

@@ -9,9 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 from scipy.io import savemat
 
-from datamodules.doctor import DEFAULTS, disk_source
 from datamodules.fallback import camel_to_underscores, split_8020, split_503020, sun_name, year_first
 from datamodules.items import Item, by_label
+from tools.doctor import DEFAULTS, disk_source
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from datamodules import doctor
 from datamodules.fallback import ClassFolders
 from datamodules.few_shot import select, subset
 from datamodules.items import Item
 from datamodules.split_json import SplitJson
+from tools import doctor
 
 FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 GOLDEN = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("protocol*.json"))}

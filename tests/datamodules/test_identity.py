@@ -202,7 +202,7 @@ def test_no_torch_is_imported(tmp_path):
     write(tmp_path, "folder")
     code = (
         "import sys; from omegaconf import OmegaConf; from hydra.utils import instantiate\n"
-        "from datamodules import doctor; from datamodules.identity import data_digest\n"
+        "from tools import doctor; from datamodules.identity import data_digest\n"
         "for name in doctor.names():\n"
         f"    options = doctor.DEFAULTS | {{'data_root': {str(tmp_path)!r}}}\n"
         "    node = OmegaConf.merge(options, {'data': doctor.load(name)}).data.source\n"

@@ -6,10 +6,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from datamodules import pickles
-from datamodules.doctor import DEFAULTS, disk_source
 from datamodules.few_shot import select
 from datamodules.imagenet import ImageNet, names_by_wnid
 from datamodules.items import Item
+from tools.doctor import DEFAULTS, disk_source
 
 NAMES = "n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\nn02012849 crane\nn03126707 crane\n"
 WNIDS = [line.split()[0] for line in NAMES.splitlines()]

@@ -7,12 +7,13 @@ from hydra.utils import instantiate
 from large import FORMATS, IDS, NAMES, png, write
 from test_doctor import check  # noqa: F401 - a fixture
 
-from datamodules import doctor, imagenet21k
+from datamodules import imagenet21k
 from datamodules.few_shot import select, subset
 from datamodules.imagenet21k import ImageNet21K
 from datamodules.items import Splits
 from datamodules.module import FewShotData
-from lightning_modules import jobs, launch
+from runs import jobs, launch
+from tools import doctor
 
 
 def source(root, form="folder", **options) -> ImageNet21K:

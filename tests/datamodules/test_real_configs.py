@@ -7,9 +7,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from datamodules.doctor import CONF
 from datamodules.few_shot import select
 from datamodules.hub import HubSource
+from tools.doctor import CONF
 
 TEMPLATES = {
     "imagenet": "a photo of a {}.",

@@ -8,7 +8,8 @@ from toys import Toy, ToySource, toy_clip
 from datamodules.module import FewShotData
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.trainer import make_trainer
-from prompts.learner import PromptedCLIP, TrainInfo
+from prompts.learner import TrainInfo
+from prompts.prompted_clip import PromptedCLIP
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=5e-4)
 

@@ -7,9 +7,9 @@ import torch
 from small_runs import SGD, parts, trainer
 from test_checkpoints import StopAt
 
-from lightning_modules.jobs import LAST
-from lightning_modules.signals import Interrupted
 from prompts.promptsrc import PromptSRC
+from runs.jobs import LAST
+from runs.signals import Interrupted
 
 
 def make():

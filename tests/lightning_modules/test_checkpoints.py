@@ -10,8 +10,8 @@ from small_runs import parts, trainer
 from toys import toy_clip
 
 from lightning_modules.checkpoints import PROMPTS, Resumable, begin_from, check_backbone, prompts_of, read_prompts, save_prompts
-from lightning_modules.jobs import LAST
-from lightning_modules.signals import Interrupted
+from runs.jobs import LAST
+from runs.signals import Interrupted
 
 NAMES = {"method": "toy", "clip": "toy"}
 

@@ -9,9 +9,9 @@ from lightning.pytorch import Callback
 from small_runs import parts, trainer
 from test_checkpoints import StopAt
 
-from lightning_modules.jobs import LAST
-from lightning_modules.signals import Interrupted
 from prompts.dpl import DPL
+from runs.jobs import LAST
+from runs.signals import Interrupted
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
 EPOCHS, STEPS = 3, 6  # of an epoch: half of them on the alphas

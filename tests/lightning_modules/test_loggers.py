@@ -1,19 +1,18 @@
 import json
-import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from fakes import guessed
 from toys import NAMES, ROOT, toy_clip
 
-from lightning_modules import jobs, loggers
+from lightning_modules import loggers
 from prompts.coop import CoOp
-from prompts.learner import PromptedCLIP, TrainInfo
-
-sys.path.insert(0, str(ROOT / "tests" / "report"))
-from fakes import guessed  # noqa: E402
+from prompts.learner import TrainInfo
+from prompts.prompted_clip import PromptedCLIP
+from runs import jobs
 
 SWEEP = ROOT / "docs" / "wandb-sweep.yaml"
 

@@ -12,8 +12,8 @@ from toys import NAMES, Toy
 
 from lightning_modules.checkpoints import BEST, BestOnValidation, Resumable
 from lightning_modules.features import fit_on_features
-from lightning_modules.jobs import LAST
 from prompts.zeroshot import ZeroShot
+from runs.jobs import LAST
 
 
 def test_training_is_plain_sgd_with_the_published_rates():

@@ -1,7 +1,7 @@
 import pytest
 from sizes import RESNET, SMALL
 
-from prompts.clip import FrozenCLIP, build
+from prompts.engine.clip import FrozenCLIP, build
 
 
 @pytest.fixture(scope="session")

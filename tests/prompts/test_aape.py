@@ -12,8 +12,9 @@ from test_methods import NAMES, OTHERS, SMALL, batch, logits, model_of, train
 from lightning_modules.optimizers import make_optimizer, set_rates
 from lightning_modules.results import harmonic_mean
 from prompts.aape import AAPE
-from prompts.aape_aggregator import PromptAggregator, ReferenceBank
-from prompts.learner import Outputs, PromptedCLIP, TrainInfo
+from prompts.learner import Outputs, TrainInfo
+from prompts.parts.aape_aggregator import PromptAggregator, ReferenceBank
+from prompts.prompted_clip import PromptedCLIP
 
 PROMPTS = SMALL["aape"]["prompts"]
 INDEX = torch.arange(8)
@@ -73,7 +74,7 @@ def test_t10_distillation_is_the_squared_distance(small_clip):
 
 
 def test_t20_the_contrastive_loss():
-    from lightning_modules.tiny_clip import contrast
+    from tools.tiny_clip import contrast
 
     a, b, scale = torch.randn(5, 8), torch.randn(5, 8), torch.tensor(10.0)
     torch.testing.assert_close(contrast(a, b, scale), contrast(b, a, scale))

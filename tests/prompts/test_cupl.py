@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from test_methods import NAMES, batch, make, model_of
 
-from prompts.clip import FrozenCLIP
-from prompts.text_plan import TextPlan, token_lists
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.text_plan import TextPlan, token_lists
 
 PROMPTS = {name: [f"a {name}.", f"some {name} here.", "there it is."][: 1 + i % 3] for i, name in enumerate(NAMES)}
 

@@ -2,8 +2,8 @@ import torch
 import torch.nn.functional as F
 from test_methods import NAMES, batch, make, model_of
 
-from prompts.context import fixed_plan
 from prompts.coop import CoOp
+from prompts.parts.context import fixed_plan
 
 
 def test_loss_is_coops_and_the_distance_to_the_hand_written_prompts(small_clip):

@@ -6,15 +6,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from prompts.aape import AAPE
-from prompts.clip import IMAGENET_TEMPLATES, FrozenCLIP, build
 from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
 from prompts.dpl import DPL
+from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP, build
+from prompts.engine.text_plan import token_lists
 from prompts.ivlp import IVLP
-from prompts.learner import PromptedCLIP, TrainInfo
+from prompts.learner import TrainInfo
 from prompts.linear_probe import GRID, LinearProbe, best_regularisation
 from prompts.maple import MaPLe
-from prompts.text_plan import token_lists
+from prompts.prompted_clip import PromptedCLIP
 from prompts.vpt import VPT
 from prompts.zeroshot import SELECTED_TEMPLATES, ZeroShot
 

@@ -7,7 +7,8 @@ import torch
 from omegaconf import OmegaConf
 
 from prompts.coop import CoOp
-from prompts.learner import PromptedCLIP, TrainInfo
+from prompts.learner import TrainInfo
+from prompts.prompted_clip import PromptedCLIP
 
 CONF = Path(__file__).parents[2] / "conf" / "method"
 NAMES, OTHERS = ["rose", "cat", "sea or lake", "dog"], ["tulip", "golden_retriever"]

@@ -6,11 +6,12 @@ import torch.nn.functional as F
 from sizes import SMALL
 
 from lightning_modules.schedule import cosine_after_warmup
-from prompts.clip import FrozenCLIP, build
 from prompts.coop import CoOp
-from prompts.learner import Outputs, PromptedCLIP, TrainInfo
-from prompts.local_contrast import draw
+from prompts.engine.clip import FrozenCLIP, build
+from prompts.learner import Outputs, TrainInfo
+from prompts.parts.local_contrast import draw
 from prompts.pomp import POMP
+from prompts.prompted_clip import PromptedCLIP
 
 NAMES = ["cat", "golden_retriever", "sea or lake", "rose", "(shop)", "dog", "annual crop land", "red car", "tree", "old tree"]
 LABELS, INDEX = torch.tensor([1, 0, 5, 1]), torch.arange(4)

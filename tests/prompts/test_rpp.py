@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from prompts.clip import FrozenCLIP
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.text_plan import token_lists
 from prompts.ivlp import IVLP
-from prompts.learner import PromptedCLIP, TrainInfo
+from prompts.learner import TrainInfo
+from prompts.prompted_clip import PromptedCLIP
 from prompts.rpp import RPP
-from prompts.text_plan import token_lists
 from prompts.zeroshot import ZeroShot
 
 NAMES = ["cat", "golden_retriever", "sea or lake", "rose", "(shop)", "dog"]

@@ -1,21 +1,19 @@
 """Files as a stranger makes them: valid but for what a test changes."""
 
 import json
-import sys
 from functools import cache
 
+from fakes import guessed, put  # noqa: F401 - for the tests
 from toys import NAMES, ROOT, TESTS, toy_clip
 
-from lightning_modules import jobs
 from lightning_modules.checkpoints import PROMPTS, save_prompts
 from prompts.coop import CoOp
 from prompts.dpl import DPL
-from prompts.learner import PromptedCLIP, TrainInfo
+from prompts.learner import TrainInfo
 from prompts.maple import MaPLe
+from prompts.prompted_clip import PromptedCLIP
 from prompts.rpp import RPP
-
-sys.path.insert(0, str(ROOT / "tests" / "report"))
-from fakes import guessed, put  # noqa: E402, F401 - for the tests
+from runs import jobs
 
 SCRIPT = "<script>alert(1)</script>"
 MARKUP = "<img src=x onerror=alert(1)>"

@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from toys import ROOT, toy_clip
 
-from lightning_modules import launch
-from prompts.archives import _module_state, read_tensors
-from prompts.clip import load
-from prompts.pickles import Node, evaluate
-from prompts.published import read_published
-from prompts.weights import read_weights
+from prompts.engine.archives import _module_state, read_tensors
+from prompts.engine.clip import load
+from prompts.engine.pickles import Node, evaluate
+from prompts.engine.weights import read_weights
+from prompts.parts.published import read_published
+from runs import launch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*:FutureWarning", "ignore:.torch.jit.*:DeprecationWarning")
 TRACE, TINY = "was-here", ROOT / "prompts/tiny_clip"

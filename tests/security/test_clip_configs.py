@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts.architecture import find
-from prompts.clip import load
+from prompts.engine.architecture import find
+from prompts.engine.clip import load
 
 GOOD = {
     "embed_dim": 32,

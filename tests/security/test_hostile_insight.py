@@ -10,9 +10,9 @@ from strangers import SECRET, composed, payloads, save
 from toys import TESTS
 
 import run as entry
-from lightning_modules import launch
-from lightning_modules.insight.__main__ import main
-from lightning_modules.insight.finished import TAKEN
+from reports.insight.__main__ import main
+from reports.insight.finished import TAKEN
+from runs import launch
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from refusals import one_sentence, refused
 from strangers import guessed, put
 
-from lightning_modules.report.arrays import read_arrays
-from lightning_modules.report.compare import most_confused
+from reports.arrays import read_arrays
+from reports.compare import most_confused
 
 GOOD = {"pred": np.array([0, 1], np.uint8), "label": np.array([0, 2], np.uint8), "confidence": np.array([0.5, 0.0], np.float16)}
 BAD_ARRAYS = {

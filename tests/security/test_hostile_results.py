@@ -7,8 +7,8 @@ import re
 import pytest
 from strangers import CLASS, ESCAPE, SCRIPT, put, stranger, valid, with_
 
-from lightning_modules.report.collect import read
-from lightning_modules.report.schema import load
+from reports.collect import read
+from runs.schema import load
 
 WRONG = [  # a dotted key and a value that no run writes there
     *((key, value) for key in ("digest", "seed", "shots", "names", "metrics") for value in (None, True, [], -1.5)),

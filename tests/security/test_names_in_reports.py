@@ -12,9 +12,9 @@ from rich.console import Console
 from strangers import CLASS, MARKUP, SCRIPT, guessed, put, stranger, with_
 from toys import ROOT
 
-from lightning_modules.report import render
-from lightning_modules.report.collect import read
-from lightning_modules.report.tables import tables
+from reports import render
+from reports.collect import read
+from reports.tables import tables
 
 NAMES = [
     SCRIPT,

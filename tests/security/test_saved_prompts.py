@@ -10,8 +10,8 @@ from strangers import MADE, SECRET, composed, payloads, save
 from toys import NAMES
 
 import run as entry
-from lightning_modules import launch
 from lightning_modules.checkpoints import PROMPTS
+from runs import launch
 
 
 @pytest.fixture

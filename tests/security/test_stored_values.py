@@ -1,35 +1,33 @@
 """Arbitrary data in every place that a reader of stored values reads: a well-typed value, or a ValueError in one sentence."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fakes import put
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from strangers import valid
-from toys import NAMES, ROOT, toy_clip
+from toys import NAMES, toy_clip
 
-from datamodules.ask_prompts import Bank, Endpoint
-from lightning_modules.arguments import fits
 from lightning_modules.checkpoints import read_prompts
-from lightning_modules.report import render
-from lightning_modules.report.collect import labelled, make_group, read_run
-from lightning_modules.report.tables import tables
-from lightning_modules.stored import leaves, method_settings, take_over
 from prompts.coop import CoOp
 from prompts.dpl import DPL
-from prompts.dpl_picture import heat_maps
-from prompts.learner import PromptedCLIP, TrainInfo
-from prompts.prompt_lengths import MOST, read_found, read_lengths
-from prompts.reference_prompts import cache_key, encode_prompts, load_reference_prompts, read_prompt_file
-from prompts.transfer import rows_for
-
-sys.path.insert(0, str(ROOT / "tests" / "report"))
-from fakes import put  # noqa: E402
+from prompts.learner import TrainInfo
+from prompts.parts.dpl_picture import heat_maps
+from prompts.parts.prompt_lengths import MOST, read_found, read_lengths
+from prompts.parts.reference_prompts import cache_key, encode_prompts, load_reference_prompts, read_prompt_file
+from prompts.parts.transfer import rows_for
+from prompts.prompted_clip import PromptedCLIP
+from reports import render
+from reports.collect import labelled, make_group, read_run
+from reports.tables import tables
+from runs.arguments import fits
+from runs.stored import leaves, method_settings, take_over
+from tools.ask_prompts import Bank, Endpoint
 
 TEXTS = st.text(max_size=8) | st.sampled_from(["${oc.env:HOME}", "???", "<b>", "a {}", "q", "end", "_target_", "os.mkdir"])
 SCALARS = st.none() | st.booleans() | st.integers() | st.sampled_from([0, 1, 2, 10**400, -1]) | st.floats() | TEXTS
@@ -220,7 +218,7 @@ def test_a_result_with_anything_anywhere(tmp_path_factory, place, value):
 
 
 def test_a_long_setting_is_cut_in_a_label(tmp_path):
-    from lightning_modules.report.collect import read
+    from reports.collect import read
 
     for at in range(2):
         put(tmp_path, digest=f"d{at}", config={"method": {"templates": [f"{at} a photo of a {{}}."] * 400}})

@@ -1,0 +1,129 @@
+"""A frozen residual block of an open_clip transformer, opened up so that prompts can enter its parts.
+
+Shapes: N rows, D width, H heads, d = D/H, m extra rows. `...` are any leading axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prompts.engine.rows import ExtraKV, Rows
+
+
+def layer_norm(norm: nn.LayerNorm, x: Tensor, scale: float = 1.0) -> Tensor:
+    """`scale` times LayerNorm, in float32 whatever autocast or the stored weights say; float32 out."""
+    weight, bias = scale * norm.weight.float(), None if norm.bias is None else scale * norm.bias.float()
+    return F.layer_norm(x.float(), norm.normalized_shape, weight, bias, norm.eps)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x @ weight.T + bias in the weights' type, so that towers stored in bf16 need no cast at every call."""
+    return F.linear(x.to(weight.dtype), weight, bias)
+
+
+def split_heads(x_ND: Tensor, heads: int) -> Tensor:
+    """(...,N,D) -> (...,H,N,d)"""
+    return x_ND.unflatten(-1, (heads, -1)).transpose(-3, -2)
+
+
+def merge_heads(x_HNd: Tensor) -> Tensor:
+    """(...,H,N,d) -> (...,N,D)"""
+    return x_HNd.transpose(-3, -2).flatten(-2)
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What a block's queries, keys, values and residual read, each (...,N,D). They are one tensor unless prompts part them."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    residual: Tensor
+
+    @classmethod
+    def one(cls, x: Tensor) -> Streams:
+        return cls(x, x, x, x)
+
+    @classmethod
+    def parted(cls, arrived: Tensor, rows: Rows, put) -> Streams:
+        """`put(rows_tensor)` returns what arrived with those rows in the slots."""
+        q = put(rows.q)
+        k = q if rows.k is None else put(rows.k)
+        v = q if rows.v is None else put(rows.v)
+        if isinstance(rows.residual, Tensor):
+            return cls(q, k, v, put(rows.residual))
+        return cls(q, k, v, q if rows.residual == "q" else arrived)
+
+    def map(self, change) -> Streams:
+        """`change` applied once to each distinct tensor."""
+        done = {id(t): change(t) for t in (self.q, self.k, self.v, self.residual)}
+        return Streams(*(done[id(t)] for t in (self.q, self.k, self.v, self.residual)))
+
+
+class Block:
+    """One frozen block. Holds references into the open_clip module, no tensors of its own."""
+
+    def __init__(self, block: nn.Module):
+        self.block, self.attn = block, block.attn
+        self.heads = self.attn.num_heads
+        # QuickGELU, x sigmoid(1.702 x), is a SiLU of scaled input and output. With the scales moved into the narrow tensors on
+        # either side, the widest tensor of the block is read and kept once where the product takes five passes.
+        quick = type(block.mlp.gelu).__name__ == "QuickGELU"
+        self.scale, self.activation = (1.702, F.silu) if quick else (1.0, block.mlp.gelu)
+
+    def project(self, x_ND: Tensor, parts: str) -> list[Tensor]:
+        """LayerNorm and the projections named in `parts` (a run of "qkv"): (...,N,D) -> list of (...,H,N,d)."""
+        width = x_ND.shape[-1]
+        rows = slice("qkv".index(parts) * width, ("qkv".index(parts) + len(parts)) * width)
+        weight, bias = self.attn.in_proj_weight, self.attn.in_proj_bias
+        out = linear(layer_norm(self.block.ln_1, x_ND), weight[rows], None if bias is None else bias[rows])
+        return [split_heads(part, self.heads) for part in out.chunk(len(parts), -1)]
+
+    def keys_values(self, s: Streams) -> tuple[Tensor, Tensor]:
+        if s.k is s.v:
+            return tuple(self.project(s.k, "kv"))
+        return self.project(s.k, "k")[0], self.project(s.v, "v")[0]
+
+    def queries_keys_values(self, s: Streams) -> tuple[Tensor, Tensor, Tensor]:
+        if s.q is s.k is s.v:
+            return tuple(self.project(s.q, "qkv"))
+        return self.project(s.q, "q")[0], *self.keys_values(s)
+
+    def extra_options(self, extra: ExtraKV | None) -> list[tuple[Tensor | None, Tensor | None, Tensor | None]]:
+        """-> (weight, keys (H,m,d), values (H,m,d)) of every option; without extra rows one option that adds nothing."""
+        if extra is None:
+            return [(None, None, None)]
+        weights = [None] * len(extra.options) if extra.weights is None else extra.weights
+        return [(w, *(self.project(o, "kv") if len(o) else (None, None))) for w, o in zip(weights, extra.options, strict=True)]
+
+    def finish(self, residual_ND: Tensor, attended_HNd: Tensor) -> Tensor:
+        """Output projection, residual and MLP: (...,N,D), float32 where the residual is."""
+        out = self.attn.out_proj
+        x = residual_ND + self.block.ls_1(linear(merge_heads(attended_HNd), out.weight, out.bias))
+        mlp, scale = self.block.mlp, self.scale
+        hidden = linear(layer_norm(self.block.ln_2, x, scale), mlp.c_fc.weight, scale * mlp.c_fc.bias)
+        scaled = linear(self.activation(hidden), mlp.c_proj.weight, scale * mlp.c_proj.bias)
+        return torch.add(x, self.block.ls_2(scaled), alpha=1 / scale)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, options, mask: Tensor | None = None) -> Tensor:
+    """Attention of q (...,H,N,d) over each option's extra rows and k, v (...,H,M,d), mixed by the options' weights.
+
+    `mask` (N,M) is True where a query may look; extra rows are always seen.
+    """
+    total = None
+    for weight, extra_k, extra_v in options:
+        keys, values, seen = k, v, mask
+        if extra_k is not None:
+            m = extra_k.shape[-2]
+            keys = torch.cat([extra_k.expand(*k.shape[:-2], m, -1), k], -2)
+            values = torch.cat([extra_v.expand(*v.shape[:-2], m, -1), v], -2)
+            seen = None if mask is None else F.pad(mask, (m, 0), value=True)
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen)
+        out = out if weight is None else weight * out
+        total = out if total is None else total + out
+    return total

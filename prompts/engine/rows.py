@@ -1,0 +1,199 @@
+"""Prompts as plain data: which rows enter which tower, at which block, and how. The towers read this and nothing else.
+
+Shapes: B images, C classes, n slots, m extra rows, D width of the tower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+Per = Literal["shared", "class", "image"]
+TowerName = Literal["text", "image"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What stands in a tower's prompt slots from one block on.
+
+    `q` alone is an ordinary prompt. With `k` or `v` the block's queries, keys and values see different rows in the slots
+    (RPP), and `residual` says what the residual stream carries there: the query rows, rows of its own, or `"arrived"`,
+    what the block before left in the slots. `per` names the leading axis: `"shared"` (n,D), `"class"` (C,n,D; text only)
+    or `"image"` (B,n,D). With `add` the rows are added to what arrived instead of replacing it; then, and with `"arrived"`,
+    they are as many as arrive.
+    """
+
+    q: Tensor
+    k: Tensor | None = None
+    v: Tensor | None = None
+    residual: Tensor | Literal["q", "arrived"] = "q"
+    per: Per = "shared"
+    add: bool = False
+
+    @property
+    def count(self) -> int:
+        return self.q.shape[-2]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Rows:
+        """The same rows with `change` applied to every tensor."""
+        new = {s: change(t) for s in ("q", "k", "v", "residual") if isinstance(t := getattr(self, s), Tensor)}
+        return replace(self, **new)
+
+
+@dataclass(frozen=True)
+class ExtraKV:
+    """Key/value rows without queries of their own (DPL). Each option (at least one) is (m,D), taken before the block's first
+    LayerNorm; m may be 0. The block's attention is the sum of the options' attentions, weighted by `weights` (one number each).
+    """
+
+    options: list[Tensor]
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TowerPrompts:
+    """All that enters one tower: rows at its input, rows from a block on, extra key/value rows in a block (0-based)."""
+
+    inputs: Rows | None = None
+    rows: dict[int, Rows] = field(default_factory=dict)
+    extra: dict[int, ExtraKV] = field(default_factory=dict)
+
+    @property
+    def all_rows(self) -> list[Rows]:
+        return ([self.inputs] if self.inputs else []) + list(self.rows.values())
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        rows = [t for r in self.all_rows for t in (r.q, r.k, r.v, r.residual) if isinstance(t, Tensor)]
+        options = [t for e in self.extra.values() for t in (*e.options, e.weights) if t is not None]
+        return rows + options
+
+    @property
+    def by_class(self) -> bool:
+        """Whether any rows differ by class."""
+        return any(r.per == "class" for r in self.all_rows)
+
+    @property
+    def images(self) -> int | None:
+        """B if any rows differ by image, else None."""
+        return next((r.q.shape[0] for r in self.all_rows if r.per == "image"), None)
+
+    def for_images(self, start: int, stop: int) -> TowerPrompts:
+        """The prompts of images start..stop only; what images share stays as it is."""
+
+        def cut(rows: Rows) -> Rows:
+            return rows.map(lambda t: t[start:stop]) if rows.per == "image" else rows
+
+        return replace(self, inputs=self.inputs and cut(self.inputs), rows={i: cut(r) for i, r in self.rows.items()})
+
+
+NO_PROMPTS = TowerPrompts()
+
+
+def check_prompts(
+    prompts: TowerPrompts,
+    tower: TowerName,
+    *,
+    blocks: int,
+    width: int,
+    slots: int = 0,
+    fixed_slots: bool = False,
+    classes: int | None = None,
+    images: int | None = None,
+) -> None:
+    """Refuses prompts that the tower cannot run as they are meant, before it runs. Looks at shapes alone, so that nothing waits
+    for a device.
+
+    Args:
+        blocks, width: of the tower.
+        slots: the slots at its input. `fixed_slots`: no block can have another number of them.
+        classes: of the class list (text tower).
+        images: of the batch (image tower); the text tower takes any number that all rows agree on.
+
+    Raises:
+        ValueError: one sentence with the tower, the block, the shape that is expected and the one that is given.
+    """
+    if not isinstance(prompts, TowerPrompts):
+        raise ValueError(f"the {tower} tower's prompts are {_said(prompts)}: return a TowerPrompts (prompts/engine/rows.py).")
+    for name in ("rows", "extra"):
+        if not isinstance(by_block := getattr(prompts, name), Mapping):
+            raise ValueError(f"the {tower} tower's prompts have {name} {_said(by_block)}: give a dict by block number.")
+    for i in (*prompts.engine.rows, *prompts.extra):
+        if type(i) is not int or not 0 <= i < blocks:
+            raise ValueError(f"the {tower} tower's prompts name block {i!r}, but its {blocks} blocks are 0 to {blocks - 1}.")
+    standing, leading = slots if tower == "text" else 0, {"shared": None, "class": classes, "image": images}
+    if prompts.inputs is None and standing:
+        raise ValueError(
+            f"the {tower} tower's prompts have no rows for its input, but the text has {standing} slots there: give {standing}."
+        )
+    place = f"the {tower} tower's prompts at "
+    given = [] if prompts.inputs is None else [(f"{place}its input", prompts.inputs, True)]
+    given += [(f"{place}block {i}", prompts.engine.rows[i], False) for i in sorted(prompts.engine.rows)]
+    for where, rows, _ in given:
+        _check_rows(rows, where, tower, width, leading)
+    for where, rows, entering in given:
+        count = rows.count
+        if count != standing and entering and tower == "text":
+            raise ValueError(f"{where} are {count} rows, but the text has {standing} slots there: give {standing}.")
+        if count != standing and not entering and (fixed_slots or prompts.by_class):
+            raise ValueError(
+                f"{where} are {count} rows, but the text has {standing} slots there: their number can change between blocks "
+                "only with one context for all classes and the class name at the end."
+            )
+        if count not in (0, standing) and (rows.add or isinstance(rows.residual, str) and rows.residual == "arrived"):
+            how = "add=True" if rows.add else "residual='arrived'"
+            raise ValueError(f"{where} are {count} rows with {how}, but {standing} arrive there: give {standing}.")
+        standing = count
+    for i, extra in prompts.extra.items():
+        _check_extra(extra, f"the {tower} tower's extra key/value rows in block {i}", width)
+
+
+def _check_rows(rows: Any, where: str, tower: TowerName, width: int, leading: dict[str, int | None]) -> None:
+    """`leading`: the length of the first axis by `per`, None where it is free; the first rows per image set that of all."""
+    if not isinstance(rows, Rows):
+        raise ValueError(f"{where} are {_said(rows)}, not Rows (prompts/engine/rows.py).")
+    if rows.per not in get_args(Per):
+        raise ValueError(f"{where}: per={rows.per!r} is none of {', '.join(get_args(Per))}.")
+    if rows.per == "class" and tower == "image":
+        raise ValueError(f"{where}: rows that differ by class cannot enter the image tower: an image's class is what is asked.")
+    if isinstance(rows.residual, str) and rows.residual not in ("q", "arrived"):
+        raise ValueError(f"{where}: residual={rows.residual!r} is neither a tensor nor one of q, arrived.")
+    lead = leading[rows.per]
+    axes = ("n", width) if rows.per == "shared" else ("B" if lead is None else lead, "n", width)
+    expected = f"({', '.join(map(str, axes))})" + (f", rows for each {rows.per}," if len(axes) == 3 else "")
+    streams = {"q": rows.q} | {name: t for name in "kv" if (t := getattr(rows, name)) is not None}
+    streams |= {} if isinstance(rows.residual, str) else {"residual": rows.residual}
+    for name, t in streams.items():
+        _check_shape(t, f"{where}: {name}", len(axes), width, expected)
+        if len(axes) == 3 and lead not in (None, t.shape[0]):
+            raise ValueError(f"{where}: {name} has shape {tuple(t.shape)} where {expected} is expected.")
+        if t.shape != rows.q.shape:
+            raise ValueError(f"{where}: {name} has shape {tuple(t.shape)} where {tuple(rows.q.shape)}, as of q, is expected.")
+    if rows.per == "image":
+        leading["image"] = rows.q.shape[0]
+
+
+def _check_extra(extra: Any, where: str, width: int) -> None:
+    if not isinstance(extra, ExtraKV):
+        raise ValueError(f"{where} are {_said(extra)}, not an ExtraKV (prompts/engine/rows.py).")
+    if not extra.options:
+        raise ValueError(f"{where} have no option: leave the block out, or give an option of shape (0, {width}).")
+    count = len(extra.options)
+    for j, option in enumerate(extra.options):
+        _check_shape(option, f"{where}: option {j}", 2, width, f"(m, {width})")
+    if extra.weights is not None:
+        _check_shape(extra.weights, f"{where}: weights", 1, count, f"({count},), one for each option,")
+
+
+def _check_shape(given: Any, name: str, axes: int, last: int, expected: str) -> None:
+    if not isinstance(given, Tensor) or not given.is_floating_point():
+        raise ValueError(f"{name} is {_said(given)} where floating-point numbers of shape {expected} are expected.")
+    if given.dim() != axes or given.shape[-1] != last:
+        raise ValueError(f"{name} has shape {tuple(given.shape)} where {expected} is expected.")
+
+
+def _said(given: Any) -> str:
+    return f"a tensor of {given.dtype}" if isinstance(given, Tensor) else f"of type {type(given).__name__}"

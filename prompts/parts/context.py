@@ -1,0 +1,65 @@
+"""Learnable context vectors in the text, as CoOp introduced them; shared by every method that has some.
+
+Shapes: n context tokens, D width of the text tower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.text_plan import Position, TextPlan, token_lists
+
+STD = 0.02  # of random initial vectors in every published method
+
+
+def initial_rows(clip: FrozenCLIP, n_ctx: int, words: str | None) -> Tensor:
+    """(n,D) float32: the embeddings of the first `n_ctx` tokens of `words`, or N(0, 0.02) where there are none."""
+    if words is None:
+        return STD * torch.randn(n_ctx, clip.text_width)
+    ids = clip.tokenizer.encode(words)
+    if len(ids) < n_ctx:
+        raise ValueError(
+            f"method.init {words!r} has {len(ids)} tokens, fewer than the n_ctx={n_ctx} it should start: "
+            f"give more words,{f' set method.n_ctx={len(ids)},' if ids else ''} or method.init=null for random vectors."
+        )
+    return clip.embed_tokens(torch.tensor(ids[:n_ctx])).cpu().clone()
+
+
+def context_plan(
+    clip: FrozenCLIP,
+    classnames: Sequence[str],
+    n_ctx: int,
+    words: str | None,
+    position: Position = "end",
+    class_slots: bool = False,
+) -> TextPlan:
+    """The text "words NAME." with slots in place of the first `n_ctx` tokens of `words`; further words stay fixed text.
+
+    Without words the slots stand alone before the name. `class_slots`: what stands in them differs by class.
+    """
+    template = (words or " ".join(["X"] * n_ctx)) + " {}."
+    return TextPlan(token_lists(clip.tokenizer, classnames, template, n_ctx, position), class_slots)
+
+
+def fixed_plan(clip: FrozenCLIP, classnames: Sequence[str], template: str) -> TextPlan:
+    """A template's text without slots, "{}" being the class name."""
+    if "{}" not in template:
+        raise ValueError(f"the template {template!r} has no {{}} for the class name: write it as in 'a photo of a {{}}.'")
+    return TextPlan(token_lists(clip.tokenizer, classnames, template, 0, "end"))
+
+
+def check_depth(depth: int, blocks: int, tower: str) -> None:
+    """A method's depth counts the input as the first of the blocks it prompts."""
+    if not 1 <= depth <= blocks:
+        raise ValueError(f"a prompt depth of {depth} does not fit the {tower} tower's {blocks} blocks: choose 1 to {blocks}.")
+
+
+def needs_vit(clip: FrozenCLIP, method: str) -> None:
+    if not clip.is_vit:
+        raise ValueError(
+            f"{method} prompts the blocks of a vision transformer, and this CLIP's image tower is a ResNet: use a ViT."
+        )

@@ -1,0 +1,111 @@
+"""How many prompt rows each block of the two towers has: what DPL's search finds, and what shapes other deep methods."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from files.untrusted import read_json
+from prompts.engine.clip import FrozenCLIP
+from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts
+
+FILE = "dpl.json"
+MOST = 10_000  # prompts of a block: the text tower has 77 positions, image towers some hundreds
+MOST_BLOCKS, MOST_OPTIONS = 200, 100
+MOST_BYTES = 16 * 2**20  # of a dpl.json
+LARGEST = 1e6  # of an alpha: the softmax of ours is of numbers around 1
+
+
+@dataclass(frozen=True)
+class PromptLengths:
+    """One number per block, 0 where a block has no prompts."""
+
+    text: list[int]
+    image: list[int]
+
+    def __post_init__(self) -> None:
+        for tower, lengths in asdict(self).items():
+            if not _integers(lengths) or not 0 < len(lengths) <= MOST_BLOCKS:
+                raise ValueError(
+                    f"prompt lengths of the {tower} tower must be one integer per block, 0 to {MOST:,}: {lengths!r:.100}."
+                )
+
+    def check(self, clip: FrozenCLIP) -> None:
+        for tower, lengths, blocks in (("text", self.text, clip.text_blocks), ("image", self.image, clip.image_blocks)):
+            if len(lengths) != blocks:
+                raise ValueError(
+                    f"prompt_lengths names {len(lengths)} blocks of the {tower} tower, and this CLIP's has {blocks}: "
+                    "take lengths that were found on the same backbone."
+                )
+
+    def words_that_reach(self, clip: FrozenCLIP, init: str | None) -> str | None:
+        """`init`, or None (a random start) where it has fewer tokens than the first text block has prompts."""
+        return init if init and len(clip.tokenizer.encode(init)) >= self.text[0] else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The lengths as a method's argument, so that saved prompts need no file of lengths."""
+        return {"prompt_lengths": asdict(self)}
+
+
+def read_found(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a dpl.json, named by its path, its folder, or given as {"text": [...], "image": [...]}."""
+    if isinstance(source, Mapping):
+        content = source
+    else:
+        path = Path(os.path.expanduser(source))
+        path = path / FILE if os.path.isdir(path) else path  # unlike Path's own: False for what can be no path
+        try:
+            content = read_json(path, f"the {FILE}", MOST_BYTES)
+        except ValueError as error:
+            raise ValueError(
+                f"method.prompt_lengths={source}: {path} cannot be read ({str(error).rstrip('.')}): give the {FILE} of a DPL "
+                "search, or its folder."
+            ) from error
+    if not isinstance(content, Mapping) or not {"text", "image"} <= set(content):
+        raise ValueError(f"method.prompt_lengths={source!s:.100}: it has no lists named text and image, so it is no {FILE}.")
+    known = {key: content[key] for key in content if key in ("options", "text", "image", "alphas")}
+    _check_search(known, PromptLengths(known["text"], known["image"]))
+    return known
+
+
+def _check_search(content: Mapping[str, Any], found: PromptLengths) -> None:
+    """ValueError where what a search left beside the lengths, the options and their alphas, does not fit them."""
+    if "alphas" not in content:
+        return
+    options, alphas = content.get("options"), content["alphas"]
+    if not _integers(options) or not 0 < len(set(options)) == len(options) <= MOST_OPTIONS:
+        raise ValueError(f"a {FILE} with alphas has options, different numbers of prompts, and this one has {options!r:.100}.")
+    for tower, lengths in asdict(found).items():
+        rows = alphas.get(tower) if isinstance(alphas, Mapping) else None
+        good = isinstance(rows, list) and len(rows) == len(lengths) and set(lengths) <= set(options)
+        if not good or not all(isinstance(row, list) and len(row) == len(options) for row in rows):
+            raise ValueError(f"the alphas of the {tower} tower must be one number per block and option in a {FILE}.")
+        if not all(type(alpha) in (int, float) and abs(alpha) <= LARGEST for row in rows for alpha in row):  # nor is it NaN
+            raise ValueError(f"the alphas of the {tower} tower in a {FILE} must be numbers, none beyond {LARGEST:g}.")
+
+
+def _integers(values: Any) -> bool:
+    return isinstance(values, list) and all(type(n) is int and 0 <= n <= MOST for n in values)
+
+
+def read_lengths(source: str | Path | Mapping[str, Any]) -> PromptLengths:
+    """ValueError where the source is absent or holds no lengths."""
+    found = read_found(source)
+    return PromptLengths(found["text"], found["image"])
+
+
+def deep_rows(rows: Mapping[str, Tensor | Rows], lengths: Sequence[int]) -> TowerPrompts:
+    """Rows by block number that take the slots of each block in turn; a block of length 0 drops the slots of the one before."""
+    if not any(lengths):
+        return NO_PROMPTS
+    given = {int(i): each if isinstance(each, Rows) else Rows(each) for i, each in rows.items()}
+    some = next(iter(given.values())).q
+    none = Rows(some.new_zeros(0, some.shape[-1]))
+    changes = {i: given[i] if n else none for i, n in enumerate(lengths) if n or (i and lengths[i - 1])}
+    return TowerPrompts(changes.pop(0, None), changes)

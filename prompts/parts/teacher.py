@@ -1,0 +1,95 @@
+"""A frozen zero-shot CLIP as a teacher: its features, its logits, and how far a student's are from them.
+
+Shapes: B images, C classes, K classes in use, S image size in pixels, d width of the teacher's embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from prompts.engine.clip import FrozenCLIP
+from prompts.parts.context import fixed_plan
+
+
+class Teacher:
+    """The CLIP that is prompted, or one that `make` builds when training first asks. Its text feature of a class is the mean
+    over `templates` of un-normalised features, then normalised, as in PromptSRC's code.
+
+    Text is encoded when training first asks, once per class list: an evaluation, which binds other lists, never pays for it.
+    No module, so that neither the CLIP nor the features become part of a learner's state.
+    """
+
+    def __init__(self, templates: Sequence[str] = ("a photo of a {}.",), make: Callable[[], FrozenCLIP] | None = None):
+        if not templates:
+            raise ValueError("the frozen teacher needs at least one template: name some, or give the dataset its own.")
+        self.templates, self.make = list(templates), make
+        self._made: FrozenCLIP | None = None
+        self._known: tuple[tuple[list[str], torch.device], Tensor] | None = None
+
+    def bind(self, student: FrozenCLIP, classnames: Sequence[str]) -> None:
+        self.student, self.classnames = student, list(classnames)
+
+    @property
+    def clip(self) -> FrozenCLIP:
+        if self.make is None:
+            return self.student
+        device = self.student.device
+        if self._made is None:
+            self._made = self.make().requires_grad_(False).eval()
+            kind = device.type
+            if kind == "cuda" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16:
+                self._made.store_bf16()
+        return self._made if self._made.device == device else self._made.to(device)
+
+    @torch.no_grad()
+    def text(self) -> Tensor:
+        """(C,d), unit length"""
+        clip = self.clip
+        if self._known is None or self._known[0] != (self.classnames, clip.device):
+            total = sum(clip.encode_text(fixed_plan(clip, self.classnames, t)) for t in self.templates)
+            self._known = (self.classnames, clip.device), F.normalize(total, dim=-1)
+        return self._known[1]
+
+    @torch.no_grad()
+    def image(self, images: Tensor) -> Tensor:
+        """(B,3,S,S), normalised as the student wants them -> (B,d), unit length"""
+        return F.normalize(self.clip.encode_image(converted(images, self.student.image_spec, self.clip.image_spec)), dim=-1)
+
+    @torch.no_grad()
+    def logits(self, image: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Image features (B,d) -> (B,C), or (B,K) over the classes with these ids."""
+        return self.clip.logits(image, self.text() if ids is None else self.text()[ids])
+
+
+def converted(images: Tensor, spec: Mapping[str, Any], wanted: Mapping[str, Any]) -> Tensor:
+    """The same pictures in another model's size (bicubic) and normalisation; the same tensor where nothing differs."""
+    if all(spec[key] == wanted[key] for key in ("size", "mean", "std")):
+        return images
+
+    def channels(values: Sequence[float]) -> Tensor:
+        return images.new_tensor(values)[:, None, None]
+
+    pixels = images * channels(spec["std"]) + channels(spec["mean"])
+    if spec["size"] != wanted["size"]:
+        size = (wanted["size"], wanted["size"])
+        pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return (pixels - channels(wanted["mean"])) / channels(wanted["std"])
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(teacher || student) in nats between the softmax of logits (B,K) at a temperature: (B,). Entries that are -inf in both
+    have no part in it."""
+    masked = teacher.isneginf()
+    target = (teacher / temperature).log_softmax(-1)
+    reached = (student / temperature).log_softmax(-1)
+    return (target.exp() * (target - reached).masked_fill(masked, 0.0)).sum(-1)
+
+
+def soft_cross_entropy(student: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of logits (B,K) with probabilities (B,K): (B,). Logits may be -inf where the probability is 0."""
+    return -(target * student.log_softmax(-1).masked_fill(student.isneginf(), 0.0)).sum(-1)

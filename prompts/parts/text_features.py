@@ -1,0 +1,123 @@
+"""Text features of the bound classes, encoded no more often than needed. What a learner's `encode_text` reads is found out by
+watching it once per class list, so that no learner has to declare it.
+
+Shapes: B images, C classes, d width of the shared embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from prompts.engine.sharding import encode_in_shares, several_ranks
+
+if TYPE_CHECKING:
+    from prompts.prompted_clip import PromptedCLIP
+
+IMAGE = "the image"  # among the names of the tensors that are read; no name of a learner's tensor has a space
+PLACE_ONLY = (torch.Tensor.device.__get__, torch.Tensor.dtype.__get__)  # say nothing about what a tensor holds
+
+
+class Reads(TorchFunctionMode):
+    """While it is entered, notes in `names` which of the named tensors any operation gets: with or without a gradient, whole or
+    a part of it, also if it only asks for the shape. It slows operations by microseconds, so it watches one call in many."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        super().__init__()
+        self.known = {id(tensor): name for name, tensor in tensors.items()}
+        self.names: set[str] = set()
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in PLACE_ONLY:
+            self.note((*args, *kwargs.values()))
+        return func(*args, **kwargs)
+
+    def note(self, values: Iterable[Any]) -> None:
+        for value in values:
+            if isinstance(value, Tensor):
+                if (name := self.known.get(id(value))) is not None:
+                    self.names.add(name)
+            elif isinstance(value, tuple | list):
+                self.note(value)
+            elif isinstance(value, Mapping):
+                self.note(value.values())
+
+
+class TextFeatures:
+    """The features that `model.learner` makes of the bound classes, kept while all that they are made from stays as it is."""
+
+    def __init__(self, model: PromptedCLIP):
+        self.model = model
+        self.encodings = 0  # how often the text tower ran over the class list
+        self.forget()
+
+    def forget(self) -> None:
+        """Other classes are bound, or other tensors loaded."""
+        self.reads: set[str] | None = None  # IMAGE and the learner's tensors by name; None: not seen yet
+        self.seen_in_training = False  # with gradients, which tell of tensors that are read in a roundabout way
+        self.hidden = False  # whether there are such: features that need a gradient, and none of `reads` does
+        self.kept: tuple[tuple[tuple[int, int], ...], Tensor | None] | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        learner = self.model.learner
+        return dict(learner.named_parameters()) | dict(learner.named_buffers())
+
+    def features(self, image: Tensor) -> Tensor | None:
+        """(C,d) or (B,C,d), for image features (B,d)"""
+        if self.reads is None or (torch.is_grad_enabled() and not self.seen_in_training):
+            self.reads = None
+            text = self.encode(image)
+        elif (state := self.state()) is None:
+            return self.encode(image)
+        elif self.kept is not None and self.kept[0] == state:
+            return self.kept[1]
+        else:
+            with torch.no_grad():
+                text = self.encode(image)
+        if (state := self.state()) is not None:
+            self.kept = state, None if text is None else text.detach()
+        return text
+
+    def state(self) -> tuple[tuple[int, int], ...] | None:
+        """Changes when the features do; None where they serve one call: they need a gradient, or depend on the image."""
+        if self.model.learner.text_varies or self.hidden or IMAGE in self.reads:
+            return None
+        if not self.reads:
+            return ()
+        tensors = [tensor for name, tensor in self.tensors.items() if name in self.reads]
+        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+            return None
+        return tuple((id(t), t._version) for t in tensors)
+
+    @torch.no_grad()
+    def depends_on(self) -> Literal["nothing", "tensors", "image"]:
+        if self.reads is None:
+            self.features(torch.zeros(1, self.model.clip.embed_dim, device=self.model.clip.device))
+        return "image" if IMAGE in self.reads else "tensors" if self.reads else "nothing"
+
+    def encode(self, image: Tensor) -> Tensor | None:
+        self.encodings += 1
+        model = self.model
+        # Evaluation encodes once and its ranks may see unequal numbers of batches, so only training steps are shared.
+        share = 0 < model.shard_classes <= len(model.classnames) and torch.is_grad_enabled() and several_ranks()
+        if share and self.reads is None:  # one class tells what is read: all of them may be more than a rank can hold
+            with torch.random.fork_rng([image.device] if image.is_cuda else []):
+                self.watch(image, torch.zeros(1, dtype=torch.long))
+        if share and self.reads and IMAGE not in self.reads and not (self.hidden or model.learner.text_varies):
+            return encode_in_shares(lambda ids: model.learner.encode_text(model.clip, image, ids), len(model.classnames))
+        return self.watch(image) if self.reads is None else model.learner.encode_text(model.clip, image)
+
+    def watch(self, image: Tensor, *classes: Tensor) -> Tensor | None:
+        """Encodes, and notes what is read for it."""
+        with Reads(self.tensors | {IMAGE: image}) as reads:
+            text = self.model.learner.encode_text(self.model.clip, image, *classes)
+        self.reads, self.seen_in_training = reads.names, torch.is_grad_enabled()
+        trained = any(tensor.requires_grad for name, tensor in self.tensors.items() if name in self.reads)
+        self.hidden = text is not None and text.requires_grad and not trained
+        return text

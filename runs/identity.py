@@ -1,0 +1,160 @@
+"""What a run is: the part of its config that can change a result, with the content of the files that it names.
+
+Imports neither torch nor lightning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from prompts.engine import weight_folder
+
+# What a folder stands for: the prompts of a run, the lengths that a DPL search found, or CLIP weights with their config.
+STANDS_FOR = (("prompts.safetensors",), ("dpl.json",), (weight_folder.CONFIG, *weight_folder.WEIGHTS))
+# Keys that say how or where something is run, not what: they change no result. With the value that stands in for them, as
+# other keys interpolate them.
+MACHINE = {
+    "data_root": "data",
+    "data_index": None,
+    "output": "outputs",
+    "workers": 0,
+    "threads": "auto",
+    "accumulate": 1,
+    "eval_batch_size": 100,
+    "shard_classes": 512,
+    "save_every": 60,
+    "save_steps": None,
+    "force": False,
+    "ckpt": None,
+    "init_from": None,
+    "other_clip": False,
+    "seed": 0,
+}
+# Groups that change no result: how a run is logged, how Hydra starts it, and the names of recipes, whose values count.
+MACHINE_GROUPS = ("logger", "hydra", "recipes")
+# Arguments of the trainer that change no result: where it runs and what it shows. Any other argument enters the digest.
+TRAINER_MACHINE = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "accumulate_grad_batches",
+    "log_every_n_steps",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "default_root_dir",
+    "profiler",
+    "barebones",
+)
+# Arguments of the trainer that run a part of what was asked for. A run with one of them leaves no result. With the values
+# that leave the run whole.
+CUTS = {
+    "fast_dev_run": (None, False),
+    "limit_train_batches": (None, 1.0),
+    "limit_val_batches": (None, 1.0),
+    "limit_test_batches": (None, 1.0),
+    "overfit_batches": (None, 0.0),
+    "max_time": (None,),
+}
+# Arguments of the trainer that follow a key of the config, and may not say otherwise.
+TRAINER_FOLLOWS = {"max_epochs": "epochs", "precision": "precision", "accumulate_grad_batches": "accumulate"}
+# Arguments of the trainer that every run sets itself, with what to give instead.
+TRAINER_SET = {"logger": "logger=NAME", "callbacks": "+callbacks.NAME._target_=PATH", "check_val_every_n_epoch": "eval_every=N"}
+# Arguments of the data that follow a key of the config: results, folders and reports name that key.
+DATA_FOLLOWS = {"shots": "shots", "seed": "seed", "batch_size": "batch_size", "subset": "protocol.subset"}
+# Callbacks that only watch.
+WATCHING_CALLBACKS = (
+    "lightning_modules.progress.Progress",
+    "lightning.pytorch.callbacks.RichProgressBar",
+    "lightning.pytorch.callbacks.TQDMProgressBar",
+    "lightning.pytorch.callbacks.LearningRateMonitor",
+    "lightning.pytorch.callbacks.DeviceStatsMonitor",
+)
+
+
+def compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved config that can change a result: without logging, and of the trainer and the callbacks without
+    what only says where the run runs and what it shows."""
+    kept = {key: value for key, value in config.items() if key not in MACHINE_GROUPS}
+    kept["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_MACHINE}
+    callbacks = config.get("callbacks") or {}
+    kept["callbacks"] = {name: each for name, each in callbacks.items() if each.get("_target_") not in WATCHING_CALLBACKS}
+    return kept
+
+
+def prompts_read(config: Mapping[str, Any]) -> list[str]:
+    """The keys that name the prompts which this run evaluates or starts from."""
+    return [key for key in ("ckpt", "init_from") if config.get(key)]
+
+
+def cuts(trainer: Mapping[str, Any]) -> list[str]:
+    """The trainer's arguments that run only a part of what was asked for, as "key=value"."""
+
+    def whole(key: str) -> bool:  # of the same type too: 1 is one batch, 1.0 all of them
+        return any(type(trainer[key]) is type(each) and trainer[key] == each for each in CUTS[key])
+
+    return [f"trainer.{key}={json.dumps(trainer[key], default=str)}" for key in CUTS if key in trainer and not whole(key)]
+
+
+def check_trainer(config: Mapping[str, Any]) -> None:
+    """ValueError where the trainer's arguments say otherwise than the keys that they follow, or would be replaced."""
+    for argument, instead in TRAINER_SET.items():
+        if argument in config["trainer"]:
+            raise ValueError(f"trainer.{argument} is set by the run itself: leave it out, and give {instead}.")
+    for argument, key in TRAINER_FOLLOWS.items():
+        if argument not in config["trainer"]:
+            raise ValueError(f"the trainer has no {argument}: write `{argument}: ${{{key}}}` into its yaml.")
+        if (given := config["trainer"][argument]) != config[key]:
+            raise ValueError(
+                f"trainer.{argument}={given} contradicts {key}={config[key]}: set {key} alone, the trainer follows."
+            )
+
+
+def check_data(config: Mapping[str, Any]) -> None:
+    """ValueError where the data's arguments say otherwise than the keys that they follow."""
+    for argument, key in DATA_FOLLOWS.items():
+        wanted = config["protocol"]["subset"] if key == "protocol.subset" else config[key]
+        if argument in config["data"] and (given := config["data"][argument]) != wanted:
+            raise ValueError(f"data.{argument}={given} contradicts {key}={wanted}: set {key} alone, the data follow.")
+
+
+def with_content(value: Any) -> Any:
+    """The value with the digest of a file in place of each string that names one."""
+    if isinstance(value, dict):
+        return {key: with_content(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [with_content(each) for each in value]
+    if isinstance(value, str) and ("/" in value or Path(value).suffix):  # a word is no path, whatever lies in this folder
+        with suppress(OSError):  # a text that is no path, being too long for one
+            return content(value) or value
+    return value
+
+
+def content(path: str | None) -> str | None:
+    """A digest of a file, or of the files of a folder of prompts or weights: the same content is the same wherever it lies.
+    None where there is no such file."""
+    found = Path((path or "").removeprefix("local-dir:")).expanduser()
+    if found.is_dir():
+        kinds = ([found / name for name in names if (found / name).is_file()] for names in STANDS_FOR)
+        files = next(filter(None, kinds), [])
+        digests = list(map(file_digest, files))
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest() if digests else None
+    return file_digest(found) if found.is_file() else None
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes. A process reads a file once as long as its size and time of change stay."""
+    state = path.stat()
+    return _file_digest(path.resolve(), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,218 @@
+"""What a job is and where its results go: a function of what is run, never of the clock or the machine.
+
+Imports neither torch nor lightning: the check for a finished run takes less than a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.singleton import Singleton
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from datamodules.identity import data_digest
+from runs import arguments, identity, keys
+
+RESULT, LAST = "result.json", "last.ckpt"  # of a finished run; of one that is under way or was interrupted
+NAMED = ("method", "data", "clip", "protocol")
+RECIPES = ("recipe", "recipe_clip", "recipe_data")
+
+
+def by_shots(table: Any, shots: int) -> Any:
+    """`${by_shots:{1:50,16:200},${shots}}`: the entry for this number of shots."""
+    if not isinstance(table, Mapping) or not all(str(key).isdecimal() for key in table):
+        raise ValueError("by_shots takes a table of values by number of shots, as in ${by_shots:{1:50,16:200},${shots}}")
+    table = {int(key): value for key, value in table.items()}
+    if shots not in table:
+        known = ", ".join(str(key) for key in sorted(table))
+        raise ValueError(f"there is no recipe for shots={shots}, only for {known}: choose one of these, or give epochs=N")
+    return table[shots]
+
+
+def pick(table: Any, key: str, other: str) -> str:
+    """`${pick:{tiny:tiny},${clip},vit_l14}`: the entry for this key, `other` where there is none."""
+    return table.get(key, other)
+
+
+def groups() -> str:
+    """`${groups:}` in the help: every group with its options, without those that only others are made from (_base.yaml)."""
+    loader = GlobalHydra.instance().config_loader()
+    names = [name for name in loader.get_group_options("", ObjectType.GROUP) if name != "hydra"]
+    options = {name: [option for option in loader.get_group_options(name) if not option.startswith("_")] for name in names}
+    return "\n".join(f"{name}: {', '.join(sorted(options[name]))}" for name in sorted(names) if options[name])
+
+
+OmegaConf.register_new_resolver("groups", groups, replace=True)
+OmegaConf.register_new_resolver("by_shots", by_shots, replace=True)
+OmegaConf.register_new_resolver("pick", pick, replace=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run: its names, its resolved config, its digest and folder. Without ranks, devices, paths and clock."""
+
+    names: dict[str, str]
+    config: dict[str, Any]
+    digest: str
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        config = self.config
+        return f"{self.names['method']} on {self.names['data']}, {config['shots']} shots, seed {config['seed']}"
+
+    @property
+    def cuts(self) -> list[str]:
+        """The trainer's arguments that run only a part of what was asked for, as "key=value"."""
+        return identity.cuts(self.config["trainer"])
+
+    def result(self) -> dict[str, Any] | None:
+        """What a finished run of exactly this left; None also where a run, a forced one perhaps, is half-way, and where the
+        file cannot be read: the run is done again, and replaces it."""
+        from runs.schema import load
+
+        if (self.folder / LAST).exists() or not (self.folder / RESULT).exists():
+            return None
+        try:
+            result = load(self.folder / RESULT)
+        except ValueError as error:
+            print(f"run again: {error}")
+            return None
+        return result if result["digest"] == self.digest else None
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain data; ValueError where an interpolation or a mandatory key fails, or keys contradict each other."""
+    keys.check_config(cfg)
+    config = _plain(_without_hydra(cfg))
+    identity.check_trainer(config)
+    identity.check_data(config)
+    if config["fit"] and config["ckpt"] is not None:
+        raise ValueError(
+            "ckpt=PATH evaluates saved prompts and this run trains: add fit=false, or give init_from=PATH to start training "
+            "from them."
+        )
+    if not config["fit"] and config["init_from"]:
+        raise ValueError("init_from=PATH is where training starts; to evaluate saved prompts with fit=false give ckpt=PATH.")
+    return config
+
+
+def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
+    """The job of a config: what it runs decides its digest and its folder, the content of data and of files included.
+
+    Reads the lists of the datasets, so that a missing split or index is made as the run would make it. ValueError as from
+    `resolve`, and where data are missing.
+    """
+    config = resolve(cfg)
+    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.MACHINE)))
+    # what is not there is its path: the run says so, and no run without it is taken for this one
+    what |= {key: identity.content(config[key]) or config[key] for key in identity.prompts_read(config)}
+    what |= {group: identity.with_content(what[group]) for group in ("method", "clip")}
+    sources = [arguments.source_of(each) for each in (cfg.data, *cfg.targets.values())]
+    what["data_content"] = [data_digest(source, config["seed"]) for source in sources]
+    digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]
+    kind = "" if config["fit"] else "eval-"
+    leaf = [kind + names["protocol"], names["data"], names["clip"], names["method"]]
+    folder = Path(config["output"], *leaf, f"shots{config['shots']}-{digest}", f"seed{config['seed']}")
+    return Job(names, config, digest, folder)
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    return OmegaConf.create({key: cfg._get_node(key) for key in cfg if key != "hydra"})
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(keys.unresolved(error)) from error
+
+
+def names_of(hydra_config: Any) -> dict[str, str]:
+    keys.check_overrides(hydra_config.overrides.task)
+    keys.check_choices(hydra_config.runtime.choices, keys.GROUPS)
+    return {key: hydra_config.runtime.choices[key] for key in NAMED}
+
+
+def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dict[str, str]]:
+    """The config and the names of a command line, for those that run jobs within their own process."""
+    with initialize_config_dir(str(Path(conf).resolve()), version_base="1.3"):
+        cfg = compose("config", list(overrides), return_hydra_config=True)
+        names_of(cfg.hydra)
+        complete(cfg, cfg.hydra)
+    state = Singleton.get_state()
+    try:
+        HydraConfig.instance().set_config(cfg)
+        names = names_of(HydraConfig.get())
+    finally:
+        Singleton.set_state(state)
+    del cfg.hydra
+    return cfg, names
+
+
+def complete(cfg: DictConfig, hydra: DictConfig) -> None:
+    """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
+    choices = hydra.runtime.choices
+    for key in ("targets", "recipes"):  # what stood there would be replaced without a word
+        if cfg.get(key):
+            raise ValueError(f"{key}={keys.shown(keys.resolved(cfg, key))}: {keys.KEYS[key].give}.")
+    known = {group: options(group, hydra) for group in RECIPES}
+    given = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    asked = {override.lstrip("+").partition("=")[0] for override in given}
+    for group in asked & set(RECIPES):
+        if choices[group] not in known[group]:
+            raise ValueError(f"{group}={choices[group]} is not known: choose one of {', '.join(known[group])}.")
+    used = [choices[group] for group in RECIPES if choices.get(group) in known[group]]
+    missing = None
+    if choices.get("recipe") not in known["recipe"]:
+        method, protocol = choices.method, choices.protocol
+        others = [f"recipe={each}" for each in known["recipe"] if each.startswith(f"{method}-")] or ["recipe=coop-few_shot"]
+        missing = (
+            f"there is no recipe for method={method} with protocol={protocol} (epochs, batch size, rate): choose another's, "
+            f"such as {' or '.join(others)}; or give recipe=none and set epochs, batch_size and optim.lr yourself."
+        )
+    with open_dict(cfg):
+        cfg.recipes = {"used": used, "missing": missing}
+        add_targets(cfg, choices.data)
+
+
+def options(group: str, hydra: DictConfig) -> list[str]:
+    """The names of a group's yaml files in all places that Hydra looks at."""
+    roots = []
+    for source in hydra.runtime.config_sources:
+        if source.schema == "file":
+            roots.append(Path(source.path))
+        elif source.schema == "pkg":
+            roots.append(resources.files(source.path))
+    folders = [root.joinpath(group) for root in roots]
+    files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    return sorted({file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")})
+
+
+def add_targets(cfg: DictConfig, data: str) -> None:
+    """Composes the datasets that the protocol goes on to from the one trained on into `cfg.targets`.
+
+    By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
+    """
+    keys.check_protocol(keys.resolved(cfg, "protocol"))
+    if not cfg.protocol.targets:
+        return
+    if data not in cfg.protocol.targets:
+        known = ", ".join(cfg.protocol.targets)
+        raise ValueError(
+            f"this protocol says no targets for data={data}, only for {known}: choose one of these as data, or add "
+            f"+protocol.targets.{data}=[NAMES]."
+        )
+    with open_dict(cfg):
+        cfg.targets = {name: compose("config", [f"data={name}"])._get_node("data") for name in cfg.protocol.targets[data]}

@@ -1,0 +1,164 @@
+"""The entry point's edge: exit statuses, signals, one sentence for a user's mistake. Imports neither torch nor lightning."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from runs import keys, ranks, signals, sweep
+from runs.arguments import raised_by_us
+
+BRIEF = "PROMPTS_BRIEF_ERRORS"  # environment of jobs and ranks: HYDRA_FULL_ERROR was set here and not by the user
+
+READING = ("load_configuration", "split_arguments")  # functions of Hydra: of one run, of a sweep
+COMPOSING_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
+GROUP_BY_NAME = "give a group one of its options by name, GROUP=NAME; --help lists them"
+LONGEST = 800  # characters of a message
+WAYS_OUT = {
+    errno.ENOSPC: ". Make room there and start the same command again.",
+    errno.EDQUOT: ". Make room there and start the same command again.",
+    errno.EACCES: ". Give yourself the rights, or choose another folder (output=PATH, data_root=PATH).",
+    errno.EPERM: ". Give yourself the rights, or choose another folder (output=PATH, data_root=PATH).",
+    errno.EROFS: ". Choose another folder (output=PATH, data_root=PATH).",
+    errno.EMFILE: ". Allow more open files (ulimit -n), or set workers=0.",
+}
+
+
+_error: list[BaseException] = []
+
+
+def keeping_error(call: Callable[..., Any], *args: Any) -> None:
+    """Calls, and keeps an exception for `guarded`: Hydra would add lines of its own to what it sees pass."""
+    try:
+        call(*args)
+    except BaseException as error:
+        _error.append(error)
+
+
+def guarded(main: Callable[[], Any]) -> int:
+    """Runs a Hydra main; the exit status. A user's mistake becomes one message; HYDRA_FULL_ERROR=1 shows tracebacks."""
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1" and BRIEF not in os.environ
+    if not full:
+        os.environ |= {"HYDRA_FULL_ERROR": "1", BRIEF: "1"}  # let errors come through: they are shown here
+    is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
+    handlers, status, stopped = signals.install(), 0, None  # in a sweep, launchers end their jobs after an interruption
+    if not ranks.is_first() and ranks.FIRST in os.environ:
+        signals.end_with(int(os.environ[ranks.FIRST]))
+    try:
+        main()
+        if _error:
+            raise _error.pop()
+    except sweep.JobFailed:
+        status = 1
+    except signals.Interrupted as error:
+        status, stopped = error.status, str(error)
+    except KeyboardInterrupt:  # a launcher's worker passes on what its job was asked
+        stopped = signals.Interrupted(signals.asked() or signal.SIGINT)
+        status, stopped = stopped.status, str(stopped)
+    except Exception as error:
+        status = 1
+        message = None if full else told(error)
+        if message is None:
+            traceback.print_exc()
+        else:
+            print(f"error: {message}", file=sys.stderr)
+    finally:
+        signals.hold()  # what was done stands: only a second signal still hurries the end
+        ranks.join()
+        signals.restore(handlers)
+        if signal.getsignal(signal.SIGTERM) is not signals.answer:  # not run.py, which has nothing left to do
+            signals.release()
+        if not full:
+            del os.environ["HYDRA_FULL_ERROR"], os.environ[BRIEF]
+    text = sweep.ending(interrupted=stopped is not None) if is_sweep else ""
+    if text:
+        status = status or 1
+    if (text := text or stopped) and ranks.is_first():  # the first rank speaks for all
+        print(text, file=sys.stderr, flush=True)
+    return status
+
+
+def told(error: BaseException) -> str | None:
+    """The message of a mistake that we or Hydra name, in one line, without what frameworks put around it; None for a bug."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    message = sentence(error)
+    return message and one_line(message)
+
+
+def sentence(error: BaseException) -> str | None:
+    text = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        reasons = [line for line in text.splitlines() if not line.startswith("Error parsing override")]
+        return f"cannot read {error.override!r} as a key and its value: {(reasons or [text])[0]}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return unknown_option(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        cause = error.__cause__ or error
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
+            return unknown_key(cause)
+        text += f": {keys.unresolved(cause)}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        return text.split("\nConfig search path:")[0].split("\n    full_key:")[0]
+    if while_composing(error):
+        return f"this command line cannot be composed: {GROUP_BY_NAME if 'Config group override' in text else text}"
+    if isinstance(error, RuntimeError) and "by peer" in text:
+        return "another rank ended; the cause is in its message"
+    if isinstance(error, ValueError | OSError) and "Original Traceback" in text:  # from a worker process of a loader
+        return text.splitlines()[-1].removeprefix("ValueError: ")
+    if isinstance(error, OSError):
+        return of_the_system(error)
+    if "No space left on device" in text:  # torch and safetensors have errors of their own for it
+        return one_line(text).rstrip(".") + WAYS_OUT[errno.ENOSPC]
+    if not isinstance(error, ValueError):
+        return None
+    if text == "No trials are completed yet.":  # Optuna's
+        return "no trial of the search ended well; the reasons stand above."
+    # Ours if a line of this project says `raise`; any other ValueError is a bug, whose traceback is wanted.
+    return text if raised_by_us(error) else None
+
+
+def while_composing(error: BaseException) -> bool:
+    """Whether Hydra was still reading the command line and the yaml files: no code of a run had started."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, COMPOSING_ERRORS) and any(frame.name in READING for frame in frames)
+
+
+def of_the_system(error: OSError) -> str:
+    """What the operating system refused, where, and what helps."""
+    where = ", ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason}{f': {where}' if where and where not in reason else ''}{WAYS_OUT.get(error.errno, '')}"
+
+
+def one_line(text: str) -> str:
+    """Printable, without line breaks; the middle of a very long text is left out."""
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(text.split()))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
+
+
+def unknown_option(error: MissingConfigException) -> str:
+    """One sentence for `group=NAME` without such a file; the parts that only options are made from (_base) are not listed."""
+    file = str(error.missing_cfg_file)
+    group, _, name = file.partition("/") if ".." in file or "//" in file else file.rpartition("/")
+    options = [option for option in error.options or [] if not option.startswith("_")]
+    if not group:
+        return f"there is no config named {name!r}: leave out --config-name, or give --config-dir=FOLDER where it lies."
+    close = difflib.get_close_matches(name, options, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"{group}={name} is not known.{hint} Options of {group}: {', '.join(options) or 'none'}."
+
+
+def unknown_key(error: ConfigKeyError | ConfigAttributeError) -> str:
+    known = sorted(str(key) for key in error.parent_node if key != "hydra")
+    close = difflib.get_close_matches(str(error.key), known, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"there is no key {error.full_key!r}.{hint} Keys here: {', '.join(known)}. (+{error.full_key}=... adds one.)"

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from fakes import guessed, put
+
+from reports.collect import read
+from reports.compare import class_changes, comparisons, confusions, most_confused, places
+
+
+def two(folder, images=200, **options):
+    for method, skill in (("zeroshot", 0.5), ("coop", 0.8)):
+        for seed in (1, 2, 3):
+            metrics, arrays = guessed(skill, seed=seed, images=images)
+            put(folder, method, seed, metrics={"test": metrics}, predictions={"test": arrays}, **options)
+
+
+def test_pairs_on_the_same_seeds_and_images(tmp_path):
+    two(tmp_path)
+    groups = {group.label: group for group in read([tmp_path])}
+    (found,) = comparisons(groups.values())
+    assert (found.a, found.b, found.seeds) == ("coop", "zeroshot", [1, 2, 3])
+    assert found.where == "shapes, few_shot, clip tiny, 16 shots"
+    means = [np.mean(list(groups[label].accuracy("test").values())) for label in ("coop", "zeroshot")]
+    assert found.difference == pytest.approx(means[0] - means[1])
+    assert found.interval[0] < found.difference < found.interval[1]
+    assert found.interval[0] > 0
+    assert len(found.mcnemar) == 3
+    assert max(found.mcnemar) < 0.01
+    assert found.t_test < 0.05
+
+
+def test_the_order_of_the_two_is_the_users(tmp_path):
+    two(tmp_path)
+    groups = read([tmp_path])
+    (found,) = comparisons(groups, ("zeroshot", "coop"))
+    assert (found.a, found.b) == ("zeroshot", "coop")
+    assert found.difference < 0
+    with pytest.raises(ValueError, match="no result of 'cocoop' to compare; there are: zeroshot, coop"):
+        list(comparisons(groups, ("cocoop", "coop")))
+
+
+def test_common_seeds_alone_and_no_images_without_predictions(tmp_path):
+    put(tmp_path, "zeroshot", 1, metrics={"test": 40.0})
+    for seed in (1, 2):
+        put(tmp_path, "coop", seed, metrics={"test": 50.0 + seed})
+    (found,) = comparisons(read([tmp_path]))
+    assert (found.seeds, found.difference) == ([1], 11.0)
+    assert found.interval is None
+    assert found.mcnemar == []
+    assert found.t_test is None
+
+
+def test_other_images_are_not_paired(tmp_path):
+    for method, images in (("zeroshot", 100), ("coop", 120)):
+        metrics, arrays = guessed(0.6, images=images)
+        put(tmp_path, method, metrics={"test": metrics}, predictions={"test": arrays})
+    (found,) = comparisons(read([tmp_path]))
+    assert found.interval is None
+
+
+def test_the_largest_number_of_shots_stands_for_a_method(tmp_path):
+    for shots in (16, -1, 4):
+        put(tmp_path, shots=shots)
+    (place,) = places(read([tmp_path]))
+    assert place.groups["coop"].shots == -1
+
+
+def test_classes_gained_and_lost(tmp_path):
+    def metrics(*values):
+        return {"test": {"accuracy": 0.0, "per_class": [{"class": f"c{i}", "accuracy": v} for i, v in enumerate(values)]}}
+
+    put(tmp_path, "zeroshot", metrics=metrics(50.0, 60.0, None))
+    for seed, shift in ((1, 0.0), (2, 10.0)):
+        put(tmp_path, "coop", seed, metrics=metrics(70.0 + shift, 40.0, None))
+    zeroshot, coop = read([tmp_path])
+    assert class_changes(coop, zeroshot, "test") == [("c0", 25.0), ("c1", -20.0)]
+
+
+def test_confusions_sum_over_seeds(tmp_path):
+    two(tmp_path)
+    group = read([tmp_path])[1]
+    counts, names = confusions(group, "test")
+    assert counts.sum() == 600
+    assert 100 * counts.trace() / 600 == pytest.approx(np.mean(list(group.accuracy("test").values())))
+    true, predicted, share = most_confused(counts, names)[0]
+    assert true != predicted
+    assert share == pytest.approx(100 * counts[names.index(true), names.index(predicted)] / counts[names.index(true)].sum())

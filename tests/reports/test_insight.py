@@ -1,0 +1,266 @@
+"""The command on runs of the toys: what it writes, what it says, and what it refuses."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+from toys import NAMES, TESTS, ToySource
+
+from reports.collect import Predictions
+from reports.insight import parts
+from reports.insight.__main__ import main
+from reports.insight.finished import spread
+from reports.insight.sheet import changes, draw
+from runs import launch
+from runs.stored import take_over
+
+IVLP = ("method=ivlp", "method.depth_text=2", "method.depth_image=2", "epochs=1", "shots=4", "optim.lr=0.5")
+
+
+@pytest.fixture
+def folder(run_here, tmp_path):
+    """Of a finished run."""
+
+    def run(*overrides):
+        before = set(tmp_path.rglob("result.json"))
+        run_here(*overrides)
+        return (set(tmp_path.rglob("result.json")) - before).pop().parent
+
+    return run
+
+
+@pytest.fixture
+def insight(monkeypatch, capsys):
+    def call(*arguments):
+        command = ["insight", *map(str, arguments), "--config-dir", str(TESTS / "conf")]
+        monkeypatch.setattr(sys, "argv", command)
+        return launch.guarded(main), capsys.readouterr()
+
+    return call
+
+
+def read(folder, name):
+    return json.loads((folder / "insight" / f"{name}.json").read_text())
+
+
+def test_all_parts_of_a_deep_method(folder, insight):
+    ivlp = folder(*IVLP)
+    status, said = insight(ivlp)
+    assert status == 0, said.err
+    files = ["attention", "calibration", "images", "words"]
+    pictures = ["attention.png", "calibration.png", "images-test.png"]
+    assert sorted(p.name for p in (ivlp / "insight").iterdir()) == sorted(
+        [*(f"{name}.json" for name in files), *pictures, "words.txt"]
+    )
+    assert all(str(path) in said.out for path in (ivlp / "insight").iterdir())
+    assert not [path for path in ivlp.iterdir() if path.name.startswith(".")]
+
+    words = read(ivlp, "words")
+    assert words["vocabulary"] == 49408 - 2
+    assert [each["vector"] for each in words["vectors"]] == [1, 2]
+    assert all(len(each["words"]) == 5 for each in words["vectors"])
+
+    stored = np.load(ivlp / "predictions.npz")
+    right = stored["test/pred"] == stored["test/label"]
+    found = read(ivlp, "calibration")["test"]
+    assert found["this run"]["accuracy"] == pytest.approx(100 * right.mean())
+    assert found["this run"]["confidence"] == pytest.approx(100 * stored["test/confidence"].mean(), rel=1e-3)
+    assert found["baseline"]["method"] == "zeroshot"
+
+    compared = read(ivlp, "images")["evaluations"]["test"]
+    difference = found["this run"]["accuracy"] - found["baseline"]["accuracy"]
+    assert len(compared["gained"]) - len(compared["lost"]) == pytest.approx(difference / 100 * len(right))
+    assert len(compared["gained"]) + len(compared["lost"]) > 0
+    for each in compared["gained"]:
+        assert each["this run"] == each["true"] != each["baseline"]
+        assert each["image"].startswith(f"test/{NAMES.index(each['true'])}/")
+    assert all(each["baseline"] == each["true"] != each["this run"] for each in compared["lost"])
+
+    attention = read(ivlp, "attention")
+    assert {tower: len(shares) for tower, shares in attention.items()} == {"text": 2, "image": 2}
+    assert [share["prompts"] for share in attention["image"]] == [2, 2]
+    assert all(0 < share["read_out"] < 1 for shares in attention.values() for share in shares)
+
+
+def test_the_run_is_made_again_as_it_was(folder, insight):
+    """Its own predictions, worked out anew from prompts and config, are those that it stored; and so are zero-shot CLIP's."""
+    ivlp, zeroshot = folder(*IVLP), folder("method=zeroshot", "shots=4")
+    insight(ivlp, "--only", "images", "calibration")
+    stored = read(ivlp, "images"), read(ivlp, "calibration")
+    (ivlp / "predictions.npz").unlink()
+    shutil.rmtree(zeroshot)
+    _, said = insight(ivlp, "--only", "images", "calibration")
+    assert "evaluating ivlp on test, 35 images" in said.out
+    assert "evaluating zeroshot on test, 35 images" in said.out
+    assert (read(ivlp, "images"), read(ivlp, "calibration")) == stored
+
+
+def test_zero_shot_of_another_template_is_not_the_baseline(folder, insight):
+    ivlp = folder(*IVLP)
+    folder("method=zeroshot", "method.templates=selected")
+    assert "evaluating zeroshot" in insight(ivlp, "--only", "images")[1].out
+    folder("method=zeroshot", "shots=2")
+    assert "evaluating zeroshot" not in insight(ivlp, "--only", "images")[1].out
+
+
+def test_class_specific_context_is_told_by_class(folder, insight):
+    coop = folder("method=coop", "method.class_context=true", "method.n_ctx=3", "epochs=1", "shots=3")
+    status, said = insight(coop, "--words", "2")
+    assert status == 0, said.err
+    found = read(coop, "words")["vectors"]
+    assert [(each["class"], each["vector"]) for each in found] == [(name, at) for name in NAMES for at in (1, 2, 3)]
+    ctx = load_file(coop / "prompts.safetensors")["ctx"]
+    assert ctx.shape[:2] == (5, 3)
+    assert (coop / "insight" / "words.txt").read_text().count("sea or lake") == 3
+    assert "sea or lake 2" in said.out
+
+
+def test_every_evaluation_of_a_protocol_or_those_asked_for(folder, insight):
+    both = folder(*IVLP, "protocol=base_to_new")
+    _, said = insight(both, "--only", "images", "calibration")
+    assert set(read(both, "calibration")) == set(read(both, "images")["evaluations"]) == {"base", "new"}
+    shutil.rmtree(both / "insight")
+    insight(both, "--only", "images", "--evaluations", "new")
+    assert {path.name for path in (both / "insight").iterdir()} == {"images-new.png", "images.json"}
+    insight(both, "--only", "attention")
+    attention = read(both, "attention")
+    (both / "predictions.npz").unlink()
+    _, said = insight(both)
+    assert said.out.count("evaluating ivlp on new") == 1
+    assert read(both, "attention") == attention  # of the classes trained on, whichever was evaluated last
+
+
+def test_context_that_depends_on_the_image(folder, insight):
+    cocoop = folder("method=cocoop", "epochs=1", "shots=1", "batch_size=1")
+    _, said = insight(cocoop, "--only", "words", "attention")
+    assert "mean over 35 test images" in said.out
+    assert [each["vector"] for each in read(cocoop, "words")["vectors"]] == [1, 2, 3, 4]
+    assert [share["prompts"] for share in read(cocoop, "attention")["text"]] == [4, 4]
+
+
+def test_words_and_stored_calibration_need_no_images(folder, insight, monkeypatch):
+    ivlp, _ = folder(*IVLP), folder("method=zeroshot")
+    monkeypatch.setattr(ToySource, "splits", lambda *_: 1 / 0)
+    assert insight(ivlp, "--only", "words", "calibration")[0] == 0
+    assert set(read(ivlp, "calibration")["test"]) == {"this run", "baseline"}
+    assert insight(ivlp)[0] == 1
+
+
+def test_what_a_method_does_not_have_is_said(folder, insight):
+    zeroshot = folder("method=zeroshot")
+    status, said = insight(zeroshot)
+    assert status == 0
+    for sentence in ("zeroshot has no context vectors", "zero-shot CLIP itself", "puts no prompts into the towers"):
+        assert sentence in said.out
+    assert {path.name for path in (zeroshot / "insight").iterdir()} == {"calibration.json", "calibration.png"}
+
+
+def test_another_run_in_the_place_of_zero_shot(folder, insight):
+    ivlp, coop = folder(*IVLP), folder("method=coop", "epochs=1", "shots=1")
+    _, said = insight(ivlp, "--only", "images", "--against", coop)
+    assert "against coop" in said.out
+    _, said = insight(coop, "--only", "images", "--against", ivlp)
+    mirrored = read(coop, "images")["evaluations"]["test"]
+    ours = read(ivlp, "images")["evaluations"]["test"]
+    assert {each["image"] for each in ours["gained"]} == {each["image"] for each in mirrored["lost"]}
+
+
+def test_the_prompts_of_an_evaluation_lie_elsewhere(folder, insight):
+    ivlp = folder(*IVLP)
+    again = folder("fit=false", f"ckpt={ivlp}", *IVLP[:3])
+    insight(ivlp, "--only", "words"), insight(again, "--only", "words")
+    assert read(again, "words") == read(ivlp, "words")
+    elsewhere = (ivlp, "clip._target_=test_run.other_clip", "--only", "words")
+    status, said = insight(*elsewhere)
+    assert status == 1
+    assert "was trained on another CLIP (weights" in said.err
+    assert insight(ivlp, "other_clip=true", *elsewhere[1:])[0] == 0
+
+
+def test_a_result_names_no_code(folder, insight, tmp_path):
+    ivlp = folder(*IVLP)
+    result = json.loads((ivlp / "result.json").read_text())
+    for group in ("method", "data", "clip"):
+        result["config"][group]["_target_"] = "os.mkdir"
+        result["config"][group]["path"] = str(tmp_path / "harm")
+    (ivlp / "result.json").write_text(json.dumps(result))
+    assert insight(ivlp, "--only", "words", "images")[0] == 0
+    assert not (tmp_path / "harm").exists()
+
+
+def test_mistakes_are_one_sentence_and_leave_nothing(folder, insight, tmp_path, monkeypatch):
+    ivlp, base = folder(*IVLP), folder("method=coop", "protocol=base_to_new", "epochs=1", "shots=1")
+    for arguments, told in (
+        ([tmp_path], "give the folder of a finished run"),
+        ([ivlp, ivlp], "neither an option nor KEY=VALUE"),
+        ([ivlp, "method.depth=3"], "there is no key 'method.depth'"),
+        ([ivlp, "--words", 0], "--words 0: give a number"),
+        ([ivlp, "--evaluations", "new"], "this run has test"),
+        ([ivlp, "--against", base], "has no predictions of 'test'"),
+        ([ivlp, "--against", tmp_path / "none"], "there is no result.json"),
+    ):
+        status, said = insight(*arguments)
+        assert status == 1
+        assert told in said.err
+        assert said.err.startswith("error: ")
+        assert len(said.err.splitlines()) == 1
+    monkeypatch.setattr(parts, "calibrate", lambda *_: 1 / 0)
+    assert insight(ivlp)[0] == 1
+    assert {path.name for path in ivlp.iterdir()} == {"prompts.safetensors", "predictions.npz", "result.json"}
+
+
+def test_gained_and_lost_take_turns_between_classes():
+    label = np.array([0, 0, 0, 1, 1, 1])
+    ours = Predictions(np.array([0, 0, 0, 1, 0, 1]), label, np.array([0.5, 0.9, 0.8, 0.4, 0.7, 0.0]))
+    theirs = Predictions(np.array([1, 1, 1, 0, 1, 0]), label, np.full(6, 0.5))
+    found = changes(ours, theirs)
+    assert found.gained == [1, 3, 2, 0]  # the last image could not be read
+    assert found.lost == [4]
+
+
+def test_a_sheet_fits_what_is_on_it(tmp_path):
+    class Dataset:
+        source, items = ToySource(), ToySource().splits(0).test
+
+    label = np.repeat(np.arange(5), 7)
+    ours, theirs = (Predictions(np.full(35, guess), label, np.full(35, 0.5)) for guess in (0, 1))
+    names = ["a class of a name so long that no line of a sheet has room for all of it", *NAMES[1:]]
+    found = changes(ours, theirs)
+    sizes = []
+    for most in (1, 6, 7):
+        named = [("zeroshot", theirs), ("a method of a long name", ours)]
+        draw(tmp_path / "sheet.png", "title", found, most, Dataset, names, named)
+        with PIL.Image.open(tmp_path / "sheet.png") as sheet:
+            sizes.append(sheet.size)
+    assert sizes[0] == sizes[1]  # one row of either
+    assert sizes[2][0] == sizes[0][0]
+    assert sizes[2][1] > 1.5 * sizes[0][1]
+
+
+def test_stored_values_leave_alone_what_follows_another_key():
+    cfg = OmegaConf.create({"root": "a", "path": "${root}/x", "kept": [1], "other": "${missing}", "part": {"_target_": "good"}})
+    stored = {"root": "b", "path": "b/x", "kept": [1, 2], "other": 5, "new": 1, "part": {"_target_": "bad"}}
+    assert take_over(cfg, stored, "a result") == {}
+    cfg.root = "c"
+    assert cfg == {"root": "c", "path": "c/x", "kept": [1, 2], "other": 5, "part": {"_target_": "good"}}
+    assert take_over(cfg, {"path": "/elsewhere"}, "a result") == {"path": "/elsewhere"}
+    assert cfg.path == "/elsewhere"
+
+
+@pytest.mark.parametrize(
+    "stored", [{"kept": 1}, {"kept": [1, "a"]}, {"root": 5}, {"root": None, "kept": {}}, {"part": 5}, {"n": True}, {"n": 1.5}]
+)
+def test_stored_values_have_our_types(stored):
+    cfg = OmegaConf.create({"root": "a", "kept": [1], "n": 2, "part": {"_target_": "good"}})
+    with pytest.raises(ValueError, match="a result says"):
+        take_over(cfg, stored, "a result")
+
+
+def test_spread_places():
+    assert spread(5, 9) == [0, 1, 2, 3, 4]
+    assert spread(101, 3) == [0, 50, 100]

@@ -1,0 +1,116 @@
+"""Files of reference prompts: which classes of a dataset they serve, and how to have one written by a language model.
+
+python -m tools.prompt_bank check PATH data=NAME [data_root=PATH] [limit=20]
+python -m tools.prompt_bank ask data=NAME endpoint=URL model=NAME out=PATH [yes=true]
+    [completions=10] [temperature=0.99] [max_tokens=50] [per_minute=60] [price_in=] [price_out=]
+    [questions=FILE] [key_env=API_KEY]
+
+`check` says which classes have no prompts and which names were matched how; its exit status is 1 where some have none.
+`ask` prints the number of requests, the time and the cost, and asks only with yes=true; interrupted, the same command goes on.
+The key to the endpoint is read from the environment variable that key_env names. docs/aape.md says more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from datamodules.disk import Disk
+from prompts.parts.reference_prompts import match_names, read_prompt_file
+from tools import doctor
+from tools.ask_prompts import Bank, Endpoint, questions_of
+
+COMMON = ("data", "data_root")
+CHECK = (*COMMON, "limit")
+ASKED = ("completions", "temperature", "max_tokens", "per_minute")
+ASK = (*COMMON, "endpoint", "model", "out", "yes", "price_in", "price_out", "questions", "key_env", *ASKED)
+
+
+def class_names(options: dict[str, Any]) -> list[str]:
+    """The dataset's, in the order of its labels. ValueError where its files are not there."""
+    if not options.get("data"):
+        raise ValueError("say which dataset with data=NAME.")
+    root = OmegaConf.load(doctor.CONF / "config.yaml").get("data_root")
+    given = doctor.DEFAULTS | {"data_root": root} | {key: options[key] for key in COMMON if key in options}
+    node = OmegaConf.merge(given, {"data": doctor.load(options["data"])}).data.source
+    source = instantiate(node.get("disk", node), _convert_="all")
+    return (source.preview() if isinstance(source, Disk) else source.splits(1)).classnames
+
+
+def check(path: str, options: dict[str, Any]) -> int:
+    names, content = list(dict.fromkeys(class_names(options))), read_prompt_file(path)
+    found, limit = match_names(names, list(content)), int(options.get("limit", 20)) or None
+    ways: dict[str, list[str]] = {}
+    for name, (key, how) in found.items():
+        ways.setdefault(how, []).append(f"{name!r} is {key!r} there")
+    used = {key for key, _ in found.values()}
+    counts = [len(content[key]) for key in used if content[key]]
+    repeated = sum(len(content[key]) - len(set(content[key])) for key in used)
+    missing = [name for name in names if name not in found or not content[found[name][0]]]
+    print(f"{'BAD ' if missing else 'ok  '} {path}: {len(names) - len(missing)} of {len(names)} classes have prompts")
+    if counts:
+        print(f"     {min(counts)} to {max(counts)} prompts a class, {repeated} of {sum(counts)} are repeats")
+
+    def listed(title: str, lines: list[str]) -> None:
+        more = f", ... (limit=0 lists all {len(lines)})" if limit and len(lines) > limit else ""
+        print(f"     {title}: {', '.join(lines[:limit])}{more}" if lines else f"     {title}: none")
+
+    print(f"     matched as it is: {len(ways.pop('as it is', []))}")
+    for how, lines in ways.items():
+        listed(f"matched {how} ({len(lines)})", lines)
+    listed("entries that no class uses", sorted(set(content) - used))
+    listed("classes without prompts", missing)
+    return 1 if missing else 0
+
+
+def ask(options: dict[str, Any]) -> int:
+    absent = [key for key in ("data", "endpoint", "model", "out") if not options.get(key)]
+    if absent:
+        raise ValueError(f"ask needs {' '.join(f'{key}=...' for key in absent)}; see python -m tools.prompt_bank")
+    endpoint = Endpoint(
+        str(options["endpoint"]),
+        str(options["model"]),
+        os.environ.get(options.get("key_env", "API_KEY"), ""),
+        **{key: options[key] for key in ASKED if key in options},
+    )
+    if not endpoint.url.startswith(("http://", "https://")) or endpoint.per_minute <= 0 or endpoint.completions < 1:
+        raise ValueError(
+            "ask needs an endpoint= that starts with http:// or https://, per_minute above 0, completions of 1 or more."
+        )
+    bank = Bank(options["out"], class_names(options), questions_of(options["data"], options.get("questions")), endpoint)
+    print(bank.estimate(options.get("price_in"), options.get("price_out")))
+    if not options.get("yes"):
+        print("nothing was asked: add yes=true")
+        return 0
+    bank.fill()
+    print(f"wrote {bank.path}; python run.py method=aape data={options['data']} method.prompts={bank.path}")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        match arguments:
+            case ["check", path, *rest] if "=" not in path:
+                return check(path, parsed(rest, CHECK))
+            case ["ask", *rest]:
+                return ask(parsed(rest, ASK))
+        print(__doc__)
+        return 0 if arguments in ([], ["-h"], ["--help"]) else 1
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def parsed(arguments: list[str], known: tuple[str, ...]) -> dict[str, Any]:
+    for argument in arguments:
+        if "=" not in argument or argument.partition("=")[0] not in known:
+            raise ValueError(f"{argument} is not understood; keys here: {', '.join(known)}")
+    return OmegaConf.to_container(OmegaConf.from_dotlist(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

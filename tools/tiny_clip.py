@@ -1,0 +1,178 @@
+"""Train the tiny CLIP that `clip=tiny` loads, from nothing, on captioned drawn pictures.
+
+python -m tools.tiny_clip            # a quarter of an hour on 2 cores; writes prompts/engine/tiny_clip/
+
+The model is open_clip's CLIP at 32 px: 4 vision blocks (patches of 8 px) and 3 text blocks of width 128. The loss is
+CLIP's (arXiv 2103.00020, section 2.3). Only token rows that occur in captions are trained and stored, and only the
+first 32 positions are trained: later ones repeat the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import RandomState
+from safetensors.torch import save_file
+from torch import nn
+
+from datamodules.captions import Scene, caption, picture
+from prompts.engine.clip import SimpleTokenizer, build
+
+CONFIG = {
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3},
+    "quick_gelu": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.27, 0.27, 0.27],
+}
+POSITIONS = 32
+SHIFT = 2  # px, the only augmentation: every picture is already drawn at random
+BATCH = 256
+OUT = Path(__file__).parents[1] / "prompts" / "tiny_clip"
+
+
+def draw_world(number: int, seed: int) -> tuple[np.ndarray, list[Scene]]:
+    """`number` pictures (N, 32, 32, 3) uint8 and what they show."""
+    scenes, pixels = [], np.empty((number, 32, 32, 3), np.uint8)
+    for i in range(number):
+        scene, image = picture(RandomState([seed, i]))
+        scenes.append(scene)
+        pixels[i] = np.asarray(image)
+    return pixels, scenes
+
+
+class Vocabulary:
+    """open_clip's tokenizer over the few tokens that captions hold; ids keep their order, so EOT stays the largest."""
+
+    def __init__(self, captions: list[str]):
+        self.tokenizer = SimpleTokenizer()
+        self.rows = torch.tensor(sorted({0, *(t for c in captions for t in self._ids(c))}))
+
+    def _ids(self, text: str) -> list[int]:
+        return [self.tokenizer.sot_token_id, *self.tokenizer.encode(text), self.tokenizer.eot_token_id]
+
+    def __call__(self, captions: list[str]) -> torch.Tensor:
+        """(B, POSITIONS) positions in `rows`; 0 after the end."""
+        out = torch.zeros(len(captions), POSITIONS, dtype=torch.long)
+        for row, text in zip(out, captions, strict=True):
+            ids = torch.tensor(self._ids(text)[:POSITIONS])
+            row[: len(ids)] = torch.searchsorted(self.rows, ids)
+        return out
+
+
+def make_batch(pixels: np.ndarray, rows: np.ndarray, rng: RandomState) -> torch.Tensor:
+    """Normalised images (B, 3, 32, 32), each moved by up to SHIFT px, edges repeated."""
+    padded = np.pad(pixels[rows], ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="edge")
+    corners = rng.randint(2 * SHIFT + 1, size=(len(rows), 2))
+    moved = [p[y : y + 32, x : x + 32] for p, (y, x) in zip(padded, corners, strict=True)]
+    images = torch.from_numpy(np.stack(moved)).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(CONFIG[k]).view(3, 1, 1) for k in ("image_mean", "image_std"))
+    return (images - mean) / std
+
+
+def small_clip(vocab_size: int) -> nn.Module:
+    """CONFIG's model, its text tower cut to what is trained."""
+    return build(CONFIG | {"text_cfg": CONFIG["text_cfg"] | {"context_length": POSITIONS, "vocab_size": vocab_size}})
+
+
+def contrast(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T  # (B, B)
+    own = torch.arange(len(logits))
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def train(
+    number: int = 40_000,
+    steps: int = 2_000,
+    seed: int = 0,
+    lr: float = 1e-3,
+    batch: int = BATCH,
+    report: int = 50,
+    world: tuple[np.ndarray, list[Scene]] | None = None,
+) -> tuple[nn.Module, Vocabulary, list[float]]:
+    """Trained model, its vocabulary, and the loss of each step (nats)."""
+    torch.manual_seed(seed)
+    pixels, scenes = world or draw_world(number, seed)
+    rng = RandomState(seed)
+    vocabulary = Vocabulary([caption(s, rng, filler=4) for s in scenes[:20_000]])
+    model = small_clip(len(vocabulary.rows))
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), eps=1e-6)
+    warm_up = min(100, steps // 5)
+    losses, order, start = [], np.empty(0, int), time.monotonic()
+    for step in range(steps):
+        rate = lr * min((step + 1) / max(warm_up, 1), 0.5 * (1 + math.cos(math.pi * step / steps)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if len(order) < batch:
+            order = rng.permutation(len(scenes))
+        rows, order = order[:batch], order[batch:]
+        filler = rng.randint(2, 17) if step % 4 == 3 else 0  # every fourth batch practises later positions
+        tokens = vocabulary([caption(scenes[i], rng, filler) for i in rows])
+        text = encode_text(model, tokens)
+        loss = contrast(model.encode_image(make_batch(pixels, rows, rng)), text, model.logit_scale.exp())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        losses.append(loss.item())
+        if (step + 1) % report == 0:
+            left = (time.monotonic() - start) / (step + 1) * (steps - step - 1)
+            mean = sum(losses[-report:]) / report
+            print(f"step {step + 1}/{steps}  loss {mean:.3f}  {left / 60:.1f} min left", flush=True)
+    return model, vocabulary, losses
+
+
+def encode_text(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """open_clip's encode_text without the positions after the longest caption, which nothing reads."""
+    n = int(tokens.argmax(-1).max()) + 1
+    x = model.token_embedding(tokens[:, :n]) + model.positional_embedding[:n]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n, :n]))
+    return x[torch.arange(len(x)), tokens.argmax(-1)] @ model.text_projection
+
+
+def save(model: nn.Module, vocabulary: Vocabulary, out: Path) -> None:
+    """config.json and weights.safetensors (half precision), each complete or absent."""
+    state = {k: v.detach().half() for k, v in model.state_dict().items()}
+    last = state["positional_embedding"][-1:]
+    tail = last.expand(CONFIG["text_cfg"]["context_length"] - POSITIONS, -1)
+    state["positional_embedding"] = torch.cat([state["positional_embedding"], tail])
+    state["token_embedding.rows"] = vocabulary.rows
+    out.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in state.items()}, out / "weights.tmp")
+    (out / "config.tmp").write_text(json.dumps(CONFIG, indent=2) + "\n")
+    (out / "weights.tmp").chmod(0o644)  # safetensors writes for the owner alone
+    os.replace(out / "weights.tmp", out / "weights.safetensors")
+    os.replace(out / "config.tmp", out / "config.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the tiny CLIP of clip=tiny from nothing.")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for config.json and weights.safetensors")
+    parser.add_argument("--images", type=int, default=40_000, help="pictures drawn")
+    parser.add_argument("--steps", type=int, default=2_000, help="batches of 256 pairs")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.images < BATCH or args.steps < 1:
+        parser.error(f"--images must be at least {BATCH} and --steps at least 1")
+    torch.set_num_threads(2)  # the order of sums, and so the weights, depend on it: on two threads a run repeats bit for bit
+    print(f"drawing {args.images} pictures", flush=True)
+    model, vocabulary, _ = train(args.images, args.steps, args.seed)
+    save(model, vocabulary, args.out)
+    print(f"wrote {args.out}")
+
+
+if __name__ == "__main__":
+    main()
