@@ -186,7 +186,7 @@ class RPP(PromptLearner):
     def text_prompts(self, image: Tensor) -> TowerPrompts:
         prompts = self._prompts(self.text_ctx, self.text_lengths)
         if self.text_enters and self.raw:  # words enter with positions; the slots are filled in the first block alone
-            return replace(prompts, inputs=Rows(torch.zeros_like(prompts.engine.rows[0].q)))
+            return replace(prompts, inputs=Rows(torch.zeros_like(prompts.rows[0].q)))
         return prompts
 
     def image_prompts(self) -> TowerPrompts:
@@ -198,7 +198,7 @@ class RPP(PromptLearner):
         }
         prompts = deep_rows(rows, lengths)
         if self.raw and prompts.inputs:
-            return TowerPrompts(rows={0: prompts.inputs, **prompts.engine.rows})
+            return TowerPrompts(rows={0: prompts.inputs, **prompts.rows})
         return prompts
 
     def _rows(self, block: nn.ParameterDict, new: bool) -> Rows:

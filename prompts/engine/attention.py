@@ -44,7 +44,7 @@ def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes
         tokens = torch.cat([plan.prefix.cpu(), plan.rows[c, : plan.lengths[c]]])
         slots, shares = (tokens < 0).nonzero().flatten().tolist(), []
         for i, block in enumerate(blocks):
-            if i in prompts.engine.rows and plan.slots_shared and (count := prompts.engine.rows[i].count) != len(slots):
+            if i in prompts.rows and plan.slots_shared and (count := prompts.rows[i].count) != len(slots):
                 first = slots[0] if slots else 1  # where the tower puts new ones
                 slots = list(range(first, first + count))
             shares.append(block.share(slots, read_out=-1, causal=True))

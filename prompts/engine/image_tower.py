@@ -47,7 +47,7 @@ class ImageTower:
 
     def _run_block(self, i: int, streams: Streams, prompts: TowerPrompts, patches: int) -> Tensor:
         block = self.blocks[i]
-        if (rows := prompts.engine.rows.get(i)) is not None:
+        if (rows := prompts.rows.get(i)) is not None:
             streams = _part(streams.residual, rows, patches)
         options = block.extra_options(prompts.extra.get(i))
         if i < len(self.blocks) - 1:

@@ -121,7 +121,7 @@ def check_prompts(
     for name in ("rows", "extra"):
         if not isinstance(by_block := getattr(prompts, name), Mapping):
             raise ValueError(f"the {tower} tower's prompts have {name} {_said(by_block)}: give a dict by block number.")
-    for i in (*prompts.engine.rows, *prompts.extra):
+    for i in (*prompts.rows, *prompts.extra):
         if type(i) is not int or not 0 <= i < blocks:
             raise ValueError(f"the {tower} tower's prompts name block {i!r}, but its {blocks} blocks are 0 to {blocks - 1}.")
     standing, leading = slots if tower == "text" else 0, {"shared": None, "class": classes, "image": images}
@@ -131,7 +131,7 @@ def check_prompts(
         )
     place = f"the {tower} tower's prompts at "
     given = [] if prompts.inputs is None else [(f"{place}its input", prompts.inputs, True)]
-    given += [(f"{place}block {i}", prompts.engine.rows[i], False) for i in sorted(prompts.engine.rows)]
+    given += [(f"{place}block {i}", prompts.rows[i], False) for i in sorted(prompts.rows)]
     for where, rows, _ in given:
         _check_rows(rows, where, tower, width, leading)
     for where, rows, entering in given:

@@ -102,7 +102,7 @@ class TextTower:
         end, last = len(prefix), len(self.blocks) - 1  # the prefix's rows end here
         for i, block in enumerate(self.blocks):
             x = streams.residual
-            if (rows := prompts.engine.rows.get(i)) is not None:
+            if (rows := prompts.rows.get(i)) is not None:
                 if fresh and plan.slots_shared and rows.count != len(slots):
                     end += rows.count - len(slots)
                     x, slots, slot_ids = _change_slots(x, slots, rows.count)

@@ -32,7 +32,7 @@ SCREEN = 16  # vectors that the screen shows; words.txt has all
 def words(run: FinishedRun, folder: Path, count: int) -> str:
     """words.txt, words.json: the nearest vocabulary words of each context vector that enters the text tower."""
     prompts, depends_on = _text_prompts(run), run.model.text_depends_on()
-    rows = prompts.inputs or prompts.engine.rows.get(0)
+    rows = prompts.inputs or prompts.rows.get(0)
     if rows is None or not rows.count:
         return f"words: {run.names['method']} has no context vectors among its words"
     vocabulary = Vocabulary(run.clip)

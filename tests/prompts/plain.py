@@ -24,7 +24,7 @@ def attention(block, q, k, v, extra, mask):
 
 def run(blocks, streams, prompts, put, mask):
     for i, block in enumerate(blocks):
-        if (rows := prompts.engine.rows.get(i)) is not None:
+        if (rows := prompts.rows.get(i)) is not None:
             streams = part(streams[3], rows, put)
         q, k, v, residual = streams
         n = q.shape[1]

@@ -63,7 +63,7 @@ def test_1_a_block_is_a_mixture_of_its_options(small_clip):
     learner = search(small_clip).learner
     for prompts in both(learner):
         assert list(prompts.extra) == [0, 1, 2]
-        assert not prompts.engine.rows
+        assert not prompts.rows
         for extra in prompts.extra.values():
             assert [len(option) for option in extra.options] == [0, 1, 3]
             assert extra.weights.sum().item() == pytest.approx(1)
@@ -370,7 +370,7 @@ def test_found_lengths_shape_deep_prompts(small_clip, method, lengths):
     for prompts, tower in ((text, "text"), (image, "image")):
         counts, here = [], 0
         for i in range(3):
-            rows = prompts.inputs if not i else prompts.engine.rows.get(i)
+            rows = prompts.inputs if not i else prompts.rows.get(i)
             here = here if rows is None else rows.count
             counts.append(here)
         assert counts == lengths[tower]  # what stands in the slots of each block
@@ -394,7 +394,7 @@ def test_maple_takes_the_text_lengths(small_clip):
     assert [tuple(p.shape) for p in model.learner.compound_prompts_text] == [(3, 64)]
     for prompts, width in zip(both(model.learner), (64, 96), strict=True):
         assert tuple(prompts.inputs.q.shape) == (2, width)
-        assert {i: tuple(rows.q.shape) for i, rows in prompts.engine.rows.items()} == {1: (0, width), 2: (3, width)}
+        assert {i: tuple(rows.q.shape) for i, rows in prompts.rows.items()} == {1: (0, width), 2: (3, width)}
     with pytest.raises(ValueError, match="0 in the first text block: use ivlp"):
         MaPLe(prompt_lengths={"text": [0, 2, 3], "image": [0, 0, 0]})
     with pytest.raises(ValueError, match="learns nothing"):
