@@ -2,8 +2,8 @@
 
 python .ci/check_limits.py [FOLDER]
 
-Looks at every Python file that git knows below the folder (default: the project), but for `tests/golden`, which stays as it came.
-Tests need no docstrings. Prints one line per finding; the exit status is 1 where there is one.
+Looks at every Python file that git knows below the folder (default: the project), but for `tests/golden`, which stays as it
+came. Tests need no docstrings. Prints one line per finding; the exit status is 1 where there is one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ LIBRARY_METHODS = {
     "update", "compute", "find_class", "handle_starttag", "handle_endtag", "handle_data",
     # lightning
     "training_step", "validation_step", "test_step", "configure_optimizers", "configure_callbacks", "setup", "teardown",
-    "train_dataloader", "val_dataloader", "test_dataloader", "optimizer_step", "save_checkpoint", "load_checkpoint", "get_metrics",
-    "log_metrics", "log_hyperparams", "save", "finalize", "name", "version", "experiment",
+    "train_dataloader", "val_dataloader", "test_dataloader", "optimizer_step", "save_checkpoint", "load_checkpoint",
+    "get_metrics", "log_metrics", "log_hyperparams", "save", "finalize", "name", "version", "experiment",
 }  # fmt: skip
 LIBRARY_PREFIX = "on_"  # hooks of Lightning and Hydra
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -60,9 +60,14 @@ class Classes:
             self.bases.setdefault(node.name, set()).update(names)
             methods = {child.name for child in node.body if isinstance(child, Function) and ast.get_docstring(child)}
             self.documented.setdefault(node.name, set()).update(methods)
+        protocols = {name for name, bases in self.bases.items() if "Protocol" in bases}
+        self.of_protocols = {method for name in protocols for method in self.documented[name]}
 
     def inherits_docstring(self, of: str, method: str) -> bool:
-        """Whether a base of this class, ours or a library's, documents the method."""
+        """Whether a base of this class, ours or a library's, documents the method, or a `Protocol` of ours, which needs not be
+        a base."""
+        if method in self.of_protocols:
+            return True
         pending, seen = list(self.bases.get(of, ())), {of}
         while pending:
             base = pending.pop()
@@ -79,7 +84,7 @@ class Classes:
 
 def undocumented(name: str, tree: ast.Module, classes: Classes) -> Iterator[str]:
     """A line for each public module, function, class and method without a docstring. Excepted are overrides of a documented
-    method, methods with two underscores, properties of one line, and overloads."""
+    method, what a documented `Protocol` asks for, methods with two underscores, properties of one line, and overloads."""
     if tree.body and not ast.get_docstring(tree):
         yield f"{name}: the file has no docstring"
     pending: list[tuple[ast.AST, str]] = [(tree, "")]

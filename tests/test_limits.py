@@ -65,6 +65,8 @@ def test_files_that_git_does_not_know_are_left_alone(project, tmp_path):
         ("class A(Module):\n    '''A.'''\n    def forward(self): ...\n    def on_fit_end(self): ...", []),
         ("class A:\n    '''A.'''\n    def forward(self): ...", ["A.forward"]),
         ("class A(Module):\n    '''A.'''\n    def another(self): ...", ["A.another"]),
+        ("class A(Protocol):\n    '*'\n    def b(self):\n        '*'\nclass C:\n    '*'\n    def b(self): ...", []),
+        ("class A(Protocol):\n    '*'\n    def b(self): ...\nclass C:\n    '*'\n    def b(self): ...", ["A.b", "C.b"]),
         ("class A(A):\n    '''A.'''\n    def b(self): ...", ["A.b"]),
     ],
 )
