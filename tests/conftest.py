@@ -82,3 +82,12 @@ def put_images(one_image) -> Callable[[Path, Iterable[str]], None]:
             shutil.copyfile(one_image, root / path)
 
     return put
+
+
+@pytest.fixture
+def put_text() -> Callable[[Path, str], None]:
+    def put(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    return put

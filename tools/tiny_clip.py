@@ -37,7 +37,7 @@ CONFIG = {
 POSITIONS = 32
 SHIFT = 2  # px, the only augmentation: every picture is already drawn at random
 BATCH = 256
-OUT = Path(__file__).parents[1] / "prompts" / "tiny_clip"
+OUT = Path(__file__).parents[1] / "prompts" / "engine" / "tiny_clip"
 
 
 def draw_world(number: int, seed: int) -> tuple[np.ndarray, list[Scene]]:

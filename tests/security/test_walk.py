@@ -4,7 +4,7 @@ import ast
 
 from toys import ROOT
 
-FOLDERS = ("files", "prompts", "datamodules", "lightning_modules")
+FOLDERS = ("files", "prompts", "datamodules", "lightning_modules", "runs", "reports", "tools")
 SCRIPTS = ("run.py", "report.py")
 
 # A single word is a name of its own (`eval`, not `model.eval`); of dotted names the last parts count. Any mention counts, as
