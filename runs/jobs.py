@@ -80,12 +80,12 @@ class Job:
     def result(self) -> dict[str, Any] | None:
         """What a finished run of exactly this left; None also where a run, a forced one perhaps, is half-way, and where the
         file cannot be read: the run is done again, and replaces it."""
-        from runs.schema import load
+        from runs.result import load_result
 
         if (self.folder / LAST).exists() or not (self.folder / RESULT).exists():
             return None
         try:
-            result = load(self.folder / RESULT)
+            result = load_result(self.folder / RESULT)
         except ValueError as error:
             print(f"run again: {error}")
             return None
