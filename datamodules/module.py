@@ -13,8 +13,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from datamodules.alternating import AlternatingDataset, AlternatingSampler, held_out
 from datamodules.few_shot import select, subset
-from datamodules.folds import Folds, TurnSampler, held_out
 from datamodules.items import Items, ItemTable, Source, Splits
 from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transform, eval_loader, shards_of, windowed
 from datamodules.randaugment import RandAugment2
@@ -195,8 +195,8 @@ class FewShotData(LightningDataModule):
             items = self._held_out
             bad = None if self.on_bad_image == "raise" else torch.zeros(len(items), dtype=torch.bool).share_memory_()
             val = ImageDataset(self.source, items, eval_transform(**self.image_spec), self.seed, bad=bad)
-            turns = TurnSampler(sampler, StepSampler(len(val), self.val_batch, self.seed, rank, world, accumulate))
-            return TrainLoader(Folds(dataset, val), turns, self.workers)
+            turns = AlternatingSampler(sampler, StepSampler(len(val), self.val_batch, self.seed, rank, world, accumulate))
+            return TrainLoader(AlternatingDataset(dataset, val), turns, self.workers)
         return TrainLoader(dataset, sampler, self.workers)
 
     def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:

@@ -100,7 +100,7 @@ class PromptModule(LightningModule):
         # what is sampled is a function of the optimiser's step, so neither ranks nor micro-batches change it
         step = batch_idx // self.trainer.accumulate_grad_batches
         seed = (self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + step
-        sample = self.model.learner.sample(batch["label"], batch["place"], seed)
+        sample = self.model.learner.sample(batch["label"], batch["batch_index"], seed)
         out = self.model(batch["image"], sample)
         losses = self.model.losses(out, batch["label"], batch["index"])
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches  # over which gradients are averaged

@@ -1,4 +1,4 @@
-"""DPL; the numbers are those of the list of tests in its specification. 9 is in tests/datamodules/test_folds.py, 14 in
+"""DPL; the numbers are those of the list of tests in its specification. 9 is in tests/datamodules/test_alternating.py, 14 in
 tests/lightning_modules/test_dpl_search.py."""
 
 import json
