@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from runs import signals
@@ -66,11 +63,8 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     job.config["method"].update(settings)  # what ran is what the result says
     if cfg.fit and learner.uses_gradients and cfg.recipes.missing:
         raise ValueError(cfg.recipes.missing)
-    if cfg.fit and learner.first_stage:
-        learner.take_over(run_before(cfg, names, learner.first_stage))
     data = make(cfg.data)
     data.setup()
-    data.val_batch = learner.val_batch
     clip = make(cfg.clip)
     if saved:
         check_backbone(saved, clip, names["clip"], cfg.other_clip)
@@ -79,7 +73,7 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     model = PromptedCLIP(clip, learner, cfg.shard_classes)
     results.seed_everything(cfg.seed)
     classnames = saved.classnames(data.classnames) if saved else data.classnames
-    model.setup(TrainInfo(classnames, len(data.train_items), cfg.fit))
+    model.setup(TrainInfo(classnames, len(data.train_items), cfg.fit, bool(data.val_batch)))
     if saved:
         saved.into(model)
     started_from = begin_from(cfg.init_from, names["clip"], model, cfg.other_clip)
@@ -111,14 +105,6 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
             fit_on_features(model, data, trainer, cfg.seed)
         trainer.test(module, datamodule=data, verbose=False)
         return folder.finish(module, data, time.monotonic() - started)
-
-
-def run_before(cfg: DictConfig, names: dict[str, str], settings: Mapping[str, Any]) -> Path:
-    """An earlier stage of a method as a run of its own, unless it is done: its folder."""
-    first = deepcopy(cfg)
-    first.method.update(settings)
-    run(first, names)
-    return jobs.describe(first, names).folder
 
 
 def start(cfg: DictConfig) -> None:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from prompts.learner import PromptLearner
+from prompts.learner import GradientFree
 from prompts.prompted_clip import PromptedCLIP
 
 
@@ -32,7 +32,7 @@ def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int)
     Raises:
         ValueError: the learner has trainable tensors and nothing to fit them with; features or fitted tensors are not finite.
     """
-    if type(model.learner).fit is PromptLearner.fit:
+    if not isinstance(model.learner, GradientFree) or type(model.learner).fit is GradientFree.fit:
         if left := ", ".join(name for name, p in model.learner.named_parameters() if p.requires_grad):
             raise ValueError(
                 f"{type(model.learner).__name__} would never train {left}: it has uses_gradients=False and no fit of its own; "

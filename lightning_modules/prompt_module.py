@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from lightning_modules.metrics import ClassCounts, FirstNotFinite, summarise
 from lightning_modules.optimizers import check_gradients, check_groups, make_optimizer, set_rates
 from lightning_modules.predictions import Predictions
+from prompts.learner import TrainingHooks
 from prompts.prompted_clip import PromptedCLIP
 
 Sets = list[tuple[str, list[str]]]  # evaluations: name, class names
@@ -118,11 +119,13 @@ class PromptModule(LightningModule):
         if not self.gradients_checked:  # of the first step, before the learner may set some to None
             check_gradients(self.model.learner)
             self.gradients_checked = True
-        self.model.learner.before_step()
+        if isinstance(self.model.learner, TrainingHooks):
+            self.model.learner.before_step()
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
-        if batch_idx + 1 == self.trainer.num_training_batches:  # Lightning's own hook comes after evaluation and callbacks
+        last = batch_idx + 1 == self.trainer.num_training_batches  # Lightning's own hook comes after evaluation and callbacks
+        if last and isinstance(self.model.learner, TrainingHooks):
             self.model.learner.end_epoch(epoch, self.epochs)
 
     def note(self, loss: Tensor, batch_idx: int) -> None:

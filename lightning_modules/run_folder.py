@@ -20,6 +20,7 @@ from lightning_modules.predictions import PREDICTIONS, write_predictions
 from lightning_modules.prompt_module import PromptModule
 from lightning_modules.results import peak_memory, say, table, versions, write_json
 from lightning_modules.resume_state import read_state
+from prompts.learner import TrainingHooks
 from runs import locks, ranks, signals
 from runs.jobs import LAST, RESULT, Job
 
@@ -173,7 +174,8 @@ class RunFolder:
         if rank_zero_only.rank == 0:
             if job.config["fit"]:
                 save_prompts(self.path / PROMPTS, model, about)
-                loggers.log_pictures(module.loggers, model.learner.keep(self.path))
+                if isinstance(model.learner, TrainingHooks):
+                    loggers.log_pictures(module.loggers, model.learner.artifacts(self.path))
                 loggers.log_words(module.loggers, model)
             write_predictions(self.path / PREDICTIONS, module.predictions)
             write_json(self.path / RESULT, result)
