@@ -4,6 +4,7 @@ from functools import partial
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning_modules.features import fit_on_features
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 from small_runs import SGD, fit, parts, trainer
@@ -11,8 +12,6 @@ from torch import nn
 from toys import NAMES, Toy
 
 from lightning_modules.checkpoints import BEST, BestOnValidation, Resumable
-from lightning_modules.features import fit_on_features
-from prompts.learner import TrainingHooks
 from prompts.zeroshot import ZeroShot
 from runs.jobs import LAST
 
@@ -151,6 +150,14 @@ class Spare(Toy):
         self.spare, self.more = nn.Parameter(torch.ones(3)), nn.ModuleDict({"map": nn.Linear(2, 2)})
 
 
+class Allowed(Spare):
+    may_lack_gradient = ("spare", "more.")
+
+
+class PartlyAllowed(Spare):
+    may_lack_gradient = ("more.",)
+
+
 class Unheld(Toy):
     def parameter_groups(self):
         return [{"params": [self.down]}]
@@ -172,6 +179,7 @@ class Useless(Toy):
     ("learner", "message"),
     [
         (Spare, "Spare learns nothing in spare, more.map.weight, more.map.bias: no loss of the first optimiser step"),
+        (PartlyAllowed, "PartlyAllowed learns nothing in spare: no loss"),
         (Useless, "Useless learns nothing in down, up: no loss"),
         (Unheld, "Unheld would never train up: no group of parameter_groups holds them"),
         (Fixed, "Fixed has no trainable tensor"),
@@ -183,6 +191,12 @@ def test_tensors_that_would_learn_nothing_are_named_before_anything_moves(learne
     with pytest.raises(ValueError, match=message):
         trainer(3, accumulate_grad_batches=accumulate).fit(module, datamodule=data)
     assert all(torch.equal(p, before[name]) for name, p in model.learner.named_parameters())
+
+
+def test_tensors_that_may_lack_a_gradient():
+    _, model, module = fit(epochs=2, learner=Allowed())
+    assert model.learner.spare.grad is None
+    assert model.learner.up.abs().sum() > 0
 
 
 class Tuned(ZeroShot):
@@ -204,7 +218,7 @@ def test_a_learner_without_gradients_has_nothing_to_train():
 LAST_STEP = 4  # two epochs of two steps
 
 
-class Exploding(Toy, TrainingHooks):
+class Exploding(Toy):
     """After some steps, counting from 1, its numbers are not finite any more; the loss before was."""
 
     def __init__(self, step=LAST_STEP, value=float("nan")):

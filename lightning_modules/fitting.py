@@ -1,4 +1,4 @@
-"""Fitting of learners that have no gradients: on the frozen features of the training and validation images."""
+"""Training, by gradients or on the frozen features of the training and validation images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from lightning_modules.assembly import Assembly
+from lightning_modules.run_folder import RunFolder
 from prompts.learner import GradientFree
 from prompts.prompted_clip import PromptedCLIP
 
@@ -24,6 +26,17 @@ def encode(model: PromptedCLIP, batches: Iterable[dict[str, Tensor]], device: to
     if not (found := torch.cat(features)).isfinite().all():
         raise ValueError("the frozen CLIP gives image features that are not finite (NaN or infinite): check clip.weights.")
     return found, torch.cat(labels)
+
+
+def fit(run: Assembly, trainer: Trainer, folder: RunFolder) -> None:
+    """Trains the run's learner: by gradients, from the state that an interrupted run left if there is one, or on frozen
+    features. Nothing where the run evaluates saved prompts."""
+    if not run.cfg.fit:
+        return
+    if run.learner.uses_gradients:
+        trainer.fit(run.module, ckpt_path=folder.checkpoint(run.module, trainer), weights_only=True)
+    else:
+        fit_on_features(run.model, run.data, trainer, run.cfg.seed)
 
 
 def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int) -> None:
