@@ -21,10 +21,8 @@ class NoVal(ToySource):
 
 
 def data_of(source=None, shots=4, val_batch=3, **settings):
-    data = FewShotData("toy", source or ToySource(), shots, seed=1, batch_size=6, **settings)
-    data.setup()
-    data.image_spec, data.val_batch = SPEC, val_batch
-    return data
+    source = source or ToySource()
+    return FewShotData("toy", source, SPEC, shots, seed=1, batch_size=6, alternating_batch_size=val_batch, **settings)
 
 
 def paths(items):

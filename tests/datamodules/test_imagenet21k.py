@@ -21,10 +21,8 @@ def source(root, form="folder", **options) -> ImageNet21K:
 
 
 def data(source, **options) -> FewShotData:
-    made = FewShotData("imagenet21k", source, **{"shots": -1, "seed": 1, "batch_size": 4} | options)
-    made.setup()
-    made.image_spec = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    return made
+    spec = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    return FewShotData("imagenet21k", source, spec, **{"shots": -1, "seed": 1, "batch_size": 4} | options)
 
 
 def test_labels_follow_sorted_ids_and_other_folders_are_ignored(tmp_path, put_images):
