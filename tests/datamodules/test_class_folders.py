@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from hydra.utils import instantiate
-from toys import ROOT
+from toys import IMAGE_SPEC, ROOT
 
 from datamodules.class_folders import SplitFolders
 from datamodules.few_shot import select
@@ -34,7 +34,7 @@ def birds(tmp_path):
 
 def make(*overrides):
     cfg, names = jobs.compose_job(["data=folder", "clip=tiny", *overrides], ROOT / "conf")
-    return instantiate(jobs.resolve(cfg)["data"], _convert_="all"), names
+    return instantiate(jobs.resolve(cfg)["data"], image_spec=IMAGE_SPEC, _convert_="all"), names
 
 
 def test_the_images_of_each_split_are_those_of_its_folder(birds):
@@ -54,8 +54,6 @@ def test_the_images_of_each_split_are_those_of_its_folder(birds):
 def test_a_command_line_is_enough(birds):
     """The selection and the pixels of a run, through the yaml."""
     data, _ = make("data.name=birds", f"data_root={birds.parent}", "shots=2", "batch_size=6")
-    data.image_spec = {"size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    data.setup()
     assert (data.name, data.classnames) == ("birds", NAMES)
     assert data.train_items == select(SplitFolders(str(birds)).splits(1), 2, 1).train
     batch = next(iter(data.train_loader()))
@@ -78,7 +76,7 @@ def test_a_dataset_that_stays_is_a_yaml_of_three_lines(birds, tmp_path, put_text
     overrides = [f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "data=garden", f"data_root={tmp_path}"]
     cfg, names = jobs.compose_job(overrides, ROOT / "conf")
     assert (names["data"], names["clip"]) == ("garden", "vit_b16")
-    assert instantiate(cfg.data, _convert_="all").source.splits(1).classnames == ["Sea gull", "house sparrow", "European robin"]
+    assert instantiate(cfg.data.source, _convert_="all").splits(1).classnames == ["Sea gull", "house sparrow", "European robin"]
 
 
 def test_a_folder_named_by_a_number_is_renamed_though_yaml_reads_a_number(tmp_path):
@@ -94,9 +92,8 @@ def test_without_a_validation_folder(birds):
     splits = SplitFolders(str(birds)).splits(1)
     assert (len(splits.train), len(splits.val), len(splits.test)) == (15, 0, 9)
     data, _ = make(f"data.source.root={birds}", "shots=2")
-    data.setup()
     with pytest.raises(ValueError, match="has no validation images in subset=all"):
-        data.eval_set("val", "val", "all")
+        data.evaluation("val", "val", "all")
 
 
 def test_for_evaluation_alone(birds):
