@@ -2,15 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toys import NAMES, ToySource
+from toys import IMAGE_SPEC, NAMES, ToySource
 
 from datamodules.module import FewShotData
 
-SPEC = {"size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3}
-
 
 def data(**arguments):
-    return FewShotData("toy", **{"source": ToySource(), "image_spec": SPEC, "shots": 4, "seed": 1} | arguments)
+    return FewShotData(**{"name": "toy", "source": ToySource(), "image_spec": IMAGE_SPEC, "shots": 4, "seed": 1} | arguments)
 
 
 def test_base_and_new_halves_share_one_selection():
@@ -41,10 +39,12 @@ def test_loaders_hand_out_the_right_images():
     ("arguments", "message"),
     [
         ({"shots": "many"}, "shots='many'"),
-        ({"subset": "old"}, "subset=old is not known"),
+        ({"subset": "old"}, "subset=old is not known: use all, base, new, or k/n"),
+        ({"subset": "1/9"}, "subset=1/9 needs 9 classes or more, and the dataset has 5"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"workers": -1}, "workers=-1"),
         ({"views": 0}, "views=0"),
+        ({"alternating_batch_size": -1}, "alternating_batch_size=-1"),
         ({"order": "sorted"}, "order='sorted': choose one of random, windowed"),
         ({"augmentation": "randaug"}, "augmentation='randaug'"),
         ({"on_bad_image": "ignore"}, "on_bad_image='ignore'"),
@@ -90,12 +90,20 @@ def test_a_class_subset_without_test_images_is_refused():
             return replace(splits, test=[item for item in splits.test if item.label < 3])
 
     toy = data(source=Half(), subset="base")
-    assert len(toy.evaluation("base", "test", "base").classnames) == 3
+    base = toy.evaluation("base", "test", "base")
+    assert (base.name, base.classnames, base.images) == ("base", NAMES[:3], 21)
+    assert sum(len(batch["label"]) for rank in (0, 1) for batch in base.loader(rank, 2)) == 21
     with pytest.raises(ValueError, match="no test images in subset=new"):
         toy.evaluation("new", "test", "new")
 
 
-def test_validation_batches_without_images_are_refused_when_they_are_asked_for():
-    data(source=Without("val"))
+def test_alternating_batches_without_validation_images_are_refused():
     with pytest.raises(ValueError, match="fits on validation images, and there are none"):
         data(source=Without("val"), alternating_batch_size=5)
+
+
+def test_three_groups_of_classes_of_one_selection():
+    groups = [data(subset=f"{k}/3") for k in (1, 2, 3)]
+    assert [group.classnames for group in groups] == [NAMES[:2], NAMES[2:4], NAMES[4:]]
+    assert [item.path for group in groups for item in group.train_items] == [item.path for item in data().train_items]
+    assert [evaluation.images for evaluation in (groups[0].evaluation("x", "test", f"{k}/3") for k in (1, 2, 3))] == [14, 14, 7]

@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from toys import IMAGE_SPEC
 
 from datamodules.few_shot import select
 from datamodules.hub import HubSource
@@ -96,7 +97,7 @@ def test_a_new_dataset_with_a_split_json_is_a_yaml_alone(tmp_path, put_images, p
     put_images(tmp_path / "data/mine", [row[0] for row in rows])
     search = f"hydra.searchpath=[file://{tmp_path / 'conf'}]"
     cfg = compose_with(search, "data=mine", f"data_root={tmp_path / 'data'}", "shots=2")
-    data = instantiate(cfg.data, _convert_="all", image_spec={"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3})
+    data = instantiate(cfg.data, image_spec=IMAGE_SPEC, _convert_="all")
     assert data.classnames == ["cat", "dog"]
     assert data.train_items == select(data.source.splits(1), 2, 1).train
     assert len(data.train_items) == 4
