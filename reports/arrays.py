@@ -61,6 +61,13 @@ class Predictions:
         """Of the images that could be read."""
         return self.at(self.readable_N)
 
+    def is_of_the_images_of(self, other: Predictions) -> bool:
+        """Whether both have the same test list, as far as the labels of the images that both could read say."""
+        if len(self.label_N) != len(other.label_N):
+            return False
+        both_N = self.readable_N & other.readable_N
+        return bool(both_N.any()) and np.array_equal(self.label_N[both_N], other.label_N[both_N])
+
 
 def read_predictions(file: Path, evaluation: str, classes: int | None = None) -> Predictions | None:
     """The predictions of one evaluation; None where the file is absent or has none of this evaluation.

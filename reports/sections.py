@@ -37,7 +37,9 @@ def figure_tables(tables: Sequence[Table]) -> Markup:
             rows.append((kind, label, [(value, std, best) for best, value, _, std in split]))
         shown.append({"title": table.title, "columns": table.columns, "rows": rows, "notes": " ".join(table.notes)})
     unit = tables[0].figure["unit"]
-    about = f"{f'In {unit}, mean' if unit else 'Mean'} ± population standard deviation over seeds; the best mean of a column is bold."
+    about = (
+        f"{f'In {unit}, mean' if unit else 'Mean'} ± population standard deviation over seeds; a column's best is bold."
+    )
     return note(about) + LINE + PIECES.tables(shown)
 
 
