@@ -115,8 +115,8 @@ def log_result(run: Any, path: Path) -> None:
         found = Run(path, result).predictions(name)
         if found is not None and len(each["per_class"]) <= CLASSES_DRAWN:
             logged[f"{name}/confusion"] = module.plot.confusion_matrix(
-                y_true=found.label_N.tolist(),
-                preds=found.predicted_N.tolist(),
+                y_true=found.readable().label_N.tolist(),
+                preds=found.readable().predicted_N.tolist(),
                 class_names=[c["class"] for c in each["per_class"]],
                 title=f"{name}: confusion matrix",
             )
