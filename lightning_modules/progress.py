@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-from runs.sweep import IN_SWEEP, spoken
+from runs.sweep import IN_SWEEP
 
 
 class Progress(RichProgressBar):

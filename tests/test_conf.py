@@ -106,7 +106,7 @@ def test_trainers(trainer):
     if trainer in ("gpu", "ddp") and not torch.cuda.is_available():
         with pytest.raises(Exception) as caught:  # noqa: PT011 - its message is looked at
             make(cfg.trainer)
-        assert "gpu" in launch.told(caught.value).lower()
+        assert "gpu" in launch.error_message(caught.value).lower()
         return
     made = make(cfg.trainer)
     assert isinstance(made, Trainer)

@@ -363,7 +363,7 @@ def test_a_damaged_state_is_refused_and_stays(run_here, tmp_path, monkeypatch, c
         try:
             run_here(*overrides)
         except Exception as error:
-            told = launch.told(error)
+            told = launch.error_message(error)
         assert told, how
         assert "last.ckpt" in told, how
         assert "force=true" in told, how
