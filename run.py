@@ -51,6 +51,7 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     from lightning_modules import results
     from lightning_modules.checkpoints import begin_from, check_backbone, prompts_of
     from lightning_modules.features import fit_on_features
+    from lightning_modules.loggers import make_loggers
     from lightning_modules.prompt_module import PromptModule
     from lightning_modules.run_folder import RunFolder
     from prompts.learner import TrainInfo
@@ -98,7 +99,7 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
     folder = RunFolder(job, cfg.save_every, cfg.save_steps, cfg.select, cfg.force)
     trainer = make(
         cfg.trainer,
-        logger=make(cfg.logger)(job.folder, job.title, job.config),
+        logger=make_loggers(cfg.logger, job),
         callbacks=[*make(cfg.callbacks).values(), *folder.callbacks],
         check_val_every_n_epoch=cfg.eval_every or 1,
     )

@@ -114,6 +114,8 @@ def check_config(cfg: DictConfig) -> None:
         node = resolved(cfg, group)
         if not isinstance(node, dict):
             raise ValueError(f"{group}={shown(node)}: choose one of its options by name, as listed by --help.")
+        if group == "logger" and "_target_" not in node:  # a mapping of loggers
+            continue
         if group not in WITHOUT_TARGET and not (isinstance(node.get("_target_"), str) and node["_target_"]):
             raise ValueError(f"{group}._target_={shown(node.get('_target_'))}: give the dotted path of what makes it.")
     for name in NEEDED:
@@ -127,9 +129,14 @@ def check_config(cfg: DictConfig) -> None:
         check_templates(resolved(cfg.data, "templates", "data.templates"))
     if "devices" in cfg.trainer:
         check_devices(resolved(cfg.trainer, "devices", "trainer.devices"))
-    for name, node in resolved(cfg, "callbacks").items():
-        if node is not None and not (isinstance(node, dict) and "_target_" in node):
-            raise ValueError(f"callbacks.{name}={shown(node)}: give a mapping with the callback's _target_, or null.")
+    for group in ("callbacks", "logger"):
+        nodes = resolved(cfg, group)
+        if group == "logger" and "_target_" in nodes:
+            continue
+        for name, node in nodes.items():
+            if node is not None and not (isinstance(node, dict) and "_target_" in node):
+                kind = group.removesuffix("s")
+                raise ValueError(f"{group}.{name}={shown(node)}: give a mapping with the {kind}'s _target_, or null.")
 
 
 def check(key: Key, name: str, value: Any) -> None:
