@@ -16,9 +16,10 @@ from omegaconf import DictConfig
 
 from prompts.parts.words import context_words
 from prompts.prompted_clip import PromptedCLIP
-from reports.collect import Run, load
+from reports.collect import Run
 from runs.arguments import make
 from runs.jobs import RESULT, Job
+from runs.result import load_result
 
 CLASSES_DRAWN = 100  # W&B keeps a row per cell of a confusion matrix and draws 10,000 of them
 
@@ -150,7 +151,7 @@ def log_result(run: Any, path: Path) -> None:
     matrices."""
     import wandb as module
 
-    result = load(path)
+    result = load_result(path)
     metrics = result["metrics"]
     run.summary.update({key: result[key] for key in ("trainable_parameters", "seconds", "peak_memory", "epoch", "digest")})
     if {"base", "new"} <= set(metrics):

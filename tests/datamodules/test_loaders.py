@@ -131,7 +131,7 @@ def test_views_come_one_after_the_other(workers):
     for batch, plain in zip(epoch(views, 1), epoch(loader(world=3), 1), strict=True):
         size = len(plain["label"])
         assert batch["image"].shape == (3 * size, 3, 2, 2)
-        for key in ("label", "index", "place"):
+        for key in ("label", "index", "batch_index"):
             assert torch.equal(batch[key], plain[key].repeat(3))
         assert torch.equal(batch["weight"], plain["weight"].repeat(3) / 3)
         assert torch.equal(batch["image"][:size], plain["image"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from toys import ToySource
 
-from datamodules.folds import held_out
+from datamodules.alternating import held_out
 from datamodules.items import Splits
 from datamodules.module import FewShotData
 
