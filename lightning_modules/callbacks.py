@@ -125,7 +125,7 @@ class Resumable(Checkpoint):
 
 
 class BestOnValidation(Callback):
-    """Keeps the prompts of the epoch with the best accuracy on one of the validation sets (first of equals).
+    """Keeps the prompts of the epoch with the best main figure of one of the validations (the first of equals).
 
     Not Lightning's ModelCheckpoint: that would write a pickle where prompts are safetensors, and remembers scores and absolute
     paths in a state of its own, which a moved folder or a process killed between its save and that of `last.ckpt` leaves out
@@ -136,12 +136,16 @@ class BestOnValidation(Callback):
         self.path, self.monitor = folder / BEST, monitor
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        scores = [entry[self.monitor]["accuracy"] for entry in pl_module.history]
-        if trainer.is_global_zero and scores.index(max(scores)) == len(scores) - 1:
+        """Saves the prompts where this epoch is the best so far."""
+        figure = pl_module.figure
+        scores = [entry[self.monitor][figure.key] for entry in pl_module.history]
+        best = max(scores) if figure.higher_is_better else min(scores)
+        if trainer.is_global_zero and scores.index(best) == len(scores) - 1:
             save_prompts(self.path, pl_module.model, {"epoch": pl_module.history[-1]["epoch"]})
         trainer.strategy.barrier()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Loads the best epoch's prompts. ValueError where they are gone."""
         if not pl_module.history:  # learners without gradients have no epochs
             return
         if not self.path.exists():

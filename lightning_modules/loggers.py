@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,36 +146,37 @@ def finish(exit_code: int) -> None:
 
 
 def log_result(run: Any, path: Path) -> None:
-    """Logs to a W&B run what a finished job's result.json holds: its summary, tables of evaluations and classes, confusion
-    matrices."""
+    """Logs a finished job's result.json to a W&B run: its summary, tables of evaluations and of classes, confusion matrices."""
     import wandb as module
 
     result = load_result(path)
     metrics = result["metrics"]
     run.summary.update({key: result[key] for key in ("trainable_parameters", "seconds", "peak_memory", "epoch", "digest")})
-    if {"base", "new"} <= set(metrics):
-        run.summary["H"] = statistics.harmonic_mean([metrics[name]["accuracy"] for name in ("base", "new")])
-    keys = ("accuracy", "macro_f1", "images")
-    rows = [[name, *(each[key] for key in keys)] for name, each in metrics.items()]
-    classes = [[name, c["class"], c["accuracy"], c["images"]] for name, each in metrics.items() for c in each["per_class"]]
-    logged = {
-        "evaluations": module.Table(columns=["evaluation", *keys], data=rows),
-        "classes": module.Table(columns=["evaluation", "class", "accuracy", "images"], data=classes),
-    }
-    for name, each in metrics.items():
-        found = Run(path, result).predictions(name)
-        if found is not None and len(each["per_class"]) <= CLASSES_DRAWN:
+    run.summary.update({name: summary["value"] for name, summary in result["summary"].items()})
+    keys = list(dict.fromkeys(key for numbers in metrics.values() for key in numbers if type(numbers[key]) in (int, float)))
+    rows = [[name, *map(numbers.get, keys)] for name, numbers in metrics.items()]
+    logged = {"evaluations": module.Table(columns=["evaluation", *keys], data=rows)}
+    classes = [
+        [name, entry["class"], entry["accuracy"], entry["images"]]
+        for name, numbers in metrics.items()
+        for entry in numbers.get("per_class", [])
+    ]
+    if classes:
+        logged["classes"] = module.Table(columns=["evaluation", "class", "accuracy", "images"], data=classes)
+    for name, numbers in metrics.items():
+        predictions, per_class = Run(path, result).predictions(name), numbers.get("per_class", [])
+        if predictions is not None and 0 < len(per_class) <= CLASSES_DRAWN:
             logged[f"{name}/confusion"] = module.plot.confusion_matrix(
-                y_true=found.label_N.tolist(),
-                preds=found.predicted_N.tolist(),
-                class_names=[c["class"] for c in each["per_class"]],
+                y_true=predictions.label_N.tolist(),
+                preds=predictions.predicted_N.tolist(),
+                class_names=[entry["class"] for entry in per_class],
                 title=f"{name}: confusion matrix",
             )
     run.log(logged)
 
 
 def report_to_wandb(project: str, folder: Path, title: str, rows: list[list[Any]], page: str) -> None:
-    """A report as a run of its own: its figures (the first row names the columns) as a table, and the page."""
+    """Logs a report as a W&B run of its own: its figures as a table, whose columns the first row names, and its page."""
     import wandb as module
 
     with module.init(project=project, name=title, job_type="report", dir=folder, tags=["report"]) as run:

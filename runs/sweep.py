@@ -106,9 +106,14 @@ def command_of(script: str, hydra: DictConfig) -> list[str]:
 
 
 def objective(result: dict[str, Any] | None) -> float | None:
-    """What a search maximises: the best accuracy on the validation images, in percent; None for a run without it."""
-    history = result["history"] if result else []
-    return max((entry["val"]["accuracy"] for entry in history if "val" in entry), default=None)
+    """What a search maximises: the best main figure of the validation images; None for a run without them.
+
+    With the sign changed where lower is better.
+    """
+    if not result:
+        return None
+    key, sign = result["figure"]["key"], 1 if result["figure"]["higher_is_better"] else -1
+    return max((sign * entry["val"][key] for entry in result["history"] if "val" in entry), default=None)
 
 
 @contextmanager
@@ -177,7 +182,7 @@ class SweepProgress(Callback):
         if config.hydra.runtime.choices["hydra/sweeper"] == "optuna" and path.exists():
             best = OmegaConf.load(path)
             chosen = " ".join(f"{key}={value}" for key, value in best.best_params.items())
-            print(f"best of the search: {chosen}: {best.best_value:.2f} % of the validation images   ({path})", flush=True)
+            print(f"best of the search: {chosen}: {best.best_value:.2f} on the validation images   ({path})", flush=True)
 
 
 def count_jobs(hydra: DictConfig) -> int:

@@ -61,8 +61,11 @@ def test_slurm_asks_for_the_gpus_of_a_job():
 
 def test_the_objective_of_a_search():
     history = [{"epoch": e, "val": {"accuracy": a}, "test": {"accuracy": 99.0}} for e, a in enumerate([10.0, 30.0, 20.0])]
-    assert sweep.objective({"history": history}) == 30.0
-    assert sweep.objective({"history": [{"epoch": 0, "test": {"accuracy": 99.0}}]}) is None
+    figure = {"key": "accuracy", "higher_is_better": True}
+    assert sweep.objective({"figure": figure, "history": history}) == 30.0
+    assert sweep.objective({"figure": figure | {"higher_is_better": False}, "history": history}) == -10.0
+    assert sweep.objective({"figure": figure, "history": [{"epoch": 0, "test": {"accuracy": 99.0}}]}) is None
+    assert sweep.objective(None) is None
 
 
 def test_a_signal_and_an_error_end_the_process():
