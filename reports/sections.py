@@ -37,9 +37,7 @@ def figure_tables(tables: Sequence[Table]) -> Markup:
             rows.append((kind, label, [(value, std, best) for best, value, _, std in split]))
         shown.append({"title": table.title, "columns": table.columns, "rows": rows, "notes": " ".join(table.notes)})
     unit = tables[0].figure["unit"]
-    about = (
-        f"{f'In {unit}, mean' if unit else 'Mean'} ± population standard deviation over seeds; a column's best is bold."
-    )
+    about = f"{f'In {unit}, mean' if unit else 'Mean'} ± population standard deviation over seeds; a column's best is bold."
     return note(about) + LINE + PIECES.tables(shown)
 
 

@@ -115,8 +115,7 @@ def check_config(cfg: DictConfig) -> None:
         node = resolved(cfg, group)
         if not isinstance(node, dict):
             raise ValueError(f"{group}={shown(node)}: choose one of its options by name, as listed by --help.")
-        if group not in WITHOUT_TARGET and not (isinstance(node.get("_target_"), str) and node["_target_"]):
-            raise ValueError(f"{group}._target_={shown(node.get('_target_'))}: give the dotted path of what makes it.")
+        check_target(group, node)
     for name in NEEDED:
         resolved(cfg[name.split(".")[0]], name.split(".")[1], name)
     for name, key in GROUP_KEYS.items():
@@ -128,9 +127,24 @@ def check_config(cfg: DictConfig) -> None:
         check_templates(resolved(cfg.data, "templates", "data.templates"))
     if "devices" in cfg.trainer:
         check_devices(resolved(cfg.trainer, "devices", "trainer.devices"))
-    for name, node in resolved(cfg, "callbacks").items():
+    check_named_nodes(cfg, "callbacks", "callback")
+    if "_target_" not in cfg.logger:  # a mapping of loggers
+        check_named_nodes(cfg, "logger", "logger")
+
+
+def check_target(group: str, node: Mapping[str, Any]) -> None:
+    """ValueError where a group that is made from a `_target_` has none. Loggers may be a mapping of several."""
+    if group in WITHOUT_TARGET or (group == "logger" and "_target_" not in node):
+        return
+    if not (isinstance(node.get("_target_"), str) and node["_target_"]):
+        raise ValueError(f"{group}._target_={shown(node.get('_target_'))}: give the dotted path of what makes it.")
+
+
+def check_named_nodes(cfg: DictConfig, group: str, kind: str) -> None:
+    """ValueError where an entry of a group of named objects is neither null nor has a `_target_`."""
+    for name, node in resolved(cfg, group).items():
         if node is not None and not (isinstance(node, dict) and "_target_" in node):
-            raise ValueError(f"callbacks.{name}={shown(node)}: give a mapping with the callback's _target_, or null.")
+            raise ValueError(f"{group}.{name}={shown(node)}: give a mapping with the {kind}'s _target_, or null.")
 
 
 def check(key: Key, name: str, value: Any) -> None:

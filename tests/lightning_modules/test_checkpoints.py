@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from small_runs import parts, trainer
 from toys import toy_clip
 
-from lightning_modules.checkpoints import PROMPTS, Resumable, begin_from, check_backbone, prompts_of, read_prompts, save_prompts
+from lightning_modules.callbacks import Resumable
+from lightning_modules.checkpoints import PROMPTS, begin_from, check_backbone, prompts_of, read_prompts, save_prompts
 from runs.jobs import LAST
 from runs.signals import Interrupted
 

@@ -10,7 +10,8 @@ from small_runs import SGD, fit, parts, trainer
 from torch import nn
 from toys import NAMES, Toy
 
-from lightning_modules.checkpoints import BEST, BestOnValidation, Resumable
+from lightning_modules.callbacks import BestOnValidation, Resumable
+from lightning_modules.checkpoints import BEST
 from lightning_modules.fitting import fit_on_features
 from prompts.learner import TrainingHooks
 from prompts.zeroshot import ZeroShot
