@@ -14,7 +14,7 @@ import numpy as np
 
 from files.untrusted import visible
 from reports.arrays import read_arrays
-from runs.identity import MACHINE, compared
+from runs.identity import EXECUTION_KEYS, compared
 from runs.jobs import RESULT
 from runs.schema import load
 
@@ -161,7 +161,7 @@ def settings_of(result: dict[str, Any]) -> dict[str, str]:
     flat: dict[str, str] = {}
 
     def walk(key: str, value: Any) -> None:
-        if key.split(".")[-1] in MACHINE.keys() - kept:
+        if key.split(".")[-1] in EXECUTION_KEYS.keys() - kept:
             return
         if isinstance(value, dict) and value:
             for name, child in value.items():

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.identity import data_digest
 from runs import arguments, identity, keys
+from runs.protocol import protocol_of
 
 RESULT, LAST = "result.json", "last.ckpt"  # of a finished run; of one that is under way or was interrupted
 NAMED = ("method", "data", "clip", "protocol")
@@ -115,10 +116,10 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     `resolve`, and where data are missing.
     """
     config = resolve(cfg)
-    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.MACHINE)))
+    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.EXECUTION_KEYS)))
     # what is not there is its path: the run says so, and no run without it is taken for this one
-    what |= {key: identity.content(config[key]) or config[key] for key in identity.prompts_read(config)}
-    what |= {group: identity.with_content(what[group]) for group in ("method", "clip")}
+    what |= {key: identity.digest_of(config[key]) or config[key] for key in identity.prompts_read(config)}
+    what |= {group: identity.with_digests(what[group]) for group in ("method", "clip")}
     sources = [arguments.source_of(each) for each in (cfg.data, *cfg.targets.values())]
     what["data_content"] = [data_digest(source, config["seed"]) for source in sources]
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]
@@ -205,7 +206,7 @@ def add_targets(cfg: DictConfig, data: str) -> None:
 
     By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
     """
-    keys.check_protocol(keys.resolved(cfg, "protocol"))
+    protocol_of(keys.resolved(cfg, "protocol"))
     if not cfg.protocol.targets:
         return
     if data not in cfg.protocol.targets:
