@@ -30,6 +30,7 @@ from runs.keys import resolved, shown
 PROJECT_PACKAGES = ("prompts", "datamodules", "lightning_modules")
 TARGET_GROUPS = ("method", "data", "clip", "optim", "trainer", "logger")  # groups that are a `_target_`
 TYPE_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
+SET_BY_THE_RUN = ("image_spec",)  # arguments that follow from other parts of the run
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 ARGUMENT_ERRORS = (OSError, TypeError, KeyError, AttributeError, IndexError, ImportError, ValueError)
 
@@ -38,6 +39,7 @@ def check_all(cfg: DictConfig) -> None:
     """ValueError for the first argument, of anything that a run makes, that cannot be one."""
     for group in TARGET_GROUPS:
         check_arguments(cfg[group], group)
+    check_arguments(cfg.task.module, "task.module")
     for group in ("callbacks", "targets"):
         for name, node in cfg[group].items():
             check_arguments(node, f"{group}.{name}")
@@ -131,7 +133,8 @@ def _check_one(node: Mapping[str, Any], where: str) -> None:
             hint = f" Did you mean {close[0]}?" if close else ""
             raise ValueError(f"{where}.{key} is no argument of {target_name}.{hint} It takes: {', '.join(known) or 'none'}.")
         _check_value(node[key], parameters.get(key, rest), hints, f"{where}.{key}")
-    missing = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in node]
+    given = (*node, *SET_BY_THE_RUN)
+    missing = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in given]
     if missing and not node.get("_partial_") and "_args_" not in node:
         raise ValueError(f"{where}.{missing[0]} is missing: {target_name} needs {', '.join(missing)}.")
 

@@ -53,6 +53,8 @@ TRAINER_EXECUTION = (
     "profiler",
     "barebones",
 )
+# Keys of a task that only its report reads.
+TASK_REPORT = ("report", "baseline")
 # Arguments of the trainer that run a part of what was asked for. A run with one of them leaves no result. With the values
 # that leave the run whole.
 CUTS = {
@@ -83,6 +85,7 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that can change a result: without logging, and of the trainer and the callbacks without
     what only says where the run runs and what it shows."""
     kept = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
+    kept["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
     kept["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
     callbacks = config.get("callbacks") or {}
     kept["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}

@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from runs.protocol import protocol_of
 from runs.ranges import Key, count, number, one_of
 
-GROUPS = ("method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks")
-WITHOUT_TARGET = ("protocol", "callbacks")
+GROUPS = ("task", "method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks")
+WITHOUT_TARGET = ("task", "protocol", "callbacks")
 PROCESSES = max(64, 4 * (os.cpu_count() or 1))
 THREADS = max(256, os.cpu_count() or 1)  # torch ends with a segmentation fault where it cannot start so many
 FLAG = Key((bool,), "give true or false")
@@ -50,6 +50,7 @@ KEYS = {
     "save_steps": count("give a number of optimiser steps, 1 or more, or null for none", also=(None,)),
     "recipes": Key((dict,), "leave it empty: it is filled with the recipe files that apply"),
     "other_clip": FLAG,
+    "earlier": Key((dict,), "give a mapping of what an earlier run has otherwise, or null", also=(None,)),
     "targets": Key((dict,), "leave it empty: it is filled from protocol.targets"),
     "epochs": count("give a number of epochs, 1 or more"),
 }
