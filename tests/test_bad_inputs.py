@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from bad_inputs import RIGHT, WRONG
+from bad_inputs import WRONG
+from good_inputs import RIGHT
 from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 from toys import ROOT, TESTS, command
