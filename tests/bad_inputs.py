@@ -54,6 +54,7 @@ protocol.recipe: 5 [a] | protocol.recipe=
 protocol.evaluate: 5 null [a] | protocol.evaluate
 protocol.evaluate: {a:foo} {a:null} | protocol.evaluate.a
 protocol.targets: 5 {toy:5} {toy:[nope]} {shapes:[digits]} | targets
+data.alternating_batch_size: -1 abc null
 data.views: 0 -1 abc null
 data.templates: foo [no_braces] [] [5] null
 data.sampler: x null
@@ -96,12 +97,10 @@ method=vpt method.depth=2 method.n_ctx: 0 -1 abc
 method=vpt method.depth=2 method.template: foo 5 null | template
 method=vpt method.depth: 0 99 abc | depth
 method=zeroshot method.templates: foo [no_braces] [] 5 null | template
-method=dpl method.lengths: [] 5 [a] [-1,2] [2,2] null
-method=dpl method.alpha_lr: -1 abc nan
-method=dpl method.val_batch_size: 0 abc
-method=dpl method.phase: x null
-method=dpl method.kd_weight: -1
-method=dpl method.paper_init: abc
+method=dpl_search method.lengths: [] 5 [a] [-1,2] [2,2] null
+method=dpl_search method.alpha_lr: -1 abc nan
+method=dpl_search method.paper_init: abc
+method=dpl method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]} method.kd_weight: -1
 method=dpl method.prompt_lengths: nowhere 5 {text:5}
 method=promptsrc method.depth_text=2 method.depth_image=2 method.mu: abc nan
 method=promptsrc method.depth_text=2 method.depth_image=2 method.sigma: 0 abc
@@ -146,8 +145,8 @@ fit=false init_from: nowhere | ckpt=PATH
 """
 GONE = """
 shots seed epochs precision fit ckpt targets source output workers threads save_steps method data clip protocol optim trainer
-logger callbacks task task.module task.report protocol.train protocol.evaluate protocol.targets data.name data.source optim.lr trainer.devices data._target_
-method._target_ optim._target_
+logger callbacks task task.module task.report protocol.train protocol.evaluate protocol.targets data.name data.source optim.lr
+trainer.devices data._target_ method._target_ optim._target_
 """
 LINES = [
     ("method=cupl", "method.prompts"),

@@ -24,9 +24,9 @@ method=rpp data=shapes21k method.teacher=null method.kd_weight=0
 method=rpp data=shapes21k method.kd_form=mixed_target method.kd_weight=0.5
 method=rpp +ablation=shared_3n method.init=null
 method=dpl
-method=dpl method.phase=search data=eurosat
-method=dpl method.lengths=[0,4] method.paper_init=true
-method=dpl method.phase=train method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]}
+method=dpl_search data=eurosat
+method=dpl earlier.method.lengths=[0,4] earlier.method.paper_init=true
+method=dpl method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]}
 method=aape
 method=aape data=dtd method.distill_weight=0
 method=aape protocol=base_to_new data=dtd method.prompts=/path/to/texture_prompts_full.json

@@ -14,13 +14,16 @@ from prompts.prompted_clip import PromptedCLIP
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=5e-4)
 
 
-def parts(epochs=3, learner=None, batch_size=6, optimizer=SGD, vals=False, tests=(("base", "base"), ("new", "new"))):
+def parts(
+    epochs=3, learner=None, batch_size=6, optimizer=SGD, vals=False, tests=(("base", "base"), ("new", "new")), alternating=0
+):
     data = FewShotData("toy", ToySource(), shots=4, seed=1, subset="base", batch_size=batch_size, eval_batch_size=4)
     data.setup()
+    data.val_batch = alternating
     torch.manual_seed(0)
     model = PromptedCLIP(toy_clip(), learner or Toy())
     data.image_spec = model.clip.image_spec
-    model.setup(TrainInfo(data.classnames, len(data.train_items)))
+    model.setup(TrainInfo(data.classnames, len(data.train_items), alternating=bool(alternating)))
     data.tests = [data.eval_set(name, "test", which) for name, which in tests]
     data.vals = data.tests if vals else []
     names = {each.name: each.classnames for each in data.tests}

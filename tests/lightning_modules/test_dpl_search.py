@@ -1,4 +1,4 @@
-"""A search by the trainer: its turns, an interruption, accumulation. The rest is in tests/prompts/test_dpl.py."""
+"""A search by the trainer: its turns, an interruption, accumulation. The rest is in tests/prompts/test_dpl_search.py."""
 
 import signal
 from functools import partial
@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from small_runs import parts, trainer
 from test_checkpoints import StopAt
 
-from prompts.dpl import DPL
+from prompts.dpl_search import DPLSearch
 from runs.jobs import LAST
 from runs.signals import Interrupted
 
@@ -18,9 +18,7 @@ EPOCHS, STEPS = 3, 6  # of an epoch: half of them on the alphas
 
 
 def search():
-    data, model, module = parts(EPOCHS, DPL("search", [0, 2], alpha_lr=0.05, val_batch_size=5), batch_size=4, optimizer=SGD)
-    data.val_batch = model.learner.val_batch
-    return data, model, module
+    return parts(EPOCHS, DPLSearch([0, 2], alpha_lr=0.05), batch_size=4, optimizer=SGD, alternating=5)
 
 
 def state(model):
