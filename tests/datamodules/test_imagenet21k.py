@@ -137,19 +137,19 @@ def test_mistakes_are_named(tmp_path, options, message):
         source(tmp_path, **options)
 
 
-def test_doctor(tmp_path, check):  # noqa: F811
+def test_doctor(tmp_path, run_doctor):
     folder = write(tmp_path, "folder")
-    status, said = check("imagenet21k")
+    status, said = run_doctor("imagenet21k")
     assert status == 0
     assert "3 classes, 15 / 6 / 6 training / validation / test images" in said
     assert "it should have 10450 classes, 11060223 / 522500 / 522500" in said
     assert "class names are from WordNet" in said
     (folder / "imagenet21k_val" / IDS[0] / f"{IDS[0]}_0.JPEG").write_bytes(b"no image")
-    status, said = check("imagenet21k", "images=true")
+    status, said = run_doctor("imagenet21k", "images=true")
     assert status == 1
     assert "cannot be decoded" in said
     (folder / "imagenet21k_val").rename(folder / "val")
-    status, said = check("imagenet21k")
+    status, said = run_doctor("imagenet21k")
     assert status == 1
     assert "the validation images imagenet21k_resized/imagenet21k_val is missing" in said
 
