@@ -13,8 +13,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 from prompts.parts.words import context_words
 from prompts.prompted_clip import PromptedCLIP
-from reports.collect import Run, load
+from reports.collect import Run
 from runs.jobs import RESULT
+from runs.result import load_result
 
 CLASSES_DRAWN = 100  # W&B keeps a row per cell of a confusion matrix and draws 10,000 of them
 
@@ -98,7 +99,7 @@ def log_result(run: Any, path: Path) -> None:
     """Summary, a table of the evaluations, one of the classes, and confusion matrices, from a finished job's result.json."""
     import wandb as module
 
-    result = load(path)
+    result = load_result(path)
     metrics = result["metrics"]
     run.summary.update({key: result[key] for key in ("trainable_parameters", "seconds", "peak_memory", "epoch", "digest")})
     if {"base", "new"} <= set(metrics):

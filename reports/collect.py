@@ -16,7 +16,7 @@ from files.untrusted import visible
 from reports.arrays import read_arrays
 from runs.identity import MACHINE, compared
 from runs.jobs import RESULT
-from runs.schema import load
+from runs.result import load_result
 
 # the order of the field's tables; others follow
 METHODS = ("zeroshot", "cupl", "linear_probe", "coop", "cocoop", "kgcoop", "vpt", "ivlp", "maple", "promptsrc")
@@ -123,7 +123,7 @@ def read(folders: Iterable[Path], left_out: list[str] | None = None) -> list[Gro
 
 def read_run(file: Path, left_out: list[str] | None) -> Run:
     """A result, with its predictions where these can be read."""
-    run = Run(file, load(file))
+    run = Run(file, load_result(file))
     try:
         for evaluation in run.result["metrics"]:
             run.predictions(evaluation)

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
@@ -175,13 +174,13 @@ def _recipes_in(folder: Path) -> Iterator[MethodRecipes]:
             yield recipes
 
 
-def config_folders(sources: Iterable[Any]) -> list[Path]:
-    """The folders that Hydra looks at, of its sources (`hydra.runtime.config_sources`), each once."""
+def config_folders(sources: Iterable[tuple[str, str]]) -> list[Path]:
+    """The folders that Hydra looks at, each once: of the schemes and paths of its sources."""
     folders = []
-    for source in sources:
-        if source.schema in ("file", RecipeSource.scheme()):
-            folders.append(Path(source.path))
-        elif source.schema == "pkg" and isinstance(folder := resources.files(source.path), Path):
+    for scheme, path in sources:
+        if scheme in ("file", RecipeSource.scheme()):
+            folders.append(Path(path))
+        elif scheme == "pkg" and isinstance(folder := resources.files(path), Path):
             folders.append(folder)
     return list(dict.fromkeys(folders))
 

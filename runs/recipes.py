@@ -29,7 +29,7 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     if cfg.get("recipes"):  # what stood there would be replaced without a word
         raise ValueError(f"recipes={keys.shown(keys.resolved(cfg, 'recipes'))}: {keys.KEYS['recipes'].give}.")
     sources, choices = hydra.runtime.config_sources, hydra.runtime.choices
-    folders = config_folders(sources)
+    folders = config_folders((source.schema, source.path) for source in sources)
     overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     asked = {override.lstrip("+").partition("=")[0] for override in overrides}
     for group in SECTIONS:
@@ -80,7 +80,7 @@ def _exists(plain: Iterable[Path], served: Iterable[Path], group: str, name: Any
 def _merged(sources: Iterable[Any], group: str, name: Any) -> str | None:
     """The recipe that Hydra has merged under this name, from the first source that has it."""
     for source in sources:
-        folders = config_folders([source])
+        folders = config_folders([(source.schema, source.path)])
         served = source.schema == RecipeSource.scheme()
         meant = served_name(folders[0], group, name) if served and isinstance(name, str) else name
         if _exists([] if served else folders, folders if served else [], group, meant):
@@ -106,8 +106,9 @@ def _missing(choices: Mapping[str, str], folders: Sequence[Path]) -> str:
     own = {file.stem for folder in folders for file in (folder / FOLDER).glob(f"{method}-*.yaml")}
     for folder in folders:
         own |= set(recipes.names("recipe")) if (recipes := read_recipes(folder / FOLDER / f"{method}.yaml")) else set()
-    others = " or ".join(f"recipe={name}" for name in sorted(own)) or "recipe=NAME, with one of those that --help lists"
+    others = " or ".join(f"recipe={name}" for name in sorted(own))
+    others = f"such as {others}" if own else "recipe=NAME with a name that --help lists under recipe"
     return (
         f"there is no recipe for method={method} with protocol={choices['protocol']} (epochs, batch size, rate): choose "
-        f"another's, such as {others}; or give recipe=none and set epochs, batch_size and optim.lr yourself."
+        f"another's, {others}; or give recipe=none and set epochs, batch_size and optim.lr yourself."
     )

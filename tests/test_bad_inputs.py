@@ -28,6 +28,7 @@ def told(tmp_path, monkeypatch, capsys):
     """Runs a command line as run.py does, in this process and an empty folder: status, stderr, seconds of this thread."""
     import lightning_modules.features  # noqa: F401 - what a run imports late is no part of a line's own time
     import lightning_modules.prompt_module
+
     import lightning_modules.run_folder  # noqa: F401
 
     (tmp_path / "a_file").touch()

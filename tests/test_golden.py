@@ -167,8 +167,8 @@ def test_case(file, case):
         agrees("logits", logits[~masked], golden["logits"][~masked])
         seen |= {"sampled"}
     if case == "zeroshot":
-        agrees("image_features", F.normalize(out.image, dim=-1), golden["image_features"])
-        agrees("text_features", F.normalize(out.text, dim=-1), golden["text_features"])
+        agrees("image_features", F.normalize(out.image_features, dim=-1), golden["image_features"])
+        agrees("text_features", F.normalize(out.text_features, dim=-1), golden["text_features"])
         (plan,) = [fixed_plan(clip, inputs["classnames"], t) for t in learner.templates]
         for row, tokens in enumerate(golden["tokens"]):
             n = len(plan.prefix) + int(plan.lengths[row])
@@ -189,7 +189,7 @@ def test_case(file, case):
             for name, term in terms.items():
                 agrees(f"loss part {name}", term, golden[f"part|{name}"])
             agrees("teacher_text_features", learner.teacher.text(), golden["teacher_text_features"])
-            agrees("teacher_logits", learner.teacher.logits(learner.teacher.image(out.images)), golden["teacher_logits"])
+            agrees("teacher_logits", learner.teacher.logits(learner.teacher.image(out.pixels)), golden["teacher_logits"])
             seen |= {f"part|{name}" for name in terms} | {"teacher_text_features", "teacher_logits"}
         seen |= {"loss"} | {f"{kind}|{name}" for kind in ("grad", "grad_norm") for name in params}
         assert {n for n, p in tensors.items() if p.grad is not None} == {ours.get(n, n) for n in params}

@@ -46,6 +46,13 @@ def toy_clip() -> FrozenCLIP:
     return FrozenCLIP(build({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
 
 
+def other_clip():
+    """The toy CLIP with one weight changed."""
+    clip = toy_clip()
+    clip.model.visual.proj.data[0, 0] += 1
+    return clip
+
+
 class ToySource:
     """Noise around a colour of the class's own. 20 training, 5 validation and 7 test images per class."""
 

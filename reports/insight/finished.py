@@ -20,8 +20,9 @@ from lightning_modules.checkpoints import SavedPrompts, check_backbone, prompts_
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 from reports.arrays import read_arrays
-from reports.collect import Predictions, load
+from reports.collect import Predictions
 from runs.jobs import RESULT, compose_job
+from runs.result import load_result
 from runs.stored import check_names, take_over
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -58,7 +59,7 @@ class FinishedRun:
             if not (each / RESULT).is_file():
                 raise ValueError(f"there is no {RESULT} in {each}: give the folder of a finished run.")
         self.folder, self.against = folder.resolve(), against
-        self.result = load(folder / RESULT)
+        self.result = load_result(folder / RESULT)
         for key in ("config", "classnames"):
             if key not in self.result:
                 raise ValueError(f"{folder / RESULT} has no {key}: it was written by a version too old for this; run it again.")
@@ -189,7 +190,7 @@ class FinishedRun:
 
     @cached_property
     def baseline_name(self) -> str:
-        return load(self.against / RESULT)["names"]["method"] if self.against else BASELINE
+        return load_result(self.against / RESULT)["names"]["method"] if self.against else BASELINE
 
     def baseline(self, evaluation: str, evaluate: bool = True) -> Predictions | None:
         """What to set the run's predictions beside; None where this is zero-shot CLIP itself or, unless `evaluate`, where
@@ -213,7 +214,9 @@ class FinishedRun:
             found = self._stored_predictions(self.against, evaluation)
             if found is None:
                 raise ValueError(f"{self.against} has no predictions of {evaluation!r}: run it again with force=true.")
-            if load(self.against / RESULT)["names"]["data"] != self.names["data"] or not np.array_equal(found.label_N, labels):
+            if load_result(self.against / RESULT)["names"]["data"] != self.names["data"] or not np.array_equal(
+                found.label_N, labels
+            ):
                 raise ValueError(f"{self.against} was tested on other images than {self.folder}: give a run on the same data.")
             return found
         for folder in self._zeroshot_folders():
@@ -232,7 +235,7 @@ class FinishedRun:
         beside = self.folder.parents[4].with_name(self.names["protocol"]) / self.names["data"] / self.names["clip"]
         for file in sorted(beside.glob(f"{BASELINE}/*/seed{self.result['seed']}/{RESULT}")):
             with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
-                config = load(file).get("config", {})
+                config = load_result(file).get("config", {})
                 data = config.get("data")
                 source = data.get("source") if isinstance(data, dict) else None
                 if [config.get("method"), config.get("clip"), source] == wanted:

@@ -3,10 +3,10 @@
 from functools import partial
 
 import torch
+from lightning_modules.prompt_module import PromptModule
 from toys import Toy, ToySource, toy_clip
 
 from datamodules.module import FewShotData
-from lightning_modules.prompt_module import PromptModule
 from lightning_modules.trainer import make_trainer
 from prompts.learner import TrainInfo
 from prompts.prompted_clip import PromptedCLIP

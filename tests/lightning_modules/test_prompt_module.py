@@ -4,6 +4,7 @@ from functools import partial
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning_modules.features import fit_on_features
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 from small_runs import SGD, fit, parts, trainer
@@ -11,7 +12,6 @@ from torch import nn
 from toys import NAMES, Toy
 
 from lightning_modules.checkpoints import BEST, BestOnValidation, Resumable
-from lightning_modules.features import fit_on_features
 from prompts.zeroshot import ZeroShot
 from runs.jobs import LAST
 

@@ -121,8 +121,8 @@ def test_4_and_13_towers_are_the_papers(small_clip, names):
     for model in (search(small_clip, names), subnet(small_clip, names)):
         text, image = both(model.learner)
         out = model(images)
-        torch.testing.assert_close(out.text, plain.encode_text(small_clip, lists, text)[0], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(out.image, plain.encode_image(small_clip, images, image), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(out.text_features, plain.encode_text(small_clip, lists, text)[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(out.image_features, plain.encode_image(small_clip, images, image), rtol=1e-4, atol=1e-4)
 
 
 def test_13_tokens_are_projected_once_per_block(small_clip, monkeypatch):

@@ -100,7 +100,7 @@ def test_cocoop_without_its_bias_is_coop(small_clip, images):
 
 def test_text_of_a_language_only_ivlp_leaves_images_alone(small_clip, images):
     model = model_of(small_clip, IVLP(n_text=4, n_image=0, depth_text=3))
-    assert torch.equal(model(images).image, small_clip.encode_image(images))
+    assert torch.equal(model(images).image_features, small_clip.encode_image(images))
 
 
 def test_zeroshot_ensemble_averages_normalised_features(small_clip, images):
