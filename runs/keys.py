@@ -48,7 +48,7 @@ KEYS = {
     "shard_classes": count("give a number of classes, or 0 to never divide them", 0),
     "save_every": number("give a number of seconds, 0 or more", 0),
     "save_steps": count("give a number of optimiser steps, 1 or more, or null for none", also=(None,)),
-    "recipes": Key((dict,), "leave it empty: it is filled with the recipe files that apply"),
+    "recipes": Key((dict,), "leave it empty: it is filled with the names of the recipes that apply"),
     "other_clip": FLAG,
     "earlier": Key((dict,), "give a mapping of what an earlier run has otherwise, or null", also=(None,)),
     "targets": Key((dict,), "leave it empty: it is filled from protocol.targets"),
