@@ -94,13 +94,15 @@ method=dpl method.prompt_lengths: nowhere 5 {text:5}
 method=promptsrc method.depth_text=2 method.depth_image=2 method.mu: abc nan
 method=promptsrc method.depth_text=2 method.depth_image=2 method.sigma: 0 abc
 method=promptsrc method.depth_text=2 method.depth_image=2 method.kl_weight: inf
-method=rpp clip@method.teacher=toy method.kd_weight: -1 abc
-method=rpp clip@method.teacher=toy method.kd_temperature: 0 nan | kd_temperature=
-method=rpp clip@method.teacher=toy method.qkv_share: x
-method=rpp clip@method.teacher=toy method.correction_log_base: 2
-method=rpp clip@method.teacher=toy method.num_sampled_classes: 1 abc
-method=rpp clip@method.teacher=toy method.teacher: 5
-method=rpp clip@method.teacher=toy method.tied_init: 2
+method=rpp clip@method.distillation.teacher=toy method.distillation.weight: -1 abc
+method=rpp clip@method.distillation.teacher=toy method.distillation.temperature: 0 nan | temperature=
+method=rpp clip@method.distillation.teacher=toy method.distillation.form: x
+method=rpp clip@method.distillation.teacher=toy method.distillation: 5
+method=rpp clip@method.distillation.teacher=toy method.qkv_share: x
+method=rpp clip@method.distillation.teacher=toy method.local_contrast.log_base: 2
+method=rpp clip@method.distillation.teacher=toy method.local_contrast.num_sampled_classes: 1 abc
+method=rpp clip@method.distillation.teacher=toy method.distillation.teacher: 5
+method=rpp clip@method.distillation.teacher=toy method.tied_init: 2
 method=aape method.distill_weight=0 method.hidden: 0 -1 abc 1.5
 method=aape method.distill_weight=0 method.reward_scale: abc
 method=aape method.distill_weight=0 method.aggregator_lr: -1
@@ -111,8 +113,9 @@ method=aape method.distill_weight: abc -1
 method=linear_probe method.max_iter: 0 -1 abc
 method=kgcoop method.weight: abc nan
 method=kgcoop method.templates: foo 5 | templates
-method=pomp method.num_sampled_classes: 0
-method=pomp method.negative_groups: abc
+method=pomp method.local_contrast.num_sampled_classes: 0
+method=pomp method.local_contrast.negative_groups: abc
+method=pomp method.local_contrast.foo: 1 | method.local_contrast.foo
 method=cupl method.prompts: nowhere.json | nowhere.json
 clip=tiny clip.text_rows: -1 0 abc 1.5
 clip=tiny clip.recompute: abc
@@ -248,13 +251,13 @@ method=ivlp method.prompt_lengths={text:[2,2,2],image:[2,2,0,2]}
 method=promptsrc method.sigma=null method.mu=6
 method=kgcoop method.weight=0
 method=linear_probe data=eurosat clip=rn50
-method=pomp data=imagenet21k method.negative_groups=8
-method=pomp data=imagenet21k method.num_sampled_classes=null
-method=pomp data=shapes21k method.correction_log_base=e
+method=pomp data=imagenet21k method.local_contrast.negative_groups=8
+method=pomp data=imagenet21k method.local_contrast.num_sampled_classes=null
+method=pomp data=shapes21k method.local_contrast.log_base=e
 method=rpp data=imagenet21k trainer.devices=8 precision=bf16-mixed
-method=rpp data=imagenet21k clip@method.teacher=vit_b16
-method=rpp data=shapes21k method.teacher=null method.kd_weight=0
-method=rpp data=shapes21k method.kd_form=mixed_target method.kd_weight=0.5
+method=rpp data=imagenet21k clip@method.distillation.teacher=vit_b16
+method=rpp data=shapes21k method.distillation.teacher=null method.distillation.weight=0
+method=rpp data=shapes21k method.distillation.form=mixed_target method.distillation.weight=0.5
 method=rpp +ablation=shared_3n method.init=null
 method=dpl
 method=dpl_search data=eurosat
