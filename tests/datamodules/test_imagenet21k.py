@@ -12,7 +12,7 @@ from datamodules.imagenet21k import ImageNet21K
 from datamodules.items import Splits
 from datamodules.module import FewShotData
 from runs import jobs, launch
-from tools import doctor
+from tools.dataset_config import CONF
 
 
 def source(root, form="folder", **options) -> ImageNet21K:
@@ -292,7 +292,7 @@ def test_the_yaml(where):
         "data.views=4",
         "data.order=windowed",
     ]
-    made = instantiate(jobs.compose_job(chosen, doctor.CONF)[0].data, _convert_="all")
+    made = instantiate(jobs.compose_job(chosen, CONF)[0].data, _convert_="all")
     assert isinstance(made.source, ImageNet21K)
     assert (made.templates, made.views, made.order) == (("a photo of a {}.",), 4, "windowed")
     assert made.source.folder.as_posix() == "/data/imagenet21k_resized"
