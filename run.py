@@ -76,8 +76,8 @@ def main(cfg: DictConfig) -> float | None:
     """Hydra's entry: one run, or one job of a sweep, as a process of its own."""
     if sweep.in_multirun():
         return sweep.run_fresh(__file__, cfg)
-    return launch.keeping_error(start, cfg)
+    return launch.store_error(start, cfg)
 
 
 if __name__ == "__main__":
-    sys.exit(launch.guarded(main))
+    sys.exit(launch.exit_status_of(main))

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from datamodules.evaluation import Evaluation
 from lightning_modules import process
 from lightning_modules.checkpoints import SavedPrompts, begin_from, check_backbone, prompts_of
+from lightning_modules.loggers import make_loggers
 from lightning_modules.task import TaskModule
 from lightning_modules.trainer import make_trainer
 from prompts.engine.clip import FrozenCLIP
@@ -155,7 +156,7 @@ class Assembly:
         """Lightning's trainer with the run's loggers and callbacks, `callbacks` after those of the config."""
         return make(
             self.cfg.trainer,
-            logger=make(self.cfg.logger)(job.folder, job.title, job.config),
+            logger=make_loggers(self.cfg.logger, job),
             callbacks=[*make(self.cfg.callbacks).values(), *callbacks],
             check_val_every_n_epoch=self.cfg.eval_every or 1,
         )

@@ -30,7 +30,8 @@ from runs.keys import resolved, shown
 PROJECT_PACKAGES = ("prompts", "datamodules", "lightning_modules")
 TARGET_GROUPS = ("method", "data", "clip", "optim", "trainer", "logger")  # groups that are a `_target_`
 TYPE_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
-SET_BY_THE_RUN = ("image_spec",)  # arguments that follow from other parts of the run
+# arguments that follow from other parts of the run, or that it gives where the config does not; by group
+SET_BY_THE_RUN = {"data": ("image_spec",), "targets": ("image_spec",), "logger": ("save_dir", "name", "job")}
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 ARGUMENT_ERRORS = (OSError, TypeError, KeyError, AttributeError, IndexError, ImportError, ValueError)
 
@@ -133,7 +134,7 @@ def _check_one(node: Mapping[str, Any], where: str) -> None:
             hint = f" Did you mean {close[0]}?" if close else ""
             raise ValueError(f"{where}.{key} is no argument of {target_name}.{hint} It takes: {', '.join(known) or 'none'}.")
         _check_value(node[key], parameters.get(key, rest), hints, f"{where}.{key}")
-    given = (*node, *SET_BY_THE_RUN)
+    given = {*node, *SET_BY_THE_RUN.get(where.partition(".")[0], ())}
     missing = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in given]
     if missing and not node.get("_partial_") and "_args_" not in node:
         raise ValueError(f"{where}.{missing[0]} is missing: {target_name} needs {', '.join(missing)}.")

@@ -73,7 +73,7 @@ TRAINER_SET = {"logger": "logger=NAME", "callbacks": "+callbacks.NAME._target_=P
 DATA_FOLLOWS = {"shots": "shots", "seed": "seed", "batch_size": "batch_size", "subset": "protocol.train"}
 # Callbacks that only watch.
 WATCHING_CALLBACKS = (
-    "lightning_modules.progress.Progress",
+    "lightning_modules.progress.RunProgress",
     "lightning.pytorch.callbacks.RichProgressBar",
     "lightning.pytorch.callbacks.TQDMProgressBar",
     "lightning.pytorch.callbacks.LearningRateMonitor",

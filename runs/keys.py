@@ -48,7 +48,7 @@ KEYS = {
     "shard_classes": count("give a number of classes, or 0 to never divide them", 0),
     "save_every": number("give a number of seconds, 0 or more", 0),
     "save_steps": count("give a number of optimiser steps, 1 or more, or null for none", also=(None,)),
-    "recipes": Key((dict,), "leave it empty: it is filled with the recipe files that apply"),
+    "recipes": Key((dict,), "leave it empty: it is filled with the names of the recipes that apply"),
     "other_clip": FLAG,
     "earlier": Key((dict,), "give a mapping of what an earlier run has otherwise, or null", also=(None,)),
     "targets": Key((dict,), "leave it empty: it is filled from protocol.targets"),
@@ -117,11 +117,25 @@ def check_groups(cfg: DictConfig) -> None:
         node = resolved(cfg, group)
         if not isinstance(node, dict):
             raise ValueError(f"{group}={shown(node)}: choose one of its options by name, as listed by --help.")
-        if group not in WITHOUT_TARGET and not (isinstance(node.get("_target_"), str) and node["_target_"]):
-            raise ValueError(f"{group}._target_={shown(node.get('_target_'))}: give the dotted path of what makes it.")
-    for name, node in resolved(cfg, "callbacks").items():
+        check_target(group, node)
+    check_named_nodes(cfg, "callbacks", "callback")
+    if "_target_" not in cfg.logger:  # a mapping of loggers
+        check_named_nodes(cfg, "logger", "logger")
+
+
+def check_target(group: str, node: Mapping[str, Any]) -> None:
+    """ValueError where a group that is made from a `_target_` has none. Loggers may be a mapping of several."""
+    if group in WITHOUT_TARGET or (group == "logger" and "_target_" not in node):
+        return
+    if not (isinstance(node.get("_target_"), str) and node["_target_"]):
+        raise ValueError(f"{group}._target_={shown(node.get('_target_'))}: give the dotted path of what makes it.")
+
+
+def check_named_nodes(cfg: DictConfig, group: str, kind: str) -> None:
+    """ValueError where an entry of a group of named objects is neither null nor has a `_target_`."""
+    for name, node in resolved(cfg, group).items():
         if node is not None and not (isinstance(node, dict) and "_target_" in node):
-            raise ValueError(f"callbacks.{name}={shown(node)}: give a mapping with the callback's _target_, or null.")
+            raise ValueError(f"{group}.{name}={shown(node)}: give a mapping with the {kind}'s _target_, or null.")
 
 
 def resolved(cfg: DictConfig, key: str, name: str = "") -> Any:

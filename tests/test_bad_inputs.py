@@ -50,7 +50,7 @@ def run_line(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["run.py", "--config-dir", str(folder), *words])
         started = time.thread_time()
         try:
-            status = launch.guarded(entry.main)
+            status = launch.exit_status_of(entry.main)
         except SystemExit as error:  # as Python ends with it
             status = error.code if isinstance(error.code, int) else print(error, file=sys.stderr) or 1
         seconds = time.thread_time() - started
@@ -128,7 +128,7 @@ def test_a_users_own_groups_without_annotations(run_line, tmp_path, monkeypatch)
 def test_help_lists_no_parts(run_line, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["run.py", "--config-dir", str(TESTS / "conf"), "--help"])
     with pytest.raises(SystemExit):
-        launch.guarded(entry.main)
+        launch.exit_status_of(entry.main)
     shown = capsys.readouterr().out
     assert "\ntrainer: auto, cpu, ddp, ddp_cpu, gpu\n" in shown
     assert "toy" in re.search(r"^data: .*$", shown, re.M)[0]  # of --config-dir

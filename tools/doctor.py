@@ -4,6 +4,7 @@ python -m tools.doctor data=NAME|all [data_root=PATH] [images=true] [limit=20] [
 
 images=true decodes every image (default: one of each class and split); limit=0 lists everything. It writes nothing.
 data.source.disk.KEY=VALUE are those of a run, for one dataset: data.source.disk.format=webdataset examines its shards.
+data=folder data.name=NAME, or data.source.root=PATH: images of your own in class folders.
 The exit status is 1 when something is wrong. Datasets are those of conf/data.
 """
 
@@ -18,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from datamodules.disk import Disk
 from datamodules.shapes21k import Shapes21K
 from tools.dataset_checks import examine
-from tools.dataset_config import dataset_config, dataset_names, default_options, leading_comment
+from tools.dataset_config import NOT_A_DATASET, dataset_config, dataset_names, default_options, leading_comment
 
 
 def disk_source(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> Disk | None:
@@ -30,10 +31,13 @@ def disk_source(name: str, options: DictConfig, overrides: Sequence[str] = ()) -
     Raises:
         ValueError: an override is none of its keys.
     """
-    node = OmegaConf.merge(options, {"data": dataset_config(name)}).data.source
-    prefix, node = ("data.source.disk.", node.disk) if "disk" in node else ("data.source.", node)
+    data = OmegaConf.merge(options, {"data": dataset_config(name)}).data
+    prefix, node = ("data.source.disk.", data.source.disk) if "disk" in data.source else ("data.source.", data.source)
     for override in overrides:
         key, _, value = override.partition("=")
+        if key == "data.name":
+            data.name = value
+            continue
         argument = key.removeprefix(prefix)
         if argument == key or argument not in node or argument.startswith("_"):
             known = ", ".join(str(known) for known in node if not str(known).startswith("_"))
@@ -80,7 +84,8 @@ def main(arguments: list[str]) -> int:
     """The command; its exit status."""
     try:
         options, overrides = parsed(arguments)
-        names = dataset_names() if options.data == "all" else [options.data]
+        datasets = [name for name in dataset_names() if name != NOT_A_DATASET]
+        names = datasets if options.data == "all" else [options.data]
         results = [report(name, options, overrides) for name in names]
         return 0 if all(results) else 1
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:

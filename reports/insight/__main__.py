@@ -84,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(launch.guarded(main))
+    sys.exit(launch.exit_status_of(main))

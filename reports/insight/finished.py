@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,9 @@ from torch import Tensor
 
 from datamodules.evaluation import Evaluation
 from lightning_modules.assembly import Assembly
-from lightning_modules.predictions import PREDICTIONS
 from lightning_modules.process import say
 from prompts.prompted_clip import PromptedCLIP
-from reports.arrays import read_arrays
-from reports.collect import Predictions
+from reports.arrays import PREDICTIONS, Predictions, read_predictions
 from runs.jobs import RESULT, compose_job
 from runs.result import load_result
 from runs.stored import check_names, take_over
@@ -150,14 +148,13 @@ class FinishedRun:
 
     def _stored_predictions(self, folder: Path, evaluation: str) -> Predictions | None:
         classes = len(self.result["metrics"][evaluation].get("per_class", []))
-        found = read_arrays(folder / PREDICTIONS, evaluation, classes or None)
-        return as_stored(found) if found else None
+        return read_predictions(folder / PREDICTIONS, evaluation, classes or None)
 
     def predict(self, parts: Assembly, evaluation: str) -> Predictions:
         """Evaluates a model now, by the same loop as a run's test."""
         images = self.test_set(evaluation).images
         say(f"evaluating {parts.names['method']} on {evaluation}, {images:,} images ...")
-        predicted = as_stored(parts.tested(evaluation).predicted[evaluation])
+        predicted = Predictions.of(parts.tested(evaluation).predicted[evaluation])
         parts.model.eval().to(self.device)
         return predicted
 
@@ -188,20 +185,19 @@ class FinishedRun:
         return Assembly(self.config(self.default_baseline), self.names | {"method": self.default_baseline}, shared=self.parts)
 
     def _stored_baseline(self, evaluation: str) -> Predictions | None:
-        labels = self.predictions(evaluation).label_N
+        ours = self.predictions(evaluation)
         if self.against:
             found = self._stored_predictions(self.against, evaluation)
             if found is None:
                 raise ValueError(f"{self.against} has no predictions of {evaluation!r}: run it again with force=true.")
-            if load_result(self.against / RESULT)["names"]["data"] != self.names["data"] or not np.array_equal(
-                found.label_N, labels
-            ):
+            data = load_result(self.against / RESULT)["names"]["data"]
+            if data != self.names["data"] or not found.is_of_the_images_of(ours):
                 raise ValueError(f"{self.against} was tested on other images than {self.folder}: give a run on the same data.")
             return found
         for folder in self._zeroshot_folders():
             with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
                 found = self._stored_predictions(folder, evaluation)
-                if found is not None and np.array_equal(found.label_N, labels):
+                if found is not None and found.is_of_the_images_of(ours):
                     return found
         return None
 
@@ -219,10 +215,6 @@ class FinishedRun:
                 source = data.get("source") if isinstance(data, dict) else None
                 if [config.get("method"), config.get("clip"), source] == wanted:
                     yield file.parent
-
-
-def as_stored(arrays: Mapping[str, np.ndarray]) -> Predictions:
-    return Predictions(arrays["pred"].astype(int), arrays["label"].astype(int), arrays["confidence"].astype(float))
 
 
 def spread(size: int, most: int) -> list[int]:
