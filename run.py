@@ -58,8 +58,9 @@ def run_earlier(cfg: DictConfig, names: dict[str, str]) -> list[dict[str, float]
     before = earlier.earlier_of(cfg, names)
     if before is None:
         return []
+    folder = jobs.describe(before.cfg, before.names).folder
     result = run(before.cfg, before.names)
-    earlier.take_over(cfg, before.gives, jobs.describe(before.cfg, before.names).folder)
+    earlier.take_over(cfg, before.gives, folder)
     return earlier.stages(result) if before.is_stage else []
 
 

@@ -167,8 +167,8 @@ def log_result(run: Any, path: Path) -> None:
         predictions, per_class = Run(path, result).predictions(name), numbers.get("per_class", [])
         if predictions is not None and 0 < len(per_class) <= CLASSES_DRAWN:
             logged[f"{name}/confusion"] = module.plot.confusion_matrix(
-                y_true=predictions.label_N.tolist(),
-                preds=predictions.predicted_N.tolist(),
+                y_true=predictions.readable().label_N.tolist(),
+                preds=predictions.readable().predicted_N.tolist(),
                 class_names=[entry["class"] for entry in per_class],
                 title=f"{name}: confusion matrix",
             )

@@ -217,7 +217,7 @@ def test_4_the_residual_matters_behind_the_last_prompted_block_alone(small_clip,
     sources = ["q", "k", "v", "mean", "none"]
     results = [model_of(small_clip, rpp(depth, residual_source=source))(images) for source in sources]
     for a, b in itertools.combinations(results, 2):
-        for x, y in ((a.text, b.text), (a.image, b.image)):
+        for x, y in ((a.text_features, b.text_features), (a.image_features, b.image_features)):
             assert torch.allclose(x, y, rtol=1e-5, atol=1e-5) == (depth == L)
 
 
