@@ -24,9 +24,10 @@ demo: .venv/installed  ## zero-shot, CoOp, CoCoOp and MaPLe on drawn pictures: a
 test: .venv/installed  ## the whole test suite, two processes at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-check: .venv/installed  ## lint and formatting, changing nothing
+check: .venv/installed  ## lint, formatting, lengths and docstrings, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/check_limits.py
 
 fix: .venv/installed  ## lint and formatting, mended where that is safe
 	$(BIN)/ruff check --fix .

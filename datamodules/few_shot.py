@@ -1,6 +1,7 @@
-"""Few-shot selection and base/new classes, image for image as in CoOp's published protocol."""
+"""Few-shot selection, image for image as in CoOp's published protocol, and subsets of the classes."""
 
 import random
+import re
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -10,6 +11,7 @@ import numpy as np
 from datamodules.items import Items, ItemTable, Splits, places_by_label, take
 
 MAX_VAL_SHOTS = 4
+NAMED_SUBSETS = {"all": "1/1", "base": "1/2", "new": "2/2"}
 
 
 def _sample(items: Items, shots: int, rng: random.Random) -> Items:
@@ -50,20 +52,51 @@ def select(splits: Splits, shots: int, seed: int, sampler: Literal["coop", "nump
     return replace(splits, train=train, val=val)
 
 
-def subset(splits: Splits, which: Literal["all", "base", "new"]) -> Splits:
-    """Base: the first ceil(C/2) classes by label; new: the rest. Relabelled from 0; other items are dropped."""
-    if which not in ("all", "base", "new"):
-        raise ValueError(f"subset={which} is not known: use all, base or new")
-    if which == "all":
+def subset_group(subset: str) -> tuple[int, int]:
+    """(k, n) of a class subset: the k-th of n groups of classes. "all" is the only one of one group.
+
+    Raises:
+        ValueError: it is none of "all", "base", "new" and "k/n" with 1 <= k <= n.
+    """
+    fraction = NAMED_SUBSETS.get(subset, subset) if isinstance(subset, str) else ""
+    if match := re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", fraction):
+        k, n = int(match[1]), int(match[2])
+        if k <= n:
+            return k, n
+    raise ValueError(
+        f"subset={subset} is not known: use all, base, new, or k/n, the k-th of n groups of classes (1/3, 2/3 or 3/3)."
+    )
+
+
+def class_range(subset: str, classes: int) -> range:
+    """The positions of a subset's classes among all `classes`, in ascending order of label.
+
+    Where n does not divide the number of classes, the first groups have one class more: "base", 1/2, is the first half rounded
+    up, and "new", 2/2, the rest.
+
+    Raises:
+        ValueError: the subset is not known, or there are fewer classes than groups.
+    """
+    k, n = subset_group(subset)
+    if n > max(classes, 1):
+        raise ValueError(
+            f"subset={subset} needs {n} classes or more, and the dataset has {classes}: use fewer groups of classes."
+        )
+    size, longer = divmod(classes, n)  # the first `longer` groups have size + 1
+    return range((k - 1) * size + min(k - 1, longer), k * size + min(k, longer))
+
+
+def subset(splits: Splits, which: str) -> Splits:
+    """The items whose classes are in the subset `which` (see `class_range`), relabelled from 0; other items are dropped."""
+    if subset_group(which) == (1, 1):
         return splits
     items = splits.train or splits.test
     labels = list(range(len(items.names))) if isinstance(items, ItemTable) else sorted({item.label for item in items})
-    half = (len(labels) + 1) // 2
-    kept = {old: new for new, old in enumerate(labels[:half] if which == "base" else labels[half:])}
+    new_labels = {labels[position]: new for new, position in enumerate(class_range(which, len(labels)))}
 
-    def pick(items: Items) -> Items:
+    def restrict(items: Items) -> Items:
         if isinstance(items, ItemTable):
-            return items.relabelled(kept)
-        return [item._replace(label=kept[item.label]) for item in items if item.label in kept]
+            return items.relabelled(new_labels)
+        return [item._replace(label=new_labels[item.label]) for item in items if item.label in new_labels]
 
-    return replace(splits, train=pick(splits.train), val=pick(splits.val), test=pick(splits.test))
+    return replace(splits, train=restrict(splits.train), val=restrict(splits.val), test=restrict(splits.test))

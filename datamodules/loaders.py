@@ -22,7 +22,7 @@ from datamodules.items import Item, ItemTable, Source
 
 log = logging.getLogger(__name__)
 
-Row = tuple[int, int, float, int]  # epoch, index, weight, place in the step's global batch
+Row = tuple[int, int, float, int]  # epoch, index, weight, batch_index (position in the step's global batch)
 Transform = Callable[[PIL.Image.Image], Tensor]
 Order = Callable[[np.random.Generator], np.ndarray]  # draws a permutation
 
@@ -33,7 +33,7 @@ def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
 
 
 class ImageDataset(Dataset):
-    """Items of a source as `{"image": (V,3,H,W) float32, "label", "index", "weight", "place"}`; rows come from `StepSampler`.
+    """Items of a source as `{"image": (V,3,H,W) float32, "label", "index", "weight", "batch_index"}`; rows: see `StepSampler`.
 
     The global generators are seeded before each transform and put back after it: transforms may use any of them.
 
@@ -53,7 +53,7 @@ class ImageDataset(Dataset):
         return len(self.items)
 
     def __getitem__(self, row: Row | int) -> dict[str, Tensor | int | float]:
-        epoch, index, weight, place = (0, row, 1.0, 0) if isinstance(row, int) else row
+        epoch, index, weight, batch_index = (0, row, 1.0, 0) if isinstance(row, int) else row
         item = self.items[index]
         try:
             image = self.source.open(item)
@@ -69,7 +69,7 @@ class ImageDataset(Dataset):
             "label": item.label,
             "index": index,
             "weight": weight,
-            "place": place,
+            "batch_index": batch_index,
         }
 
     def _view(self, image: PIL.Image.Image, epoch: int, index: int, view: int) -> Tensor:
@@ -147,7 +147,7 @@ class StepSampler:
             step, micro = divmod(k, self.accumulate)
             rows = order[step * self.batch_size : (step + 1) * self.batch_size].tolist()
             mine = list(enumerate(rows))[micro * self.world + self.rank :: parts]
-            real = [(self.epoch, index, 1 / len(rows), place) for place, index in mine]
+            real = [(self.epoch, index, 1 / len(rows), batch_index) for batch_index, index in mine]
             yield real + [(self.epoch, rows[0], 0.0, 0)] * (share - len(mine))
 
 
@@ -167,9 +167,12 @@ class RankSampler:
 
 
 def collate(samples: list[dict]) -> dict[str, Tensor]:
-    """image (V*B,3,H,W) float32, label, index, place (V*B,) int64, weight (V*B,) float32: all first views, then all second."""
+    """A batch: image (V*B,3,H,W) float32; label, index, batch_index (V*B,) int64; weight (V*B,) float32.
+
+    The first views of all images come first, then the second ones, and so on.
+    """
     views = len(samples[0]["image"])
-    batch = {key: torch.tensor([sample[key] for sample in samples]).repeat(views) for key in ("label", "index", "place")}
+    batch = {key: torch.tensor([sample[key] for sample in samples]).repeat(views) for key in ("label", "index", "batch_index")}
     weight = torch.tensor([sample["weight"] for sample in samples], dtype=torch.float32).repeat(views) / views
     return {"image": torch.stack([sample["image"] for sample in samples], 1).flatten(0, 1), "weight": weight, **batch}
 

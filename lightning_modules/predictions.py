@@ -15,7 +15,7 @@ from files.whole import whole_file
 PREDICTIONS = "predictions.npz"
 
 
-class Predictions(Metric):
+class PredictionMetric(Metric):
     """Of `images` test images, in the order of the test list: class, true class, and confidence (the softmax's largest): 0
     where an image could not be read."""
 

@@ -2,130 +2,100 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import platform
-import random
-import resource
-import sys
-import warnings
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_only
 
-from files import whole
-from lightning_modules.prompt_module import PromptModule
+from lightning_modules.assembly import Assembly
+from lightning_modules.process import peak_memory, versions
+from lightning_modules.task import TaskModule
+from prompts.prompted_clip import PromptedCLIP
 from runs.jobs import Job
-from runs.sweep import IN_SWEEP
-
-PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "torchmetrics", "hydra-core", "numpy", "pillow")
+from runs.result import VERSION
 
 
-def quiet() -> None:
-    """Silences what others warn of and a user can do nothing about. Our own warnings stay."""
-    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
-    for message in (
-        ".*does not have many workers.*",  # images come from memory or are few; `workers` is ours to advise on
-        ".*in eval mode at the start of training.*",  # the towers: meant
-        ".*number of training batches .* is smaller than the logging interval.*",
-        ".*Experiment logs directory .* exists and is not empty.*",  # resumed runs: older files were renamed
-        ".*GPU available but not used.*",
-        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-        ".*barrier\\(\\).*",
-        ".*Total length of .* across ranks is zero.*",
-        ".*has zero length.*",  # fewer images than ranks: meant
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*pkg_resources is deprecated.*",
-        ".*but have no `val_dataloader`.*",  # evaluation during training is off unless asked for
-        ".*`broadcast_buffers` is deprecated.*",  # its successor is not in the older torch that we allow
-        ".*`?srun`? command is available.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
+def about(job: Job, model: PromptedCLIP) -> dict[str, Any]:
+    """What prompts.safetensors says about itself beside its classes and its backbone."""
+    settings = {key: value for key, value in job.config["method"].items() if key != "_target_"}
+    return {
+        **job.names,
+        "settings": settings | dict(model.learner.found_settings),
+        "shots": job.config["shots"],
+        "seed": job.config["seed"],
+    }
 
 
-@rank_zero_only
-def say(text: str, in_sweep: str = "") -> None:
-    """Prints the text; in a job of a sweep, which has many, what stands for it there."""
-    text = in_sweep if IN_SWEEP in os.environ else text
-    if text:
-        print(text, flush=True)
+def result_of(
+    job: Job, run: Assembly, bad_images: Sequence[str], seconds: float, stages: Sequence[Mapping[str, float]]
+) -> dict[str, Any]:
+    """The content of result.json (`runs.result.Result`).
+
+    Args:
+        run: trained and tested.
+        bad_images: that could not be read, of all ranks.
+        seconds: that this process spent on it.
+        stages: the main figure by evaluation of each earlier stage, the first one first.
+    """
+    module, model, data = run.module, run.model, run.data
+    targets = [name for name in module.metrics if name in job.config["targets"]]
+    return {
+        "version": VERSION,
+        "task": job.config["task"]["name"],
+        "digest": job.digest,
+        "names": job.names,
+        "backbone": model.clip.identity,
+        "seed": job.config["seed"],
+        "shots": job.config["shots"],
+        **module.lines(),
+        "summary": run.protocol.summarise(module.figures, targets, stages, module.figure.higher_is_better),
+        "stages": list(stages),
+        "epoch": module.kept_epoch,
+        "train_loss": [total / max(steps, 1) for total, steps in module.losses],
+        "trainable_parameters": sum(p.numel() for p in module.trainable.values()),
+        "effective_parameters": model.learner.effective_parameters(),
+        "seconds": round(module.seconds_before + seconds, 1),
+        "peak_memory": peak_memory(),
+        "classnames": data.classnames,
+        "selected": data.selection(),
+        "bad_images": {"count": len(bad_images), "names": list(bad_images[:100])},
+        "versions": versions(),
+        "config": job.config,
+    }
 
 
-def seed_everything(seed: int) -> None:
-    """For what is drawn while the learner is made; training and data have generators of their own."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def set_threads(threads: int | str, clip: torch.nn.Module) -> None:
-    """`auto`: one for small towers, else torch's choice. Threads that wait for each other cost a tiny CLIP more than they
-    give: on two busy cores a step took 25 ms with one and 2 s with two. OMP_NUM_THREADS goes before."""
-    small = sum(p.numel() for p in clip.parameters()) < 20e6
-    if threads != "auto":
-        torch.set_num_threads(threads)
-    elif small and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-
-
-def peak_memory() -> dict[str, float]:
-    """MiB of this process (of rank 0): resident memory, and GPU memory where there is a GPU."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = {"cpu_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
-    if torch.cuda.is_available():
-        peak["gpu_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    return peak
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    whole.write_json(path, content, indent=1, default=str)
-
-
-def harmonic_mean(a: float, b: float) -> float:
-    return 2 * a * b / (a + b) if a + b else 0.0
-
-
-def opening(job: Job, data: Any, module: PromptModule, trainer: Trainer, start: str = "") -> str:
+def opening(job: Job, run: Assembly, trainer: Trainer) -> str:
     """The first screen: what is run, what it starts from, and where its results go."""
-    config, count = job.config, sum(p.numel() for p in module.trainable.values())
+    config, data, module = job.config, run.data, run.module
+    count = sum(p.numel() for p in module.trainable.values())
     ranks = f", {trainer.world_size} ranks" if trainer.world_size > 1 else ""
     work = f"{config['epochs']} epochs, batch {config['batch_size']}{ranks}, {config['precision']}"
     if not config["fit"]:
         work = f"evaluation of {config['ckpt']}"
-    elif not module.model.learner.uses_gradients:
+    elif not run.learner.uses_gradients:
         work = "nothing to train by gradients"
-    return (
-        f"{job.names['method']} on {job.names['data']} (clip {job.names['clip']}, protocol {job.names['protocol']}), "
-        f"{config['shots']} shots, seed {config['seed']}\n"
-        f"  {len(data.classnames)} classes, {len(data.train_items)} training images, {count:,} trainable parameters\n"
-        f"  {work}\n"
-        + (f"  recipes: {', '.join(recipes)}\n" if config["fit"] and (recipes := config["recipes"]["used"]) else "")
-        + (f"  {start}\n" if start else "")
-        + (f"  nothing is kept: {', '.join(job.cuts)} runs only a part" if job.cuts else f"  results: {job.folder}")
-    )
-
-
-def table(metrics: dict[str, dict[str, Any]]) -> str:
-    """The evaluations as lines; with base and new classes also their harmonic mean."""
-    width = max(12, *map(len, metrics)) if metrics else 12
+    recipes = config["recipes"]["used"] if config["fit"] else []
     lines = [
-        f"{name:>{width}}   accuracy {each['accuracy']:6.2f} %   macro-F1 {each['macro_f1']:6.2f} %   "
-        f"({each['images']} images, {len(each['per_class'])} classes)"
-        for name, each in metrics.items()
+        f"{job.names['method']} on {job.names['data']} (clip {job.names['clip']}, protocol {job.names['protocol']}), "
+        f"{config['shots']} shots, seed {config['seed']}",
+        f"{len(data.classnames)} classes, {len(data.train_items)} training images, {count:,} trainable parameters",
+        work,
+        f"recipes: {', '.join(recipes)}" if recipes else "",
+        run.start,
+        f"nothing is kept: {', '.join(job.cuts)} runs only a part" if job.cuts else f"results: {job.folder}",
     ]
-    if {"base", "new"} <= set(metrics):
-        mean = harmonic_mean(metrics["base"]["accuracy"], metrics["new"]["accuracy"])
-        lines.append(f"{'H':>{width}}   accuracy {mean:6.2f} %")
-    return "\n".join(lines)
+    return "\n  ".join(filter(None, lines))
+
+
+def table(module: TaskModule, result: Mapping[str, Any]) -> str:
+    """The evaluations of a result as lines, with the protocol's summaries."""
+    lines = {name: module.line(numbers) for name, numbers in result["metrics"].items()}
+    lines |= {name: module.figure.text(summary["value"]) for name, summary in result["summary"].items()}
+    width = max(12, *map(len, lines))
+    return "\n".join(f"{name:>{width}}   {line}" for name, line in lines.items())
+
+
+def brief(result: Mapping[str, Any]) -> str:
+    """The main figure of each evaluation, in one line."""
+    key, unit = result["figure"]["key"], result["figure"]["unit"]
+    return ", ".join(f"{name} {numbers[key]:.1f} {unit}".rstrip() for name, numbers in result["metrics"].items())

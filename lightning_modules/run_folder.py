@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from files.whole import remove_temporaries
+from files.whole import remove_temporaries, write_json
 from lightning_modules import loggers
-from lightning_modules.checkpoints import BEST, PROMPTS, BestOnValidation, Resumable, save_prompts
-from lightning_modules.predictions import PREDICTIONS, write_predictions
-from lightning_modules.prompt_module import PromptModule
-from lightning_modules.results import peak_memory, say, table, versions, write_json
+from lightning_modules.assembly import Assembly
+from lightning_modules.callbacks import BestOnValidation, Resumable
+from lightning_modules.checkpoints import BEST, PROMPTS, save_prompts
+from lightning_modules.process import say
+from lightning_modules.results import about, brief, result_of, table
 from lightning_modules.resume_state import read_state
+from lightning_modules.task import TaskModule
+from prompts.learner import TrainingHooks
 from runs import locks, ranks, signals
 from runs.jobs import LAST, RESULT, Job
 
@@ -56,7 +59,7 @@ class RunFolder:
         """Which run a resume state belongs to."""
         return {"digest": self.job.digest, "seed": self.job.config["seed"]}
 
-    def checkpoint(self, module: PromptModule, trainer: Trainer) -> Path | None:
+    def checkpoint(self, module: TaskModule, trainer: Trainer) -> Path | None:
         """The state to resume from; ValueError where it is damaged or does not fit."""
         if self.force and rank_zero_only.rank == 0:
             for name in (LAST, BEST):  # the earlier result stays until there is a new one
@@ -134,55 +137,42 @@ class RunFolder:
                 folder.rmdir()
 
     @signals.held()
-    def finish(self, module: PromptModule, data: Any, seconds: float) -> dict[str, Any]:
+    def finish(self, run: Assembly, seconds: float, stages: Sequence[Mapping[str, float]] = ()) -> dict[str, Any]:
         """Writes the prompts and, last of all, result.json; says the metrics and what to do next. A run that was cut short on
-        purpose keeps nothing."""
-        job, model = self.job, module.model
-        bad = on_all_ranks(data.bad_images())
-        about = {
-            **job.names,
-            "settings": {k: v for k, v in job.config["method"].items() if k != "_target_"} | model.learner.found_settings,
-            "shots": job.config["shots"],
-            "seed": job.config["seed"],
-        }
-        result = {
-            "digest": job.digest,
-            "names": job.names,
-            "backbone": model.clip.identity,
-            "seed": job.config["seed"],
-            "shots": job.config["shots"],
-            "metrics": module.metrics,
-            "epoch": module.kept_epoch,
-            "history": module.history,
-            "train_loss": [total / max(steps, 1) for total, steps in module.losses],
-            "trainable_parameters": sum(p.numel() for p in module.trainable.values()),
-            "effective_parameters": model.learner.effective_parameters(),
-            "seconds": round(module.seconds_before + seconds, 1),
-            "peak_memory": peak_memory(),
-            "classnames": data.classnames,
-            "selected": data.selection(),
-            "bad_images": {"count": len(bad), "names": bad[:100]},
-            "versions": versions(),
-            "config": job.config,
-        }
+        purpose keeps nothing.
+
+        Args:
+            run: trained and tested.
+            seconds: that this process spent on it.
+            stages: the main figure by evaluation of each earlier stage, the first one first.
+        """
+        job, module = self.job, run.module
+        result = result_of(job, run, on_all_ranks(run.data.bad_images()), seconds, stages)
         if job.cuts:
-            say(f"{table(module.metrics)}\n  no result is kept, as this was no whole run: {', '.join(job.cuts)}")
+            say(f"{table(module, result)}\n  no result is kept, as this was no whole run: {', '.join(job.cuts)}")
             if rank_zero_only.rank == 0:
                 self.remove()
             return result
         if rank_zero_only.rank == 0:
-            if job.config["fit"]:
-                save_prompts(self.path / PROMPTS, model, about)
-                loggers.log_pictures(module.loggers, model.learner.keep(self.path))
-                loggers.log_words(module.loggers, model)
-            write_predictions(self.path / PREDICTIONS, module.predictions)
-            write_json(self.path / RESULT, result)
-            for name in (LAST, BEST):  # of use while a run was under way
-                (self.path / name).unlink(missing_ok=True)
-        module.trainer.strategy.barrier()  # a later stage of the method reads what rank 0 wrote
-        brief = ", ".join(f"{name} {each['accuracy']:.1f} %" for name, each in module.metrics.items())
-        say(f"{table(module.metrics)}\n  {self.path / RESULT}", f"{job.title}: {brief}   ({seconds:.0f} s, {self.path})")
+            self.write(run, result)
+        module.trainer.strategy.barrier()  # a later run reads what rank 0 wrote
+        say(
+            f"{table(module, result)}\n  {self.path / RESULT}", f"{job.title}: {brief(result)}   ({seconds:.0f} s, {self.path})"
+        )
         if job.config["fit"]:
             chosen = f"method={job.names['method']} clip={job.names['clip']}"
             say(f"next: python run.py {chosen} data=NAME fit=false ckpt={self.path}    # on another dataset")
         return result
+
+    def write(self, run: Assembly, result: dict[str, Any]) -> None:
+        """What a finished run leaves in its folder; result.json last."""
+        model, module = run.model, run.module
+        if self.job.config["fit"]:
+            save_prompts(self.path / PROMPTS, model, about(self.job, model))
+            pictures = model.learner.artifacts(self.path) if isinstance(model.learner, TrainingHooks) else []
+            loggers.log_pictures(module.loggers, pictures)
+            loggers.log_words(module.loggers, model)
+        module.write_files(self.path)
+        write_json(self.path / RESULT, result, indent=1, default=str)
+        for name in (LAST, BEST):  # of use while a run was under way
+            (self.path / name).unlink(missing_ok=True)

@@ -130,7 +130,7 @@ class AAPE(PromptLearner):
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         self.plan = fixed_plan(clip, classnames, self.template)
 
-    def sample(self, labels: Tensor, place: Tensor, seed: int) -> None:
+    def sample(self, labels: Tensor, batch_index: Tensor, seed: int) -> None:
         self.step_seed = seed
 
     def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor) -> Tensor:
@@ -146,8 +146,8 @@ class AAPE(PromptLearner):
         losses = super().losses(out, labels, index)
         if self.aggregator is None:
             return losses
-        with torch.autocast(out.image.device.type, enabled=False):
-            x = F.normalize(out.image.float(), dim=-1)
+        with torch.autocast(out.image_features.device.type, enabled=False):
+            x = F.normalize(out.image_features.float(), dim=-1)
             draws = self.draws(index) if self.aggregator.kind == "random" else None
             summary = self.aggregator(self.bank, labels, index, x, draws)
             if summary.requires_grad:  # mean and random learn nothing

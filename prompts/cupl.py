@@ -9,15 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
-from prompts.learner import PromptLearner
+from prompts.learner import GradientFree
 from prompts.parts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
 
 
-class CuPL(PromptLearner):
+class CuPL(GradientFree):
     """`prompts` is a file of reference prompts or {class name: sentences}; `aliases` and `fallback` as in
     `load_reference_prompts`. Every class list that is evaluated needs prompts."""
-
-    uses_gradients = False
 
     def __init__(
         self,

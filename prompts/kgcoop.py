@@ -34,5 +34,5 @@ class KgCoOp(CoOp):
         self.teacher.bind(clip, classnames)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
-        distance = (F.normalize(out.text, dim=-1) - self.teacher.text()).square().sum(-1)  # (C,)
+        distance = (F.normalize(out.text_features, dim=-1) - self.teacher.text()).square().sum(-1)  # (C,)
         return super().losses(out, labels, index) | {"knowledge": self.weight * distance.mean()}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
-from prompts.learner import PromptLearner, TrainInfo
+from prompts.learner import GradientFree, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 
 GRID = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)  # inverse regularisation C, coarse search
@@ -37,10 +37,9 @@ def best_regularisation(fit: Callable[[float], tuple[float, Any]]) -> Any:
     return kept
 
 
-class LinearProbe(PromptLearner):
+class LinearProbe(GradientFree):
     """L2-regularised logistic regression (scikit-learn, lbfgs) on raw features; C is chosen on the validation images."""
 
-    uses_gradients = False
     class_specific = True
 
     def __init__(self, max_iter: int = 1000):

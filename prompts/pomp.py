@@ -29,8 +29,8 @@ class POMP(CoOp):
         super().__init__(n_ctx, init, position)
         self.contrast = LocalContrast(num_sampled_classes, local_correction, correction_log_base, negative_groups)
 
-    def sample(self, labels: Tensor, place: Tensor, seed: int) -> ClassSample | None:
-        return self.contrast.sample(labels, place, len(self.plan), seed)
+    def sample(self, labels: Tensor, batch_index: Tensor, seed: int) -> ClassSample | None:
+        return self.contrast.sample(labels, batch_index, len(self.plan), seed)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
         logits = self.contrast.corrected(out.logits, out.sample, len(self.plan))

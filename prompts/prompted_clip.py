@@ -48,15 +48,15 @@ class PromptedCLIP(nn.Module):
         self.classnames = list(classnames)
         self._text.forget()
 
-    def forward(self, images: Tensor, sample: ClassSample | None = None) -> Outputs:
+    def forward(self, pixels: Tensor, sample: ClassSample | None = None) -> Outputs:
         """(B,3,S,S) -> logits over the bound classes, or over a training step's `sample` of them, and the features they come
         from."""
-        image = self.clip.encode_image(images, self.learner.image_prompts())
+        image = self.clip.encode_image(pixels, self.learner.image_prompts())
         if sample is None:
             text = self.text_features(image)
         else:
             text = self.learner.encode_text(self.clip, image, sample.ids)
-        return Outputs(self.learner.logits(self.clip, image, text), image, text, images, sample)
+        return Outputs(self.learner.logits(self.clip, image, text), image, text, pixels, sample)
 
     def text_features(self, image: Tensor) -> Tensor | None:
         """Features of the bound classes: (C,d) or (B,C,d). Kept while all that they are made from stays as it is, so that an

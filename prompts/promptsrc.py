@@ -15,7 +15,7 @@ from torch import Tensor
 
 from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP
 from prompts.ivlp import IVLP
-from prompts.learner import Outputs, TrainInfo
+from prompts.learner import Outputs, TrainInfo, TrainingHooks
 from prompts.parts.teacher import Teacher, divergence
 
 PLAIN = "a photo of a {}."
@@ -28,7 +28,7 @@ def gaussian_weights(epochs: int, mu: float, sigma: float) -> Tensor:
     return (-((place - mu) ** 2) / (2 * sigma**2)).softmax(0)
 
 
-class PromptSRC(IVLP):
+class PromptSRC(IVLP, TrainingHooks):
     """IVLP with the text features (weight `text_weight`), image features (`image_weight`) and predictions (`kl_weight`) of the
     frozen CLIP as targets; `mu` and `sigma`, in epochs, say which epochs the final prompts are averaged over (`sigma` null: the
     last one alone).
@@ -70,10 +70,10 @@ class PromptSRC(IVLP):
         self.teacher.bind(clip, classnames)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
-        image, text = self.teacher.image(out.images), self.teacher.text()
+        image, text = self.teacher.image(out.pixels), self.teacher.text()
         terms = {
-            "text": (F.normalize(out.text, dim=-1) - text).abs().mean(),
-            "image": (F.normalize(out.image, dim=-1) - image).abs().mean(-1),
+            "text": (F.normalize(out.text_features, dim=-1) - text).abs().mean(),
+            "image": (F.normalize(out.image_features, dim=-1) - image).abs().mean(-1),
             "kl": divergence(out.logits, self.teacher.logits(image)) / out.logits.shape[-1],
         }
         return super().losses(out, labels, index) | {name: self.weights[name] * term for name, term in terms.items()}

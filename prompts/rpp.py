@@ -212,9 +212,9 @@ class RPP(PromptLearner):
 
     # ---------------------------------------------------------------- supervision
 
-    def sample(self, labels: Tensor, place: Tensor, seed: int) -> ClassSample | None:
+    def sample(self, labels: Tensor, batch_index: Tensor, seed: int) -> ClassSample | None:
         total = len(self.plan)
-        drawn = self.contrast.sample(labels, place, total, seed)
+        drawn = self.contrast.sample(labels, batch_index, total, seed)
         if drawn is None or not (self.kd_all and self.teacher):
             return drawn
         # all classes are columns, for the soft labels; what an image's hard label is told apart from stays as drawn
@@ -229,7 +229,7 @@ class RPP(PromptLearner):
         if self.teacher is None:
             return losses
         student = out.logits
-        teacher = self.teacher.logits(self.teacher.image(out.images), None if sample is None else sample.ids)
+        teacher = self.teacher.logits(self.teacher.image(out.pixels), None if sample is None else sample.ids)
         if sample is not None and not self.kd_all:
             if self.kd_correction and self.contrast.correction:
                 shift = self.contrast.shift(sample, total)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP
 from prompts.engine.text_plan import TextPlan
-from prompts.learner import PromptLearner
+from prompts.learner import GradientFree
 from prompts.parts.context import fixed_plan
 
 # the seven that OpenAI selected for ImageNet, in the order of CoOp's ensemble baseline
@@ -28,14 +28,12 @@ SELECTED_TEMPLATES = [
 ]
 
 
-class ZeroShot(PromptLearner):
+class ZeroShot(GradientFree):
     """`templates`: "single" (a photo of a {}.), "dataset" (the dataset's own), "selected" (the seven above and the dataset's
     own, CoOp's ensemble; ImageNet has the seven only), "imagenet80" (OpenAI's 80), or a list of templates of yours.
 
     `dataset_templates` are the dataset's own, `dataset` its name.
     """
-
-    uses_gradients = False
 
     def __init__(
         self,

@@ -30,6 +30,8 @@ from runs.keys import resolved, shown
 OURS = ("prompts", "datamodules", "lightning_modules")
 MADE = ("method", "data", "clip", "optim", "trainer", "logger")  # groups that are a `_target_`
 WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
+# arguments that follow from other parts of the run, or that it gives where the config does not; by group
+SET_BY_THE_RUN = {"data": ("image_spec",), "targets": ("image_spec",), "logger": ("save_dir", "name", "job")}
 CHECKED = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")  # Hydra's own keys
 
 
@@ -37,6 +39,7 @@ def check_all(cfg: DictConfig) -> None:
     """ValueError for the first argument, of anything that a run makes, that cannot be one."""
     for group in MADE:
         check_arguments(cfg[group], group)
+    check_arguments(cfg.task.module, "task.module")
     for group in ("callbacks", "targets"):
         for name, node in cfg[group].items():
             check_arguments(node, f"{group}.{name}")
@@ -143,7 +146,8 @@ def _check_one(node: Mapping[str, Any], where: str) -> None:
         if not fits(value, hint) and not (value is parameter.default or (value is not None and value == parameter.default)):
             raise ValueError(f"{where}.{key}={shown(value)}: give {spoken(hint)}.")
     empty = inspect.Parameter.empty
-    lacking = [name for name in known if parameters[name].default is empty and name not in node]
+    given = {*node, *SET_BY_THE_RUN.get(where.partition(".")[0], ())}
+    lacking = [name for name in known if parameters[name].default is empty and name not in given]
     if lacking and not node.get("_partial_") and "_args_" not in node:
         raise ValueError(f"{where}.{lacking[0]} is missing: {name_of} needs {', '.join(lacking)}.")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prompts.engine import weight_folder
+from runs.protocol import protocol_of
 
 # What a folder stands for: the prompts of a run, the lengths that a DPL search found, or CLIP weights with their config.
 STANDS_FOR = (("prompts.safetensors",), ("dpl.json",), (weight_folder.CONFIG, *weight_folder.WEIGHTS))
@@ -52,6 +53,8 @@ TRAINER_MACHINE = (
     "profiler",
     "barebones",
 )
+# Keys of a task that only its report reads.
+TASK_REPORT = ("report", "baseline")
 # Arguments of the trainer that run a part of what was asked for. A run with one of them leaves no result. With the values
 # that leave the run whole.
 CUTS = {
@@ -67,10 +70,10 @@ TRAINER_FOLLOWS = {"max_epochs": "epochs", "precision": "precision", "accumulate
 # Arguments of the trainer that every run sets itself, with what to give instead.
 TRAINER_SET = {"logger": "logger=NAME", "callbacks": "+callbacks.NAME._target_=PATH", "check_val_every_n_epoch": "eval_every=N"}
 # Arguments of the data that follow a key of the config: results, folders and reports name that key.
-DATA_FOLLOWS = {"shots": "shots", "seed": "seed", "batch_size": "batch_size", "subset": "protocol.subset"}
+DATA_FOLLOWS = {"shots": "shots", "seed": "seed", "batch_size": "batch_size", "subset": "protocol.train"}
 # Callbacks that only watch.
 WATCHING_CALLBACKS = (
-    "lightning_modules.progress.Progress",
+    "lightning_modules.progress.RunProgress",
     "lightning.pytorch.callbacks.RichProgressBar",
     "lightning.pytorch.callbacks.TQDMProgressBar",
     "lightning.pytorch.callbacks.LearningRateMonitor",
@@ -82,6 +85,7 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that can change a result: without logging, and of the trainer and the callbacks without
     what only says where the run runs and what it shows."""
     kept = {key: value for key, value in config.items() if key not in MACHINE_GROUPS}
+    kept["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
     kept["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_MACHINE}
     callbacks = config.get("callbacks") or {}
     kept["callbacks"] = {name: each for name, each in callbacks.items() if each.get("_target_") not in WATCHING_CALLBACKS}
@@ -119,7 +123,7 @@ def check_trainer(config: Mapping[str, Any]) -> None:
 def check_data(config: Mapping[str, Any]) -> None:
     """ValueError where the data's arguments say otherwise than the keys that they follow."""
     for argument, key in DATA_FOLLOWS.items():
-        wanted = config["protocol"]["subset"] if key == "protocol.subset" else config[key]
+        wanted = protocol_of(config["protocol"]).subset if key == "protocol.train" else config[key]
         if argument in config["data"] and (given := config["data"][argument]) != wanted:
             raise ValueError(f"data.{argument}={given} contradicts {key}={wanted}: set {key} alone, the data follow.")
 

@@ -18,11 +18,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.singleton import Singleton
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.identity import data_digest
-from runs import arguments, identity, keys
+from runs import arguments, earlier, identity, keys
+from runs.protocol import protocol_of
 
 RESULT, LAST = "result.json", "last.ckpt"  # of a finished run; of one that is under way or was interrupted
 NAMED = ("method", "data", "clip", "protocol")
@@ -40,6 +41,11 @@ def by_shots(table: Any, shots: int) -> Any:
     return table[shots]
 
 
+def last(value: Any) -> Any:
+    """`${last:${protocol.train}}`: the last entry of a list, or the value itself."""
+    return value[-1] if isinstance(value, ListConfig | list) and len(value) else value
+
+
 def pick(table: Any, key: str, other: str) -> str:
     """`${pick:{tiny:tiny},${clip},vit_l14}`: the entry for this key, `other` where there is none."""
     return table.get(key, other)
@@ -55,6 +61,7 @@ def groups() -> str:
 
 OmegaConf.register_new_resolver("groups", groups, replace=True)
 OmegaConf.register_new_resolver("by_shots", by_shots, replace=True)
+OmegaConf.register_new_resolver("last", last, replace=True)
 OmegaConf.register_new_resolver("pick", pick, replace=True)
 
 
@@ -80,16 +87,23 @@ class Job:
     def result(self) -> dict[str, Any] | None:
         """What a finished run of exactly this left; None also where a run, a forced one perhaps, is half-way, and where the
         file cannot be read: the run is done again, and replaces it."""
-        from runs.schema import load
+        from runs.result import load_result
 
         if (self.folder / LAST).exists() or not (self.folder / RESULT).exists():
             return None
         try:
-            result = load(self.folder / RESULT)
+            result = load_result(self.folder / RESULT)
         except ValueError as error:
             print(f"run again: {error}")
             return None
         return result if result["digest"] == self.digest else None
+
+    def done(self, force: bool) -> dict[str, Any] | None:
+        """The result of a finished run, of which the user is told; None where it has to be run, as always with `force`."""
+        if force or not (result := self.result()):
+            return None
+        print(f"done already: {self.title} in {self.folder} (force=true runs it again)")
+        return result
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -118,7 +132,7 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.MACHINE)))
     # what is not there is its path: the run says so, and no run without it is taken for this one
     what |= {key: identity.content(config[key]) or config[key] for key in identity.prompts_read(config)}
-    what |= {group: identity.with_content(what[group]) for group in ("method", "clip")}
+    what |= {group: identity.with_content(what[group]) for group in ("method", "clip", "earlier")}
     sources = [arguments.source_of(each) for each in (cfg.data, *cfg.targets.values())]
     what["data_content"] = [data_digest(source, config["seed"]) for source in sources]
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]
@@ -185,6 +199,7 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     with open_dict(cfg):
         cfg.recipes = {"used": used, "missing": missing}
         add_targets(cfg, choices.data)
+    earlier.complete(cfg, choices)
 
 
 def options(group: str, hydra: DictConfig) -> list[str]:
@@ -205,14 +220,14 @@ def add_targets(cfg: DictConfig, data: str) -> None:
 
     By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
     """
-    keys.check_protocol(keys.resolved(cfg, "protocol"))
-    if not cfg.protocol.targets:
+    targets = protocol_of(keys.resolved(cfg, "protocol")).targets
+    if not targets:
         return
-    if data not in cfg.protocol.targets:
-        known = ", ".join(cfg.protocol.targets)
+    if data not in targets:
+        known = ", ".join(targets)
         raise ValueError(
             f"this protocol says no targets for data={data}, only for {known}: choose one of these as data, or add "
             f"+protocol.targets.{data}=[NAMES]."
         )
     with open_dict(cfg):
-        cfg.targets = {name: compose("config", [f"data={name}"])._get_node("data") for name in cfg.protocol.targets[data]}
+        cfg.targets = {name: compose("config", [f"data={name}"])._get_node("data") for name in targets[data]}

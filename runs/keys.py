@@ -17,11 +17,12 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-SUBSETS = ("all", "base", "new")
+from runs.protocol import protocol_of
+
 MANY = 2**31 - 1  # more than any count can be; torch's own counters end there
 FINITE = sys.float_info.max
-GROUPS = ("method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks")
-WITHOUT_TARGET = ("protocol", "callbacks")
+GROUPS = ("task", "method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks")
+WITHOUT_TARGET = ("task", "protocol", "callbacks")
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ KEYS = {
     "save_steps": count("give a number of optimiser steps, 1 or more, or null for none", also=(None,)),
     "recipes": Key((dict,), "leave it empty: it is filled with the recipe files that apply"),
     "other_clip": FLAG,
+    "earlier": Key((dict,), "give a mapping of what an earlier run has otherwise, or null", also=(None,)),
     "targets": Key((dict,), "leave it empty: it is filled from protocol.targets"),
     "epochs": count("give a number of epochs, 1 or more"),
 }
@@ -97,9 +99,8 @@ GROUP_KEYS = {
     "trainer.max_epochs": count("give epochs=N instead, 1 or more"),
     "trainer.max_steps": count("give a number of optimiser steps, 1 or more, or -1 for no bound", also=(-1,)),
     "trainer.accumulate_grad_batches": count("give accumulate=N instead, 1 or more"),
-    "protocol.subset": one_of(*SUBSETS),
 }
-NEEDED = ("optim.lr", "protocol.subset", "protocol.evaluate", "protocol.targets")
+NEEDED = ("optim.lr", "protocol.train", "protocol.evaluate", "protocol.targets")
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -114,22 +115,36 @@ def check_config(cfg: DictConfig) -> None:
         node = resolved(cfg, group)
         if not isinstance(node, dict):
             raise ValueError(f"{group}={shown(node)}: choose one of its options by name, as listed by --help.")
-        if group not in WITHOUT_TARGET and not (isinstance(node.get("_target_"), str) and node["_target_"]):
-            raise ValueError(f"{group}._target_={shown(node.get('_target_'))}: give the dotted path of what makes it.")
+        check_target(group, node)
     for name in NEEDED:
         resolved(cfg[name.split(".")[0]], name.split(".")[1], name)
     for name, key in GROUP_KEYS.items():
         group, own = name.split(".")
         if own in cfg[group]:
             check(key, name, resolved(cfg[group], own, name))
-    check_protocol(resolved(cfg, "protocol"))
+    protocol_of(resolved(cfg, "protocol"))
     if "templates" in cfg.data:
         check_templates(resolved(cfg.data, "templates", "data.templates"))
     if "devices" in cfg.trainer:
         check_devices(resolved(cfg.trainer, "devices", "trainer.devices"))
-    for name, node in resolved(cfg, "callbacks").items():
+    check_named_nodes(cfg, "callbacks", "callback")
+    if "_target_" not in cfg.logger:  # a mapping of loggers
+        check_named_nodes(cfg, "logger", "logger")
+
+
+def check_target(group: str, node: Mapping[str, Any]) -> None:
+    """ValueError where a group that is made from a `_target_` has none. Loggers may be a mapping of several."""
+    if group in WITHOUT_TARGET or (group == "logger" and "_target_" not in node):
+        return
+    if not (isinstance(node.get("_target_"), str) and node["_target_"]):
+        raise ValueError(f"{group}._target_={shown(node.get('_target_'))}: give the dotted path of what makes it.")
+
+
+def check_named_nodes(cfg: DictConfig, group: str, kind: str) -> None:
+    """ValueError where an entry of a group of named objects is neither null nor has a `_target_`."""
+    for name, node in resolved(cfg, group).items():
         if node is not None and not (isinstance(node, dict) and "_target_" in node):
-            raise ValueError(f"callbacks.{name}={shown(node)}: give a mapping with the callback's _target_, or null.")
+            raise ValueError(f"{group}.{name}={shown(node)}: give a mapping with the {kind}'s _target_, or null.")
 
 
 def check(key: Key, name: str, value: Any) -> None:
@@ -181,28 +196,6 @@ def check_output(output: str) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise ValueError(f"output={shown(output)}: {folder} cannot be written to: give another folder, or its rights.")
         return
-
-
-def check_protocol(protocol: Mapping[str, Any]) -> None:
-    if unknown := set(protocol) - {"subset", "evaluate", "targets"}:
-        raise ValueError(f"protocol.{unknown.pop()} is not known: a protocol has the keys subset, evaluate and targets.")
-    for key in ("subset", "evaluate", "targets"):
-        if key not in protocol:
-            raise ValueError(f"there is no key protocol.{key}, which a run needs: leave out the ~ that took it away.")
-    evaluate, targets = protocol["evaluate"], protocol["targets"]
-    if not evaluate:
-        raise ValueError("protocol.evaluate names no evaluation, so there would be no result: add one, such as {test: all}.")
-    if not isinstance(evaluate, dict):
-        raise ValueError(
-            f"protocol.evaluate={shown(evaluate)}: name at least one evaluation and its classes, as in {{test: all}}."
-        )
-    for name, subset in evaluate.items():
-        check(one_of(*SUBSETS), f"protocol.evaluate.{name}", subset)
-    if not isinstance(targets, dict):
-        raise ValueError(f"protocol.targets={shown(targets)}: give a list of datasets by the dataset that is trained on.")
-    for name, datasets in targets.items():
-        if not isinstance(datasets, list) or not all(isinstance(each, str) and each for each in datasets):
-            raise ValueError(f"protocol.targets.{name}={shown(datasets)}: give a list of names of datasets.")
 
 
 def check_templates(templates: Any) -> None:

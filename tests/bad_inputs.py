@@ -86,12 +86,10 @@ method=vpt method.depth=2 method.n_ctx: 0 -1 abc
 method=vpt method.depth=2 method.template: foo 5 null | template
 method=vpt method.depth: 0 99 abc | depth
 method=zeroshot method.templates: foo [no_braces] [] 5 null | template
-method=dpl method.lengths: [] 5 [a] [-1,2] [2,2] null
-method=dpl method.alpha_lr: -1 abc nan
-method=dpl method.val_batch_size: 0 abc
-method=dpl method.phase: x null
-method=dpl method.kd_weight: -1
-method=dpl method.paper_init: abc
+method=dpl_search method.lengths: [] 5 [a] [-1,2] [2,2] null
+method=dpl_search method.alpha_lr: -1 abc nan
+method=dpl_search method.paper_init: abc
+method=dpl method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]} method.kd_weight: -1
 method=dpl method.prompt_lengths: nowhere 5 {text:5}
 method=promptsrc method.depth_text=2 method.depth_image=2 method.mu: abc nan
 method=promptsrc method.depth_text=2 method.depth_image=2 method.sigma: 0 abc
@@ -259,9 +257,9 @@ method=rpp data=shapes21k method.teacher=null method.kd_weight=0
 method=rpp data=shapes21k method.kd_form=mixed_target method.kd_weight=0.5
 method=rpp +ablation=shared_3n method.init=null
 method=dpl
-method=dpl method.phase=search data=eurosat
-method=dpl method.lengths=[0,4] method.paper_init=true
-method=dpl method.phase=train method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]}
+method=dpl_search data=eurosat
+method=dpl earlier.method.lengths=[0,4] earlier.method.paper_init=true
+method=dpl method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]}
 method=aape
 method=aape data=dtd method.distill_weight=0
 method=aape protocol=base_to_new data=dtd method.prompts=/path/to/texture_prompts_full.json

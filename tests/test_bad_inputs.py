@@ -26,9 +26,8 @@ TOY = ["clip=toy", "data=toy", "method=toy", "trainer=cpu", "callbacks=none", "l
 @pytest.fixture
 def told(tmp_path, monkeypatch, capsys):
     """Runs a command line as run.py does, in this process and an empty folder: status, stderr, seconds of this thread."""
-    import lightning_modules.features  # noqa: F401 - what a run imports late is no part of a line's own time
-    import lightning_modules.prompt_module
-    import lightning_modules.run_folder  # noqa: F401
+    import lightning_modules.classification  # noqa: F401 - what a run imports late is no part of a line's own time
+    import lightning_modules.fitting  # noqa: F401
 
     (tmp_path / "a_file").touch()
     (tmp_path / "read_only").mkdir()
@@ -48,7 +47,7 @@ def told(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["run.py", "--config-dir", str(folder), *words])
         started = time.thread_time()
         try:
-            status = launch.guarded(entry.main)
+            status = launch.exit_status_of(entry.main)
         except SystemExit as error:  # as Python ends with it
             status = error.code if isinstance(error.code, int) else print(error, file=sys.stderr) or 1
         seconds = time.thread_time() - started
@@ -125,7 +124,7 @@ def test_a_users_own_groups_without_annotations(told, tmp_path, monkeypatch):
 def test_help_lists_no_parts(told, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["run.py", "--config-dir", str(TESTS / "conf"), "--help"])
     with pytest.raises(SystemExit):
-        launch.guarded(entry.main)
+        launch.exit_status_of(entry.main)
     shown = capsys.readouterr().out
     assert "\ntrainer: auto, cpu, ddp, ddp_cpu, gpu\n" in shown
     assert "toy" in re.search(r"^data: .*$", shown, re.M)[0]  # of --config-dir

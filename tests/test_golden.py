@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
 from prompts.dpl import DPL
+from prompts.dpl_search import DPLSearch
 from prompts.engine.clip import FrozenCLIP, build
 from prompts.ivlp import IVLP
 from prompts.learner import TrainInfo
@@ -127,8 +128,8 @@ def dpl(params):
         else:
             ours[name] = f"{tower}_options.{place[0]}.{len(tensor)}" if place else f"{tower}_alphas"
     if any(map(any, lengths.values())):
-        return DPL("train", prompt_lengths=lengths), ours
-    return DPL("search", range(params["alphas_img"].shape[1])), ours
+        return DPL(lengths), ours
+    return DPLSearch(range(params["alphas_img"].shape[1])), ours
 
 
 def agrees(name, ours, golden):
@@ -150,7 +151,7 @@ def test_case(file, case):
     clip = toy_clip(inputs["seed"], inputs["vision_layers"], inputs["text_layers"])
     learner, ours = learner_of(case, params)
     model = PromptedCLIP(clip, learner)
-    model.setup(TrainInfo(inputs["classnames"], num_images=0))
+    model.setup(TrainInfo(inputs["classnames"], num_images=0, alternating=True))
     if case != "coop_init":  # which must start where the published code starts
         model.load_prompt_state({ours.get(k, k): v for k, v in params.items()}, inputs["classnames"])
     spec, labels = inputs["tensors"]["image"], torch.tensor(inputs["labels"])
@@ -167,8 +168,8 @@ def test_case(file, case):
         agrees("logits", logits[~masked], golden["logits"][~masked])
         seen |= {"sampled"}
     if case == "zeroshot":
-        agrees("image_features", F.normalize(out.image, dim=-1), golden["image_features"])
-        agrees("text_features", F.normalize(out.text, dim=-1), golden["text_features"])
+        agrees("image_features", F.normalize(out.image_features, dim=-1), golden["image_features"])
+        agrees("text_features", F.normalize(out.text_features, dim=-1), golden["text_features"])
         (plan,) = [fixed_plan(clip, inputs["classnames"], t) for t in learner.templates]
         for row, tokens in enumerate(golden["tokens"]):
             n = len(plan.prefix) + int(plan.lengths[row])
@@ -189,7 +190,7 @@ def test_case(file, case):
             for name, term in terms.items():
                 agrees(f"loss part {name}", term, golden[f"part|{name}"])
             agrees("teacher_text_features", learner.teacher.text(), golden["teacher_text_features"])
-            agrees("teacher_logits", learner.teacher.logits(learner.teacher.image(out.images)), golden["teacher_logits"])
+            agrees("teacher_logits", learner.teacher.logits(learner.teacher.image(out.pixels)), golden["teacher_logits"])
             seen |= {f"part|{name}" for name in terms} | {"teacher_text_features", "teacher_logits"}
         seen |= {"loss"} | {f"{kind}|{name}" for kind in ("grad", "grad_norm") for name in params}
         assert {n for n, p in tensors.items() if p.grad is not None} == {ours.get(n, n) for n in params}

@@ -22,6 +22,7 @@ from prompts.learner import PromptLearner
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 NAMES = ["cat", "old dog", "sea or lake", "red car", "tree"]
+IMAGE_SPEC = {"size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3}  # what a CLIP wants of its images
 
 
 def command(*overrides: str, sweep: bool = False) -> list[str]:
@@ -44,6 +45,13 @@ def toy_clip() -> FrozenCLIP:
     vision = {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 2}
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
     return FrozenCLIP(build({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
+
+
+def other_clip():
+    """The toy CLIP with one weight changed."""
+    clip = toy_clip()
+    clip.model.visual.proj.data[0, 0] += 1
+    return clip
 
 
 class ToySource:

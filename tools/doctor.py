@@ -4,6 +4,7 @@ python -m tools.doctor data=NAME|all [data_root=PATH] [images=true] [limit=20] [
 
 images=true decodes every image (default: one of each class and split); limit=0 lists everything. It writes nothing.
 data.source.disk.KEY=VALUE are those of a run, for one dataset: data.source.disk.format=webdataset examines its shards.
+data=folder data.name=NAME, or data.source.root=PATH: images of your own in class folders.
 The exit status is 1 when something is wrong. Datasets are those of conf/data.
 """
 
@@ -29,6 +30,7 @@ from datamodules.shapes21k import Shapes21K
 from datamodules.split_json import SplitJson
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+NOT_A_DATASET = "folder"  # of conf/data: what users' own datasets are made from
 DEFAULTS = {"data": "all", "images": False, "limit": 20, "shots": 0, "source": "disk", "data_index": None}
 
 
@@ -56,10 +58,13 @@ def disk_source(name: str, options: DictConfig, overrides: Sequence[str] = ()) -
 
     ValueError for an override that is none of its keys.
     """
-    node = OmegaConf.merge(options, {"data": load(name)}).data.source
-    prefix, node = ("data.source.disk.", node.disk) if "disk" in node else ("data.source.", node)
+    data = OmegaConf.merge(options, {"data": load(name)}).data
+    prefix, node = ("data.source.disk.", data.source.disk) if "disk" in data.source else ("data.source.", data.source)
     for override in overrides:
         key, _, value = override.partition("=")
+        if key == "data.name":
+            data.name = value
+            continue
         own = key.removeprefix(prefix)
         if own == key or own not in node or own.startswith("_"):
             known = ", ".join(str(each) for each in node if not str(each).startswith("_"))
@@ -229,7 +234,8 @@ def main(arguments: list[str]) -> int:
             raise ValueError(f"{overrides[0]} is for one dataset: say which with data=NAME")
         if options.data not in (known := names()) and options.data != "all":
             raise ValueError(f"data={options.data} is not known: use all or one of {', '.join(known)}")
-        results = [report(name, options, overrides) for name in (known if options.data == "all" else [options.data])]
+        chosen = [name for name in known if name != NOT_A_DATASET] if options.data == "all" else [options.data]
+        results = [report(name, options, overrides) for name in chosen]
         return 0 if all(results) else 1
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error

@@ -45,14 +45,14 @@ class LocalContrast:
         if self.groups < 1:
             raise ValueError(f"method.negative_groups={self.groups}: choose 1 or more.")
 
-    def sample(self, labels: Tensor, place: Tensor, total: int, seed: int) -> ClassSample | None:
+    def sample(self, labels: Tensor, batch_index: Tensor, total: int, seed: int) -> ClassSample | None:
         """The step's classes out of `total`, a function of (seed, group) whatever the rank; None: all of them.
 
-        An image's group is its place in the global batch modulo the number of groups.
+        An image's group is its position in the global batch modulo the number of groups.
         """
         if self.num_classes is None or self.num_classes >= total:
             return None
-        present, group = (place.cpu() % self.groups).unique(return_inverse=True)
+        present, group = (batch_index.cpu() % self.groups).unique(return_inverse=True)
         sampled = torch.stack([draw(total, self.num_classes - 1, seed, each) for each in present.tolist()])
         return class_sample(labels, sampled, group)
 

@@ -1,5 +1,5 @@
-"""Text features of the bound classes, encoded no more often than needed. What a learner's `encode_text` reads is found out by
-watching it once per class list, so that no learner has to declare it.
+"""Text features of the bound classes, encoded no more often than needed. Which tensors a learner's `encode_text` reads is found
+by watching one call per class list, so that no learner has to declare it.
 
 Shapes: B images, C classes, d width of the shared embedding.
 """
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from prompts.prompted_clip import PromptedCLIP
 
 IMAGE = "the image"  # among the names of the tensors that are read; no name of a learner's tensor has a space
-PLACE_ONLY = (torch.Tensor.device.__get__, torch.Tensor.dtype.__get__)  # say nothing about what a tensor holds
+METADATA = (torch.Tensor.device.__get__, torch.Tensor.dtype.__get__)  # do not depend on a tensor's values
 
 
 class Reads(TorchFunctionMode):
-    """While it is entered, notes in `names` which of the named tensors any operation gets: with or without a gradient, whole or
-    a part of it, also if it only asks for the shape. It slows operations by microseconds, so it watches one call in many."""
+    """While it is entered, collects in `names` which of the named tensors any operation gets: with or without a gradient, whole
+    or a part of it, also if it only asks for the shape. It slows operations by microseconds, so few calls are watched."""
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         super().__init__()
@@ -33,23 +33,23 @@ class Reads(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
-        if func not in PLACE_ONLY:
-            self.note((*args, *kwargs.values()))
+        if func not in METADATA:
+            self._collect((*args, *kwargs.values()))
         return func(*args, **kwargs)
 
-    def note(self, values: Iterable[Any]) -> None:
+    def _collect(self, values: Iterable[Any]) -> None:
         for value in values:
             if isinstance(value, Tensor):
                 if (name := self.known.get(id(value))) is not None:
                     self.names.add(name)
             elif isinstance(value, tuple | list):
-                self.note(value)
+                self._collect(value)
             elif isinstance(value, Mapping):
-                self.note(value.values())
+                self._collect(value.values())
 
 
 class TextFeatures:
-    """The features that `model.learner` makes of the bound classes, kept while all that they are made from stays as it is."""
+    """The features that `model.learner` makes of the bound classes, cached while all that they depend on stays as it is."""
 
     def __init__(self, model: PromptedCLIP):
         self.model = model
@@ -57,36 +57,37 @@ class TextFeatures:
         self.forget()
 
     def forget(self) -> None:
-        """Other classes are bound, or other tensors loaded."""
-        self.reads: set[str] | None = None  # IMAGE and the learner's tensors by name; None: not seen yet
-        self.seen_in_training = False  # with gradients, which tell of tensors that are read in a roundabout way
-        self.hidden = False  # whether there are such: features that need a gradient, and none of `reads` does
-        self.kept: tuple[tuple[tuple[int, int], ...], Tensor | None] | None = None
+        """Empties the cache: other classes are bound, or other tensors loaded."""
+        self.reads: set[str] | None = None  # IMAGE and the learner's tensors by name; None: not watched yet
+        self.watched_in_training = False  # with gradients, which show tensors that are read indirectly
+        self.uncacheable = False  # the features need a gradient though nothing in `reads` does, or random numbers were drawn
+        self.cache: tuple[tuple[tuple[int, int], ...], Tensor | None] | None = None  # a state and its features
 
     @property
     def tensors(self) -> dict[str, Tensor]:
+        """The learner's parameters and buffers by name."""
         learner = self.model.learner
         return dict(learner.named_parameters()) | dict(learner.named_buffers())
 
     def features(self, image: Tensor) -> Tensor | None:
-        """(C,d) or (B,C,d), for image features (B,d)"""
-        if self.reads is None or (torch.is_grad_enabled() and not self.seen_in_training):
+        """(C,d) or (B,C,d), for image features (B,d); None where the learner uses no text."""
+        if self.reads is None or (torch.is_grad_enabled() and not self.watched_in_training):
             self.reads = None
-            text = self.encode(image)
-        elif (state := self.state()) is None:
-            return self.encode(image)
-        elif self.kept is not None and self.kept[0] == state:
-            return self.kept[1]
+            text = self._encode(image)
+        elif (state := self._state()) is None:
+            return self._encode(image)
+        elif self.cache is not None and self.cache[0] == state:
+            return self.cache[1]
         else:
             with torch.no_grad():
-                text = self.encode(image)
-        if (state := self.state()) is not None:
-            self.kept = state, None if text is None else text.detach()
+                text = self._encode(image)
+        if (state := self._state()) is not None:
+            self.cache = state, None if text is None else text.detach()
         return text
 
-    def state(self) -> tuple[tuple[int, int], ...] | None:
+    def _state(self) -> tuple[tuple[int, int], ...] | None:
         """Changes when the features do; None where they serve one call: they need a gradient, or depend on the image."""
-        if self.model.learner.text_varies or self.hidden or IMAGE in self.reads:
+        if self.uncacheable or IMAGE in self.reads:
             return None
         if not self.reads:
             return ()
@@ -97,27 +98,36 @@ class TextFeatures:
 
     @torch.no_grad()
     def depends_on(self) -> Literal["nothing", "tensors", "image"]:
+        """What the features are made from beside the class names."""
         if self.reads is None:
             self.features(torch.zeros(1, self.model.clip.embed_dim, device=self.model.clip.device))
         return "image" if IMAGE in self.reads else "tensors" if self.reads else "nothing"
 
-    def encode(self, image: Tensor) -> Tensor | None:
+    def _encode(self, image: Tensor) -> Tensor | None:
         self.encodings += 1
         model = self.model
         # Evaluation encodes once and its ranks may see unequal numbers of batches, so only training steps are shared.
         share = 0 < model.shard_classes <= len(model.classnames) and torch.is_grad_enabled() and several_ranks()
-        if share and self.reads is None:  # one class tells what is read: all of them may be more than a rank can hold
+        if share and self.reads is None:  # watch a single class: all of them may be more than a rank can hold
             with torch.random.fork_rng([image.device] if image.is_cuda else []):
-                self.watch(image, torch.zeros(1, dtype=torch.long))
-        if share and self.reads and IMAGE not in self.reads and not (self.hidden or model.learner.text_varies):
+                self._watch(image, torch.zeros(1, dtype=torch.long))
+        if share and self.reads and IMAGE not in self.reads and not self.uncacheable:
             return encode_in_shares(lambda ids: model.learner.encode_text(model.clip, image, ids), len(model.classnames))
-        return self.watch(image) if self.reads is None else model.learner.encode_text(model.clip, image)
+        return self._watch(image) if self.reads is None else model.learner.encode_text(model.clip, image)
 
-    def watch(self, image: Tensor, *classes: Tensor) -> Tensor | None:
-        """Encodes, and notes what is read for it."""
+    def _watch(self, image: Tensor, *classes: Tensor) -> Tensor | None:
+        """Encodes, and records what was read for it."""
+        before = _generator_states(image)
         with Reads(self.tensors | {IMAGE: image}) as reads:
             text = self.model.learner.encode_text(self.model.clip, image, *classes)
-        self.reads, self.seen_in_training = reads.names, torch.is_grad_enabled()
+        drew = any(not torch.equal(a, b) for a, b in zip(before, _generator_states(image), strict=True))
+        self.reads, self.watched_in_training = reads.names, torch.is_grad_enabled()
         trained = any(tensor.requires_grad for name, tensor in self.tensors.items() if name in self.reads)
-        self.hidden = text is not None and text.requires_grad and not trained
+        self.uncacheable = drew or (text is not None and text.requires_grad and not trained)
         return text
+
+
+def _generator_states(tensor: Tensor) -> list[Tensor]:
+    """The states of torch's generators that an encoding on the tensor's device may draw from."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(tensor.device)] if tensor.is_cuda else states

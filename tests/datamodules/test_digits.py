@@ -3,8 +3,8 @@ import pytest
 from numpy.random import RandomState
 
 from datamodules.digits import NAMES, Digits, render
-from datamodules.gentle import gentle_transform
 from datamodules.items import Item
+from datamodules.small_images import shift_transform
 
 
 def test_splits_are_fixed_and_disjoint():
@@ -41,9 +41,9 @@ def test_rendered_digits_are_seeded_and_differ(scan: bool):
     assert np.array_equal(pictures[3], np.asarray(render(3, scan, RandomState(3))))
 
 
-def test_gentle_transform_only_moves():
+def test_shift_transform_only_moves():
     image = Digits().open(Digits().splits(1).train[0])
-    out = gentle_transform(32, [0.0] * 3, [1.0] * 3)(image)
+    out = shift_transform(32, [0.0] * 3, [1.0] * 3)(image)
     assert out.shape == (3, 32, 32)
     own = np.pad(np.asarray(image, np.float32) / 255, ((2, 2), (2, 2), (0, 0)), mode="edge").transpose(2, 0, 1)
     windows = [own[:, y : y + 32, x : x + 32] for y in range(5) for x in range(5)]

@@ -3,8 +3,8 @@ import random
 import numpy as np
 import pytest
 
-from datamodules.few_shot import select, subset
-from datamodules.items import Item, Splits, by_label
+from datamodules.few_shot import class_range, select, subset, subset_group
+from datamodules.items import Item, ItemTable, Splits, by_label
 
 # Positions inside a class that CoOp's sampler takes, for classes of 30, 20, 10, 3 (train) and 8, 5, 4, 1 (val) images.
 GOLDEN = {
@@ -124,9 +124,69 @@ def test_base_selection_is_the_selection_of_all_restricted():
     assert base.val == [item for item in chosen.val if item.label < 3]
 
 
-def test_unknown_subset():
-    with pytest.raises(ValueError, match="use all, base or new"):
-        subset(Splits(items([1]), [], []), "novel")
+SIZES = [
+    (9, [3, 3, 3]),
+    (10, [4, 3, 3]),
+    (11, [4, 4, 3]),
+    (5, [2, 1, 1, 1]),
+    (7, [1] * 7),
+    (4, [4]),
+    (397, [40] * 7 + [39] * 3),
+]
+
+
+@pytest.mark.parametrize(("classes", "sizes"), SIZES)
+def test_groups_of_classes_follow_one_another_and_the_first_are_the_larger(classes, sizes):
+    ranges = [class_range(f"{k}/{len(sizes)}", classes) for k in range(1, len(sizes) + 1)]
+    assert [len(group) for group in ranges] == sizes
+    assert [position for group in ranges for position in group] == list(range(classes))
+
+
+@pytest.mark.parametrize(("name", "fraction"), [("base", "1/2"), ("new", "2/2"), ("all", "1/1")])
+def test_named_subsets_are_groups(name, fraction):
+    splits = Splits(items([2] * 7), items([1] * 7), items([2] * 7))
+    assert subset_group(name) == subset_group(fraction)
+    assert class_range(name, 7) == class_range(fraction, 7)
+    assert subset(splits, name) == subset(splits, fraction)
+
+
+def table(count: int) -> ItemTable:
+    """Three images per class, in rows 0, 1, 2, ..."""
+    labels = np.repeat(np.arange(count), 3)
+    return ItemTable(np.arange(3 * count), labels, [f"class {y}" for y in range(count)], str, np.zeros(3 * count, np.int32))
+
+
+@pytest.mark.parametrize("which", ["1/3", "2/3", "3/3", "base", "new"])
+def test_lists_and_tables_have_the_same_subsets(which):
+    tables = subset(Splits(table(8), table(8), table(8)), which)
+    lists = subset(Splits(list(table(8)), list(table(8)), list(table(8))), which)
+    assert tables.classnames == lists.classnames == [f"class {y}" for y in class_range(which, 8)]
+    for split in ("train", "val", "test"):
+        assert list(getattr(tables, split)) == getattr(lists, split)
+    assert [item.label for item in lists.train] == [label for label in range(len(lists.classnames)) for _ in range(3)]
+
+
+UNKNOWN = ["novel", "a/b", "0/3", "4/3", "1/0", "-1/3", "1/3/5", "01/3", "1.0/3", "1/", "/3", "3", "١/٣", "1/9999999"]
+
+
+@pytest.mark.parametrize("which", [*UNKNOWN, "", "1 / 3", "1/3\n", 0.5, None, ["base"]], ids=repr)
+def test_an_unknown_subset_is_refused_in_one_sentence(which):
+    sentence = f"subset={which} is not known: use all, base, new, or k/n, the k-th of n groups of classes (1/3, 2/3 or 3/3)."
+    for refuse in (
+        lambda: subset(Splits(items([1]), [], []), which),
+        lambda: class_range(which, 5),
+        lambda: subset_group(which),
+    ):
+        with pytest.raises(ValueError) as refused:
+            refuse()
+        assert str(refused.value) == sentence
+
+
+def test_more_groups_than_classes_are_refused():
+    for splits in (Splits(items([1] * 3), [], []), Splits(table(3), table(3), table(3)), Splits([], [], items([1] * 3))):
+        assert len(subset(splits, "3/3").classnames) == 1
+        with pytest.raises(ValueError, match="subset=1/4 needs 4 classes or more, and the dataset has 3: use fewer groups"):
+            subset(splits, "1/4")
 
 
 def test_class_names_of_a_test_only_set_and_of_equal_names():

@@ -97,7 +97,7 @@ def test_two_processes_at_once_build_one_index(tmp_path):
         "print(reader.listed, len(found.splits['train'].label))\n"
     )
     here = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [here, here.parents[1]]))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [here, here.parent, here.parents[1]]))}
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "index")]
     started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = sorted(process.communicate(timeout=60)[0].strip() for process in started)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from datamodules import randaugment
-from datamodules.gentle import gentle_transform
 from datamodules.randaugment import OPERATIONS, RandAugment2
+from datamodules.small_images import shift_transform
 from datamodules.transforms import train_transform
 
 # The released configuration (spec 1.5).
@@ -67,7 +67,7 @@ def test_two_draws_each_done_with_probability_0_6(monkeypatch):
         assert values.mean() == pytest.approx((least + greatest) / 2, abs=0.12 * (greatest - least))
 
 
-@pytest.mark.parametrize("make", [train_transform, gentle_transform])
+@pytest.mark.parametrize("make", [train_transform, shift_transform])
 def test_it_stands_before_the_tensor_and_follows_the_seed(make):
     transform = make(16, (0.5,) * 3, (0.5,) * 3, augment=RandAugment2())
 

@@ -48,7 +48,7 @@ def test_t9_what_learns_from_what(small_clip, detach):
     model.zero_grad()
     bank = model.learner.bank
     for tensor in (bank.emb, bank.mean):
-        tensor.copy_(F.normalize(model(batch()[0]).image.mean(0), dim=-1))  # the reward is no constant 0
+        tensor.copy_(F.normalize(model(batch()[0]).image_features.mean(0), dim=-1))  # the reward is no constant 0
     losses_of(model)["reward"].sum().backward()
     assert gradients(own)
     assert not gradients(kept)
@@ -92,8 +92,8 @@ def test_t16_h_only_takes_the_images_place(small_clip):
     model = model_of(small_clip, learner(head="h_only"))
     assert model.learner.g is None
     out = model(batch()[0])
-    h = model.learner.h(F.normalize(out.image, dim=-1))
-    torch.testing.assert_close(out.logits, small_clip.logits(h, out.text))
+    h = model.learner.h(F.normalize(out.image_features, dim=-1))
+    torch.testing.assert_close(out.logits, small_clip.logits(h, out.text_features))
     assert train(model, 4)[-1] < train(model, 1)[0] + 1
 
 
@@ -116,7 +116,7 @@ def test_t14_only_h_and_g_are_kept(small_clip):
     again.load_prompt_state(state, own)
     assert torch.equal(logits(again), before)
     assert again.learner.aggregator is None
-    h = again.learner.h(F.normalize(again(batch()[0]).image, dim=-1))
+    h = again.learner.h(F.normalize(again(batch()[0]).image_features, dim=-1))
     assert not torch.allclose(h[0], h[1])
 
 
@@ -223,7 +223,7 @@ def test_a_step_does_not_depend_on_how_its_batch_is_split(small_clip):
     out = model(images)
     whole = model.losses(out, labels, INDEX)
     halves = [
-        model.losses(replace(out, logits=out.logits[part], image=out.image[part]), labels[part], INDEX[part])
+        model.losses(replace(out, logits=out.logits[part], image_features=out.image_features[part]), labels[part], INDEX[part])
         for part in (slice(0, 3), slice(3, 8))
     ]
     for name, loss in whole.items():

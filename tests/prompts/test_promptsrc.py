@@ -33,7 +33,7 @@ def test_losses_by_hand(small_clip):
     out = model(images)
     losses = model.losses(out, labels, torch.arange(3))
     text, image = model.learner.teacher.text(), F.normalize(small_clip.encode_image(images), dim=-1)
-    own_text, own_image = F.normalize(out.text, dim=-1), F.normalize(out.image, dim=-1)
+    own_text, own_image = F.normalize(out.text_features, dim=-1), F.normalize(out.image_features, dim=-1)
     p0, p = (small_clip.logits(image, text)).softmax(-1), out.logits.softmax(-1)
     torch.testing.assert_close(losses["text"], 25 * (own_text - text).abs().mean())
     torch.testing.assert_close(losses["image"].mean(), 10 * (own_image - image).abs().mean())

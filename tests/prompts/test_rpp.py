@@ -126,8 +126,8 @@ def test_2_8_10_the_equations(small_clip, images, share, source, update, entry):
         model = model_of(small_clip, rpp(depth, qkv_share=share, **settings))
         out = model(images)
         text, image = reference(small_clip, model.learner, images, **settings)
-        torch.testing.assert_close(out.text, text, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(out.image, image, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(out.text_features, text, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(out.image_features, image, rtol=1e-4, atol=1e-4)
 
 
 FOUND = [
@@ -150,8 +150,8 @@ def test_lengths_by_block(small_clip, images, share, source, update, lengths):
         learner, out = model.learner, model(images)
         assert (counts_of(learner.text_ctx), counts_of(learner.image_ctx)) == tuple(lengths.values())
         text, image = reference(small_clip, learner, images, **settings)
-        torch.testing.assert_close(out.text, text, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(out.image, image, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(out.text_features, text, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(out.image_features, image, rtol=1e-4, atol=1e-4)
         alive = sum(learner.get_parameter(name).numel() for name, g in gradients(model, images).items() if g.any())
         assert learner.effective_parameters() == alive
     assert learner.found_settings == {"prompt_lengths": lengths}
@@ -217,7 +217,7 @@ def test_4_the_residual_matters_behind_the_last_prompted_block_alone(small_clip,
     sources = ["q", "k", "v", "mean", "none"]
     results = [model_of(small_clip, rpp(depth, residual_source=source))(images) for source in sources]
     for a, b in itertools.combinations(results, 2):
-        for x, y in ((a.text, b.text), (a.image, b.image)):
+        for x, y in ((a.text_features, b.text_features), (a.image_features, b.image_features)):
             assert torch.allclose(x, y, rtol=1e-5, atol=1e-5) == (depth == L)
 
 
@@ -225,8 +225,8 @@ def test_4_the_residual_matters_behind_the_last_prompted_block_alone(small_clip,
 def test_5_a_tower_without_prompts_is_clips_own(small_clip, images, off):
     out, plain = (model_of(small_clip, learner)(images) for learner in (rpp(**off), ZeroShot("single")))
     text = any("text" in key for key in off)
-    assert torch.equal(out.image, plain.image) != text
-    assert torch.equal(F.normalize(out.text, dim=-1), plain.text) == text
+    assert torch.equal(out.image_features, plain.image_features) != text
+    assert torch.equal(F.normalize(out.text_features, dim=-1), plain.text_features) == text
 
 
 def test_6_starting_from_words_is_zero_shot(small_clip, images):
@@ -239,10 +239,10 @@ def test_6_starting_from_words_is_zero_shot(small_clip, images):
 
 def test_7_a_class_sees_no_other_class(small_clip, images):
     model = model_of(small_clip, rpp())
-    whole = model(images).text
+    whole = model(images).text_features
     for chosen in (["cat", "a quite different name"], ["cat"], NAMES[::-1]):
         model.bind(chosen)
-        torch.testing.assert_close(model(images).text[chosen.index("cat")], whole[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model(images).text_features[chosen.index("cat")], whole[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("share", "streams"), [("shared", 1), ("unshared", 3), ("kv_only", 2)])

@@ -39,7 +39,7 @@ def insight(monkeypatch, capsys):
     def call(*arguments):
         command = ["insight", *map(str, arguments), "--config-dir", str(TESTS / "conf")]
         monkeypatch.setattr(sys, "argv", command)
-        return launch.guarded(main), capsys.readouterr()
+        return launch.exit_status_of(main), capsys.readouterr()
 
     return call
 
@@ -175,7 +175,7 @@ def test_the_prompts_of_an_evaluation_lie_elsewhere(folder, insight):
     again = folder("fit=false", f"ckpt={ivlp}", *IVLP[:3])
     insight(ivlp, "--only", "words"), insight(again, "--only", "words")
     assert read(again, "words") == read(ivlp, "words")
-    elsewhere = (ivlp, "clip._target_=test_run.other_clip", "--only", "words")
+    elsewhere = (ivlp, "clip._target_=toys.other_clip", "--only", "words")
     status, said = insight(*elsewhere)
     assert status == 1
     assert "was trained on another CLIP (weights" in said.err

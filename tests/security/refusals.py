@@ -1,8 +1,10 @@
 """What every reader of a stranger's file owes: one short sentence, soon, without much memory; or plain data."""
 
+import io
 import time
 import tracemalloc
 
+import PIL.Image
 from hypothesis import HealthCheck, settings
 
 few = settings(
@@ -33,3 +35,9 @@ def refused(call, *arguments, **named) -> str:
     error = one_sentence(call, *arguments, **named)
     assert isinstance(error, ValueError), f"accepted: {type(error).__name__}"
     return str(error)
+
+
+def png(size=(4, 3), **options) -> bytes:
+    content = io.BytesIO()
+    PIL.Image.new("RGB", size, (9, 8, 7)).save(content, "PNG", **options)
+    return content.getvalue()

@@ -8,7 +8,7 @@ import pytest
 from strangers import CLASS, ESCAPE, SCRIPT, put, stranger, valid, with_
 
 from reports.collect import read
-from runs.schema import load
+from runs.result import load_result
 
 WRONG = [  # a dotted key and a value that no run writes there
     *((key, value) for key in ("digest", "seed", "shots", "names", "metrics") for value in (None, True, [], -1.5)),
@@ -56,7 +56,7 @@ BROKEN = {  # a result.json as a whole
 def test_a_wrong_type_anywhere_is_a_sentence(tmp_path, key, value):
     path = stranger(tmp_path, with_(key, value))
     with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
-        load(path)
+        load_result(path)
     said = str(caught.value)
     assert len(said) < 600
     assert not re.search(r"[\x00-\x1f\x7f]", said)
@@ -82,7 +82,7 @@ def test_what_is_no_result_is_left_out_and_said_so(tmp_path, command, content):
 
 
 def test_valid_is_valid(tmp_path):
-    assert load(stranger(tmp_path, json.dumps(valid())))["seed"] == 1
+    assert load_result(stranger(tmp_path, json.dumps(valid())))["seed"] == 1
 
 
 def test_where_nothing_can_be_read_the_status_says_so(tmp_path, command):
@@ -119,13 +119,15 @@ def test_dotted_keys_do_not_fill_the_memory(tmp_path):
     for _ in range(58):
         deep = {"k" * 190: deep}
     with pytest.raises(ValueError, match="nested so deep"):
-        load(stranger(tmp_path, with_("config", {"a": deep})))
+        load_result(stranger(tmp_path, with_("config", {"a": deep})))
 
 
 def test_the_plot_does_not_follow_a_link(tmp_path, command):
     for shots in (1, 2):
         (tmp_path / str(shots)).mkdir()
-        stranger(tmp_path / str(shots), json.dumps(valid() | {"shots": shots, "digest": f"d{shots}"}))
+        stranger(
+            tmp_path / str(shots), json.dumps(valid() | {"shots": shots, "digest": f"d{shots}", "summary": {}, "stages": []})
+        )
     (tmp_path / "precious").write_text("years")
     (tmp_path / "accuracy.png").symlink_to(tmp_path / "precious")
     status, screen, _ = command()

@@ -31,7 +31,7 @@ def refused(call, *arguments):
     """The sentence of a mistake, as the command would show it."""
     with pytest.raises(Exception) as caught:  # noqa: PT011 - a bug is an error of any kind
         call(*arguments)
-    message = launch.told(caught.value)
+    message = launch.error_message(caught.value)
     assert message is not None, f"a traceback: {caught.value!r}"
     assert len(message.splitlines()) == 1
     return message

@@ -1,17 +1,17 @@
 """Arbitrary data in every place that a reader of stored values reads: a well-typed value, or a ValueError in one sentence."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from arbitrary import JSON, TEXTS, dump, few, in_one_sentence
 from fakes import put
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from strangers import valid
-from toys import NAMES, toy_clip
+from toys import toy_clip
 
 from lightning_modules.checkpoints import read_prompts
 from prompts.coop import CoOp
@@ -19,7 +19,6 @@ from prompts.dpl import DPL
 from prompts.learner import TrainInfo
 from prompts.parts.dpl_picture import heat_maps
 from prompts.parts.prompt_lengths import MOST, read_found, read_lengths
-from prompts.parts.reference_prompts import cache_key, encode_prompts, load_reference_prompts, read_prompt_file
 from prompts.parts.transfer import rows_for
 from prompts.prompted_clip import PromptedCLIP
 from reports import render
@@ -27,33 +26,6 @@ from reports.collect import labelled, make_group, read_run
 from reports.tables import tables
 from runs.arguments import fits
 from runs.stored import leaves, method_settings, take_over
-from tools.ask_prompts import Bank, Endpoint
-
-TEXTS = st.text(max_size=8) | st.sampled_from(["${oc.env:HOME}", "???", "<b>", "a {}", "q", "end", "_target_", "os.mkdir"])
-SCALARS = st.none() | st.booleans() | st.integers() | st.sampled_from([0, 1, 2, 10**400, -1]) | st.floats() | TEXTS
-JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
-)
-KEYS = ["n_ctx", "init", "position", "class_context", "templates", "_target_", "teacher", "prompt_lengths", "kd_weight"]
-few = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-
-
-def in_one_sentence(call, *arguments):
-    """What it gives; None after a ValueError in a sentence that a terminal can show. Any other error is a bug."""
-    try:
-        return call(*arguments)
-    except ValueError as error:
-        said = str(error)
-        assert said
-        assert "\n" not in said
-        assert "\x1b" not in said
-        return None
-
-
-def dump(path, content):
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return path
-
 
 METHOD = OmegaConf.create(
     {
@@ -154,44 +126,6 @@ def test_what_a_search_left_fits_together(tmp_path, change):
         DPL("train", prompt_lengths=str(dump(tmp_path / "dpl.json", FOUND | change)))
 
 
-@few
-@given(JSON | st.dictionaries(TEXTS, st.lists(TEXTS | JSON, max_size=3), max_size=3))
-def test_reference_prompts(tmp_path_factory, content):
-    path = dump(tmp_path_factory.getbasetemp() / "prompts.json", content)
-    found = in_one_sentence(read_prompt_file, path)
-    if found is not None:
-        assert all(isinstance(text, str) and text.strip() for texts in found.values() for text in texts)
-        if found:
-            in_one_sentence(load_reference_prompts, path, list(found)[:1], None, "a {}.")
-
-
-@pytest.mark.parametrize("texts", [["x" * 10_001], ["a"] * 10_001, ["half \ud800"]])
-def test_sentences_are_bounded(tmp_path, texts):
-    with pytest.raises(ValueError, match="the prompt file"):
-        read_prompt_file(dump(tmp_path / "prompts.json", {"cat": texts}))
-
-
-@pytest.mark.parametrize(
-    "bad", [torch.zeros(1, 32), torch.zeros(2, 31), torch.zeros(2, 32).half(), torch.full((2, 32), torch.nan)]
-)
-def test_a_cache_of_other_features_is_made_again(tmp_path, bad):
-    clip, lists = toy_clip(), [["a cat."], ["a dog."]]
-    features, _ = encode_prompts(clip, lists, tmp_path)
-    path = tmp_path / f"{cache_key(clip, ['a cat.', 'a dog.'])}.safetensors"
-    save_file({"features": bad}, path)
-    assert torch.equal(encode_prompts(clip, lists, tmp_path)[0], features)
-
-
-@few
-@given(st.lists(JSON, max_size=3) | st.tuples(st.just("cat"), TEXTS, st.just("m"), JSON))
-def test_answers_that_were_kept(tmp_path_factory, line):
-    path = tmp_path_factory.getbasetemp() / "bank.json"
-    dump(Path(f"{path}.partial"), line)
-    bank = in_one_sentence(Bank, path, ["cat"], ["a {name}?"], Endpoint("http://localhost", "m", completions=1))
-    if bank is not None:
-        assert all(isinstance(text, str) for texts in bank.answers.values() for text in texts)
-
-
 def places(node, at=()):
     """Every place in a result, as a path of keys."""
     yield at
@@ -223,19 +157,6 @@ def test_a_long_setting_is_cut_in_a_label(tmp_path):
     for at in range(2):
         put(tmp_path, digest=f"d{at}", config={"method": {"templates": [f"{at} a photo of a {{}}."] * 400}})
     assert all(len(group.label) < 200 for group in read([tmp_path]))
-
-
-def test_names_of_classes_are_shown_without_control(tmp_path):
-    assert NAMES
-    with pytest.raises(ValueError, match="control character"):
-        read_prompt_file(dump(tmp_path / "prompts.json", {"cat\x1b[2J": ["a cat."]}))
-
-
-@torch.no_grad()
-def test_one_class_of_many_sentences_does_not_fill_the_memory():
-    lists = [["a photo"] * 10_000, *([["a"]] * 10_000)]
-    with pytest.raises(ValueError, match="give fewer prompts to that class"):
-        encode_prompts(toy_clip(), lists)
 
 
 @pytest.mark.parametrize(

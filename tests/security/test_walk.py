@@ -35,7 +35,7 @@ ALLOWED = {
     ("runs/arguments.py", "instantiate"): OURS,
     ("runs/arguments.py", "pkgutil.resolve_name"): "imports the `_target_` of a yaml or of the command line",
     ("runs/sweep.py", "OmegaConf.load"): "what Optuna's sweeper of this process has just written",
-    ("runs/sweep.py", "json.loads"): "the journal of this sweep's own jobs",
+    ("runs/journal.py", "json.loads"): "the journal of this sweep's own jobs",
     ("runs/sweep.py", "subprocess.Popen"): "the jobs of a sweep: the user's own overrides, no shell",
     ("runs/gpus.py", "subprocess.run"): "nvidia-smi, with fixed arguments",
     ("runs/ranks.py", "subprocess.Popen"): "a type: the ranks that Lightning has started",

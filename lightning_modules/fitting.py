@@ -1,4 +1,4 @@
-"""Fitting of learners that have no gradients: on the frozen features of the training and validation images."""
+"""Training, by gradients or on the frozen features of the training and validation images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from prompts.learner import PromptLearner
+from lightning_modules.assembly import Assembly
+from lightning_modules.run_folder import RunFolder
+from prompts.learner import GradientFree
 from prompts.prompted_clip import PromptedCLIP
 
 
@@ -26,13 +28,24 @@ def encode(model: PromptedCLIP, batches: Iterable[dict[str, Tensor]], device: to
     return found, torch.cat(labels)
 
 
+def fit(run: Assembly, trainer: Trainer, folder: RunFolder) -> None:
+    """Trains the run's learner: by gradients, from the state that an interrupted run left if there is one, or on frozen
+    features. Nothing where the run evaluates saved prompts."""
+    if not run.cfg.fit:
+        return
+    if run.learner.uses_gradients:
+        trainer.fit(run.module, ckpt_path=folder.checkpoint(run.module, trainer), weights_only=True)
+    else:
+        fit_on_features(run.model, run.data, trainer, run.cfg.seed)
+
+
 def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int) -> None:
     """Every rank does the whole of it: the images are few and ranks then agree without talking.
 
     Raises:
         ValueError: the learner has trainable tensors and nothing to fit them with; features or fitted tensors are not finite.
     """
-    if type(model.learner).fit is PromptLearner.fit:
+    if not isinstance(model.learner, GradientFree) or type(model.learner).fit is GradientFree.fit:
         if left := ", ".join(name for name, p in model.learner.named_parameters() if p.requires_grad):
             raise ValueError(
                 f"{type(model.learner).__name__} would never train {left}: it has uses_gradients=False and no fit of its own; "

@@ -1,4 +1,4 @@
-"""Training transform for small pictures, which the published crop (8-100% of the area) and flip would destroy."""
+"""A training transform for small pictures, which the published crop (8-100% of the area) and flip would destroy."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torchvision import transforms as T
 from datamodules.transforms import Augment, Transform, to_rgb
 
 
-def gentle_transform(size: int, mean: Sequence[float], std: Sequence[float], augment: Augment | None = None) -> Transform:
+def shift_transform(size: int, mean: Sequence[float], std: Sequence[float], augment: Augment | None = None) -> Transform:
     """Moves the picture by up to a sixteenth of its side, edges repeated, then `augment`; (3, size, size) float32."""
     shift = T.RandomCrop(size, padding=size // 16, padding_mode="edge")
     more = [augment] if augment else []

@@ -1,0 +1,84 @@
+"""Alternating batches: a batch of validation images, a batch of training images, and so on.
+
+They are for methods that fit some of their tensors on other images than the rest, such as DPL in its search for prompt lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from torch.utils.data import Dataset
+
+from datamodules.few_shot import MAX_VAL_SHOTS, select, subset
+from datamodules.items import Items, Source, Splits
+from datamodules.loaders import ImageDataset, Row, StepSampler
+
+
+def held_out(source: Source, selected: Splits, shots: int, seed: int, which: str) -> Items:
+    """The validation images of a class subset for alternating batches.
+
+    They are the selected validation images. Where the dataset's validation images are its test images (ImageNet), they are
+    min(shots, 4) per class of the training images that were not selected.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if "val" in selected.fixed:
+        chosen = {item.path for item in selected.train}
+        others = [item for item in source.splits(seed).train if item.path not in chosen]
+        drawn = select(Splits(others, [], []), min(shots, MAX_VAL_SHOTS), seed).train if shots > 0 else []
+        selected = replace(selected, val=drawn)
+    items = subset(selected, which).val
+    if not len(items):
+        raise ValueError(
+            "this method fits on validation images, and there are none: give the dataset a val split or, where its val is its "
+            "test set, fewer shots than it has training images."
+        )
+    return items
+
+
+class AlternatingDataset(Dataset):
+    """Training items (N) and, from index N on, validation items with the test transform."""
+
+    def __init__(self, train: ImageDataset, val: ImageDataset) -> None:
+        self.train, self.val, self.bad = train, val, train.bad
+
+    def __getitem__(self, row: Row) -> dict:
+        epoch, index, *others = row
+        if index < len(self.train):
+            return self.train[row]
+        return self.val[(epoch, index - len(self.train), *others)] | {"index": index}
+
+
+class AlternatingSampler:
+    """A validation step, then a training step, and so on: every step of `train` has one of `val` before it.
+
+    Validation steps go on from epoch to epoch, and each pass over the validation images has an order of its own. What a step
+    holds is a function of its number, so that a resumed run has the same steps.
+    """
+
+    def __init__(self, train: StepSampler, val: StepSampler) -> None:
+        self.train, self.val = train, val
+        self.accumulate, self.epoch, self.start = train.accumulate, 0, 0
+        self.batch_size = (train.batch_size + val.batch_size) / 2  # of a step, on average
+
+    def __len__(self) -> int:
+        return 2 * len(self.train)
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        self.train.epoch = self.epoch
+        train_steps, steps_per_pass = len(self.train) // self.accumulate, len(self.val) // self.accumulate
+        for k in range(self.start, len(self)):
+            step, micro_batch = divmod(k, self.accumulate)
+            pair, is_training = divmod(step, 2)
+            if is_training:
+                yield self._micro_batch(self.train, pair, micro_batch)
+                continue
+            self.val.epoch, val_step = divmod(self.epoch * train_steps + pair, steps_per_pass)
+            rows = self._micro_batch(self.val, val_step, micro_batch)
+            yield [(epoch, index + self.train.size, *others) for epoch, index, *others in rows]
+
+    def _micro_batch(self, sampler: StepSampler, step: int, micro_batch: int) -> list[Row]:
+        sampler.start = step * self.accumulate + micro_batch
+        return next(iter(sampler))

@@ -1,0 +1,28 @@
+"""An evaluation: the images of one split and class subset, and the class list to classify them against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+
+@dataclass
+class Evaluation:
+    """What a task is measured on, built once and passed along.
+
+    Args:
+        name: names the metrics in result.json and in the loggers.
+        classnames: the class list, in the order of the labels.
+        images: how many images there are.
+        loader: (rank, world) -> that rank's share, over all ranks each image once.
+        metrics: what the task measures, made anew by its module when the evaluation starts.
+    """
+
+    name: str
+    classnames: list[str]
+    images: int
+    loader: Callable[[int, int], DataLoader]
+    metrics: Any = None

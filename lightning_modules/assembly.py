@@ -1,0 +1,163 @@
+"""What a run is made of, from its config: the one place where clip, learner, data, evaluations and module are put together.
+
+`run.py` and everything that reopens a finished run use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from datamodules.evaluation import Evaluation
+from lightning_modules import process
+from lightning_modules.checkpoints import SavedPrompts, begin_from, check_backbone, prompts_of
+from lightning_modules.loggers import make_loggers
+from lightning_modules.task import TaskModule
+from lightning_modules.trainer import make_trainer
+from prompts.engine.clip import FrozenCLIP
+from prompts.learner import PromptLearner, TrainInfo
+from prompts.prompted_clip import PromptedCLIP
+from runs.arguments import found as import_target
+from runs.arguments import make
+from runs.jobs import Job
+from runs.protocol import Protocol, protocol_of
+
+
+class Assembly:
+    """The parts of a run, each made when it is first asked for: what only prompts are needed for reads no images.
+
+    Args:
+        cfg: a composed config (`runs.jobs.compose_job`); with fit=false `ckpt` names the prompts that are evaluated.
+        names: the option chosen in each group.
+        shared: another assembly of the same clip and data, which need not be made again.
+
+    Raises:
+        ValueError: from the parts, in one sentence: what cannot be made, is missing, or does not fit.
+    """
+
+    def __init__(self, cfg: DictConfig, names: dict[str, str], shared: Assembly | None = None) -> None:
+        self.cfg, self.names, self.shared = cfg, names, shared
+        self._evaluations: dict[str, Evaluation] = {}
+        self.start = ""  # which saved prompts training starts from, for the screen
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """Which classes train and which are evaluated."""
+        return protocol_of(OmegaConf.to_container(self.cfg.protocol, resolve=True))
+
+    @cached_property
+    def saved(self) -> SavedPrompts | None:
+        """The prompts to evaluate; None where the run trains, or its method has none to load."""
+        return None if self.cfg.fit else prompts_of(self.cfg.ckpt, self.names)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The method's settings that saved prompts were trained with. What a file says goes to the constructor as it stands:
+        Hydra sees our yaml alone."""
+        return self.saved.settings(self.cfg.method) if self.saved else {}
+
+    @cached_property
+    def learner(self) -> PromptLearner:
+        """The method, without tensors."""
+        if self.saved:
+            return make(self.cfg.method, _partial_=True)(**self.settings)
+        learner = make(self.cfg.method)
+        if self.cfg.fit and learner.uses_gradients and self.cfg.recipes.missing:
+            raise ValueError(self.cfg.recipes.missing)
+        return learner
+
+    @cached_property
+    def clip(self) -> FrozenCLIP:
+        """The backbone; the number of threads follows its size."""
+        clip = self.shared.clip if self.shared else make(self.cfg.clip)
+        if self.saved:
+            check_backbone(self.saved, clip, self.names["clip"], self.cfg.other_clip)
+        process.set_threads(self.cfg.threads, clip)
+        return clip
+
+    @cached_property
+    def data(self) -> Any:
+        """The dataset that is trained on, with its test images."""
+        return self.shared.data if self.shared else make(self.cfg.data, image_spec=self.clip.image_spec)
+
+    @cached_property
+    def model(self) -> PromptedCLIP:
+        """The backbone with the learner's tensors: new, saved ones, or new ones that start from saved ones."""
+        learner, clip = self.learner, self.clip
+        images = len(self.data.train_items) if self.cfg.fit else 0
+        classnames = self.saved.about["classnames"] if self.saved else None
+        classnames = classnames or self.data.classnames  # a published checkpoint does not say its classes
+        model = PromptedCLIP(clip, learner, self.cfg.shard_classes)
+        process.seed_everything(self.cfg.seed)
+        alternating = bool(self.cfg.fit and self.data.alternating_batch_size)
+        model.setup(TrainInfo(classnames, images, self.cfg.fit, alternating))
+        if self.saved:
+            self.saved.into(model)
+        self.start = begin_from(self.cfg.init_from, self.names["clip"], model, self.cfg.other_clip)
+        return model
+
+    @cached_property
+    def tests(self) -> list[Evaluation]:
+        """What is evaluated at the end: parts of the dataset's own test images, then the other datasets."""
+        subsets = self.protocol.evaluations(self.names["data"])
+        return [self.evaluation(name) for name in (*subsets, *self.cfg.targets)]
+
+    def evaluation(self, name: str) -> Evaluation:
+        """A test by its name, made once. ValueError where the protocol has none of this name, or the data no such images."""
+        if name not in self._evaluations:
+            subsets = self.protocol.evaluations(self.names["data"])
+            if name in subsets:
+                self._evaluations[name] = self.data.evaluation(name, "test", subsets[name])
+            elif name in self.cfg.targets:
+                data = make(self.cfg.targets[name], shots=-1, image_spec=self.clip.image_spec)
+                self._evaluations[name] = data.evaluation(name, "test", "all")
+            else:
+                known = ", ".join([*subsets, *self.cfg.targets])
+                raise ValueError(f"protocol={self.names['protocol']} has no evaluation {name!r}: it has {known}.")
+        return self._evaluations[name]
+
+    @cached_property
+    def validations(self) -> list[Evaluation]:
+        """What is evaluated during training."""
+        own = [self.data.evaluation("val", "val", self.protocol.subset)] if self.cfg.select == "best_val" else []
+        return own + (self.tests if self.cfg.eval_every else [])
+
+    @cached_property
+    def module(self) -> TaskModule:
+        """The LightningModule of the task, with all evaluations of the run."""
+        self.check_offers()
+        return self._module(self.tests, self.validations)
+
+    def _module(self, tests: list[Evaluation], validations: Sequence[Evaluation] = ()) -> TaskModule:
+        cfg = self.cfg
+        return make(cfg.task.module)(self.model, self.data, make(cfg.optim), cfg.epochs, cfg.seed, tests, validations)
+
+    def check_offers(self) -> None:
+        """ValueError where neither the method nor the data offer what the task needs."""
+        offered = (*self.learner.offers, *self.data.offers)
+        for need in import_target(self.cfg.task.module["_target_"], "task.module._target_").needs:
+            if need not in offered:
+                raise ValueError(
+                    f"task={self.cfg.task.name} needs {need}, which neither method={self.names['method']} nor "
+                    f"data={self.names['data']} offers: choose another method or dataset."
+                )
+
+    def tested(self, evaluation: str) -> TaskModule:
+        """The module after a test on this evaluation alone, in this process and without a file or a line of output."""
+        module = self._module([self.evaluation(evaluation)])
+        trainer = make_trainer(1, "auto", logger=False, enable_progress_bar=False)
+        trainer.test(module, verbose=False)
+        return module
+
+    def trainer(self, job: Job, callbacks: Sequence[Callback]) -> Trainer:
+        """Lightning's trainer with the run's loggers and callbacks, `callbacks` after those of the config."""
+        return make(
+            self.cfg.trainer,
+            logger=make_loggers(self.cfg.logger, job),
+            callbacks=[*make(self.cfg.callbacks).values(), *callbacks],
+            check_val_every_n_epoch=self.cfg.eval_every or 1,
+        )

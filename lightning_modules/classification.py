@@ -1,0 +1,84 @@
+"""Classification: an image is classified against a list of class names.
+
+Shapes: B images, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from datamodules.evaluation import Evaluation
+from lightning_modules.evaluated import Figure
+from lightning_modules.metrics import ClassCounts, FirstNotFinite, summarise
+from lightning_modules.predictions import PREDICTIONS, PredictionMetric, write_predictions
+from lightning_modules.task import TaskModule
+
+
+class Classification(TaskModule):
+    """Accuracy, macro-F1 and accuracy by class, in percent; the prediction for every test image in predictions.npz.
+
+    The text of the class names is encoded once per evaluation where it does not depend on the image.
+    """
+
+    needs = ("class logits", "labelled images")
+    figure = Figure("accuracy", "accuracy", "%")
+
+    predicted: Mapping[str, Mapping[str, np.ndarray]] = MappingProxyType({})  # by test: `PredictionMetric.compute`
+
+    def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
+        """The learner's losses over the classes of this step, and its logits."""
+        sample = self.model.learner.sample(batch["label"], batch["batch_index"], seed)
+        outputs = self.model(batch["image"], sample)
+        return self.model.losses(outputs, batch["label"], batch["index"]), outputs.logits
+
+    def start_evaluation(self, evaluation: Evaluation) -> None:
+        """Counts by class and, at the test, the prediction for every image."""
+        metrics = nn.ModuleDict({"counts": ClassCounts(len(evaluation.classnames)), "not_finite": FirstNotFinite()})
+        if any(evaluation is test for test in self.tests) and self.trainer.testing:
+            metrics["predictions"] = PredictionMetric(evaluation.images)
+        evaluation.metrics = metrics.to(self.device)
+
+    def evaluate_batch(self, evaluation: Evaluation, batch: dict[str, Tensor], first: bool) -> None:
+        """Counts the images that can be read."""
+        if first:
+            self.model.bind(evaluation.classnames)
+        metrics, readable = evaluation.metrics, batch["weight"] > 0
+        logits = self.model(batch["image"]).logits.float()[readable]
+        index, labels = batch["index"][readable], batch["label"][readable]
+        metrics["counts"].update(logits, labels)
+        metrics["not_finite"].update(index, logits)
+        if "predictions" in metrics:
+            metrics["predictions"].update(index, logits, labels)
+
+    def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
+        """Accuracy and macro-F1 in percent, the number of images, and `per_class`. ValueError where logits are not finite."""
+        image = int(evaluation.metrics["not_finite"].compute())
+        if image != FirstNotFinite.NONE:
+            raise ValueError(
+                f"evaluation {evaluation.name}: the logits of image {image} are not finite (NaN or infinite), so it has no "
+                f"result: {self.what_to_lower}."
+            )
+        return summarise(evaluation.metrics["counts"].compute(), evaluation.classnames)
+
+    def line(self, metrics: Mapping[str, Any]) -> str:
+        """Accuracy, macro-F1, and what they are of."""
+        counts = f"({metrics['images']} images, {len(metrics['per_class'])} classes)"
+        return f"{super().line(metrics)}   macro-F1 {metrics['macro_f1']:6.2f} %   {counts}"
+
+    def finish_evaluations(self) -> None:
+        """Back to the classes that are trained on."""
+        self.model.bind(self.train_classnames)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self.predicted = {evaluation.name: evaluation.metrics["predictions"].compute() for evaluation in self.tests}
+
+    def write_files(self, folder: Path) -> None:
+        """`predictions.npz`"""
+        write_predictions(folder / PREDICTIONS, self.predicted)

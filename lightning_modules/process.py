@@ -1,0 +1,82 @@
+"""The process of a run: its output, its random generators, its threads, its memory, the versions of its libraries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import random
+import resource
+import sys
+import warnings
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from runs.sweep import IN_SWEEP
+
+PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "torchmetrics", "hydra-core", "numpy", "pillow")
+
+
+def quiet() -> None:
+    """Silences what others warn of and a user can do nothing about. Our own warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
+    for message in (
+        ".*does not have many workers.*",  # images come from memory or are few; `workers` is ours to advise on
+        ".*in eval mode at the start of training.*",  # the towers: meant
+        ".*number of training batches .* is smaller than the logging interval.*",
+        ".*Experiment logs directory .* exists and is not empty.*",  # resumed runs: older files were renamed
+        ".*GPU available but not used.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*barrier\\(\\).*",
+        ".*Total length of .* across ranks is zero.*",
+        ".*has zero length.*",  # fewer images than ranks: meant
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*pkg_resources is deprecated.*",
+        ".*but have no `val_dataloader`.*",  # evaluation during training is off unless asked for
+        ".*`broadcast_buffers` is deprecated.*",  # its successor is not in the older torch that we allow
+        ".*`?srun`? command is available.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+@rank_zero_only
+def say(text: str, in_sweep: str = "") -> None:
+    """Prints the text; in a job of a sweep, which has many, what stands for it there."""
+    text = in_sweep if IN_SWEEP in os.environ else text
+    if text:
+        print(text, flush=True)
+
+
+def seed_everything(seed: int) -> None:
+    """For what is drawn while the learner is made; training and data have generators of their own."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def set_threads(threads: int | str, clip: torch.nn.Module) -> None:
+    """`auto`: one for small towers, else torch's choice. Threads that wait for each other cost a tiny CLIP more than they
+    give: on two busy cores a step took 25 ms with one and 2 s with two. OMP_NUM_THREADS goes before."""
+    small = sum(p.numel() for p in clip.parameters()) < 20e6
+    if threads != "auto":
+        torch.set_num_threads(threads)
+    elif small and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+
+
+def peak_memory() -> dict[str, float]:
+    """MiB of this process (of rank 0): resident memory, and GPU memory where there is a GPU."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"cpu_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
+    if torch.cuda.is_available():
+        peak["gpu_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peak
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}

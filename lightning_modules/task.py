@@ -1,0 +1,182 @@
+"""What every task shares: training steps, learning rates and what a checkpoint holds; evaluations are `EvaluatedModule`'s.
+
+A kind of task is one file beside this: a subclass of `TaskModule` that says what a batch's losses are, what is measured and
+what a result holds of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from datamodules.evaluation import Evaluation
+from lightning_modules.diagnosis import why_not_finite
+from lightning_modules.evaluated import EvaluatedModule
+from lightning_modules.optimizers import check_gradients, check_groups, make_optimizer, set_rates
+from prompts.learner import TrainingHooks
+from prompts.prompted_clip import PromptedCLIP
+
+LEARNER = "model.learner."  # where the learner's tensors stand in the state dict: all that a checkpoint holds
+
+
+class TaskModule(EvaluatedModule):
+    """Trains `model`'s learner and evaluates it. Base of all tasks.
+
+    A subclass sets `needs` and `figure` and overrides `training_losses`, `start_evaluation`, `evaluate_batch` and `metrics_of`;
+    `finish_evaluations` and `write_files` where it has something to do there.
+
+    Args:
+        data: gives the training batches (`train_loader(rank, world, accumulate)`).
+        optimizer: makes the optimiser from the learner's parameter groups (`lightning_modules.optimizers` says what they may
+            hold); each group's `lr` is the peak of its schedule.
+        epochs: length of the schedule.
+        tests: what is evaluated at the end; results in `self.metrics`, by name.
+        vals: what is evaluated during training; results in `self.history`, one entry per epoch that is evaluated.
+
+    Raises:
+        ValueError: `epochs` is no number of epochs, or the learner refuses the class list of an evaluation.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()  # what the learner or the data must offer
+
+    strict_loading = False  # a checkpoint holds the learner alone; on_load_checkpoint says what may be missing
+
+    def __init__(
+        self,
+        model: PromptedCLIP,
+        data: Any,
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
+        epochs: int,
+        seed: int,
+        tests: Sequence[Evaluation],
+        vals: Sequence[Evaluation] = (),
+    ) -> None:
+        super().__init__(model, tests, vals)
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"epochs={epochs!r}: give a number of epochs, 1 or more.")
+        self.data, self.make_optimizer, self.epochs, self.seed = data, optimizer, epochs, seed
+        self.train_classnames = model.classnames
+        for evaluation in (*self.vals, *self.tests):
+            model.bind(evaluation.classnames)  # a class list that the learner refuses ends the run before it starts
+        model.bind(self.train_classnames)
+        self.losses: list[list[float]] = []  # of each epoch: sum and number of its steps' losses
+        self.seconds_before = 0.0  # spent by earlier processes on the same run
+        self.started = time.monotonic()
+        self.kept_epoch = epochs - 1
+        self._loss_of_step: Tensor | float = 0.0
+        self._gradients_checked = False  # in this process
+
+    # ---- what a task says
+
+    def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Named losses of a batch, each (B,) per sample or a scalar that does not depend on the batch, and the outputs (B,...)
+        that they come from. `seed` is the same for all ranks and micro-batches of an optimiser step."""
+        raise NotImplementedError
+
+    # ---- training
+
+    @property
+    def trainable(self) -> dict[str, Tensor]:
+        """The tensors that an optimiser moves, by name."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def train_dataloader(self) -> Any:
+        """This rank's training batches."""
+        return self.data.train_loader(self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches)
+
+    def configure_optimizers(self) -> Optimizer:
+        """One optimiser of the learner's parameter groups. ValueError where these are not its trainable tensors."""
+        groups = self.model.learner.parameter_groups()
+        check_groups(self.model.learner, groups)
+        return make_optimizer(self.make_optimizer, groups)
+
+    def on_fit_start(self) -> None:
+        self.store_towers()
+
+    def on_train_epoch_start(self) -> None:
+        self.trainer.train_dataloader.set_epoch(self.current_epoch)
+        self.losses.append([0.0, 0])
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        # Set at each batch and not once per epoch: Lightning skips the epoch's hooks when it resumes within one.
+        set_rates(self.trainer.optimizers[0], self.current_epoch, self.epochs)
+        # A learner that draws from torch's generator draws the same on every rank and after a resume.
+        torch.manual_seed(self.seed_of(batch_idx))
+
+    def seed_of(self, number: int) -> int:
+        """A seed for what is random in one batch or step of this epoch."""
+        return (self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + number
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        # what is sampled is a function of the optimiser's step, so neither ranks nor micro-batches change it
+        seed = self.seed_of(batch_idx // self.trainer.accumulate_grad_batches)
+        losses, outputs = self.training_losses(batch, seed)
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches  # over which gradients are averaged
+        weight = batch["weight"] * parts
+        terms = {name: (loss * weight).sum() if loss.ndim else loss for name, loss in losses.items()}
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total.detach()):
+            where = f"epoch {self.current_epoch}, step {self.global_step}"
+            raise ValueError(why_not_finite(where, terms, outputs, batch, self.trainable, self.what_to_lower))
+        if not total.requires_grad:
+            check_gradients(self.model.learner)
+        self.log_step(total.detach(), batch_idx)
+        return total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if not self._gradients_checked:  # of the first step, before the learner may set some to None
+            check_gradients(self.model.learner)
+            self._gradients_checked = True
+        if isinstance(self.model.learner, TrainingHooks):
+            self.model.learner.before_step()
+
+    def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(epoch, batch_idx, *args, **kwargs)
+        if batch_idx + 1 < self.trainer.num_training_batches:
+            return
+        self.kept_epoch = epoch
+        if isinstance(self.model.learner, TrainingHooks):  # Lightning's own hook comes after evaluation and callbacks
+            self.model.learner.end_epoch(epoch, self.epochs)
+
+    def log_step(self, loss: Tensor, batch_idx: int) -> None:
+        """Adds up the step's loss: its mean over ranks and micro-batches, so the same number however it was split."""
+        accumulate = self.trainer.accumulate_grad_batches
+        self._loss_of_step = loss / accumulate + (self._loss_of_step if batch_idx % accumulate else 0.0)
+        if (batch_idx + 1) % accumulate:
+            return
+        loss = self.trainer.strategy.reduce(self._loss_of_step, reduce_op="mean")
+        total, steps = self.losses[-1]
+        self.losses[-1] = [total + loss.item(), steps + 1]
+        self.log("loss", loss, prog_bar=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+
+    # ---- state
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        return {key: value for key, value in super().state_dict(*args, **kwargs).items() if key.startswith(LEARNER)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.model.check_finite()  # before anything is written: the state of the last save stays
+        seconds = self.seconds_before + time.monotonic() - self.started
+        checkpoint["progress"] = {"history": self.history, "losses": self.losses, "seconds": seconds}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        progress = checkpoint["progress"]
+        self.history, self.losses, self.seconds_before = progress["history"], progress["losses"], progress["seconds"]
+        self.kept_epoch = len(self.losses) - 1  # where nothing is left to train: it may have been stopped early
+        saved, wanted = set(checkpoint["state_dict"]), set(self.state_dict())
+        if saved != wanted:
+            raise ValueError(
+                f"The checkpoint belongs to another learner: it lacks {sorted(wanted - saved) or 'nothing'} "
+                f"and has {sorted(saved - wanted) or 'nothing'} too much. Use force=true to start over."
+            )
+        if names := [name for name, tensor in checkpoint["state_dict"].items() if not tensor.isfinite().all()]:
+            raise ValueError(
+                f"The checkpoint holds NaN or infinite numbers in {', '.join(names)}: use force=true to start over, and lower "
+                "optim.lr if that is where they came from."
+            )

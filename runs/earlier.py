@@ -1,0 +1,108 @@
+"""The run that has to be done before another one starts: the search of a two-stage method, or the classes learned before.
+
+A run names it by the root key `earlier` (conf/config.yaml), which a method's yaml fills, or by `protocol.train` as a list of
+class subsets that are learned one after the other. Imports neither torch nor lightning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from runs.protocol import protocol_of
+
+PREFIX = "earlier."  # of a group within the mapping, as Hydra names its choice: method@earlier.method
+GIVES, NAMES = "gives", "names"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier run, and what the later one takes from it.
+
+    Args:
+        cfg, names: as `runs.jobs.describe` takes them.
+        gives: the dotted key of the later run that gets the earlier run's folder.
+        is_stage: whether it is an earlier stage of the same protocol, whose figures the later result tells of.
+    """
+
+    cfg: DictConfig
+    names: dict[str, str]
+    gives: str
+    is_stage: bool
+
+
+def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
+    """Notes in `cfg.earlier` which options Hydra chose for it, and drops it where the run has already what it would give.
+
+    Raises:
+        ValueError: `earlier` is no mapping that names a key of this run.
+    """
+    if not cfg.get("earlier"):
+        return
+    gives = cfg.earlier.get(GIVES) if isinstance(cfg.earlier, DictConfig) else None
+    if not isinstance(gives, str) or (parent := _parent(cfg, gives)) is None:
+        raise ValueError(
+            f"earlier.gives={gives!r} is no key of this run: name the one that gets the folder, such as init_from."
+        )
+    with open_dict(cfg):
+        if not cfg.fit or parent[gives.rpartition(".")[2]]:
+            cfg.earlier = None
+        else:
+            groups = {key.partition("@")[0]: name for key, name in choices.items() if f"@{PREFIX}" in key}
+            cfg.earlier[NAMES] = groups
+
+
+def earlier_of(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
+    """The run before this one; None where it needs none.
+
+    Raises:
+        ValueError: the method needs an earlier run and the protocol has several stages.
+    """
+    if not cfg.fit:
+        return None
+    stages = protocol_of(OmegaConf.to_container(cfg.protocol, resolve=True)).train
+    if len(stages) > 1:
+        if cfg.earlier:
+            raise ValueError(
+                f"method={names['method']} needs an earlier run of its own, and protocol={names['protocol']} learns "
+                f"{len(stages)} subsets of classes one after the other: give what the earlier run would find as "
+                f"{cfg.earlier[GIVES]}=PATH."
+            )
+        before = deepcopy(cfg)
+        before.protocol.train = list(stages[:-1])
+        return Earlier(before, names, "init_from", is_stage=True)
+    if not cfg.earlier:
+        return None
+    before = deepcopy(cfg)
+    with open_dict(before):
+        for key in cfg.earlier:
+            if key in (GIVES, NAMES):
+                continue
+            node = cfg.earlier._get_node(key)  # as it stands, with its interpolations: these are of the root
+            whole = not isinstance(node, DictConfig) or "_target_" in node
+            before[key] = deepcopy(node) if whole else OmegaConf.merge(before[key], node)
+        before.earlier = None
+    return Earlier(before, names | dict(cfg.earlier[NAMES]), cfg.earlier[GIVES], is_stage=False)
+
+
+def take_over(cfg: DictConfig, gives: str, folder: Path) -> None:
+    """Sets the key that an earlier run gives to that run's folder."""
+    OmegaConf.update(cfg, gives, str(folder))
+
+
+def stages(result: Mapping[str, Any]) -> list[dict[str, float]]:
+    """The main figure by evaluation of every stage up to that of this result, the first one first."""
+    key = result["figure"]["key"]
+    return [*result["stages"], {name: metrics[key] for name, metrics in result["metrics"].items()}]
+
+
+def _parent(cfg: DictConfig, key: str) -> DictConfig | None:
+    """The mapping that holds a dotted key; None where there is no such key."""
+    above, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, above) if above else cfg
+    return node if isinstance(node, DictConfig) and name in node else None

@@ -1,0 +1,146 @@
+"""A protocol: which classes are trained on, which are evaluated, what is summarised. Read from `conf/protocol/NAME.yaml`.
+
+Imports neither torch nor lightning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datamodules.few_shot import subset_group
+from runs.summaries import FUNCTIONS, summary_value
+
+SOURCE = "source"  # an evaluation of this name goes by the name of the dataset that is trained on
+TARGETS = "targets"  # stands for all evaluations on other datasets
+OF_STAGES = ("forgetting",)  # functions that compare with earlier stages
+KEYS = {"train", "evaluate", "targets", "summary", "recipe"}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Class subsets are "all", "base", "new" or "k/n" (`datamodules.few_shot.class_range`).
+
+    Args:
+        train: the class subsets that are learned one after the other, each in a run of its own; the last in this run.
+        evaluate: class subset by the name of its evaluation on the dataset's own test images.
+        targets: the datasets that are evaluated too, by the dataset that is trained on.
+        summary: by name the function of `runs.summaries` and the evaluations that it is of.
+        recipe: the protocol whose recipes this one uses; null: its own.
+    """
+
+    train: tuple[str, ...]
+    evaluate: Mapping[str, str]
+    targets: Mapping[str, Sequence[str]]
+    summary: Mapping[str, tuple[str, Sequence[str] | str]]
+    recipe: str | None = None
+
+    @property
+    def subset(self) -> str:
+        """The class subset that this run trains on."""
+        return self.train[-1]
+
+    @property
+    def stages(self) -> int:
+        """How many class subsets are learned one after the other."""
+        return len(self.train)
+
+    def evaluations(self, data: str) -> dict[str, str]:
+        """Evaluations on the dataset's own test images -> class subset."""
+        return {data if name == SOURCE else name: subset for name, subset in self.evaluate.items()}
+
+    def summarise(
+        self,
+        figures: Mapping[str, float],
+        targets: Sequence[str],
+        stages: Sequence[Mapping[str, float]],
+        higher_is_better: bool = True,
+    ) -> dict[str, dict[str, Any]]:
+        """The summaries of a finished run, as result.json holds them.
+
+        Args:
+            figures: the task's main figure by evaluation.
+            targets: the evaluations on other datasets.
+            stages: `figures` of the earlier stages, the first one first.
+        """
+        summaries = {}
+        for name, (function, evaluations) in self.summary.items():
+            names = list(targets) if evaluations == TARGETS else list(evaluations)
+            if function in OF_STAGES:  # of what an earlier stage has learned
+                names = [name for name in names if self.evaluate.get(name) in self.train[:-1]] if stages else []
+            if not names:
+                continue
+            value = summary_value(function, names, figures, stages, higher_is_better)
+            summaries[name] = {"function": function, "evaluations": names, "value": value}
+        return summaries
+
+
+def protocol_of(node: Mapping[str, Any]) -> Protocol:
+    """The protocol of a resolved config node. ValueError, one sentence, for what cannot be one."""
+    if unknown := sorted(set(node) - KEYS):
+        raise ValueError(f"protocol.{unknown[0]} is not known: a protocol has the keys {', '.join(sorted(KEYS))}.")
+    for key in ("train", "evaluate", "targets"):
+        if key not in node:
+            raise ValueError(f"there is no key protocol.{key}, which a run needs: leave out the ~ that took it away.")
+    train = node["train"] if isinstance(node["train"], list) else [node["train"]]
+    if not train:
+        raise ValueError("protocol.train names no classes: give a class subset such as all, or a list of them.")
+    for subset in train:
+        _check_subset(subset, "protocol.train")
+    summary = _summary(node.get("summary") or {}, _evaluations(node["evaluate"]))
+    recipe = node.get("recipe")
+    if recipe is not None and not isinstance(recipe, str):
+        raise ValueError(f"protocol.recipe={recipe!r}: give the name of a protocol, or null.")
+    return Protocol(tuple(train), node["evaluate"], _targets(node["targets"]), summary, recipe)
+
+
+def _check_subset(subset: Any, key: str) -> None:
+    try:
+        subset_group(subset)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def _evaluations(evaluate: Any) -> Mapping[str, str]:
+    if not evaluate:
+        raise ValueError("protocol.evaluate names no evaluation, so there would be no result: add one, such as {test: all}.")
+    if not isinstance(evaluate, Mapping):
+        raise ValueError(
+            f"protocol.evaluate={evaluate!r:.80}: name at least one evaluation and its classes, as in {{test: all}}."
+        )
+    for name, subset in evaluate.items():
+        _check_subset(subset, f"protocol.evaluate.{name}")
+    return evaluate
+
+
+def _targets(targets: Any) -> Mapping[str, Sequence[str]]:
+    if not isinstance(targets, Mapping):
+        raise ValueError(f"protocol.targets={targets!r:.80}: give a list of datasets by the dataset that is trained on.")
+    for name, datasets in targets.items():
+        if not isinstance(datasets, list) or not all(isinstance(dataset, str) and dataset for dataset in datasets):
+            raise ValueError(f"protocol.targets.{name}={datasets!r:.80}: give a list of names of datasets.")
+    return targets
+
+
+def _summary(summary: Any, evaluate: Mapping[str, str]) -> dict[str, tuple[str, Sequence[str] | str]]:
+    """Name -> (function, evaluations or TARGETS)"""
+    example = "as in {H: {harmonic_mean: [base, new]}}"
+    if not isinstance(summary, Mapping):
+        raise ValueError(f"protocol.summary={summary!r:.80}: give a function of evaluations by name, {example}.")
+    found = {}
+    for name, entry in summary.items():
+        if not isinstance(entry, Mapping) or len(entry) != 1:
+            raise ValueError(f"protocol.summary.{name}={entry!r:.80}: give one function and its evaluations, {example}.")
+        ((function, evaluations),) = entry.items()
+        if function not in FUNCTIONS:
+            raise ValueError(f"protocol.summary.{name}.{function} is not known: choose one of {', '.join(FUNCTIONS)}.")
+        named = [] if evaluations == TARGETS else evaluations
+        if not isinstance(named, list) or (unknown := [each for each in named if each not in evaluate]):
+            what = f"{unknown[0]!r}, which is no evaluation" if isinstance(named, list) else f"{named!r:.80}"
+            raise ValueError(
+                f"protocol.summary.{name} is of {what}: choose among {', '.join(evaluate)}, or write {TARGETS} for all other "
+                "datasets."
+            )
+        found[name] = function, evaluations
+    return found

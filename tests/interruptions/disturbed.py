@@ -1,0 +1,56 @@
+"""Runs that something disturbs, and what must be true of them afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from forked import none_alive
+from safetensors.torch import load_file
+
+TOY = ["clip=toy", "data=toy", "optim.lr=0.2", "shots=4", "batch_size=6", "epochs=3", "eval_batch_size=5", "trainer=cpu"]
+DOOMED = [*TOY, "method=doomed"]
+DPL = [*TOY, "method=dpl", "method.lengths=[0,2]", "method.alpha_lr=0.1", "method.val_batch_size=6", "epochs=2"]
+PROBE = [*TOY, "method=linear_probe"]
+RANKS = [*TOY[:-1], "method=doomed", "trainer=ddp_cpu"]
+STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGKILL": -9}  # of a run that this signal ends
+
+
+def outcome_of(folder):
+    """What the finished runs below a folder hold, but for times; by the file's path."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.name == "result.json":
+            result = json.loads(path.read_text())
+            found[name] = {key: value for key, value in result.items() if key not in ("seconds", "peak_memory", "config")}
+        elif path.suffix == ".safetensors":
+            found[name] = {key: tensor.numpy().tobytes() for key, tensor in load_file(path).items()}
+        elif path.suffix == ".npz":
+            found[name] = {key: array.tobytes() for key, array in np.load(path).items()}
+        elif path.is_file() and not path.name.startswith("metrics"):
+            found[name] = path.read_bytes()
+    return found
+
+
+def log_of(folder):
+    log = folder / "log"
+    text = log.read_text() if log.exists() else ""
+    log.unlink(missing_ok=True)
+    return text
+
+
+def run_disturbed(forks, folder, *overrides, signal_name, **environment):
+    """A disturbed run: its status, its one sentence, no process and no file left over; what it said."""
+    process = forks.start(folder, *overrides, **environment)
+    status = forks.wait(process)
+    none_alive(process)
+    text = log_of(folder)
+    assert status == STATUS[signal_name], text
+    assert "Traceback" not in text, text
+    assert text.count("Stopped by") == (signal_name != "SIGKILL"), text
+    if signal_name != "SIGKILL":
+        assert f"Stopped by {signal_name}" in text.splitlines()[-1]
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert not [path for path in files if path.name.startswith(".")], files
+    return text
