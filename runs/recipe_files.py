@@ -80,7 +80,8 @@ def _read(file: Path, modified: int) -> MethodRecipes | None:
     common, sections = content.get(COMMON) or OmegaConf.create({}), {}
     for section in SECTIONS.values():
         entries = content.get(section) or OmegaConf.create({})
-        if not all(isinstance(entry, DictConfig) for entry in (common, entries, *entries.values())):
+        mappings = isinstance(common, DictConfig) and isinstance(entries, DictConfig)
+        if not mappings or not all(isinstance(entry, DictConfig) for entry in entries.values()):
             raise ValueError(f"{file}: {COMMON} is a mapping, and {section} a mapping of names to mappings; {layout}.")
         base = common if section == "protocol" else {}
         sections[section] = {str(name): OmegaConf.merge(base, entry) for name, entry in entries.items()}

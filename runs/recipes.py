@@ -54,8 +54,8 @@ def check_names(method: str, folders: Sequence[Path]) -> None:
     for folder in folders:
         file = folder / FOLDER / f"{method}.yaml"
         for section, entries in (recipes.sections if (recipes := read_recipes(file)) else {}).items():
-            if unknown := sorted(set(entries) - set(known := options(section, folders))):
-                known = [name for name in known if not name.startswith("_")]
+            known = [name for name in options(section, folders) if not name.startswith("_")]
+            if unknown := sorted(set(entries) - set(known)):
                 raise ValueError(f"{file}: {section} has {unknown[0]}, which is not known: choose among {', '.join(known)}.")
 
 
