@@ -13,6 +13,7 @@ from datamodules.items import Item, Splits
 from files.untrusted import read_bytes, regular_file
 
 FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
+SUFFIXES = ".avif .bmp .gif .jp2 .jpeg .jpg .pgm .png .ppm .tif .tiff .webp"  # of files in those formats, in lower case
 
 
 class MissingFilesError(ValueError):
@@ -84,6 +85,11 @@ def check(root: Path, items: Iterable[Item], named_by: str) -> None:
     absent = missing(root, (item.path for item in items))
     if absent:
         raise MissingFilesError(absent, root, named_by)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of that name should be an image, by its suffix."""
+    return Path(name).suffix.lower() in SUFFIXES.split()
 
 
 @cache

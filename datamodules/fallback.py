@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules import disk
+from datamodules.class_folders import class_items
 from datamodules.items import Item, Splits, by_label
 from datamodules.mat import load_mat
 from files.untrusted import read_json
@@ -90,10 +91,8 @@ class ClassFolders(_Lists):
         self.ignore, self.rename = set(ignore), dict(rename or {})
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
-        groups = []
-        for label, name in enumerate(name for name in disk.folders(images) if name not in self.ignore):
-            shown = self.rename.get(name, name)
-            groups.append([Item(f"{name}/{file}", label, shown) for file in disk.files(images / name)])
+        folders = [folder for folder in disk.folders(images) if folder not in self.ignore]
+        groups = [class_items(images, folder, label, self.rename.get(folder, folder)) for label, folder in enumerate(folders)]
         return split_503020(groups, rng)
 
 

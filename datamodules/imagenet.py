@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from datamodules import disk, identity, pickles
+from datamodules.class_folders import class_folders, class_items, require_class_folders
 from datamodules.items import Item, Splits
-from files.untrusted import path_within, read_bytes, text_of
+from files.untrusted import read_bytes, text_of
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +47,10 @@ def class_names(folder: Path) -> dict[str, str]:
     return names
 
 
-def _named_folders(images: Path, names: dict[str, str], source: Path) -> list[str]:
-    wnids = disk.folders(disk.require(images, "the image folder"))
-    if not wnids:
-        raise ValueError(
-            f"{images} has no class folders: each image belongs in a folder named by its class's WordNet id "
-            f"(n01440764/...); for ImageNet's flat validation archive, valprep.sh moves them"
-        )
-    for wnid in wnids:
-        path_within(wnid, f"a folder in {images}")
+def _wnid_folders(images: Path, names: dict[str, str], source: Path) -> list[str]:
+    """The class folders in `images`, each of which must be a key of `names`, which `source` holds."""
+    named_by = "its class's WordNet id (n01440764/...); for ImageNet's flat validation archive, valprep.sh moves them"
+    wnids = class_folders(images, named_by)
     unknown = [wnid for wnid in wnids if wnid not in names]
     if unknown:
         raise ValueError(
@@ -82,12 +78,6 @@ def _folders_digest(source: disk.Disk, images: dict[str, Path]) -> str:
     return identity.digest_of(names, found, sizes)
 
 
-def _require_folders(root: Path, names: list[str], named_by: str) -> None:
-    absent = sorted(set(names) - set(disk.folders(root)))
-    if absent:
-        raise disk.MissingFilesError(absent, root, named_by, "class folder(s)")
-
-
 class ImageNet(disk.Disk):
     """Validation is the test set, as published, and few-shot sampling leaves it whole.
 
@@ -107,7 +97,7 @@ class ImageNet(disk.Disk):
         if self.legacy:
             return self._imported(seed)
         names = class_names(self.folder)
-        wnids = _named_folders(self.images / "train", names, self.folder / "classnames.txt")
+        wnids = _wnid_folders(self.images / "train", names, self.folder / "classnames.txt")
         train, val = (self._list(split, wnids, names) for split in ("train", "val"))
         return Splits(train, val, val, fixed=frozenset({"val"}))
 
@@ -122,12 +112,9 @@ class ImageNet(disk.Disk):
 
     def _list(self, split: str, wnids: list[str], names: dict[str, str]) -> list[Item]:
         root = disk.require(self.images / split, "the image folder")
-        _require_folders(root, wnids, "the training images")
-        return [
-            Item(f"{split}/{wnid}/{file}", label, names[wnid])
-            for label, wnid in enumerate(wnids)
-            for file in disk.files(root / wnid)
-        ]
+        require_class_folders(root, wnids, "the training images")
+        lists = (class_items(self.images, f"{split}/{wnid}", label, names[wnid]) for label, wnid in enumerate(wnids))
+        return [item for items in lists for item in items]
 
     def _pickles(self, seed: int) -> tuple[Path, Path]:
         return self.folder / "preprocessed.pkl", self.folder / "split_fewshot" / f"shot_{self.shots}-seed_{seed}.pkl"
@@ -160,16 +147,12 @@ class TestFolders(disk.Disk):
         if self.numbered:
             disk.require(self.images, "the image folder")
             classes = [(str(label), name) for label, name in enumerate(names.values())]
-            _require_folders(self.images, [number for number, _ in classes], "the class list")
+            require_class_folders(self.images, [number for number, _ in classes], "the class list")
         else:
-            wnids = _named_folders(self.images, names, self.folder / "classnames.txt")
+            wnids = _wnid_folders(self.images, names, self.folder / "classnames.txt")
             classes = [(wnid, names[wnid]) for wnid in wnids]
-        test = [
-            Item(f"{name}/{file}", label, shown)
-            for label, (name, shown) in enumerate(classes)
-            for file in disk.files(self.images / name)
-        ]
-        return Splits([], [], test)
+        lists = (class_items(self.images, folder, label, name) for label, (folder, name) in enumerate(classes))
+        return Splits([], [], [item for items in lists for item in items])
 
     def digest(self, seed: int) -> str:
         return _folders_digest(self, {"test": self.images})

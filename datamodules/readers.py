@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from datamodules import disk, identity
+from datamodules.class_folders import class_folders
 from datamodules.index import Listing
 from files.untrusted import label_of, parse_json, path_within, read_bytes, regular_file, text_of
 
@@ -30,9 +31,8 @@ class Folders:
 
     def _classes(self, split: str) -> list[str]:
         folder = disk.require(self.root / self.splits[split], f"the folder of the {split} images")
-        if not (found := disk.folders(folder)):
-            raise ValueError(f"{folder} has no class folders: each image belongs in a folder named by its class's WordNet id")
-        return [path_within(f"{self.splits[split]}/{each}", f"a class folder in {self.root}") for each in found]
+        names = class_folders(folder, "its class's WordNet id")
+        return [path_within(f"{self.splits[split]}/{name}", f"a class folder in {self.root}") for name in names]
 
     def stamp(self) -> list:
         # A class folder's time changes with each file that comes or goes; the files themselves are not looked at.

@@ -128,10 +128,10 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     `resolve`, and where data are missing.
     """
     config = resolve(cfg)
-    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.MACHINE)))
+    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.EXECUTION_KEYS)))
     # what is not there is its path: the run says so, and no run without it is taken for this one
-    what |= {key: identity.content(config[key]) or config[key] for key in identity.prompts_read(config)}
-    what |= {group: identity.with_content(what[group]) for group in ("method", "clip", "earlier")}
+    what |= {key: identity.digest_of(config[key]) or config[key] for key in identity.prompts_read(config)}
+    what |= {group: identity.with_digests(what[group]) for group in ("method", "clip", "earlier")}
     sources = [arguments.source_of(each) for each in (cfg.data, *cfg.targets.values())]
     what["data_content"] = [data_digest(source, config["seed"]) for source in sources]
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]

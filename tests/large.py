@@ -7,6 +7,8 @@ from pathlib import Path
 
 import PIL.Image
 
+from datamodules.imagenet21k import ImageNet21K
+
 IDS = ["n00005787", "n00015388", "n00021939"]
 NAMES = ["benthos", "animal", "artifact"]  # WordNet's first lemmas
 COUNTS = {"imagenet21k_train": 5, "imagenet21k_val": 2}
@@ -64,3 +66,7 @@ def write_parquet(path: Path, shard: list[tuple[str, int, bytes]]) -> None:
 
 def as_json(label: object) -> bytes:
     return json.dumps({"label": label}).encode()
+
+
+def source(root: Path, form: str = "folder", **options: object) -> ImageNet21K:
+    return ImageNet21K(str(root), "imagenet21k_resized", form, **options)

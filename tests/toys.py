@@ -22,6 +22,7 @@ from prompts.learner import PromptLearner
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 NAMES = ["cat", "old dog", "sea or lake", "red car", "tree"]
+IMAGE_SPEC = {"size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3}  # what a CLIP wants of its images
 
 
 def command(*overrides: str, sweep: bool = False) -> list[str]:

@@ -1,15 +1,13 @@
-"""Validation batches that take turns with training batches."""
+"""Validation batches that alternate with training batches."""
 
 from dataclasses import replace
 
 import pytest
-from toys import ToySource
+from toys import IMAGE_SPEC, ToySource
 
 from datamodules.alternating import held_out
 from datamodules.items import Splits
 from datamodules.module import FewShotData
-
-SPEC = {"size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3}
 
 
 class NoVal(ToySource):
@@ -20,11 +18,9 @@ class NoVal(ToySource):
         return replace(splits, val=splits.test, fixed=frozenset({"val"}))
 
 
-def data_of(source=None, shots=4, val_batch=3, **settings):
-    data = FewShotData("toy", source or ToySource(), shots, seed=1, batch_size=6, **settings)
-    data.setup()
-    data.image_spec, data.val_batch = SPEC, val_batch
-    return data
+def data_of(source=None, shots=4, alternating_batch_size=3, **settings):
+    settings = {"seed": 1, "batch_size": 6, "alternating_batch_size": alternating_batch_size} | settings
+    return FewShotData("toy", source or ToySource(), IMAGE_SPEC, shots, **settings)
 
 
 def paths(items):
@@ -55,7 +51,7 @@ class Empty(ToySource):
 @pytest.mark.parametrize(("source", "shots"), [(Empty, 4), (NoVal, 20), (NoVal, -1)])
 def test_no_validation_images(source, shots):
     with pytest.raises(ValueError, match="fits on validation images, and there are none"):
-        data_of(source(), shots).train_loader()
+        data_of(source(), shots)
 
 
 def rows_of(data, epoch, start=0, **options):
@@ -65,19 +61,19 @@ def rows_of(data, epoch, start=0, **options):
     return list(loader.sampler)
 
 
-def test_turns():
+def test_a_validation_batch_before_each_training_batch():
     data = data_of()
     rows, size = rows_of(data, 2), len(data.train_items)
     assert len(rows) == len(data.train_loader()) == 2 * (size // 6)
-    plain = data_of(val_batch=0)
-    assert rows[1::2] == rows_of(plain, 2)  # the training batches are those of a run without turns
+    plain = data_of(alternating_batch_size=0)
+    assert rows[1::2] == rows_of(plain, 2)  # the training batches are those of a run without alternating batches
     for val in rows[::2]:
         assert len(val) == 3
         assert all(size <= index < size + 20 and weight == 1 / 3 for _, index, weight, _ in val)
 
 
 def test_validation_batches_cycle_shuffled_over_all_images():
-    data = data_of(val_batch=5)
+    data = data_of(alternating_batch_size=5)
     batches = [[index for _, index, *_ in rows] for epoch in range(4) for rows in rows_of(data, epoch)[::2]]
     passes = [sum(batches[i : i + 4], []) for i in range(0, len(batches), 4)]
     assert len(passes) == 3  # four epochs of three steps are three passes of four

@@ -4,7 +4,7 @@ import signal
 import numpy as np
 import pytest
 import torch
-from toys import ToySource
+from toys import IMAGE_SPEC, ToySource
 
 from datamodules.loaders import ImageDataset, RankSampler, StepSampler, TrainLoader, eval_loader, windowed
 from datamodules.module import FewShotData
@@ -190,9 +190,7 @@ class Deadly(ToySource):
 
 @pytest.mark.parametrize("train", [True, False])
 def test_a_killed_worker_is_told_in_a_sentence(train):
-    data = FewShotData("toy", Deadly(), 4, seed=1, batch_size=4, workers=1)
-    data.setup()
-    data.image_spec = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    data = FewShotData("toy", Deadly(), IMAGE_SPEC, 4, seed=1, batch_size=4, workers=1)
     with pytest.raises(ValueError, match=r"a worker process that loads images was killed: .* \(fewer workers=\.\.\."):
         list(data.train_loader() if train else data.eval_loader("test"))
 
@@ -202,8 +200,6 @@ def test_other_errors_of_a_loader_pass():
         def open(self, item):
             raise RuntimeError("torn")
 
-    data = FewShotData("toy", Torn(), 4, seed=1, batch_size=4)
-    data.setup()
-    data.image_spec = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    data = FewShotData("toy", Torn(), IMAGE_SPEC, 4, seed=1, batch_size=4)
     with pytest.raises(RuntimeError, match="torn"):
         list(data.train_loader())

@@ -2,16 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toys import NAMES, ToySource
+from toys import IMAGE_SPEC, NAMES, ToySource
 
 from datamodules.module import FewShotData
 
 
 def data(**arguments):
-    made = FewShotData("toy", ToySource(), **{"shots": 4, "seed": 1} | arguments)
-    made.setup()
-    made.image_spec = {"size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3}
-    return made
+    return FewShotData(**{"name": "toy", "source": ToySource(), "image_spec": IMAGE_SPEC, "shots": 4, "seed": 1} | arguments)
 
 
 def test_base_and_new_halves_share_one_selection():
@@ -42,10 +39,12 @@ def test_loaders_hand_out_the_right_images():
     ("arguments", "message"),
     [
         ({"shots": "many"}, "shots='many'"),
-        ({"subset": "old"}, "subset='old'"),
+        ({"subset": "old"}, "subset=old is not known: use all, base, new, or k/n"),
+        ({"subset": "1/9"}, "subset=1/9 needs 9 classes or more, and the dataset has 5"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"workers": -1}, "workers=-1"),
         ({"views": 0}, "views=0"),
+        ({"alternating_batch_size": -1}, "alternating_batch_size=-1"),
         ({"order": "sorted"}, "order='sorted': choose one of random, windowed"),
         ({"augmentation": "randaug"}, "augmentation='randaug'"),
         ({"on_bad_image": "ignore"}, "on_bad_image='ignore'"),
@@ -78,12 +77,10 @@ class Without(ToySource):
 
 @pytest.mark.parametrize(("split", "kind"), [("test", "test"), ("val", "validation")])
 def test_an_evaluation_of_nothing_is_refused(split, kind):
-    toy = FewShotData("toy", Without(split), 4, seed=1)
-    toy.setup()  # to train on such data is fine
+    toy = data(source=Without(split))  # to train on such data is fine
     assert len(toy.train_items) == 20
     with pytest.raises(ValueError, match=f"data=toy has no {kind} images in subset=all, and this run needs them"):
-        toy.eval_set(split, split, "all")
-    assert len(toy.tests) == (split != "test")
+        toy.evaluation(split, split, "all")
 
 
 def test_a_class_subset_without_test_images_is_refused():
@@ -92,16 +89,21 @@ def test_a_class_subset_without_test_images_is_refused():
             splits = super().splits(seed)
             return replace(splits, test=[item for item in splits.test if item.label < 3])
 
-    toy = FewShotData("toy", Half(), 4, seed=1, subset="base")
-    toy.setup()
-    assert len(toy.eval_set("base", "test", "base").classnames) == 3
+    toy = data(source=Half(), subset="base")
+    base = toy.evaluation("base", "test", "base")
+    assert (base.name, base.classnames, base.images) == ("base", NAMES[:3], 21)
+    assert sum(len(batch["label"]) for rank in (0, 1) for batch in base.loader(rank, 2)) == 21
     with pytest.raises(ValueError, match="no test images in subset=new"):
-        toy.eval_set("new", "test", "new")
+        toy.evaluation("new", "test", "new")
 
 
-def test_validation_batches_without_images_are_refused_when_they_are_asked_for():
-    toy = FewShotData("toy", Without("val"), 4, seed=1)
-    toy.setup()
-    toy.val_batch = 0
+def test_alternating_batches_without_validation_images_are_refused():
     with pytest.raises(ValueError, match="fits on validation images, and there are none"):
-        toy.val_batch = 5
+        data(source=Without("val"), alternating_batch_size=5)
+
+
+def test_three_groups_of_classes_of_one_selection():
+    groups = [data(subset=f"{k}/3") for k in (1, 2, 3)]
+    assert [group.classnames for group in groups] == [NAMES[:2], NAMES[2:4], NAMES[4:]]
+    assert [item.path for group in groups for item in group.train_items] == [item.path for item in data().train_items]
+    assert [evaluation.images for evaluation in (groups[0].evaluation("x", "test", f"{k}/3") for k in (1, 2, 3))] == [14, 14, 7]

@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from toys import IMAGE_SPEC
 
 from datamodules.few_shot import select
 from datamodules.hub import HubSource
@@ -52,19 +53,18 @@ def compose_with(*overrides: str):
         return compose("config", overrides=list(overrides))
 
 
-def make(*overrides: str):
-    return instantiate(compose_with(*overrides).data, _convert_="all")
+def source_of(*overrides: str):
+    return instantiate(compose_with(*overrides).data.source, _convert_="all")
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_on_disk_and_from_the_hub(name):
     cfg = compose_with(f"data={name}", "data_root=/data", "data.source.hub.repo=somewhere/else")
-    data = instantiate(cfg.data, _convert_="all")
-    assert (data.name, data.templates) == (name, (TEMPLATES[name],))
-    assert data.source.images.as_posix() == f"/data/{FOLDERS[name]}"
+    assert (cfg.data.name, cfg.data.templates) == (name, [TEMPLATES[name]])
+    assert instantiate(cfg.data.source, _convert_="all").images.as_posix() == f"/data/{FOLDERS[name]}"
     assert (CONF / "data" / f"{name}.yaml").read_text().startswith("# ")
     cfg.source = "hub"
-    source = instantiate(cfg.data, _convert_="all").source
+    source = instantiate(cfg.data.source, _convert_="all")
     assert isinstance(source, HubSource)
     assert source.repo == "somewhere/else"
     assert len(source.classnames or range(1000)) in (10, 1000)
@@ -76,12 +76,12 @@ def test_real_data_choose_the_real_clip_and_the_command_line_another():
 
 
 def test_cars_from_the_hub_have_the_year_in_front():
-    assert make("data=stanford_cars", "source=hub").source.clean("Acura RL Sedan 2012") == "2012 Acura RL Sedan"
+    assert source_of("data=stanford_cars", "source=hub").clean("Acura RL Sedan 2012") == "2012 Acura RL Sedan"
 
 
 def test_a_source_that_does_not_exist():
     with pytest.raises(InstantiationException, match="source=net is not offered by this dataset: use source=disk or"):
-        make("data=dtd", "source=net")
+        source_of("data=dtd", "source=net")
 
 
 def test_a_new_dataset_with_a_split_json_is_a_yaml_alone(tmp_path, put_images, put_text):
@@ -95,8 +95,9 @@ def test_a_new_dataset_with_a_split_json_is_a_yaml_alone(tmp_path, put_images, p
     rows = [[f"{i}.jpg", i % 2, ("cat", "dog")[i % 2]] for i in range(8)]
     put_text(tmp_path / "data/mine/split.json", json.dumps({"train": rows, "val": rows, "test": rows}))
     put_images(tmp_path / "data/mine", [row[0] for row in rows])
-    data = make(f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "data=mine", f"data_root={tmp_path / 'data'}", "shots=2")
-    data.setup()
+    search = f"hydra.searchpath=[file://{tmp_path / 'conf'}]"
+    cfg = compose_with(search, "data=mine", f"data_root={tmp_path / 'data'}", "shots=2")
+    data = instantiate(cfg.data, image_spec=IMAGE_SPEC, _convert_="all")
     assert data.classnames == ["cat", "dog"]
     assert data.train_items == select(data.source.splits(1), 2, 1).train
     assert len(data.train_items) == 4

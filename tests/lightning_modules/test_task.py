@@ -4,14 +4,16 @@ from functools import partial
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning_modules.features import fit_on_features
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score
 from small_runs import SGD, fit, parts, trainer
 from torch import nn
 from toys import NAMES, Toy
 
-from lightning_modules.checkpoints import BEST, BestOnValidation, Resumable
+from lightning_modules.callbacks import BestOnValidation, Resumable
+from lightning_modules.checkpoints import BEST
+from lightning_modules.fitting import fit_on_features
+from prompts.learner import TrainingHooks
 from prompts.zeroshot import ZeroShot
 from runs.jobs import LAST
 
@@ -42,7 +44,7 @@ def test_the_first_step_by_hand():
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
             gradients.update({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
 
-    trainer(1, callbacks=[Look()]).fit(module, datamodule=data)
+    trainer(1, callbacks=[Look()]).fit(module)
     assert set(gradients) == {"learner.down", "learner.up"}
     for name, p in model.named_parameters():
         if name in gradients:  # momentum is empty in the first step
@@ -81,7 +83,7 @@ def test_a_term_without_a_batch_counts_once(accumulate):
 def test_each_set_is_told_apart_with_its_own_names_which_are_encoded_once():
     data, model, module = fit(epochs=2)
     before = model.text_encodings
-    trainer().test(module, datamodule=data, verbose=False)
+    trainer().test(module, verbose=False)
     assert model.text_encodings == before + 2  # twelve batches
     assert model.classnames == NAMES[:3]  # bound again to what it trains on
     for name in ("base", "new"):
@@ -103,7 +105,7 @@ def test_evaluating_during_training_does_not_change_it():
     assert [entry["epoch"] for entry in module.history] == [0, 1, 2]
     assert set(module.history[0]) == {"epoch", "base", "new"}
     assert all(torch.equal(p, q) for p, q in zip(model.learner.parameters(), other.learner.parameters(), strict=True))
-    trainer().test(module, datamodule=data, verbose=False)
+    trainer().test(module, verbose=False)
     assert module.history[-1]["new"]["accuracy"] == module.metrics["new"]["accuracy"]
 
 
@@ -127,7 +129,7 @@ def test_a_loss_that_is_not_finite_names_its_cause(options, message):
 
 def test_mixed_precision_keeps_float32_prompts():
     data, model, module = parts(epochs=2)
-    trainer(2, precision="bf16-mixed").fit(module, datamodule=data)
+    trainer(2, precision="bf16-mixed").fit(module)
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in model.learner.parameters())
     assert all(p.dtype == torch.float32 for p in model.clip.parameters())  # stored in bf16 on a GPU alone
     assert model.learner.up.abs().sum() > 0
@@ -148,14 +150,6 @@ class Spare(Toy):
     def setup(self, clip, info):
         super().setup(clip, info)
         self.spare, self.more = nn.Parameter(torch.ones(3)), nn.ModuleDict({"map": nn.Linear(2, 2)})
-
-
-class Allowed(Spare):
-    may_lack_gradient = ("spare", "more.")
-
-
-class PartlyAllowed(Spare):
-    may_lack_gradient = ("more.",)
 
 
 class Unheld(Toy):
@@ -179,7 +173,6 @@ class Useless(Toy):
     ("learner", "message"),
     [
         (Spare, "Spare learns nothing in spare, more.map.weight, more.map.bias: no loss of the first optimiser step"),
-        (PartlyAllowed, "PartlyAllowed learns nothing in spare: no loss"),
         (Useless, "Useless learns nothing in down, up: no loss"),
         (Unheld, "Unheld would never train up: no group of parameter_groups holds them"),
         (Fixed, "Fixed has no trainable tensor"),
@@ -189,14 +182,8 @@ def test_tensors_that_would_learn_nothing_are_named_before_anything_moves(learne
     data, model, module = parts(learner=learner())
     before = {name: p.detach().clone() for name, p in model.learner.named_parameters()}
     with pytest.raises(ValueError, match=message):
-        trainer(3, accumulate_grad_batches=accumulate).fit(module, datamodule=data)
+        trainer(3, accumulate_grad_batches=accumulate).fit(module)
     assert all(torch.equal(p, before[name]) for name, p in model.learner.named_parameters())
-
-
-def test_tensors_that_may_lack_a_gradient():
-    _, model, module = fit(epochs=2, learner=Allowed())
-    assert model.learner.spare.grad is None
-    assert model.learner.up.abs().sum() > 0
 
 
 class Tuned(ZeroShot):
@@ -218,7 +205,7 @@ def test_a_learner_without_gradients_has_nothing_to_train():
 LAST_STEP = 4  # two epochs of two steps
 
 
-class Exploding(Toy):
+class Exploding(Toy, TrainingHooks):
     """After some steps, counting from 1, its numbers are not finite any more; the loss before was."""
 
     def __init__(self, step=LAST_STEP, value=float("nan")):
@@ -237,7 +224,7 @@ def test_prompts_that_the_last_step_breaks_are_neither_saved_nor_evaluated(tmp_p
     saving = [Resumable(tmp_path, every=0), BestOnValidation(tmp_path, "base")]
     words = r"what Exploding has learned is not finite any more \(.* in down\): lower optim.lr"
     with pytest.raises(ValueError, match=words):
-        trainer(2, callbacks=saving).fit(module, datamodule=data)
+        trainer(2, callbacks=saving).fit(module)
     assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST]
     kept = torch.load(tmp_path / LAST, weights_only=True)
     assert kept["global_step"] == LAST_STEP - 1
@@ -245,27 +232,27 @@ def test_prompts_that_the_last_step_breaks_are_neither_saved_nor_evaluated(tmp_p
         assert all(tensor.isfinite().all() for tensor in state.values())
     assert [entry["epoch"] for entry in module.history] == [0]
     with pytest.raises(ValueError, match=words):
-        trainer().test(module, datamodule=data, verbose=False)
+        trainer().test(module, verbose=False)
     assert module.metrics == {}
 
 
 def test_prompts_that_the_last_step_breaks_without_anything_saved():
     data, _, module = parts(2, Exploding())
-    trainer(2).fit(module, datamodule=data)
+    trainer(2).fit(module)
     with pytest.raises(ValueError, match="not finite any more .*down"):
-        trainer().test(module, datamodule=data, verbose=False)
+        trainer().test(module, verbose=False)
 
 
 def test_a_checkpoint_that_is_not_finite_is_not_resumed(tmp_path):
     data, model, module = parts(2)
     run = trainer(2, callbacks=[Resumable(tmp_path)])
-    run.fit(module, datamodule=data)
+    run.fit(module)
     state = torch.load(tmp_path / LAST, weights_only=True)
     state["state_dict"]["model.learner.up"][1] = math.inf
     torch.save(state, tmp_path / LAST)
     data, _, module = parts(3)
     with pytest.raises(ValueError, match="holds NaN or infinite numbers in model.learner.up: use force=true"):
-        trainer(3).fit(module, datamodule=data, ckpt_path=tmp_path / LAST, weights_only=True)
+        trainer(3).fit(module, ckpt_path=tmp_path / LAST, weights_only=True)
 
 
 class Unsure(Toy):
@@ -289,6 +276,6 @@ class Unsure(Toy):
 def test_logits_that_are_not_finite_are_no_result(images, value):
     data, _, module = parts(learner=Unsure(images, value))
     with pytest.raises(ValueError, match=f"evaluation new: the logits of image {min(images)} are not finite .* lower optim.lr"):
-        trainer().test(module, datamodule=data, verbose=False)
+        trainer().test(module, verbose=False)
     assert module.metrics == {}
-    assert module.predictions == {}
+    assert not module.predicted
