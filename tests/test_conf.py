@@ -151,13 +151,6 @@ def test_variants_of_the_ablation():
     assert len({(each.names, tuple(each.text_lengths)) for each in made}) == len(made)
 
 
-@pytest.mark.parametrize(("group", "second"), [("recipe", "protocol"), ("recipe_data", "data"), ("recipe_clip", "clip")])
-def test_optional_recipes_are_named_after_what_exists(group, second):
-    """A misspelt file would be skipped in silence."""
-    known = {f"{method}-{other}" for method in options("method") for other in options(second)}
-    assert set(options(group)) - {"none"} <= known
-
-
 @pytest.mark.parametrize("method", options("method"))
 def test_methods_fit_the_default_backbone(method):
     cfg = compose(f"method={method}")
