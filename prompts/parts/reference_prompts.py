@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from files.untrusted import MAX_CLASSES, read_json, regular_file, text_of
+from files.whole import write_bytes
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.text_plan import TextPlan
 
@@ -206,10 +207,7 @@ def _encode_cached(clip: FrozenCLIP, texts: Sequence[str], cache: Path) -> Tenso
             return found
     features = _encode(clip, texts).float().cpu()
     with suppress(OSError):  # a home that cannot be written to costs time only
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_bytes(save({"features": features}))
-        os.replace(temporary, path)
+        write_bytes(path, save({"features": features}))
     return features
 
 
