@@ -92,7 +92,7 @@ def check_gradients(learner: PromptLearner) -> None:
 
 
 def set_rates(optimizer: Optimizer, epoch: int, epochs: int) -> None:
-    """Sets the rate of every group for this epoch (0-based); the rate that a group was made with is the peak of its schedule."""
+    """Sets the rate of every group for this epoch (0-based). The peak of a group's schedule is the rate it was made with."""
     for group in optimizer.param_groups:
         peak = group.setdefault("initial_lr", group["lr"])
         first, last = (round(share * epochs) for share in group.get("span", (0, 1)))
