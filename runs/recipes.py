@@ -106,8 +106,8 @@ def _compose_again(cfg: DictConfig, hydra: DictConfig, folders: Iterable[Path], 
     quoted = ",".join("'" + path.replace("'", r"\'") + "'" for path in search)
     composed = compose(hydra.job.config_name, [f"hydra.searchpath=[{quoted}]", *overrides])
     with open_dict(cfg):
-        for key in composed:
-            cfg[key] = composed._get_node(key)
+        for key, node in composed.items_ex(resolve=False):
+            cfg[key] = node
 
 
 def _missing(choices: Mapping[str, str], folders: Sequence[Path]) -> str:
