@@ -91,7 +91,7 @@ class ClassFolders(_Lists):
         self.ignore, self.rename = set(ignore), dict(rename or {})
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
-        folders = [folder for folder in disk.folders(images) if folder not in self.ignore]
+        folders = [folder for folder in disk.list_folders(images) if folder not in self.ignore]
         groups = [class_items(images, folder, label, self.rename.get(folder, folder)) for label, folder in enumerate(folders)]
         return split_503020(groups, rng)
 

@@ -118,7 +118,7 @@ class HubSource:
         """Of the lists, and the sizes of some images: neither the repository's name, a place perhaps, nor its history."""
         splits = self.splits(seed)
         paths = sorted({item.path for items in (splits.train, splits.val, splits.test) for item in items})
-        sizes = [_size(self._stored(paths[i])) for i in identity.spread(len(paths))]
+        sizes = [_size(self._stored(paths[i])) for i in identity.spread_positions(len(paths))]
         return identity.lists_digest(splits, sizes)
 
     def _labels(self, name: str) -> list[int] | list[str]:
@@ -189,4 +189,4 @@ class HubSource:
 
 
 def _size(stored: dict[str, Any]) -> int:
-    return identity.size_of(Path(stored["path"])) if stored["bytes"] is None else len(stored["bytes"])
+    return identity.file_size(Path(stored["path"])) if stored["bytes"] is None else len(stored["bytes"])

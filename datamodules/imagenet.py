@@ -70,9 +70,9 @@ def _folders_digest(source: disk.Disk, images: dict[str, Path]) -> str:
     found: dict[str, dict[str, list[str]]] = {}
     for split, root in images.items():
         disk.require(root, "the image folder")
-        found[split] = {name: disk.files(root / name) for name in disk.folders(root)}
+        found[split] = {name: disk.list_files(root / name) for name in disk.list_folders(root)}
     sizes = [
-        identity.sizes(root, [f"{name}/{file}" for name, files in found[split].items() for file in files])
+        identity.file_sizes(root, [f"{name}/{file}" for name, files in found[split].items() for file in files])
         for split, root in images.items()
     ]
     return identity.digest_of(names, found, sizes)
@@ -128,7 +128,7 @@ class ImageNet(disk.Disk):
             fixed.add("train")
         if not {"train", "test"} <= set(lists):
             raise ValueError(f"{self.folder / 'preprocessed.pkl'} holds {sorted(lists)} in place of train and test")
-        disk.check(self.images, (*lists["train"], *lists["test"]), "CoOp's pickles")
+        disk.check_images(self.images, (*lists["train"], *lists["test"]), "CoOp's pickles")
         return Splits(lists["train"], lists["test"], lists["test"], fixed=frozenset(fixed))
 
 

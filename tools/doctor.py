@@ -25,7 +25,7 @@ from datamodules import layouts
 from datamodules.disk import Disk, MissingFilesError
 from datamodules.imagenet import ImageNet, TestFolders
 from datamodules.imagenet21k import ImageNet21K
-from datamodules.items import Item, Items, places_by_label, take
+from datamodules.items import Item, Items, positions_by_label, take
 from datamodules.shapes21k import Shapes21K
 from datamodules.split_json import SplitJson
 
@@ -184,7 +184,7 @@ def examine(name: str, source: Disk, every_image: bool, limit: int) -> tuple[lis
     if isinstance(source, ImageNet | TestFolders) and not (source.folder / "classnames.txt").exists():
         remarks.append("there is no classnames.txt: open_clip's class names are used, which may differ from CoOp's")
     if isinstance(source, ImageNet21K):
-        remarks.append(f"class names are from {source.own_names[1] or 'WordNet (timm), first lemma'}")
+        remarks.append(f"class names are from {source.stored_names[1] or 'WordNet (timm), first lemma'}")
         problems += [Problem(line, "") for line in source.broken]
     if splits_made_here(source):
         remarks.append(f"{source.split.name} was made here by a fallback and is not the published split")
@@ -198,7 +198,7 @@ def splits_made_here(source: Disk) -> bool:
 
 
 def first_of_each(items: Items) -> Items:
-    return take(items, [group[0] for group in places_by_label(items).values()])
+    return take(items, [group[0] for group in positions_by_label(items).values()])
 
 
 def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> bool:
