@@ -1,5 +1,6 @@
-"""Small pictures of a shape in a colour, a texture and a style: what `data=shapes` and the tiny CLIP's captions show.
+"""Drawn images: small pictures of a shape in a colour, a texture and a style, made by code from a random state.
 
+`data=shapes` and its relatives are made of them, and the tiny CLIP was trained on captioned ones.
 Legend: S picture side (32 px); masks are (S, S, 1) floats in [0, 1], pictures (S, S, 3) floats in [0, 1]
 """
 

@@ -1,7 +1,7 @@
-"""An index of millions of images: where each one lies, so that any of them can be read at any time.
+"""An index of millions of images: where they lie, so that any of them can be read at any time.
 
 It is built once and kept as memory-mapped arrays. Its folder is named by a digest of what the reader finds cheap to look at
-(names, sizes, times of change), so an index of data that have changed since is never found, only built anew.
+(names, sizes, times of change), so the index of data that have changed since is not found, and is built anew.
 """
 
 from __future__ import annotations

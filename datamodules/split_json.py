@@ -59,14 +59,14 @@ def _rng_state(made_here: Any, seed: int | None) -> tuple | None:
     match made_here.get("rng_state"):
         case None:
             return None
-        case [3, [*words, place], after] if (
+        case [3, [*words, position], after] if (
             len(words) == 624
             and all(type(word) is int and 0 <= word < 2**32 for word in words)
-            and type(place) is int
-            and 0 <= place <= 624
+            and type(position) is int
+            and 0 <= position <= 624
             and (after is None or (isinstance(after, float) and math.isfinite(after)))
         ):
-            return (3, (*words, place), after) if made_here["seed"] == seed else None
+            return (3, (*words, position), after) if made_here["seed"] == seed else None
     raise ValueError('the rng_state of its entry "fallback" is no state of a random generator')
 
 
