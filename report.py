@@ -4,7 +4,7 @@
     python report.py outputs --compare maple coop  # paired tests over the same seeds and images
     python report.py outputs --markdown            # the tables for a README; or --latex, --csv
 
-Runs that differ in nothing but the seed are one figure: mean and population standard deviation over their seeds, in percent.
+Runs that differ in nothing but the seed are one figure: mean and population standard deviation over their seeds.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from files.untrusted import visible
 from files.whole import write_text
 from reports import render
 from reports.collect import Group, read
-from reports.compare import comparisons
-from reports.tables import Table, tables
+from reports.compare import Comparison, check_names, comparisons
+from reports.tables import Table, parts, tables
+from reports.tasks import TaskReport, task_reports
 
 WARNED = 20  # files that cannot be read, by name on the screen
 MANY = 4  # datasets, above which the screen shows their average alone
 
 
 def arguments() -> argparse.Namespace:
+    """The command line; ends the process with a sentence where it is none."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", metavar="OUTPUTS", help="folders that runs write to")
     form = parser.add_mutually_exclusive_group()
@@ -37,37 +39,52 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="on the screen also the tables by dataset, where there are many")
     parser.add_argument("--decimals", type=int, default=1, help="of the tables; 2 where published figures stand beside")
     parser.add_argument("--page", type=Path, help="where the page goes (default: report.html in the first folder)")
+    parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="more configs, as for run.py: of tasks of your own")
     parser.add_argument("--wandb", metavar="PROJECT", help="also log tables and page as a run of this W&B project")
     options = parser.parse_args()
     if not 0 <= options.decimals <= 10:
         parser.error(f"--decimals {options.decimals}: give a number from 0 to 10.")
+    if options.config_dir and not options.config_dir.is_dir():
+        parser.error(f"--config-dir {options.config_dir}: there is no such folder.")
     return options
 
 
 def main() -> int:
+    """The exit status: 1 where nothing could be read or written."""
     options, left_out = arguments(), []
     try:
         try:
             groups = read(options.folders, left_out)
         finally:
             warn(left_out)
-        pairs = list(comparisons(groups, tuple(options.compare))) if options.compare else []
+        reports = task_reports((group.task for group in groups), options.config_dir)
+        pairs = pairs_of(groups, reports, options.compare) if options.compare else []
     except ValueError as error:
         return failed(error)
     if options.compare:
         render.compared(pairs, Console())
         return 0
-    found = tables(groups)
+    made = tables(groups)
     if options.markdown or options.latex or options.csv:
         text = render.to_markdown if options.markdown else render.to_latex if options.latex else None
-        print(text(found, options.decimals) if text else render.to_csv(found), end="")
+        print(text(made, options.decimals) if text else render.to_csv(made), end="")
         return 0
     try:
-        show(groups, found, left_out, options)
+        show(groups, made, left_out, reports, options)
     except OSError as error:
         where = options.page or options.folders[0]
         return failed(f"the page cannot be written to {where} ({error.strerror}): name another place with --page PATH.")
     return 0
+
+
+def pairs_of(groups: list[Group], reports: dict[str, TaskReport], names: list[str]) -> list[Comparison]:
+    """The two methods' comparisons in every task. ValueError where one of them has no result."""
+    check_names(groups, names)
+    return [
+        comparison
+        for part in parts(groups)
+        for comparison in comparisons(part.groups, tuple(names), reports[part.task].item_test)
+    ]
 
 
 def warn(left_out: list[str]) -> None:
@@ -79,34 +96,41 @@ def warn(left_out: list[str]) -> None:
 
 
 def failed(error: ValueError | str) -> int:
+    """Says the error; the exit status."""
     print(f"error: {visible(str(error))}", file=sys.stderr)
     return 1
 
 
-def show(groups: list[Group], found: list[Table], left_out: list[str], options: argparse.Namespace) -> None:
+def show(
+    groups: list[Group],
+    made: list[Table],
+    left_out: list[str],
+    reports: dict[str, TaskReport],
+    options: argparse.Namespace,
+) -> None:
     """The tables on the screen, the page and the plot; says where they are."""
-    brief = [table for table in found if options.all or table.summed_up <= MANY]
+    brief = [table for table in made if options.all or table.datasets <= MANY]
     render.to_terminal(brief, options.decimals, Console())
-    if len(brief) < len(found):
-        print(f"{len(found) - len(brief)} tables by dataset: on the page, or with --all")
+    if len(brief) < len(made):
+        print(f"{len(made) - len(brief)} tables by dataset: on the page, or with --all")
 
     from reports.page import page  # matplotlib takes a second: the tables need not wait for it
     from reports.plots import shots_png
     from reports.sections import is_by_shots
 
     first = options.folders[0]
-    if by_shots := [table for table in found if is_by_shots(table)]:
+    if by_shots := [table for table in made if is_by_shots(table)]:
         shots_png(by_shots, first / "accuracy.png")
-        print(f"plot of accuracy against shots: {first / 'accuracy.png'}")
+        print(f"plot against shots: {first / 'accuracy.png'}")
     path = options.page or first / "report.html"
     title = f"Results in {visible(', '.join(folder.name or str(folder) for folder in options.folders))}"
-    content = page(groups, title, left_out)
+    content = page(groups, title, left_out, reports)
     write_text(path, content)
     print(f"tables and all plots, to open in a browser: {path}")
     if options.wandb:
         from lightning_modules.loggers import report_to_wandb
 
-        report_to_wandb(options.wandb, first, title, render.figures(found), content)
+        report_to_wandb(options.wandb, first, title, render.figures(made), content)
     print(f"results: result.json in the folders below {', '.join(map(str, options.folders))}")
 
 

@@ -58,8 +58,9 @@ def run_earlier(cfg: DictConfig, names: dict[str, str]) -> list[dict[str, float]
     before = earlier.earlier_of(cfg, names)
     if before is None:
         return []
+    folder = jobs.describe(before.cfg, before.names).folder
     result = run(before.cfg, before.names)
-    earlier.take_over(cfg, before.gives, jobs.describe(before.cfg, before.names).folder)
+    earlier.take_over(cfg, before.gives, folder)
     return earlier.stages(result) if before.is_stage else []
 
 
@@ -75,8 +76,8 @@ def main(cfg: DictConfig) -> float | None:
     """Hydra's entry: one run, or one job of a sweep, as a process of its own."""
     if sweep.in_multirun():
         return sweep.run_fresh(__file__, cfg)
-    return launch.keeping_error(start, cfg)
+    return launch.store_error(start, cfg)
 
 
 if __name__ == "__main__":
-    sys.exit(launch.guarded(main))
+    sys.exit(launch.exit_status_of(main))

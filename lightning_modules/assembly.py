@@ -14,13 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.evaluation import Evaluation
 from lightning_modules import process
+from lightning_modules.callbacks import make_callbacks
 from lightning_modules.checkpoints import SavedPrompts, begin_from, check_backbone, prompts_of
+from lightning_modules.loggers import make_loggers
 from lightning_modules.task import TaskModule
+from lightning_modules.trainer import make_trainer
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
-from runs.arguments import found as import_target
-from runs.arguments import make
+from runs.arguments import import_target, make
 from runs.jobs import Job
 from runs.protocol import Protocol, protocol_of
 
@@ -31,14 +33,15 @@ class Assembly:
     Args:
         cfg: a composed config (`runs.jobs.compose_job`); with fit=false `ckpt` names the prompts that are evaluated.
         names: the option chosen in each group.
-        clip: a backbone that is there already, of the same config.
+        shared: another assembly of the same clip and data, which need not be made again.
 
     Raises:
         ValueError: from the parts, in one sentence: what cannot be made, is missing, or does not fit.
     """
 
-    def __init__(self, cfg: DictConfig, names: dict[str, str], clip: FrozenCLIP | None = None) -> None:
-        self.cfg, self.names, self._clip = cfg, names, clip
+    def __init__(self, cfg: DictConfig, names: dict[str, str], shared: Assembly | None = None) -> None:
+        self.cfg, self.names, self.shared = cfg, names, shared
+        self._evaluations: dict[str, Evaluation] = {}
         self.start = ""  # which saved prompts training starts from, for the screen
 
     @cached_property
@@ -70,7 +73,7 @@ class Assembly:
     @cached_property
     def clip(self) -> FrozenCLIP:
         """The backbone; the number of threads follows its size."""
-        clip = self._clip or make(self.cfg.clip)
+        clip = self.shared.clip if self.shared else make(self.cfg.clip)
         if self.saved:
             check_backbone(self.saved, clip, self.names["clip"], self.cfg.other_clip)
         process.set_threads(self.cfg.threads, clip)
@@ -79,7 +82,7 @@ class Assembly:
     @cached_property
     def data(self) -> Any:
         """The dataset that is trained on, with its test images."""
-        return make(self.cfg.data, image_spec=self.clip.image_spec)
+        return self.shared.data if self.shared else make(self.cfg.data, image_spec=self.clip.image_spec)
 
     @cached_property
     def model(self) -> PromptedCLIP:
@@ -104,16 +107,18 @@ class Assembly:
         return [self.evaluation(name) for name in (*subsets, *self.cfg.targets)]
 
     def evaluation(self, name: str) -> Evaluation:
-        """A test by its name. ValueError where the protocol has none of this name."""
-        subsets = self.protocol.evaluations(self.names["data"])
-        if name in subsets:
-            return self.data.evaluation(name, "test", subsets[name])
-        if name not in self.cfg.targets:
-            raise ValueError(
-                f"the protocol {self.names['protocol']} has no evaluation {name!r}: it has "
-                f"{', '.join([*subsets, *self.cfg.targets])}."
-            )
-        return make(self.cfg.targets[name], shots=-1, image_spec=self.clip.image_spec).evaluation(name, "test", "all")
+        """A test by its name, made once. ValueError where the protocol has none of this name, or the data no such images."""
+        if name not in self._evaluations:
+            subsets = self.protocol.evaluations(self.names["data"])
+            if name in subsets:
+                self._evaluations[name] = self.data.evaluation(name, "test", subsets[name])
+            elif name in self.cfg.targets:
+                data = make(self.cfg.targets[name], shots=-1, image_spec=self.clip.image_spec)
+                self._evaluations[name] = data.evaluation(name, "test", "all")
+            else:
+                known = ", ".join([*subsets, *self.cfg.targets])
+                raise ValueError(f"protocol={self.names['protocol']} has no evaluation {name!r}: it has {known}.")
+        return self._evaluations[name]
 
     @cached_property
     def validations(self) -> list[Evaluation]:
@@ -123,7 +128,16 @@ class Assembly:
 
     @cached_property
     def module(self) -> TaskModule:
-        """The LightningModule of the task."""
+        """The LightningModule of the task, with all evaluations of the run."""
+        self.check_offers()
+        return self._module(self.tests, self.validations)
+
+    def _module(self, tests: list[Evaluation], validations: Sequence[Evaluation] = ()) -> TaskModule:
+        cfg = self.cfg
+        return make(cfg.task.module)(self.model, self.data, make(cfg.optim), cfg.epochs, cfg.seed, tests, validations)
+
+    def check_offers(self) -> None:
+        """ValueError where neither the method nor the data offer what the task needs."""
         offered = (*self.learner.offers, *self.data.offers)
         for need in import_target(self.cfg.task.module["_target_"], "task.module._target_").needs:
             if need not in offered:
@@ -131,15 +145,19 @@ class Assembly:
                     f"task={self.cfg.task.name} needs {need}, which neither method={self.names['method']} nor "
                     f"data={self.names['data']} offers: choose another method or dataset."
                 )
-        return make(self.cfg.task.module)(
-            self.model, self.data, make(self.cfg.optim), self.cfg.epochs, self.cfg.seed, self.tests, self.validations
-        )
+
+    def tested(self, evaluation: str) -> TaskModule:
+        """The module after a test on this evaluation alone, in this process and without a file or a line of output."""
+        module = self._module([self.evaluation(evaluation)])
+        trainer = make_trainer(1, "auto", logger=False, enable_progress_bar=False)
+        trainer.test(module, verbose=False)
+        return module
 
     def trainer(self, job: Job, callbacks: Sequence[Callback]) -> Trainer:
         """Lightning's trainer with the run's loggers and callbacks, `callbacks` after those of the config."""
         return make(
             self.cfg.trainer,
-            logger=make(self.cfg.logger)(job.folder, job.title, job.config),
-            callbacks=[*make(self.cfg.callbacks).values(), *callbacks],
+            logger=make_loggers(self.cfg.logger, job),
+            callbacks=[*make_callbacks(self.cfg.callbacks, job.folder), *callbacks],
             check_val_every_n_epoch=self.cfg.eval_every or 1,
         )

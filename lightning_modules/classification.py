@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ class Classification(TaskModule):
 
     needs = ("class logits", "labelled images")
     figure = Figure("accuracy", "accuracy", "%")
+
+    predicted: Mapping[str, Mapping[str, np.ndarray]] = MappingProxyType({})  # by test: `PredictionMetric.compute`
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The learner's losses over the classes of this step, and its logits."""
@@ -72,13 +75,9 @@ class Classification(TaskModule):
         """Back to the classes that are trained on."""
         self.model.bind(self.train_classnames)
 
-    def predictions(self) -> dict[str, dict[str, np.ndarray]]:
-        """By test: class, true class and confidence (N,) of every image. Over all ranks, so every rank has to call it."""
-        return {evaluation.name: evaluation.metrics["predictions"].compute() for evaluation in self.tests}
-
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        self.predicted = self.predictions()
+        self.predicted = {evaluation.name: evaluation.metrics["predictions"].compute() for evaluation in self.tests}
 
     def write_files(self, folder: Path) -> None:
         """`predictions.npz`"""

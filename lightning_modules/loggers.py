@@ -1,51 +1,101 @@
-"""Loggers; each is made from the run's folder, title and resolved config. W&B is imported only when it is chosen."""
+"""Loggers of a run: any of Lightning's, several at once, and what only some of them take: pictures, tables, an exit status."""
 
 from __future__ import annotations
 
 import inspect
-import statistics
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger
+from omegaconf import DictConfig
 
 from prompts.parts.words import context_words
 from prompts.prompted_clip import PromptedCLIP
 from reports.collect import Run
-from runs.jobs import RESULT
+from runs.arguments import found as import_target
+from runs.arguments import make
+from runs.jobs import RESULT, Job
 from runs.result import load_result
 
 CLASSES_DRAWN = 100  # W&B keeps a row per cell of a confusion matrix and draws 10,000 of them
 
 
-def none(folder: Path, title: str, settings: dict[str, Any]) -> bool:
-    return False
+def make_loggers(node: DictConfig, job: Job) -> list[Logger]:
+    """The loggers of a run. Nothing is written before the run logs something.
+
+    Args:
+        node: one logger (a `_target_` with its arguments), or a mapping of loggers by any name; empty for none.
+        job: gives each logger what its constructor takes and the node does not say: `save_dir`, the run's folder; `name`, the
+            run's title, unless the constructor has a name of its own; `job` itself.
+
+    Raises:
+        ValueError: a package is missing, or what is made is no logger of Lightning's.
+    """
+    if "_target_" in node:
+        return [_make_logger(node, "logger", job)]
+    return [_make_logger(node[name], f"logger.{name}", job) for name in node if node[name] is not None]
 
 
-def csv(folder: Path, title: str, settings: dict[str, Any]) -> Logger:
+def _make_logger(node: DictConfig, where: str, job: Job) -> Logger:
+    try:
+        parameters = inspect.signature(import_target(node["_target_"], f"{where}._target_")).parameters
+    except ValueError:  # a builtin type: no logger
+        parameters = {}
+    available = {"save_dir": str(job.folder), "job": job}
+    if "name" in parameters and parameters["name"].default in (None, inspect.Parameter.empty):
+        available["name"] = job.title
+    given = {key: value for key, value in available.items() if key in parameters and node.get(key) is None}
+    try:
+        logger = make(node, _partial_=True)(**given)  # as arguments of Hydra's the job's own `_target_`s would be made too
+    except ValueError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise ValueError(f"{where}._target_={node['_target_']} {_missing_package(error.__cause__)}") from error
+        raise
+    if not isinstance(logger, Logger):
+        raise ValueError(
+            f"{where}._target_={node['_target_']} makes a {type(logger).__name__}: name a class of Lightning's Logger."
+        )
+    return logger
+
+
+def _missing_package(error: ModuleNotFoundError) -> str:
+    """The end of a sentence. Lightning names the packages that it looked for in the text of its error."""
+    names = re.findall(r"[`']([A-Za-z][\w.-]*)", error.name or str(error)) or [error.name or "it"]
+    return f"needs the package {names[0]}, which is not installed: pip install {names[0]}"
+
+
+def csv(save_dir: str) -> Logger:
     """`metrics.csv` in the run's folder. A resumed run starts a new file and keeps the earlier ones, numbered."""
+    folder = Path(save_dir)
     metrics = folder / "metrics.csv"
     if metrics.exists():
         metrics.rename(folder / f"metrics-{len(list(folder.glob('metrics-*.csv'))) + 1}.csv")
-    return CSVLogger(str(folder), name="", version="")
+    return CSVLogger(save_dir, name="", version="")
 
 
 def wandb(
-    folder: Path,
-    title: str,
-    settings: dict[str, Any],
+    job: Job,
     save_dir: str,
+    name: str | None = None,
     tags: Sequence[str] = (),
     project: str = "prompts",
     entity: str | None = None,
     offline: bool = False,
     **options: Any,
 ) -> Logger:
-    """A run grouped by protocol, data and method, so that seeds and shots of a method stand together.
+    """A run of W&B, grouped by protocol, data and method, so that seeds and shots of a method stand together.
 
-    Kept outside the run's folder, which a failed run takes away: its log has to stay, marked as failed.
+    Args:
+        save_dir: outside the run's folder, which is removed where a run fails: its log stays, marked as failed.
+        name: of the run; by default the job's title.
+        tags: beside protocol, data, clip, method and shots.
+        options: other arguments of Lightning's WandbLogger and of `wandb.init`.
+
+    Raises:
+        ValueError: an option that neither of the two takes.
     """
     import wandb as module
     from lightning.pytorch.loggers import WandbLogger
@@ -54,15 +104,15 @@ def wandb(
     if unknown := sorted(set(options) - known):
         raise ValueError(f"logger.{unknown[0]} is no option of Weights & Biases: leave it out.")
     Path(save_dir).mkdir(parents=True, exist_ok=True)
-    protocol, data, clip, method = folder.parts[-6:-2]  # as jobs.describe lays it out
+    protocol, data, clip, method = job.folder.parts[-6:-2]  # as jobs.describe lays it out: eval- before a protocol
     names = {"protocol": protocol, "data": data, "clip": clip, "method": method}
     return WandbLogger(
-        name=title,
+        name=name or job.title,
         group=f"{protocol}/{data}/{method}",
-        job_type="train" if settings["fit"] else "evaluate",
-        tags=[*names.values(), f"{settings['shots']} shots", *tags],
-        save_dir=str(Path(save_dir).resolve()),  # W&B's own process may stand elsewhere
-        config={**settings, "names": names, "folder": str(folder)},
+        job_type="train" if job.config["fit"] else "evaluate",
+        tags=[*names.values(), f"{job.config['shots']} shots", *tags],
+        save_dir=str(Path(save_dir).resolve()),  # W&B's own process may have another working directory
+        config={**job.config, "names": names, "folder": str(job.folder)},
         project=project,
         entity=entity,
         offline=offline,
@@ -71,7 +121,7 @@ def wandb(
 
 
 def log_pictures(loggers: Sequence[Logger], files: Sequence[Path]) -> None:
-    """What a learner drew, for the loggers that take pictures (W&B), under the file's name."""
+    """Logs the pictures among a learner's files, under their names, to the loggers that take pictures (W&B)."""
     for logger in loggers:
         for file in files:
             if file.suffix == ".png" and hasattr(logger, "log_image"):
@@ -79,14 +129,14 @@ def log_pictures(loggers: Sequence[Logger], files: Sequence[Path]) -> None:
 
 
 def log_words(loggers: Sequence[Logger], model: PromptedCLIP) -> None:
-    """The learned context in words, for the loggers that take tables (W&B)."""
+    """Logs the words nearest to the learned context to the loggers that take tables (W&B)."""
     for logger in loggers:
         if hasattr(logger, "log_table") and (rows := context_words(model)):
             logger.log_table("prompt words", columns=["tensor", "vector", "nearest words"], data=[list(row) for row in rows])
 
 
 def finish(exit_code: int) -> None:
-    """Ends a W&B run, if there is one, inside the job and with its status: a failed job is marked failed."""
+    """Ends the W&B run of this process, if there is one, with the job's exit status: a failed job is marked failed."""
     module = sys.modules.get("wandb")
     if module is not None and getattr(module, "run", None) is not None:
         result = Path(module.run.config.get("folder", ""), RESULT)
@@ -96,35 +146,37 @@ def finish(exit_code: int) -> None:
 
 
 def log_result(run: Any, path: Path) -> None:
-    """Summary, a table of the evaluations, one of the classes, and confusion matrices, from a finished job's result.json."""
+    """Logs a finished job's result.json to a W&B run: its summary, tables of evaluations and of classes, confusion matrices."""
     import wandb as module
 
     result = load_result(path)
     metrics = result["metrics"]
     run.summary.update({key: result[key] for key in ("trainable_parameters", "seconds", "peak_memory", "epoch", "digest")})
-    if {"base", "new"} <= set(metrics):
-        run.summary["H"] = statistics.harmonic_mean([metrics[name]["accuracy"] for name in ("base", "new")])
-    keys = ("accuracy", "macro_f1", "images")
-    rows = [[name, *(each[key] for key in keys)] for name, each in metrics.items()]
-    classes = [[name, c["class"], c["accuracy"], c["images"]] for name, each in metrics.items() for c in each["per_class"]]
-    logged = {
-        "evaluations": module.Table(columns=["evaluation", *keys], data=rows),
-        "classes": module.Table(columns=["evaluation", "class", "accuracy", "images"], data=classes),
-    }
-    for name, each in metrics.items():
-        found = Run(path, result).predictions(name)
-        if found is not None and len(each["per_class"]) <= CLASSES_DRAWN:
+    run.summary.update({name: summary["value"] for name, summary in result["summary"].items()})
+    keys = list(dict.fromkeys(key for numbers in metrics.values() for key in numbers if type(numbers[key]) in (int, float)))
+    rows = [[name, *map(numbers.get, keys)] for name, numbers in metrics.items()]
+    logged = {"evaluations": module.Table(columns=["evaluation", *keys], data=rows)}
+    classes = [
+        [name, entry["class"], entry["accuracy"], entry["images"]]
+        for name, numbers in metrics.items()
+        for entry in numbers.get("per_class", [])
+    ]
+    if classes:
+        logged["classes"] = module.Table(columns=["evaluation", "class", "accuracy", "images"], data=classes)
+    for name, numbers in metrics.items():
+        predictions, per_class = Run(path, result).predictions(name), numbers.get("per_class", [])
+        if predictions is not None and 0 < len(per_class) <= CLASSES_DRAWN:
             logged[f"{name}/confusion"] = module.plot.confusion_matrix(
-                y_true=found.label_N.tolist(),
-                preds=found.predicted_N.tolist(),
-                class_names=[c["class"] for c in each["per_class"]],
+                y_true=predictions.readable().label_N.tolist(),
+                preds=predictions.readable().predicted_N.tolist(),
+                class_names=[entry["class"] for entry in per_class],
                 title=f"{name}: confusion matrix",
             )
     run.log(logged)
 
 
 def report_to_wandb(project: str, folder: Path, title: str, rows: list[list[Any]], page: str) -> None:
-    """A report as a run of its own: its figures (the first row names the columns) as a table, and the page."""
+    """Logs a report as a W&B run of its own: its figures as a table, whose columns the first row names, and its page."""
     import wandb as module
 
     with module.init(project=project, name=title, job_type="report", dir=folder, tags=["report"]) as run:

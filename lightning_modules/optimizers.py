@@ -81,12 +81,10 @@ def check_groups(learner: PromptLearner, groups: Iterable[Mapping[str, Any]]) ->
 def check_gradients(learner: PromptLearner) -> None:
     """After the losses of a whole optimiser step: ValueError naming the trainable tensors that none of them reached. A gradient
     of zeros is one."""
-    allowed = tuple(learner.may_lack_gradient)
-    lacking = [key for key, p in learner.named_parameters() if p.requires_grad and p.grad is None]
-    if names := ", ".join(key for key in lacking if not key.startswith(allowed)):
+    if names := ", ".join(key for key, p in learner.named_parameters() if p.requires_grad and p.grad is None):
         raise ValueError(
             f"{type(learner).__name__} learns nothing in {names}: no loss of the first optimiser step gives them a gradient; "
-            "use them, set their requires_grad to False, or name them in may_lack_gradient."
+            "use them, or set their requires_grad to False."
         )
 
 

@@ -10,13 +10,16 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-from runs.sweep import IN_SWEEP, spoken
+from runs.journal import duration_text
+from runs.sweep import IN_SWEEP
 
 
-class Progress(RichProgressBar):
-    """Rich's bar on a terminal. Elsewhere about ten lines per run, as a bar would fill a log file with its frames, and none
-    in a sweep, whose jobs say one line each. Both say how many training images pass per second, over all ranks, and how long
-    the training will still take."""
+class RunProgress(RichProgressBar):
+    """Rich's bar on a terminal; elsewhere about ten lines per run, as the frames of a bar would fill a log file.
+
+    In a sweep there are no lines: its jobs print one line each. Bar and lines show how many training images pass per second,
+    over all ranks, and how long the training will still take.
+    """
 
     def __init__(self) -> None:
         super().__init__(leave=False)
@@ -25,17 +28,21 @@ class Progress(RichProgressBar):
         if not sys.stdout.isatty() or sweep == "beside others":
             self.disable()
         self.start: tuple[float, int] | None = None  # when, and after how many batches, timing began
+        self.batches_done = 0  # of the whole run
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Timing begins anew: a resumed run is timed from where this process began."""
         super().on_train_start(trainer, pl_module)
         self.start = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        """Prints a line whenever another tenth of the run is done."""
         batches, epochs = int(trainer.num_training_batches), trainer.max_epochs or 1
         done, total = trainer.current_epoch * batches + batch_idx + 1, epochs * batches
+        self.batches_done = done
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)  # asks for `get_metrics`
         if self.start is None:  # the first batch warms up
             self.start = time.monotonic(), done
         if self.lines and trainer.is_global_zero and done * 10 // total > (done - 1) * 10 // total:
@@ -45,12 +52,13 @@ class Progress(RichProgressBar):
             print(f"  epoch {trainer.current_epoch + 1}/{epochs}{within}   {loss}{self.pace(trainer, done)}", flush=True)
 
     def pace(self, trainer: Trainer, done: int) -> str:
-        """After `done` batches, for a line; empty before it can be known."""
+        """The rate after `done` batches, as the end of a line; empty before it can be known."""
         rate, left = self.rate(trainer, done)
-        return f"   {rate:.0f} images/s   {spoken(left)} left" if rate else ""
+        return f"   {rate:.0f} images/s   {duration_text(left)} left" if rate else ""
 
     def rate(self, trainer: Trainer, done: int) -> tuple[float, float]:
-        """Images per second and seconds left, evaluations and pauses included; zeros before they can be known."""
+        """Images per second and seconds left after `done` batches, evaluations and pauses included; zeros before they can be
+        known."""
         seconds, since = self.start or (time.monotonic(), done)
         seconds = time.monotonic() - seconds
         if done <= since or seconds <= 0:
@@ -61,10 +69,10 @@ class Progress(RichProgressBar):
         return images / per_batch, left * per_batch
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What the bar shows beside Lightning's own figures."""
         items = super().get_metrics(trainer, pl_module)
         if trainer.training and self.start:
-            done = trainer.current_epoch * int(trainer.num_training_batches) + trainer.fit_loop.epoch_loop.batch_idx + 1
-            rate, left = self.rate(trainer, done)
+            rate, left = self.rate(trainer, self.batches_done)
             if rate:
-                items |= {"images/s": f"{rate:.0f}", "left": spoken(left)}
+                items |= {"images/s": f"{rate:.0f}", "left": duration_text(left)}
         return items

@@ -15,8 +15,8 @@ from torch import Tensor
 from files.whole import write_bytes
 from prompts.engine.archives import check_state
 
-PROGRESS = {"history": list, "losses": list, "seconds": float}  # as the module writes it
-LOOPS = {"loops", "optimizer_states", "epoch", "global_step"}  # as Lightning writes them
+PROGRESS = {"history": list, "losses": list, "seconds": float}  # types of the entries that the module writes
+LOOPS = {"loops", "optimizer_states", "epoch", "global_step"}  # entries that Lightning writes
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -24,6 +24,7 @@ class WholeFiles(TorchCheckpointIO):
     folder, which may be full or another disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes a checkpoint; OSError, which names the path, where the disk is full."""
         content = io.BytesIO()  # torch's own writer to a file ends a full disk in an internal error
         torch.save(checkpoint, content)
         write_bytes(path, content.getvalue())
@@ -34,8 +35,8 @@ def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any],
 
     Args:
         wanted: the tensors that the module saves, by name.
-        run: what the state must say that it belongs to.
-        loops: the state of training loops that have not begun: the keys that one must have, Lightning takes any.
+        run: the run that the state must belong to.
+        loops: the state of training loops that have not begun: the keys that a state must have. Lightning itself takes any.
 
     Raises:
         ValueError: it is damaged, or of another run or learner.
@@ -53,7 +54,7 @@ def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any],
         whole = whole and all(math.isfinite(total) and isinstance(steps, int) for total, steps in progress["losses"])
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}): {then}.") from error
-    except Exception as error:  # whatever torch's reader meets in a damaged file
+    except Exception as error:  # torch's reader has errors of many kinds for damaged files
         raise ValueError(f"{path} is damaged, or no state of a run that was interrupted: {then}.") from error
     if not known:
         raise ValueError(f"{path} is the state of another run: {then}.")
@@ -65,10 +66,11 @@ def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any],
     return state
 
 
-def alike(state: Any, model: Mapping[str, Any]) -> bool:
-    """Whether nested dicts have every key of the model's, with values of its types."""
-    if not isinstance(state, dict) or not set(model) <= set(state):
+def alike(state: Any, example: Mapping[str, Any]) -> bool:
+    """Whether nested dicts have every key of the example, with values of its types."""
+    if not isinstance(state, dict) or not set(example) <= set(state):
         return False
     return all(
-        alike(state[key], value) if isinstance(value, dict) else type(state[key]) is type(value) for key, value in model.items()
+        alike(state[key], value) if isinstance(value, dict) else type(state[key]) is type(value)
+        for key, value in example.items()
     )

@@ -16,7 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from files.whole import remove_temporaries, write_json
 from lightning_modules import loggers
 from lightning_modules.assembly import Assembly
-from lightning_modules.checkpoints import BEST, PROMPTS, BestOnValidation, Resumable, save_prompts
+from lightning_modules.callbacks import BestOnValidation, Resumable
+from lightning_modules.checkpoints import BEST, PROMPTS, save_prompts
 from lightning_modules.process import say
 from lightning_modules.results import about, brief, result_of, table
 from lightning_modules.resume_state import read_state

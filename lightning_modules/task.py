@@ -168,6 +168,7 @@ class TaskModule(EvaluatedModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         progress = checkpoint["progress"]
         self.history, self.losses, self.seconds_before = progress["history"], progress["losses"], progress["seconds"]
+        self.kept_epoch = len(self.losses) - 1  # where nothing is left to train: it may have been stopped early
         saved, wanted = set(checkpoint["state_dict"]), set(self.state_dict())
         if saved != wanted:
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -16,18 +17,33 @@ def make_trainer(
     strategy: str | Strategy,
     precision: str = "32-true",
     num_nodes: int = 1,
+    enable_progress_bar: bool | None = None,
     **options: Any,
 ) -> Trainer:
-    """A trainer that leaves sampling to our loaders and checkpoints to our callback.
+    """A trainer whose sampling is our loaders' and whose checkpoints are our callbacks'.
 
     Several devices (or nodes) get one process each, started as fresh subprocesses. Buffers are not broadcast: they are
     frozen, and ranks evaluate unequal numbers of batches, so a broadcast in the forward pass would wait for ever.
+
+    Args:
+        enable_progress_bar: False takes a progress bar out of the callbacks, True adds Lightning's where they have none; by
+            default there is the callbacks' bar, or none.
+        options: other arguments of Lightning's Trainer.
+
+    Raises:
+        ValueError: a precision that no published number was trained with, a callback that is none, or whatever Lightning
+            refuses (more devices than there are).
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}; the prompts stay float32 in all.")
-    for each in options.get("callbacks") or []:
-        if not isinstance(each, Callback):
-            raise ValueError(f"a callback is a {type(each).__name__}: name a class of Lightning's Callback as its _target_.")
+    callbacks = list(options.pop("callbacks", None) or [])
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ValueError(
+                f"a callback is a {type(callback).__name__}: name a class of Lightning's Callback as its _target_."
+            )
+    if enable_progress_bar is False:  # Lightning refuses a bar among the callbacks, ours too
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     if strategy == "auto" and (devices not in (1, "1", "auto") or num_nodes > 1):
         strategy = DDPStrategy(broadcast_buffers=False)
     try:
@@ -36,8 +52,11 @@ def make_trainer(
             strategy=strategy,
             precision=precision,
             num_nodes=num_nodes,
+            callbacks=callbacks,
             use_distributed_sampler=False,
-            enable_checkpointing=False,
+            # Lightning would add a ModelCheckpoint of its own where it is on, and refuses a user's where it is off
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            enable_progress_bar=bool(enable_progress_bar) or any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             num_sanity_val_steps=0,
             inference_mode=False,  # class names bound in inference mode could not be trained with afterwards

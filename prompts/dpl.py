@@ -47,8 +47,8 @@ class DPL(PromptLearner, TrainingHooks):
         super().__init__()
         if not prompt_lengths:
             raise ValueError(
-                "method=dpl trains prompts of the lengths that a search found, and method.prompt_lengths is null: give the folder "
-                "of a finished method=dpl_search run, or its dpl.json."
+                "DPL trains prompts of the lengths that a search found, and method.prompt_lengths is null: give the folder of "
+                "a finished method=dpl_search run, or its dpl.json."
             )
         if kd_weight < 0:
             raise ValueError(f"method.kd_weight={kd_weight}: give a number, 0 or more.")

@@ -59,8 +59,8 @@ class DPLSearch(PromptLearner, TrainingHooks):
         needs_vit(clip, "DPL")
         if info.fit and not info.alternating:
             raise ValueError(
-                "the DPL search fits its alphas on validation images, in batches that alternate with the training batches: give "
-                "data.alternating_batch_size=16, or another number of images."
+                "DPL's search fits its alphas on validation images, in batches that alternate with the training batches: "
+                "give data.alternating_batch_size=16, or another number of images."
             )
         self.num_images = info.num_images
         towers = ((clip.text_blocks, clip.text_width), (clip.image_blocks, clip.image_width))

@@ -6,22 +6,74 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from files.untrusted import regular_file
 
+PREDICTIONS = "predictions.npz"
 MOST_IMAGES = 2**24  # of one evaluation; ImageNet-21K tests on half a million
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as numpy packs; zipfile unpacks others without bounds
 PARTS = {"pred": "iu", "label": "iu", "confidence": "f"}  # and the kinds of number that they are
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
-def read_arrays(file: Path, evaluation: str, classes: int | None = None) -> dict[str, np.ndarray] | None:
-    """The arrays (N,) of one evaluation, by part; None where the file is absent or has none of this evaluation.
+@dataclass(frozen=True)
+class Predictions:
+    """What was predicted in one evaluation, in the order of its test list.
+
+    An image that could not be read keeps its place and has confidence 0, class 0 and label 0: `readable()` leaves it out, as
+    every figure does.
+
+    Args:
+        predicted_N: class index.
+        label_N: index of the true class.
+        confidence_N: probability of the predicted class, from 0 to 1.
+    """
+
+    predicted_N: np.ndarray
+    label_N: np.ndarray
+    confidence_N: np.ndarray
+
+    @staticmethod
+    def of(arrays: Mapping[str, np.ndarray]) -> Predictions:
+        """From the arrays (N,) of `PARTS`."""
+        return Predictions(arrays["pred"].astype(int), arrays["label"].astype(int), arrays["confidence"].astype(float))
+
+    @property
+    def readable_N(self) -> np.ndarray:
+        """Whether the image could be read."""
+        return self.confidence_N > 0
+
+    @property
+    def correct_N(self) -> np.ndarray:
+        """Whether the prediction is right; of an unreadable image it is not."""
+        return (self.predicted_N == self.label_N) & self.readable_N
+
+    def at(self, which_N: np.ndarray) -> Predictions:
+        """Of the images that the mask or the indices choose."""
+        return Predictions(self.predicted_N[which_N], self.label_N[which_N], self.confidence_N[which_N])
+
+    def readable(self) -> Predictions:
+        """Of the images that could be read."""
+        return self.at(self.readable_N)
+
+    def is_of_the_images_of(self, other: Predictions) -> bool:
+        """Whether both have the same test list, as far as the labels of the images that both could read say."""
+        if len(self.label_N) != len(other.label_N):
+            return False
+        both_N = self.readable_N & other.readable_N
+        return bool(both_N.any()) and np.array_equal(self.label_N[both_N], other.label_N[both_N])
+
+
+def read_predictions(file: Path, evaluation: str, classes: int | None = None) -> Predictions | None:
+    """The predictions of one evaluation; None where the file is absent or has none of this evaluation.
 
     Raises:
-        ValueError: they are no class numbers (below `classes`, if given) and confidences from 0 to 1 of the same images.
+        ValueError: they are no class indices (below `classes`, if given) and confidences from 0 to 1 of the same images.
     """
     if not file.exists():
         return None
@@ -31,30 +83,21 @@ def read_arrays(file: Path, evaluation: str, classes: int | None = None) -> dict
             names = {part: f"{evaluation}/{part}.npy" for part in PARTS}
             if not set(names.values()) <= set(archive.namelist()):
                 return None
-            found = {part: _array(archive, name, PARTS[part]) for part, name in names.items()}
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+            arrays = {part: _array(archive, name, PARTS[part]) for part, name in names.items()}
+    except UNREADABLE as error:
         raise ValueError(f"{file} cannot be read ({str(error).rstrip('.')}): run that job again with force=true.") from error
-    if len({len(array) for array in found.values()}) > 1:
+    if len({len(array) for array in arrays.values()}) > 1:
         raise ValueError(f"{file}: the arrays of {evaluation} are not of the same images.")
-    numbers = [found[part] for part in ("pred", "label")]
+    indices = [arrays[part] for part in ("pred", "label")]
     most = min(classes or 2**31, 2**31)
-    if any(len(array) and not 0 <= int(array.min()) <= int(array.max()) < most for array in numbers):
+    if any(len(array) and not 0 <= int(array.min()) <= int(array.max()) < most for array in indices):
         raise ValueError(f"{file}: {evaluation} has a class number that is none of its {most:,} classes.")
-    confidence = found["confidence"]
+    confidence = arrays["confidence"]
     if not bool(((confidence >= 0) & (confidence <= 1)).all()):
         raise ValueError(f"{file}: a confidence of {evaluation} is not between 0 and 1.")
-    if not confidence.any():  # it is 0 where an image could not be read
+    if not confidence.any():
         raise ValueError(f"{file}: {evaluation} has no image that could be read.")
-    return found
+    return Predictions.of(arrays)
 
 
 # as numpy writes it for an array of one dimension; its own reader evaluates what stands there

@@ -5,83 +5,116 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from files.untrusted import visible
-from reports.arrays import read_arrays
-from runs.identity import MACHINE, compared
+from reports.arrays import PREDICTIONS, Predictions, read_predictions
+from reports.published import method_rank
+from runs.identity import EXECUTION_KEYS, compared
 from runs.jobs import RESULT
-from runs.result import load_result
+from runs.result import Figure, Names, Result, Summary, load_result, targets
 
-# the order of the field's tables; others follow
-METHODS = ("zeroshot", "cupl", "linear_probe", "coop", "cocoop", "kgcoop", "vpt", "ivlp", "maple", "promptsrc")
-PREDICTIONS = "predictions.npz"
-LONGEST = 100  # characters of a setting in a label
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Of one evaluation, in the order of its test list: class index, label, probability of the predicted class."""
-
-    predicted_N: np.ndarray
-    label_N: np.ndarray
-    confidence_N: np.ndarray
-
-    @property
-    def correct_N(self) -> np.ndarray:
-        return self.predicted_N == self.label_N
+LONGEST_SETTING = 100  # characters of a setting in a label
+MOST_SETTINGS = 4  # in a label; with more, the digest stands for them
 
 
 @dataclass(frozen=True)
 class Run:
+    """A result and the predictions beside it."""
+
     path: Path  # of its result.json
-    result: dict[str, Any]
-    readable: bool = True  # its predictions
+    result: Result
+    has_predictions: bool = True  # False: they cannot be read
 
     def predictions(self, evaluation: str) -> Predictions | None:
-        """None where there are none. ValueError where the file cannot be read."""
-        found = None
-        if self.readable:
-            classes = len(self.result["metrics"][evaluation].get("per_class", []))
-            found = read_arrays(self.path.with_name(PREDICTIONS), evaluation, classes or None)
-        if found is None:
+        """In the order of the test list, unreadable images included; None where there are none. ValueError where the file
+        cannot be read."""
+        if not self.has_predictions:
             return None
-        predicted, label, confidence = (found[part] for part in ("pred", "label", "confidence"))
-        read = confidence > 0  # an image that cannot be read is not predicted
-        return Predictions(predicted[read].astype(int), label[read].astype(int), confidence[read].astype(float))
+        classes = len(self.result["metrics"][evaluation].get("per_class", []))
+        return read_predictions(self.path.with_name(PREDICTIONS), evaluation, classes or None)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one configuration over its seeds."""
+    """Runs of one configuration over its seeds: of one task, with the same evaluations and summaries."""
 
-    names: dict[str, str]  # protocol, data, clip, method
-    shots: int
     digest: str  # of the configuration without the seed
     runs: dict[int, Run]  # by seed, ascending
     settings: dict[str, str]  # dotted keys of what is run
     label: str  # the method, with the settings that tell it from others of its name
+    is_baseline: bool = False  # of the task's baseline method
 
     @property
-    def protocol(self) -> str:
-        return ("saved prompts, " if self.settings.get("fit") == "false" else "") + self.names["protocol"]
-
-    @property
-    def first(self) -> dict[str, Any]:
+    def first(self) -> Result:
+        """The result of the first seed."""
         return next(iter(self.runs.values())).result
 
     @property
+    def names(self) -> Names:
+        """The names of method, data, clip and protocol."""
+        return self.first["names"]
+
+    @property
+    def shots(self) -> int:
+        """Training images per class; below 1: all."""
+        return self.first["shots"]
+
+    @property
+    def task(self) -> str:
+        """The kind of task."""
+        return self.first["task"]
+
+    @property
+    def figure(self) -> Figure:
+        """The task's main figure."""
+        return self.first["figure"]
+
+    @property
+    def protocol(self) -> str:
+        """The protocol's name; evaluations of saved prompts are apart from runs that trained."""
+        return ("saved prompts, " if self.settings.get("fit") == "false" else "") + self.names["protocol"]
+
+    @property
     def evaluations(self) -> list[str]:
+        """The names of the evaluations."""
         return list(self.first["metrics"])
 
-    def accuracy(self, evaluation: str) -> dict[int, float]:
-        """Percent, by seed."""
-        return {seed: run.result["metrics"][evaluation]["accuracy"] for seed, run in self.runs.items()}
+    @property
+    def targets(self) -> list[str]:
+        """The evaluations on other datasets than the one trained on."""
+        return targets(self.first)
+
+    @property
+    def summary(self) -> dict[str, Summary]:
+        """Functions and evaluations of the summaries, by name (the values are those of the first seed)."""
+        return self.first["summary"]
+
+    @property
+    def stages(self) -> list[dict[str, dict[int, float]]]:
+        """The main figure after each earlier stage: evaluation -> seed -> value."""
+        by_seed = {seed: run.result["stages"] for seed, run in self.runs.items()}
+        return [
+            {name: {seed: stages[at][name] for seed, stages in by_seed.items()} for name in stage}
+            for at, stage in enumerate(self.first["stages"])
+        ]
+
+    def by_seed(self, evaluation: str) -> dict[int, float]:
+        """The main figure of an evaluation, by seed."""
+        return {seed: run.result["metrics"][evaluation][self.figure["key"]] for seed, run in self.runs.items()}
+
+
+def best_of(figure: Figure) -> Callable[..., Any]:
+    """`max`, or `min` where lower figures are better."""
+    return max if figure["higher_is_better"] else min
+
+
+def in_unit(figure: Figure) -> str:
+    """The figure with its unit, for axes and legends: "accuracy in %"."""
+    return f"{figure['title']} in {figure['unit']}" if figure["unit"] else figure["title"]
 
 
 def read(folders: Iterable[Path], left_out: list[str] | None = None) -> list[Group]:
@@ -99,7 +132,7 @@ def read(folders: Iterable[Path], left_out: list[str] | None = None) -> list[Gro
     below = visible(", ".join(map(str, folders)))
     if not files:
         raise ValueError(f"there is no {RESULT} below {below}: give the folder that runs write to (run.py output=...).")
-    found: dict[str, dict[int, Run]] = defaultdict(dict)
+    by_digest: dict[str, dict[int, Run]] = defaultdict(dict)
     for file in files:
         try:
             run = read_run(file, left_out)
@@ -108,16 +141,15 @@ def read(folders: Iterable[Path], left_out: list[str] | None = None) -> list[Gro
                 raise
             left_out.append(visible(f"Left out: {error}"))
             continue
-        seeds = found[run.result["digest"]]
-        before = seeds.setdefault(run.result["seed"], run)
-        if before.result["metrics"] != run.result["metrics"]:
+        earlier = by_digest[run.result["digest"]].setdefault(run.result["seed"], run)
+        if earlier.result["metrics"] != run.result["metrics"]:
             raise ValueError(
-                f"{before.path} and {file} are the same configuration and seed with different results: report their folders "
+                f"{earlier.path} and {file} are the same configuration and seed with different results: report their folders "
                 "apart, or remove one."
             )
-    if not found:
+    if not by_digest:
         raise ValueError(f"none of the {len(files)} {RESULT} below {below} can be read.")
-    groups = [make_group(digest, dict(sorted(runs.items()))) for digest, runs in found.items()]
+    groups = [make_group(digest, dict(sorted(runs.items()))) for digest, runs in by_digest.items()]
     return sorted(labelled(groups), key=order)
 
 
@@ -131,28 +163,39 @@ def read_run(file: Path, left_out: list[str] | None) -> Run:
         if left_out is None:
             raise
         left_out.append(visible(f"Without its predictions: {error}"))
-        return replace(run, readable=False)
+        return replace(run, has_predictions=False)
     return run
 
 
 def make_group(digest: str, runs: dict[int, Run]) -> Group:
+    """The group of these runs, by seed. ValueError where they differ in more than the seed."""
     first, *others = runs.values()
     settings = settings_of(first.result)
     for other in others:
         both = [settings_of(run.result) | run.result["names"] | {"shots": run.result["shots"]} for run in (first, other)]
         # a file is the same wherever it lies: the digest is of what it holds
-        differing = [key for key in differences(both) if not all("/" in str(each.get(key)) for each in both)]
-        if set(first.result["metrics"]) != set(other.result["metrics"]):
-            differing.append("their evaluations")
+        differing = [key for key in differences(both) if not all("/" in str(flat.get(key)) for flat in both)]
+        for what, of in COMPARED.items():
+            if of(first.result) != of(other.result):
+                differing.append(what)
         if differing:
             raise ValueError(
                 f"{first.path} and {other.path} have the digest {digest} but differ in more than the seed "
                 f"({', '.join(differing)}), so they are not averaged: run one of them again with force=true."
             )
-    return Group(first.result["names"], first.result["shots"], digest, runs, settings, first.result["names"]["method"])
+    return Group(digest, runs, settings, first.result["names"]["method"])
 
 
-def settings_of(result: dict[str, Any]) -> dict[str, str]:
+# what runs of one configuration have in common, beside their settings
+COMPARED: dict[str, Callable[[Result], Any]] = {
+    "their evaluations": lambda result: set(result["metrics"]),
+    "their task": lambda result: (result["task"], result["figure"]),
+    "their summaries": lambda result: {name: (s["function"], s["evaluations"]) for name, s in result["summary"].items()},
+    "their stages": lambda result: [set(stage) for stage in result["stages"]],
+}
+
+
+def settings_of(result: Result) -> dict[str, str]:
     """Dotted key -> value as JSON, of what is run: without the seed, and without how and where it is run."""
     config = result.get("config", {})
     root = str(config.get("data_root") or "\0")
@@ -161,7 +204,7 @@ def settings_of(result: dict[str, Any]) -> dict[str, str]:
     flat: dict[str, str] = {}
 
     def walk(key: str, value: Any) -> None:
-        if key.split(".")[-1] in MACHINE.keys() - kept:
+        if key.split(".")[-1] in EXECUTION_KEYS.keys() - kept:
             return
         if isinstance(value, dict) and value:
             for name, child in value.items():
@@ -175,38 +218,43 @@ def settings_of(result: dict[str, Any]) -> dict[str, str]:
 
 def differences(settings: list[dict[str, Any]]) -> list[str]:
     """The keys in which they are not all the same."""
-    keys = {key: None for each in settings for key in each}  # in order
-    return [key for key in keys if len({str(each.get(key)) for each in settings}) > 1]
+    keys = {key: None for flat in settings for key in flat}  # in order
+    return [key for key in keys if len({str(flat.get(key)) for flat in settings}) > 1]
 
 
 def labelled(groups: list[Group]) -> list[Group]:
     """Labels groups of one method that stand in the same place by the settings in which they differ."""
-    places: dict[tuple, dict[tuple, list[Group]]] = defaultdict(lambda: defaultdict(list))
+    rows: dict[tuple, dict[tuple, list[Group]]] = defaultdict(lambda: defaultdict(list))
     for group in groups:
         names = group.names
-        places[group.protocol, names["clip"], names["method"]][names["data"], group.shots].append(group)
+        row = (group.task, group.figure["key"], group.protocol, names["clip"], names["method"])
+        rows[row][names["data"], group.shots].append(group)
     result = []
-    for cells in places.values():
+    for cells in rows.values():
         crowded = [cell for cell in cells.values() if len(cell) > 1]
         keys = list(dict.fromkeys(key for cell in crowded for key in differences([group.settings for group in cell])))
-        told = {group.digest: ", ".join(tell(key, group.settings) for key in keys) for cell in cells.values() for group in cell}
-        # what settings cannot tell apart, or only at length, the digest does
-        clear = len(keys) <= 4 and all(len({told[group.digest] for group in cell}) == len(cell) for cell in crowded)
+        notes = {
+            group.digest: ", ".join(setting_text(key, group.settings) for key in keys)
+            for cell in cells.values()
+            for group in cell
+        }
+        # where settings do not distinguish them, or only at length, the digest does
+        clear = len(keys) <= MOST_SETTINGS and all(len({notes[g.digest] for g in cell}) == len(cell) for cell in crowded)
         for cell in cells.values():
             for group in cell:
-                note = told[group.digest] if clear else f"#{group.digest}" if len(cell) > 1 else ""
+                note = notes[group.digest] if clear else f"#{group.digest}" if len(cell) > 1 else ""
                 result.append(replace(group, label=f"{group.label} ({note})" if note else group.label))
     return result
 
 
-def tell(key: str, settings: dict[str, str]) -> str:
+def setting_text(key: str, settings: dict[str, str]) -> str:
+    """A setting as it stands in a label: "depth=9"."""
     value = settings.get(key, "absent").strip('"')
-    return f"{key.removeprefix('method.')}={value if len(value) <= LONGEST else f'{value[:LONGEST]}…'}"
+    return f"{key.removeprefix('method.')}={value if len(value) <= LONGEST_SETTING else f'{value[:LONGEST_SETTING]}…'}"
 
 
 def order(group: Group) -> tuple:
-    return (group.protocol, group.names["clip"], group.names["data"], rank(group.names["method"]), group.label, group.shots)
-
-
-def rank(method: str) -> tuple[int, str]:
-    return (METHODS.index(method) if method in METHODS else len(METHODS), method)
+    """Sorts groups as tables have them."""
+    names = group.names
+    place = (group.task, group.protocol, names["clip"], names["data"])
+    return (*place, method_rank(names["method"]), group.label, group.shots)

@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
 from reports import sections
 from reports.collect import Group
 from reports.style import Palette
-from reports.tables import tables
+from reports.tables import Part, parts, tables
+from reports.tasks import Sections, TaskReport
 from reports.templates import ENVIRONMENT, HERE
 
 
-def page(groups: Sequence[Group], title: str, left_out: Sequence[str] = ()) -> str:
-    """The page of these groups; `left_out`: a sentence about each file that is in none of its figures."""
+def page(
+    groups: Sequence[Group], title: str, left_out: Sequence[str] = (), reports: Mapping[str, TaskReport] | None = None
+) -> str:
+    """The page of these groups.
+
+    Args:
+        left_out: a sentence about each file that is in none of its figures.
+        reports: the sections of each task, as of `reports.tasks.task_reports`; a task that is not in it has those of all.
+    """
     palette = Palette(group.label for group in sorted(groups, key=sections.legend_order))
-    found = tables(groups)
-    parts = [
-        ("Accuracy", sections.accuracy(found)),
-        ("Accuracy against shots", sections.shots(found, palette)),
-        ("Base against new classes", sections.base_new(found, palette)),
-        ("Classes gained and lost", sections.classes(groups)),
-        ("Confusions", sections.confusion(groups)),
-        ("Significance", sections.significance(groups)),
-        ("Calibration", sections.calibration(groups, palette)),
-        ("Cost", sections.cost(groups, palette)),
-        ("Learning curves", sections.curves(groups, palette)),
-        ("All results", sections.everything(groups)),
-    ]
+    bodies: Sections = []
+    for part in parts(groups):
+        own = sections_of(part, palette, (reports or {}).get(part.task, TaskReport()))
+        bodies += [(f"{part.title}: {heading}" if part.title else heading, body) for heading, body in own]
     return ENVIRONMENT.get_template("page.html").render(
         title=title,
         summary=summary(groups),
         left_out=left_out,
-        ids={heading: f"s{at}" for at, (heading, _) in enumerate(parts)},
-        sections=[(heading, body) for heading, body in parts if body],
+        sections=[(f"s{at}", heading, body) for at, (heading, body) in enumerate(bodies) if body],
         css=Markup((HERE / "page.css").read_text()),
     )
 
 
+def sections_of(part: Part, palette: Palette, report: TaskReport) -> Sections:
+    """The sections of one task and figure: those that every task has, and its own."""
+    made, figure = tables(part.groups), part.figure["title"]
+    name = figure[:1].upper() + figure[1:]
+    return [
+        (name, sections.figure_tables(made)),
+        (f"{name} against shots", sections.shots(made, palette)),
+        *report.sections(part.groups, made, palette),
+        ("Significance", sections.significance(part.groups, report.item_test)),
+        ("Cost", sections.cost(part.groups, palette)),
+        ("Learning curves", sections.curves(part.groups, palette)),
+        ("All results", sections.everything(part.groups)),
+    ]
+
+
 def summary(groups: Sequence[Group]) -> str:
+    """What the page is of, in a sentence."""
     runs = sum(len(group.runs) for group in groups)
     return (
         f"{count(runs, 'run')} of {count(len(groups), 'configuration')}: "
@@ -49,9 +63,11 @@ def summary(groups: Sequence[Group]) -> str:
 
 
 def count(number: int, noun: str) -> str:
+    """ "2 runs" """
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def listed(noun: str, values: Iterable[str]) -> str:
+    """ "methods coop, maple", each once"""
     names = list(dict.fromkeys(values))
     return f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}"

@@ -13,21 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from files.whole import whole_file
-from reports.collect import Group
+from reports.collect import Group, in_unit
 from reports.stats import Calibration
 from reports.style import FAINT, INK, PAPER, Palette, drawing, plt, svg
-from reports.tables import Table, shots_of
+from reports.tables import Table
 from reports.templates import PIECES
 
-ACCURACY = "accuracy in %"
 PANELS = 100  # of one PNG: matplotlib admits no picture of 65,536 lines
 
 
 def shots_lines(axis: Axes, table: Table, palette: Palette) -> None:
-    """Accuracy against training images per class; the band is one standard deviation."""
-    shots = {column: count for column in table.columns if (count := shots_of(column)) is not None}
+    """The main figure against training images per class; the band is one standard deviation."""
     for row in table.rows:
-        points = [(shots[column], row.cells[column]) for column in table.columns if column in shots and column in row.cells]
+        points = [(shots, row.cells[column]) for column, shots in table.shots.items() if column in row.cells]
         if not points:
             continue
         x, cells = zip(*points, strict=True)
@@ -36,16 +34,17 @@ def shots_lines(axis: Axes, table: Table, palette: Palette) -> None:
         axis.plot(x, means, **style)
         axis.fill_between(x, means - stds, means + stds, color=style["color"], alpha=0.16, linewidth=0)
     axis.set_xscale("log", base=2)
-    axis.set_xticks(list(shots.values()), [str(count) for count in shots.values()])
+    axis.set_xticks(list(table.shots.values()), [str(count) for count in table.shots.values()])
     axis.minorticks_off()
-    axis.set(xlabel="training images per class", ylabel=ACCURACY)
+    axis.set(xlabel="training images per class", ylabel=in_unit(table.figure))
 
 
 def shots_plot(table: Table, palette: Palette, title: str) -> Markup:
+    """A table by shots as lines."""
     with drawing() as (figure, axis):
         shots_lines(axis, table, palette)
         axis.set_title(fill(title, 46))
-        return svg(figure, f"Accuracy against shots, {title}")
+        return svg(figure, f"Against shots, {title}")
 
 
 def shots_png(tables: Sequence[Table], path: Path) -> None:
@@ -68,14 +67,14 @@ def shots_png(tables: Sequence[Table], path: Path) -> None:
         plt.close(figure)
 
 
-def base_new_plot(table: Table, palette: Palette, title: str) -> Markup:
-    """New against base; the grey curves are those of equal harmonic mean."""
-    rows = [row for row in table.rows if {"base", "new"} <= set(row.cells)]
-    base, new = ([row.cells[name] for row in rows] for name in ("base", "new"))
+def harmonic_plot(table: Table, pair: tuple[str, str], palette: Palette, title: str) -> Markup:
+    """The second column of the pair against the first, in percent; the grey curves are those of equal harmonic mean."""
+    rows = [row for row in table.rows if set(pair) <= set(row.cells)]
     with drawing() as (figure, axis):
-        for row, b, n in zip(rows, base, new, strict=True):
+        for row in rows:
+            x, y = (row.cells[name] for name in pair)
             style = palette.line(row.label) | {"linestyle": ""}
-            axis.errorbar(b.mean, n.mean, xerr=b.std or None, yerr=n.std or None, **style, markersize=7, elinewidth=1)
+            axis.errorbar(x.mean, y.mean, xerr=x.std or None, yerr=y.std or None, **style, markersize=7, elinewidth=1)
         axis.margins(0.18)
         (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
         x = np.linspace(max(left, 1), right, 200)
@@ -87,9 +86,10 @@ def base_new_plot(table: Table, palette: Palette, title: str) -> Markup:
             if inside.any():
                 axis.plot(x[inside], y[inside], color=FAINT, linewidth=0.8, zorder=0)
                 axis.annotate(f"H {level:g}", (x[inside][-1], y[inside][-1]), fontsize=7.5, ha="right", va="bottom")
-        axis.set(xlim=(left, right), ylim=(low, high), title=fill(title, 46), xlabel="base classes, %", ylabel="new classes, %")
+        xlabel, ylabel = (f"{name} classes, %" for name in pair)
+        axis.set(xlim=(left, right), ylim=(low, high), title=fill(title, 46), xlabel=xlabel, ylabel=ylabel)
         axis.grid(visible=False)
-        return svg(figure, f"Base against new classes, {title}")
+        return svg(figure, f"{pair[0]} against {pair[1]}, {title}")
 
 
 def class_change_plot(changes: Sequence[tuple[str, float]], title: str, most: int = 12) -> Markup:
@@ -119,7 +119,7 @@ def class_change_plot(changes: Sequence[tuple[str, float]], title: str, most: in
 
 
 def confusion_plot(counts_CC: np.ndarray, names: Sequence[str], title: str) -> Markup:
-    """Share of each true class (row) by predicted class; classes without images are empty rows."""
+    """Share of each true class (row) by predicted class, from counts (C,C); classes without images are empty rows."""
     share = counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
     few = len(names) <= 20
     with drawing(4.4, 4.2) as (figure, axis):
@@ -136,41 +136,52 @@ def confusion_plot(counts_CC: np.ndarray, names: Sequence[str], title: str) -> M
         return svg(figure, f"Confusion matrix, {title}")
 
 
-def reliability_lines(axis: Axes, each: Sequence[tuple[str, Calibration]], palette: Palette) -> None:
+def reliability_lines(axis: Axes, curves: Sequence[tuple[str, Calibration]], palette: Palette) -> None:
     """Accuracy against confidence, by bins; on the diagonal, the confidence is right."""
     axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
-    for label, found in each:
-        full = found.share > 0.005  # bins of a few images are noise
-        axis.plot(100 * found.confidence[full], 100 * found.accuracy[full], **palette.line(label), label=label)
-    axis.set(xlabel="confidence in %", ylabel=ACCURACY, xlim=(0, 101), ylim=(0, 101))
+    for label, curve in curves:
+        full = curve.share > 0.005  # bins of a few images are noise
+        axis.plot(100 * curve.confidence[full], 100 * curve.accuracy[full], **palette.line(label), label=label)
+    axis.set(xlabel="confidence in %", ylabel="accuracy in %", xlim=(0, 101), ylim=(0, 101))
 
 
-def reliability_plot(each: Sequence[tuple[str, Calibration]], palette: Palette, title: str) -> Markup:
+def reliability_plot(curves: Sequence[tuple[str, Calibration]], palette: Palette, title: str) -> Markup:
+    """Reliability curves, by label."""
     with drawing() as (figure, axis):
-        reliability_lines(axis, each, palette)
+        reliability_lines(axis, curves, palette)
         axis.set_title(fill(title, 46))
         return svg(figure, f"Reliability, {title}")
 
 
 def cost_plot(
-    points: Sequence[tuple[Group, float, float]], palette: Palette, xlabel: str, title: str, zero: bool = False
+    points: Sequence[tuple[Group, float, float]],
+    palette: Palette,
+    axes: tuple[str, str],
+    title: str,
+    may_be_zero: bool = False,
 ) -> Markup:
-    """Accuracy against a cost on a logarithmic axis; larger marks are more shots. `zero`: the cost may be 0."""
+    """A figure against a cost on a logarithmic axis; larger marks are more shots.
+
+    Args:
+        points: group, cost, figure.
+        axes: what the two axes show.
+        may_be_zero: the cost may be 0.
+    """
     shots = sorted({group.shots for group, _, _ in points})
     with drawing() as (figure, axis):
-        for group, cost, accuracy in points:
+        for group, cost, value in points:
             size = 4 + 5 * shots.index(group.shots) / max(len(shots) - 1, 1)
-            axis.plot(cost, accuracy, **palette.line(group.label) | {"linestyle": ""}, markersize=size, alpha=0.85)
-        if zero and any(cost == 0 for _, cost, _ in points):
+            axis.plot(cost, value, **palette.line(group.label) | {"linestyle": ""}, markersize=size, alpha=0.85)
+        if may_be_zero and any(cost == 0 for _, cost, _ in points):
             axis.set_xscale("symlog", linthresh=100)
         else:
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M" if value >= 1e6 else f"{value:,.10g}")
         axis.minorticks_off()
-        axis.set(title=fill(title, 46), xlabel=xlabel, ylabel=ACCURACY)
+        axis.set(title=fill(title, 46), xlabel=axes[0], ylabel=axes[1])
         axis.margins(0.1)
-        return svg(figure, f"{title}, {xlabel}")
+        return svg(figure, f"{title}, {axes[0]}")
 
 
 def curves_plot(
@@ -191,5 +202,6 @@ def curves_plot(
 
 
 def shorten(name: str, length: int = 26) -> str:
+    """A class name for an axis, at most so long."""
     name = name.replace("_", " ")
     return name if len(name) <= length else f"{name[: length - 1]}…"

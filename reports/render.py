@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from reports.collect import in_unit
 from reports.compare import Comparison
 from reports.stats import Spread
 from reports.tables import Table
@@ -30,10 +31,16 @@ LATEX = {
     "*": "{*}",
 }
 FIRST = 12  # characters that a first column has at least
-LEGEND = "accuracy in %, mean ± population standard deviation over the seeds"
+
+
+def legend(tables: list[Table]) -> str:
+    """What the numbers of these tables are."""
+    figures = ", ".join(dict.fromkeys(in_unit(table.figure) for table in tables))
+    return f"{figures}, mean ± population standard deviation over the seeds"
 
 
 def number(cell: Spread | None, decimals: int) -> str:
+    """Mean ± standard deviation; empty for no cell."""
     if cell is None:
         return ""
     return f"{cell.mean:.{decimals}f}" + ("" if cell.std is None else f" ± {cell.std:.{decimals}f}")
@@ -43,19 +50,19 @@ def lines(table: Table, decimals: int, mark: Callable[[str], str]) -> Iterator[t
     """Kind ("ours", "published", "difference"), label and cells of each line; `mark` decorates a column's best."""
     if table.has_published:
         decimals = 2  # as published
-    several = len(table.rows) > 1
+    has_rivals = len(table.rows) > 1 and not table.is_by_stage
     for row in table.rows:
         cells = []
         for column in table.columns:
             cell = row.cells.get(column)
-            best = several and cell is not None and cell.mean == table.best(column)
+            best = has_rivals and cell is not None and cell.mean == table.best(column)
             cells.append(mark(number(cell, decimals)) if best else number(cell, decimals))
         yield "ours", row.label, cells
         differences = [row.difference(column) for column in table.columns]
         if any(difference is not None for difference in differences):
             figures = [row.published.get(column) for column in table.columns]
             yield "published", "published", ["" if figure is None else f"{figure:.2f}" for figure in figures]
-            yield "difference", "difference", ["" if each is None else f"{each:+.2f}" for each in differences]
+            yield "difference", "difference", ["" if value is None else f"{value:+.2f}" for value in differences]
 
 
 def to_terminal(tables: list[Table], decimals: int, console: Console) -> None:
@@ -77,7 +84,7 @@ def to_terminal(tables: list[Table], decimals: int, console: Console) -> None:
             console.print(shown)
             title, at = "", end
         console.print(Text(f"  {' '.join(table.notes)}\n", "dim"))
-    console.print(LEGEND, highlight=False)
+    console.print(Text(legend(tables)), highlight=False)
 
 
 def new_table(title: str) -> RichTable:
@@ -88,6 +95,7 @@ def new_table(title: str) -> RichTable:
 
 
 def to_markdown(tables: list[Table], decimals: int) -> str:
+    """One pipe table each, its notes below."""
     parts = []
     for table in tables:
         head = map(markdown, [table.title, *table.columns])
@@ -95,7 +103,11 @@ def to_markdown(tables: list[Table], decimals: int) -> str:
         for kind, label, cells in lines(table, decimals, str):
             text.append(f"| {' | '.join([markdown(label) if kind == 'ours' else f'*{label}*', *cells])} |")
         parts.append("\n".join([*text, "", markdown(" ".join(table.notes))]))
-    return "\n\n".join([*parts, f"{LEGEND}\n"])
+    return "\n\n".join([*parts, f"{markdown(legend(tables))}\n"])
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def markdown(text: str) -> str:
@@ -115,7 +127,7 @@ def to_latex(tables: list[Table], decimals: int) -> str:
         head = " & ".join(["", *map(escape, table.columns)])
         parts.append(
             "\\begin{table}\n  \\centering\n"
-            f"  \\caption{{{escape(table.title)}. {escape(LEGEND.capitalize().replace(' ± ', ' and '))}. "
+            f"  \\caption{{{escape(table.title)}. {escape(_capital(legend([table])).replace(' ± ', ' and '))}. "
             f"{escape(' '.join(table.notes))}}}\n"
             f"  \\begin{{tabular}}{{l{'r' * len(table.columns)}}}\n    \\toprule\n    {head.strip()} \\\\\n    \\midrule\n"
             + "\n".join(body)
@@ -125,6 +137,7 @@ def to_latex(tables: list[Table], decimals: int) -> str:
 
 
 def latex_number(cell: str) -> str:
+    """A cell of `lines`, whose best begin with BEST, in math mode."""
     bold, text = cell.startswith("BEST"), cell.removeprefix("BEST")
     if not text:
         return ""
@@ -140,6 +153,7 @@ def escape(text: str) -> str:
 
 
 def to_csv(tables: list[Table]) -> str:
+    """All cells, unrounded; see `figures`."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows([[cell_text(cell) for cell in row] for row in figures(tables)])
     return file.getvalue()
@@ -152,28 +166,37 @@ def cell_text(cell: Any) -> Any:
 
 def figures(tables: list[Table]) -> list[list[Any]]:
     """A line per cell, unrounded, below a line with their names."""
-    found: list[list[Any]] = [["table", "row", "column", "mean", "std", "interval_95", "seeds", "published", "difference"]]
+    spread, published = ("mean", "std", "interval_95", "seeds"), ("published", "difference")
+    found: list[list[Any]] = [["table", "row", "column", *spread, *published, "figure"]]
     for table in tables:
         for row in table.rows:
             for column in table.columns:
                 if (cell := row.cells.get(column)) is not None:
-                    spread = (cell.mean, cell.std, cell.interval, cell.seeds)
-                    published = (row.published.get(column), row.difference(column))
-                    found.append([table.title, row.label, column, *spread, *published])
+                    numbers = (
+                        cell.mean,
+                        cell.std,
+                        cell.interval,
+                        cell.seeds,
+                        row.published.get(column),
+                        row.difference(column),
+                    )
+                    found.append([table.title, row.label, column, *numbers, in_unit(table.figure)])
     return found
 
 
 def compared(comparisons: list[Comparison], console: Console) -> None:
     """Paired tests for the terminal, a table for each pair."""
-    for pair in dict.fromkeys((each.a, each.b) for each in comparisons):
+    for pair in dict.fromkeys((comparison.a, comparison.b) for comparison in comparisons):
         shown = new_table(" minus ".join(pair))
         for name in ("points", "95 % interval", "t-test", "McNemar, by seed"):
             shown.add_column(name, justify="right", overflow="fold")
-        for each in comparisons:
-            if (each.a, each.b) == pair:
-                interval = "" if each.interval is None else f"{each.interval[0]:+.2f} to {each.interval[1]:+.2f}"
-                tests = ["" if p is None else f"{p:.3f}" for p in (each.t_test, *each.mcnemar)]
-                shown.add_row(Text(each.where), f"{each.difference:+.2f}", interval, tests[0], ", ".join(tests[1:]))
+        for comparison in comparisons:
+            if (comparison.a, comparison.b) == pair:
+                items = comparison.items
+                interval = f"{items.interval[0]:+.2f} to {items.interval[1]:+.2f}" if items else ""
+                tests = ["" if p is None else f"{p:.3f}" for p in (comparison.t_test, *(items.mcnemar if items else ()))]
+                cells = (f"{comparison.difference:+.2f}", interval, tests[0], ", ".join(tests[1:]))
+                shown.add_row(Text(comparison.where), *cells)
         console.print(shown)
     console.print(
         "points: difference over the same seeds; interval: paired bootstrap over test images; t-test: p over seeds; "

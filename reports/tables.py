@@ -1,222 +1,199 @@
-"""The field's tables: base/new/H, accuracy by shots, transfer from one dataset to others. Figures are percentages."""
+"""The field's tables of a task's main figure: by training images, by evaluation, from one dataset to others, by stage.
+
+Which form a table has follows from what the results hold.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from reports.collect import Group
-from reports.stats import Spread, spread
+from reports.collect import Group, best_of
+from reports.published import AVERAGE, dataset_rank, is_published_average, source
+from reports.rows import Figures, Row, by, by_evaluation, by_shots, make_row, mean_of, shots_text, summaries
+from runs.result import Figure, Summary
 
-DATASETS = (
-    *("imagenet", "caltech101", "oxford_pets", "stanford_cars", "flowers102", "food101"),
-    *("fgvc_aircraft", "sun397", "dtd", "eurosat", "ucf101"),
-)  # the eleven of the published averages
-SHIFTED = ("imagenet_v2", "imagenet_sketch", "imagenet_a", "imagenet_r")
-FIELD = {"cross_dataset": DATASETS[1:], "domain_generalization": SHIFTED}  # targets of the published averages
-TRANSFER = tuple(FIELD)
-AVERAGE, H = "average", "H"
-
-
-@dataclass(frozen=True)
-class Row:
-    label: str
-    cells: dict[str, Spread]  # by column; absent: nothing was run
-    published: dict[str, float]
-    seeds: tuple[tuple[int, ...], ...]  # of the groups behind the row
-
-    def difference(self, column: str) -> float | None:
-        if column not in self.cells or column not in self.published:
-            return None
-        return self.cells[column].mean - self.published[column]
+LOWER_IS_BETTER = ("forgetting",)  # whatever the figure that they are of; other summaries are as good as their figure
 
 
 @dataclass(frozen=True)
 class Table:
+    """Rows of one main figure, in its unit."""
+
     title: str
+    figure: Figure
     columns: list[str]
     rows: list[Row]
     notes: list[str]
-    summed_up: int = 0  # one of so many tables by dataset that an average stands for
+    shots: dict[str, int] = field(default_factory=dict)  # training images per class by column, where columns are these
+    summary: dict[str, Summary] = field(default_factory=dict)  # of the columns that are summaries
+    is_by_stage: bool = False  # rows are moments of one training, not rivals
+    datasets: int = 0  # that an average stands for, where this is the table of one of them
 
     def best(self, column: str) -> float:
-        return max((row.cells[column].mean for row in self.rows if column in row.cells), default=float("nan"))
+        """The best mean of a column; NaN where it is empty."""
+        is_lower = column in self.summary and self.summary[column]["function"] in LOWER_IS_BETTER
+        choose = min if is_lower else best_of(self.figure)
+        return choose((row.cells[column].mean for row in self.rows if column in row.cells), default=float("nan"))
 
     @property
     def has_published(self) -> bool:
+        """Whether a published figure stands beside one of ours."""
         return any(row.difference(column) is not None for row in self.rows for column in self.columns)
 
 
-def tables(groups: Iterable[Group]) -> list[Table]:
-    """All tables: by protocol and backbone, averages before the datasets that they sum up."""
-    found: list[Table] = []
-    for (protocol, clip), members in split(groups, lambda g: (g.protocol, g.names["clip"])).items():
-        title, before = f"{protocol}, clip {clip}", len(found)
-        if protocol in TRANSFER:
-            for (data, shots), each in split(members, lambda g: (g.names["data"], g.shots)).items():
-                found.append(transfer(f"{title}, trained on {data}, {shots_text(shots)}", each))
-        elif all(len(group.evaluations) == 1 for group in members):
-            found += with_average(title, members, "", by_shots)
-        else:
-            for shots, each in split(members, lambda g: g.shots).items():
-                found += with_average(title, each, f", {shots_text(shots)}", by_evaluation)
-        with_published = [at for at in range(before, len(found)) if found[at].has_published]
-        if with_published:  # once says it for all
-            first = found[with_published[0]]
-            found[with_published[0]] = replace(first, notes=[*first.notes, f"Published: {published()[protocol]['source']}."])
+@dataclass(frozen=True)
+class Part:
+    """The results of one task that have the same main figure: what tables and plots may show together."""
+
+    title: str  # empty where there is no other part
+    task: str
+    figure: Figure
+    groups: list[Group]
+
+
+def parts(groups: Iterable[Group]) -> list[Part]:
+    """The groups by task and figure, in order."""
+    split = by(groups, lambda g: (g.task, *g.figure.values()))
+    tasks = Counter(task for task, *_ in split)
+    found = []
+    for (task, *_), members in split.items():
+        figure = members[0].figure
+        title = ", ".join([task] * (len(tasks) > 1) + [figure["title"]] * (tasks[task] > 1))
+        found.append(Part(title, task, figure, members))
     return found
 
 
-def split(groups: Iterable[Group], key: Callable[[Group], Any]) -> dict[Any, list[Group]]:
-    parts: dict[Any, list[Group]] = defaultdict(list)
-    for group in groups:
-        parts[key(group)].append(group)
-    return parts
+def tables(groups: Iterable[Group]) -> list[Table]:
+    """All tables: by task, protocol and backbone, averages before the datasets that they are over."""
+    found: list[Table] = []
+    for part in parts(groups):
+        for (protocol, clip), members in by(part.groups, lambda g: (g.protocol, g.names["clip"])).items():
+            made = _tables_of(", ".join(filter(None, [part.title, protocol, f"clip {clip}"])), members)
+            first = next((at for at, table in enumerate(made) if table.has_published), None)
+            if first is not None:  # once says it for all
+                note = f"Published: {source(protocol)}."
+                made[first] = replace(made[first], notes=[*made[first].notes, note])
+            found += made
+    return found
 
 
-def shots_text(shots: int) -> str:
-    return "all images" if shots < 1 else f"{shots} shot{'s' * (shots > 1)}"
+def _tables_of(title: str, groups: list[Group]) -> list[Table]:
+    """Of one task, protocol and backbone: transfer where results have targets, by shots where each has one number alone."""
+    found = []
+    transferred, others = [g for g in groups if g.targets], [g for g in groups if not g.targets]
+    for (data, shots), members in by(transferred, lambda g: (g.names["data"], g.shots)).items():
+        found.append(transfer(f"{title}, trained on {data}, {shots_text(shots)}", members))
+    if all(len(g.evaluations) == 1 and not g.summary and not g.stages for g in others):
+        shots = {shots_text(group.shots): group.shots for group in others}
+        found += with_average(title, others, "", by_shots, shots) if others else []
+    else:
+        for shots, members in by(others, lambda g: g.shots).items():
+            found += with_average(title, members, f", {shots_text(shots)}", by_evaluation)
+    in_stages = [group for group in groups if group.stages]
+    for (data, shots), members in by(in_stages, lambda g: (g.names["data"], g.shots)).items():
+        found.append(by_stage(f"{title}, {data}, {shots_text(shots)}, by stage", members))
+    return found
 
 
-def shots_of(column: str) -> int | None:
-    """The number in what `shots_text` gave; None for other columns, such as evaluations."""
-    found = re.fullmatch(r"([0-9]{1,7}) shots?", column)
-    return int(found[1]) if found else None
+# ---- kinds of table
 
 
-# ---- the kinds of table: each gives the columns, and for the groups of one label their accuracies by seed and column
-
-Values = dict[str, dict[int, float]]  # column -> seed -> percent
-
-
-def by_shots(groups: list[Group]) -> Values:
-    return {shots_text(g.shots): g.accuracy(g.evaluations[0]) for g in sorted(groups, key=lambda g: g.shots % 10**9)}
-
-
-def by_evaluation(groups: list[Group]) -> Values:
-    return {name: group.accuracy(name) for group in groups for name in group.evaluations}
-
-
-def with_average(title: str, groups: list[Group], suffix: str, values_of: Callable[[list[Group]], Values]) -> list[Table]:
-    by_data = split(groups, lambda g: g.names["data"])
+def with_average(
+    title: str,
+    groups: list[Group],
+    suffix: str,
+    figures_of: Callable[[list[Group]], Figures],
+    shots: dict[str, int] | None = None,
+) -> list[Table]:
+    """A table for each dataset, behind one of their average where there are several."""
+    by_data = by(groups, lambda g: g.names["data"])
     found = []
     if len(by_data) > 1:
-        rows, notes = [], []
-        for label, members in split(groups, lambda g: g.label).items():
-            parts = [values_of(each) for each in split(members, lambda g: g.names["data"]).values()]
-            columns = [
-                c for c in dict.fromkeys(c for part in parts for c in part) if sum(c in p for p in parts) == len(by_data)
-            ]
+        summary, rows, notes = summaries(groups), [], []
+        for label, members in by(groups, lambda g: g.label).items():
             missing = sorted(set(by_data) - {group.names["data"] for group in members})
-            if not columns:
+            figures = mean_of([figures_of(cell) for cell in by(members, lambda g: g.names["data"]).values()])
+            if missing or not figures.values:
                 what = f"lacks {', '.join(missing)}" if missing else "has no column for all datasets"
                 notes.append(f"{label} {what}: no average.")
                 continue
-            complete = set(by_data) == set(DATASETS)
-            rows.append(
-                row(label, {c: mean([part[c] for part in parts]) for c in columns}, members, AVERAGE if complete else None)
-            )
+            data = AVERAGE if is_published_average(members[0].protocol, set(by_data)) else None
+            rows.append(make_row(label, figures, summary, members, data))
         if rows:
-            found.append(table(f"{title}{suffix}, average over {len(by_data)} datasets", rows, notes))
-    for data, each in sorted(by_data.items(), key=lambda item: field_order(item[0])):
-        rows = [row(label, values_of(members), members, data) for label, members in split(each, lambda g: g.label).items()]
-        found.append(replace(table(f"{title}, {data}{suffix}", rows, []), summed_up=len(by_data)))
+            title_of_average = f"{title}{suffix}, average over {len(by_data)} datasets"
+            found.append(make_table(title_of_average, rows, notes, groups, summary, shots))
+    for data, cell in sorted(by_data.items(), key=lambda item: dataset_rank(item[0])):
+        summary = summaries(cell)
+        rows = [make_row(label, figures_of(g), summary, g, data) for label, g in by(cell, lambda g: g.label).items()]
+        table = make_table(f"{title}, {data}{suffix}", rows, [], cell, summary, shots)
+        found.append(replace(table, datasets=len(by_data)))
     return found
 
 
 def transfer(title: str, groups: list[Group]) -> Table:
-    """Columns: the source, the targets, and the targets' average, which leaves the source out."""
-    source = groups[0].names["data"]
-    targets = sorted({name for group in groups for name in group.evaluations} - {source}, key=field_order)
-    rows, notes = [], []
+    """Columns: the evaluations on the dataset trained on, the targets, and their summaries."""
+    data, summary = groups[0].names["data"], summaries(groups)
+    targets = {name: dataset_rank(name) for group in groups for name in group.targets}
+    rows = [make_row(group.label, by_evaluation([group]), summary, [group], data) for group in groups]
+    table = make_table(title, rows, [], groups, summary)
+    evaluations = [column for column in table.columns if column not in summary]
+    # sorted() keeps the order of those that are no targets
+    ordered = sorted(evaluations, key=lambda column: (column in targets, targets.get(column, ())))
+    without = [f"The {name} leaves {data} out." for name, entry in summary.items() if data not in entry["evaluations"]]
+    columns = [*ordered, *(column for column in table.columns if column in summary)]
+    return replace(table, columns=columns, notes=[*table.notes, *without])
+
+
+def by_stage(title: str, groups: list[Group]) -> Table:
+    """Rows: each label after each of its stages. Summaries stand in the row of the last one."""
+    summary, rows = summaries(groups), []
     for group in groups:
-        own = by_evaluation([group])
-        values = {name: own[name] for name in (source, *targets) if name in own}
-        missing = [name for name in targets if name not in own]
-        if missing:
-            notes.append(f"{group.label} lacks {', '.join(missing)}: no average.")
-        elif targets:
-            values[AVERAGE] = mean([own[name] for name in targets])
-        rows.append(row(group.label, values, [group], source))
-    if targets:
-        notes.append(f"The average leaves {source} out.")
-    return table(title, rows, notes)
+        figures, count = by_evaluation([group]), len(group.stages) + 1
+        for at, stage in enumerate(figures.stages, 1):
+            rows.append(make_row(f"{group.label}, stage {at} of {count}", Figures(stage), {}, [group], None))
+        rows.append(make_row(f"{group.label}, stage {count} of {count}", figures, summary, [group], None))
+    # without a note on each earlier stage that lacks evaluations
+    return replace(make_table(title, rows, [], groups, {}), summary=summary, is_by_stage=True)
 
 
-def mean(parts: Sequence[dict[int, float]]) -> dict[int, float]:
-    """Of several datasets' accuracies by seed. Where they have different seeds: of their means, as of a single seed 0."""
-    if len({tuple(part) for part in parts}) == 1:
-        return {seed: statistics.mean(part[seed] for part in parts) for seed in parts[0]}
-    return {0: statistics.mean(statistics.mean(part.values()) for part in parts)}
+def make_table(
+    title: str,
+    rows: list[Row],
+    notes: list[str],
+    groups: Sequence[Group],
+    summary: dict[str, Summary],
+    shots: dict[str, int] | None = None,
+) -> Table:
+    """The table of these rows; columns: evaluations as they come, or shots by their number, and summaries last."""
+    shots, names = shots or {}, dict.fromkeys(column for row in rows for column in row.cells)
+    # all images, whatever their number, come after every number of them
+    columns = sorted(names, key=lambda column: (column in summary, shots.get(column, 1) < 1, shots.get(column, 0)))
+    counted = {column: shots[column] for column in columns if shots.get(column, 0) > 0}
+    return Table(
+        title, groups[0].figure, columns, rows, [*notes, *_lacking(rows, summary), *_seed_notes(rows)], counted, summary
+    )
 
 
-def row(label: str, values: Values, groups: list[Group], data: str | None) -> Row:
-    """`data`: whose published figures belong here, as of `figures`; None: there are none."""
-    cells = {column: spread(list(by_seed.values())) for column, by_seed in values.items()}
-    if {"base", "new"} <= set(cells):
-        # as the field computes it: of the means, not the mean of each seed's (or dataset's) own
-        h = statistics.harmonic_mean([cells["base"].mean, cells["new"].mean])
-        shared = [seed for seed in values["base"] if seed in values["new"]]
-        each = [statistics.harmonic_mean([values["base"][seed], values["new"][seed]]) for seed in shared]
-        cells[H] = replace(spread(each), mean=h)
-    return Row(label, cells, figures(groups[0], data), tuple(dict.fromkeys(tuple(group.runs) for group in groups)))
+def _lacking(rows: list[Row], summary: dict[str, Summary]) -> list[str]:
+    """A sentence for each row that has some evaluations of a summary and lacks others."""
+    return [
+        f"{row.label} lacks {', '.join(missing)}: no {name}."
+        for row in rows
+        for name, entry in summary.items()
+        if (missing := [evaluation for evaluation in entry["evaluations"] if evaluation not in row.cells])
+    ]
 
 
-def table(title: str, rows: list[Row], notes: list[str]) -> Table:
-    names = dict.fromkeys(column for row in rows for column in row.cells)
-    columns = sorted(names, key=column_order)
-    return Table(title, columns, rows, [*notes, *seed_notes(rows)])
-
-
-def column_order(column: str) -> tuple:
-    """Shots by their number, all images last; the harmonic mean and the average at the end; others as they come."""
-    return (column == AVERAGE, column == H, column == "all images", shots_of(column) or 0)
-
-
-def seed_notes(rows: list[Row]) -> list[str]:
+def _seed_notes(rows: list[Row]) -> list[str]:
     common = Counter(seeds for row in rows for seeds in row.seeds).most_common(1)[0][0]
-    notes = [f"{seeds_text(common).capitalize()}."]
-    for each in rows:
-        if each.seeds != (common,):
-            notes.append(f"{each.label}: {'; '.join(seeds_text(seeds) for seeds in each.seeds)}.")
+    notes = [f"{_seeds_text(common).capitalize()}."]
+    for row in rows:
+        if row.seeds != (common,):
+            notes.append(f"{row.label}: {'; '.join(_seeds_text(seeds) for seeds in row.seeds)}.")
     return notes
 
 
-def seeds_text(seeds: tuple[int, ...]) -> str:
+def _seeds_text(seeds: tuple[int, ...]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-
-
-def field_order(data: str) -> tuple[int, str]:
-    known = (*DATASETS, *SHIFTED)
-    return (known.index(data) if data in known else len(known), data)
-
-
-# ---- published figures
-
-
-@cache
-def published() -> dict[str, Any]:
-    return json.loads(Path(__file__).with_name("published.json").read_text())
-
-
-def figures(group: Group, data: str | None) -> dict[str, float]:
-    """Column -> published accuracy, for the group's protocol, backbone, shots and method; empty where there is none.
-
-    `data`: the dataset, AVERAGE, or in the transfer protocols the dataset trained on.
-    """
-    known = published().get(group.protocol, {})
-    if data is None or (known.get("clip"), known.get("shots")) != (group.names["clip"], group.shots):
-        return {}
-    found = dict(known.get(data, {}).get(group.names["method"], {}))
-    if {"base", "new"} <= set(found):
-        found.setdefault(H, statistics.harmonic_mean([found["base"], found["new"]]))
-    if set(group.evaluations) - {data} != set(FIELD.get(group.protocol, group.evaluations)) - {data}:
-        found.pop(AVERAGE, None)  # published over other datasets
-    return found

@@ -1,4 +1,4 @@
-"""Which GPUs a job of a sweep gets. Imports neither torch nor lightning."""
+"""Which GPUs a job of a sweep gets. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,47 +15,51 @@ from runs import locks
 
 @contextmanager
 def gpus_of(hydra: DictConfig, cfg: DictConfig) -> Iterator[tuple[dict[str, str], list[int]]]:
-    """The environment that gives a job beside others GPUs of its own, `trainer.devices` of them; the locks to inherit.
+    """A block in which a job that runs beside others has `trainer.devices` GPUs of its own.
 
-    Round robin by the job's number, but those in use are passed over. More jobs at once than GPUs share them.
+    Round robin by the job's number; GPUs in use are passed over. Where more jobs run at once than there are GPUs, they share.
+
+    Yields:
+        The environment variables for the job's process, and the descriptors of the locks, which that process inherits. Both
+        are empty where nothing is assigned: one job at a time, no GPU, or `devices` is no number.
     """
-    devices, found = cfg.trainer.devices, []
+    devices, visible = cfg.trainer.devices, []
     joblib = hydra.launcher._target_.endswith("JoblibLauncher")
     if joblib and isinstance(devices, int) and devices > 0 and cfg.trainer.accelerator in ("auto", "gpu", "cuda"):
-        found = visible_gpus()
-    shares = [",".join(found[i : i + devices]) for i in range(0, len(found) - devices + 1, devices)] if found else []
+        visible = visible_gpus()
+    shares = [",".join(visible[i : i + devices]) for i in range(0, len(visible) - devices + 1, devices)] if visible else []
     if not shares:
         yield {}, []
         return
-    turn = hydra.job.num % len(shares)
-    for share in shares[turn:] + shares[:turn]:
-        if files := take_all(share.split(",")):
+    first = hydra.job.num % len(shares)
+    for share in shares[first:] + shares[:first]:
+        if files := acquire_all(share.split(",")):
             try:
                 yield {"CUDA_VISIBLE_DEVICES": share}, files
             finally:
                 for file in files:
                     os.close(file)
             return
-    yield {"CUDA_VISIBLE_DEVICES": shares[turn]}, []
+    yield {"CUDA_VISIBLE_DEVICES": shares[first]}, []
 
 
-def take_all(names: list[str]) -> list[int]:
-    """The locks of these GPUs, or of none."""
+def acquire_all(names: list[str]) -> list[int]:
+    """Descriptors of the locks of all these GPUs; none where another job has one of them."""
     files = []
     for name in names:
-        if (file := locks.take(f"gpu-{name}")) is None:
-            for taken in files:
-                os.close(taken)
+        if (file := locks.acquire_gpu(f"gpu-{name}")) is None:
+            for acquired in files:
+                os.close(acquired)
             return []
         files.append(file)
     return files
 
 
 def visible_gpus() -> list[str]:
-    """As CUDA_VISIBLE_DEVICES would name them; asked of the driver where it is not set."""
+    """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them; from `nvidia-smi -L` where it is not set."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name and not name.startswith("-")]
     if not shutil.which("nvidia-smi"):
         return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.splitlines()
-    return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed))]
+    lines = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.splitlines()
+    return [str(i) for i in range(sum(line.startswith("GPU ") for line in lines))]

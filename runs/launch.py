@@ -1,10 +1,11 @@
-"""The entry point's edge: exit statuses, signals, one sentence for a user's mistake. Imports neither torch nor lightning."""
+"""What surrounds an entry point: exit statuses, signals, one sentence for a user's mistake. Imports no torch."""
 
 from __future__ import annotations
 
 import difflib
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -17,12 +18,14 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from runs import keys, ranks, signals, sweep
 from runs.arguments import raised_by_us
 
-BRIEF = "PROMPTS_BRIEF_ERRORS"  # environment of jobs and ranks: HYDRA_FULL_ERROR was set here and not by the user
+BRIEF = "PROMPTS_BRIEF_ERRORS"  # environment variable of jobs and ranks: HYDRA_FULL_ERROR was set here and not by the user
 
-READING = ("load_configuration", "split_arguments")  # functions of Hydra: of one run, of a sweep
+# Functions of Hydra (of one run, of a sweep) that read a command line: an error within them is one of the command line.
+READING = ("load_configuration", "split_arguments")
 COMPOSING_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
 GROUP_BY_NAME = "give a group one of its options by name, GROUP=NAME; --help lists them"
 LONGEST = 800  # characters of a message
+NOT_LOGGED = re.compile(r"conditioned on metric `(.+?)` which is not|monitor='(.+?)'\)` could not find the monitored key")
 WAYS_OUT = {
     errno.ENOSPC: ". Make room there and start the same command again.",
     errno.EDQUOT: ". Make room there and start the same command again.",
@@ -33,46 +36,33 @@ WAYS_OUT = {
 }
 
 
-_error: list[BaseException] = []
+_error: list[BaseException] = []  # what `store_error` caught: one, or none
 
 
-def keeping_error(call: Callable[..., Any], *args: Any) -> None:
-    """Calls, and keeps an exception for `guarded`: Hydra would add lines of its own to what it sees pass."""
+def store_error(call: Callable[..., Any], *args: Any) -> None:
+    """Calls, and stores an exception for `exit_status_of`: Hydra would print lines of its own for what passes through it."""
     try:
         call(*args)
     except BaseException as error:
         _error.append(error)
 
 
-def guarded(main: Callable[[], Any]) -> int:
-    """Runs a Hydra main; the exit status. A user's mistake becomes one message; HYDRA_FULL_ERROR=1 shows tracebacks."""
+def exit_status_of(main: Callable[[], Any]) -> int:
+    """Runs a Hydra main and returns its exit status: 0, 1 after an error, 130 or 143 after a signal.
+
+    A user's mistake is printed as one message, a bug as a traceback; HYDRA_FULL_ERROR=1 shows tracebacks of both.
+    """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1" and BRIEF not in os.environ
     if not full:
-        os.environ |= {"HYDRA_FULL_ERROR": "1", BRIEF: "1"}  # let errors come through: they are shown here
+        os.environ |= {"HYDRA_FULL_ERROR": "1", BRIEF: "1"}  # errors pass through Hydra: they are printed here
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
-    handlers, status, stopped = signals.install(), 0, None  # in a sweep, launchers end their jobs after an interruption
+    handlers = signals.install()  # in a sweep, launchers end their jobs after an interruption
     if not ranks.is_first() and ranks.FIRST in os.environ:
         signals.end_with(int(os.environ[ranks.FIRST]))
     try:
-        main()
-        if _error:
-            raise _error.pop()
-    except sweep.JobFailed:
-        status = 1
-    except signals.Interrupted as error:
-        status, stopped = error.status, str(error)
-    except KeyboardInterrupt:  # a launcher's worker passes on what its job was asked
-        stopped = signals.Interrupted(signals.asked() or signal.SIGINT)
-        status, stopped = stopped.status, str(stopped)
-    except Exception as error:
-        status = 1
-        message = None if full else told(error)
-        if message is None:
-            traceback.print_exc()
-        else:
-            print(f"error: {message}", file=sys.stderr)
+        status, stopped = _run(main, full)
     finally:
-        signals.hold()  # what was done stands: only a second signal still hurries the end
+        signals.hold()  # all is done: only a second signal still hurries the end
         ranks.join()
         signals.restore(handlers)
         if signal.getsignal(signal.SIGTERM) is not signals.answer:  # not run.py, which has nothing left to do
@@ -82,20 +72,44 @@ def guarded(main: Callable[[], Any]) -> int:
     text = sweep.ending(interrupted=stopped is not None) if is_sweep else ""
     if text:
         status = status or 1
-    if (text := text or stopped) and ranks.is_first():  # the first rank speaks for all
+    if (text := text or stopped) and ranks.is_first():  # of several ranks the first prints
         print(text, file=sys.stderr, flush=True)
     return status
 
 
-def told(error: BaseException) -> str | None:
-    """The message of a mistake that we or Hydra name, in one line, without what frameworks put around it; None for a bug."""
+def _run(main: Callable[[], Any], full: bool) -> tuple[int, str | None]:
+    """Runs main and prints its error. The exit status, and the message where a signal stopped it."""
+    try:
+        main()
+        if _error:
+            raise _error.pop()
+    except sweep.JobFailed:
+        return 1, None
+    except signals.Interrupted as error:
+        return error.status, str(error)
+    except KeyboardInterrupt:  # raised by `sweep.run_fresh` in a launcher's worker
+        interrupted = signals.Interrupted(signals.asked() or signal.SIGINT)
+        return interrupted.status, str(interrupted)
+    except Exception as error:
+        message = None if full else error_message(error)
+        if message is None:
+            traceback.print_exc()
+        else:
+            print(f"error: {message}", file=sys.stderr)
+        return 1, None
+    return 0, None
+
+
+def error_message(error: BaseException) -> str | None:
+    """One line for a user's mistake, without what frameworks put around it; None for a bug, whose traceback is wanted."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
-    message = sentence(error)
+    message = _hydra_message(error) or _message(error)
     return message and one_line(message)
 
 
-def sentence(error: BaseException) -> str | None:
+def _hydra_message(error: BaseException) -> str | None:
+    """For errors of the command line and of the yaml files; None for others."""
     text = str(error).strip()
     if isinstance(error, OverrideParseException):
         reasons = [line for line in text.splitlines() if not line.startswith("Error parsing override")]
@@ -110,18 +124,29 @@ def sentence(error: BaseException) -> str | None:
         return text.split("\nConfig search path:")[0].split("\n    full_key:")[0]
     if while_composing(error):
         return f"this command line cannot be composed: {GROUP_BY_NAME if 'Config group override' in text else text}"
+    return None
+
+
+def _message(error: BaseException) -> str | None:
+    """For errors of a run; None for bugs."""
+    text = str(error).strip()
+    if monitor := NOT_LOGGED.search(text):  # Lightning's EarlyStopping and ModelCheckpoint
+        return (
+            f"a callback monitors {monitor[1] or monitor[2]}, which this run does not measure while it trains: add "
+            "eval_every=1 (and select=best_val for val/...), and name a figure that it then logs, such as val/accuracy."
+        )
     if isinstance(error, RuntimeError) and "by peer" in text:
         return "another rank ended; the cause is in its message"
     if isinstance(error, ValueError | OSError) and "Original Traceback" in text:  # from a worker process of a loader
         return text.splitlines()[-1].removeprefix("ValueError: ")
     if isinstance(error, OSError):
-        return of_the_system(error)
+        return system_message(error)
     if "No space left on device" in text:  # torch and safetensors have errors of their own for it
         return one_line(text).rstrip(".") + WAYS_OUT[errno.ENOSPC]
     if not isinstance(error, ValueError):
         return None
     if text == "No trials are completed yet.":  # Optuna's
-        return "no trial of the search ended well; the reasons stand above."
+        return "no trial of the search ended well; the reasons are printed above."
     # Ours if a line of this project says `raise`; any other ValueError is a bug, whose traceback is wanted.
     return text if raised_by_us(error) else None
 
@@ -132,21 +157,21 @@ def while_composing(error: BaseException) -> bool:
     return isinstance(error, COMPOSING_ERRORS) and any(frame.name in READING for frame in frames)
 
 
-def of_the_system(error: OSError) -> str:
-    """What the operating system refused, where, and what helps."""
+def system_message(error: OSError) -> str:
+    """What the operating system refused, for which file, and what helps."""
     where = ", ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}{f': {where}' if where and where not in reason else ''}{WAYS_OUT.get(error.errno, '')}"
 
 
 def one_line(text: str) -> str:
-    """Printable, without line breaks; the middle of a very long text is left out."""
+    """The text in printable characters, without line breaks; the middle of a very long text is left out."""
     text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(text.split()))
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
 
 
 def unknown_option(error: MissingConfigException) -> str:
-    """One sentence for `group=NAME` without such a file; the parts that only options are made from (_base) are not listed."""
+    """One sentence for `group=NAME` without such a file. Files that only options are made from (_base) are not listed."""
     file = str(error.missing_cfg_file)
     group, _, name = file.partition("/") if ".." in file or "//" in file else file.rpartition("/")
     options = [option for option in error.options or [] if not option.startswith("_")]
@@ -158,6 +183,7 @@ def unknown_option(error: MissingConfigException) -> str:
 
 
 def unknown_key(error: ConfigKeyError | ConfigAttributeError) -> str:
+    """One sentence for a key that the config does not have, with the keys that it has there."""
     known = sorted(str(key) for key in error.parent_node if key != "hydra")
     close = difflib.get_close_matches(str(error.key), known, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""

@@ -1,4 +1,4 @@
-"""Locks between processes: who runs a job, who has which GPU. They end with the processes that hold them."""
+"""Locks between processes: one process per run's folder, one job per GPU. A lock ends with the process that holds it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _held: dict[Path, tuple[FileLock, list[Path]]] = {}  # by folder of a run; with 
 
 
 def lock_file(folder: Path) -> Path:
-    """Beside the run's folder, so that the folder can be made and taken away while the lock is held."""
+    """The lock's file: beside the run's folder, so that the folder can be made and removed while the lock is held."""
     return folder.parent / f".{folder.name}.lock"
 
 
 def acquire(folder: Path, title: str) -> None:
     """Makes this process the only one at a run's folder, until it ends or calls `release`.
 
-    A sweep that was killed leaves jobs behind: the next one waits for them, and finds them done. Of several ranks the first
-    speaks for all. Processes of all users and machines that see the folder see the lock, if its file system says so (flock).
+    Waits while another process holds the lock, and says so once: a sweep that was killed leaves jobs behind, and the next
+    sweep finds them done. Of several ranks the first alone holds the lock. Processes of all users and machines that see the
+    folder see the lock, if its file system supports flock.
 
     Raises:
         ValueError: the lock's file cannot be made.
@@ -33,18 +34,18 @@ def acquire(folder: Path, title: str) -> None:
     folder = folder.resolve()
     if any(os.environ.get(key, "0") != "0" for key in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")) or folder in _held:
         return
-    lock, said = FileLock(lock_file(folder)), False
-    # shots, method, clip, data and protocol are made for runs alone, those above only where they were not there before
+    lock, announced = FileLock(lock_file(folder)), False
+    # the five folders above it (protocol to shots) are for runs alone; those above them are ours where they did not exist
     made = [parent for i, parent in enumerate(folder.parents) if i < 5 or not parent.exists()]
     while not lock.is_locked:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=-1 if said else 0)
+            lock.acquire(timeout=-1 if announced else 0)
         except Timeout:
             print(f"waiting for another process that runs {title}", flush=True)
-            said = True
+            announced = True
         except FileNotFoundError:
-            continue  # another run, which was refused, has just taken away the folders that it had made
+            continue  # another run, which was refused, has just removed the folders that it had made
         except OSError as error:
             _remove_empty(made)
             raise ValueError(
@@ -54,25 +55,25 @@ def acquire(folder: Path, title: str) -> None:
 
 
 def release(folder: Path) -> None:
-    """Gives the lock back and leaves nothing of it: folders that only it needed go with it."""
+    """Releases the lock of a run's folder and removes its file, with the folders that only the lock needed."""
     folder = folder.resolve()
     if folder not in _held:
         return
     lock, made = _held.pop(folder)
-    with suppress(OSError):  # while it is held: who waits for this file sees that it is gone and makes a new one
+    with suppress(OSError):  # while the lock is held: a process that waits for this file then makes a new one
         lock_file(folder).unlink()
     lock.release()
     _remove_empty(made)
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    with suppress(OSError):  # the first that is not empty
+    with suppress(OSError):  # of the first that is not empty
         for folder in folders:
             folder.rmdir()
 
 
 def abandon() -> None:
-    """Removes the files of all locks of this process, which ends at once and thereby gives them back."""
+    """Removes the files of all locks of this process, which ends at once; its end releases them."""
     for folder, (_, made) in _held.items():
         with suppress(OSError):
             lock_file(folder).unlink()
@@ -81,6 +82,7 @@ def abandon() -> None:
 
 @contextmanager
 def held(folder: Path, title: str) -> Iterator[None]:
+    """A block in which this process holds the lock of a run's folder: `acquire`, then `release`."""
     acquire(folder, title)
     try:
         yield
@@ -91,9 +93,14 @@ def held(folder: Path, title: str) -> Iterator[None]:
 # ---- GPUs
 
 
-def take(name: str) -> int | None:
-    """The open file of a GPU's lock, which a child process may inherit (`pass_fds`) and `os.close` gives back; None if it is
-    taken, or if no lock can be had: then nobody is kept from the GPU."""
+def acquire_gpu(name: str) -> int | None:
+    """Acquires a GPU's lock without waiting.
+
+    Returns:
+        The file descriptor that holds the lock: a child process may inherit it (`pass_fds`), and the lock is released when all
+        processes have closed it. None if another process holds the lock, or if its file cannot be made: a machine without
+        locks still runs jobs.
+    """
     try:
         file = _open_for_all(re.sub(r"[^A-Za-z0-9.-]", "_", name)[:100])
     except OSError:
@@ -107,7 +114,7 @@ def take(name: str) -> int | None:
 
 
 def _open_for_all(name: str) -> int:
-    """A file in `GPUS` that every user may open, neither the folder nor the file being a link."""
+    """The descriptor of a file in `GPUS` that every user may open. OSError where the folder or the file is a link."""
     with suppress(FileExistsError):
         GPUS.mkdir()
         GPUS.chmod(0o1777)

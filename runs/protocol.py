@@ -67,7 +67,9 @@ class Protocol:
         summaries = {}
         for name, (function, evaluations) in self.summary.items():
             names = list(targets) if evaluations == TARGETS else list(evaluations)
-            if not names or (function in OF_STAGES and not stages):  # a first stage has forgotten nothing
+            if function in OF_STAGES:  # of what an earlier stage has learned
+                names = [name for name in names if self.evaluate.get(name) in self.train[:-1]] if stages else []
+            if not names:
                 continue
             value = summary_value(function, names, figures, stages, higher_is_better)
             summaries[name] = {"function": function, "evaluations": names, "value": value}

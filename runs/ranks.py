@@ -1,4 +1,7 @@
-"""The processes of the other ranks on this machine: none outlives the first, and the loss of one is told. Imports no torch."""
+"""The processes of the other ranks on this machine: none outlives the first rank, and the loss of one is reported.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,26 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-FIRST = "PROMPTS_FIRST_RANK"  # environment of the other ranks: the process that started them
-PATIENCE = 5.0  # seconds that this rank has to find out by itself that another is gone; a collective may wait for ever
+FIRST = "PROMPTS_FIRST_RANK"  # environment variable of the other ranks: the id of the first rank's process
+PATIENCE = 5.0  # seconds in which the main thread may fail by itself after a rank was lost; a collective may wait for ever
 
-_others: list[subprocess.Popen] = []  # of all stages of a method: they are started once
+_others: list[subprocess.Popen] = []  # the other ranks; started once, also where a run has several stages
 
 
 def is_first() -> bool:
+    """Whether this process is the first rank on its machine."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 class Watch(threading.Thread):
-    """Takes the other ranks over from Lightning's launcher, whose own observer would kill this process without a word.
+    """A thread of the first rank that ends the process, with a message, after another rank was lost.
+
+    It takes the processes from Lightning's launcher, whose own observer would kill this process without a message.
 
     Args:
         launcher: of the trainer's strategy; one that starts no processes has no `procs`.
-        give_up: tidies up before this process is ended from here, where its main thread waits for a rank that is gone; says
-            what the same command does next.
+        give_up: called before this process is ended from here, where its main thread waits for a rank that is gone: tidies up,
+            and returns what the same command does next.
     """
 
     def __init__(self, launcher: Any, give_up: Callable[[], str]) -> None:
@@ -37,47 +43,51 @@ class Watch(threading.Thread):
             os.environ[FIRST] = str(os.getpid())
 
     def run(self) -> None:
+        """Looks ten times a second, until `end`."""
         since = None
         while not self.over.wait(0.1):
             self.take_over()
-            if since is None and (how := lost()):
-                since = time.monotonic(), how
+            if since is None and (loss := lost()):
+                since = time.monotonic(), loss
             if since and time.monotonic() - since[0] > PATIENCE:
                 kill()
                 print(f"error: {since[1]}; {self.give_up()}.", file=sys.stderr, flush=True)
                 os._exit(1)
 
     def take_over(self) -> None:
+        """Moves the processes from the launcher's list to ours."""
         started = getattr(self.launcher, "procs", [])
-        while started:  # emptied: what is left in it, Lightning's observer watches
+        while started:  # Lightning's observer watches what is left in its list
             _others.append(started.pop(0))
 
     def end(self) -> None:
+        """Ends the thread; the ranks go on."""
         self.over.set()
         self.join()
         self.take_over()
 
 
 def lost(seconds: float = 0.0) -> str:
-    """Which rank was ended by a signal, or with an error that it has told; "" while all are well. Waits so long for one."""
+    """Which rank has ended by a signal or with an error, in words; "" while none has. Waits up to `seconds` for one."""
     end = time.monotonic() + seconds
     while True:
         for rank, process in enumerate(_others, start=1):
             if status := process.poll():
-                return f"rank {rank} {ended(status)}"
+                return f"rank {rank} {ending_in_words(status)}"
         if not _others or time.monotonic() >= end:
             return ""
         time.sleep(0.05)
 
 
-def ended(status: int) -> str:
+def ending_in_words(status: int) -> str:
+    """How a process ended, from its non-zero exit status."""
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}, by hand or for lack of memory"
     return f"was stopped by {signal.Signals(status - 128).name}" if status > 128 else f"ended with status {status}"
 
 
 def join(seconds: float = 30.0) -> None:
-    """Waits for the other ranks, which have nothing left to do."""
+    """Waits up to `seconds` for the other ranks, which have nothing left to do, then ends them."""
     end = time.monotonic() + seconds
     while _others and time.monotonic() < end and any(process.poll() is None for process in _others):
         time.sleep(0.02)

@@ -14,19 +14,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# A terminal sends Ctrl-C to every process of a sweep, and the sweep passes it on: signals this close together are one.
+# A terminal sends Ctrl-C to every process of a sweep, and the sweep passes it on: signals this close together count as one.
 SAME = 1.0  # seconds
 
 _asked: tuple[int, float] | None = None  # the first signal, and when it came
-_held = 0  # how many blocks put the answer off
-_process = os.getpid()
+_held = 0  # how many blocks delay the answer
+_process = os.getpid()  # the process that installed the handlers
 _raising = False  # False until there is someone to catch `Interrupted`
 
 
 class Interrupted(BaseException):
-    """A signal asked the process to stop. No `Exception`, so that nothing that handles errors swallows it.
+    """A signal asked the process to stop. No `Exception`, so that no handler of errors swallows it.
 
-    `where` and `then` complete the sentence: "Stopped by SIGTERM in epoch 3; the same command starts over."
+    Args:
+        number: the signal; by default the one that this process received, or SIGTERM where another rank received it.
+        where, then: complete the message: "Stopped by SIGTERM in epoch 3; the same command starts over."
     """
 
     def __init__(self, number: int | None = None, where: str = "", then: str = "the same command starts over") -> None:
@@ -36,7 +38,7 @@ class Interrupted(BaseException):
 
     @property
     def status(self) -> int:
-        """As shells report a process that ended by this signal."""
+        """The exit status, as shells report a process that ended by this signal."""
         return 128 + self.number
 
     def __str__(self) -> str:
@@ -50,7 +52,7 @@ def asked() -> int | None:
 
 
 def note(number: int) -> None:
-    """Keeps a signal that another handler answers."""
+    """Records a signal that another handler answers."""
     global _asked
     _asked = _asked or (number, time.monotonic())
 
@@ -61,13 +63,16 @@ def waited() -> float:
 
 
 def install(raising: bool = True) -> dict[int, Any]:
-    """Answers both signals from now on; the handlers that were there before, for `restore`. Only in the main thread.
+    """Handles both signals from now on. Does nothing outside the main thread.
 
     A signal that is ignored (`nohup`, a job in the background of a script) stays ignored.
 
     Args:
-        raising: `Interrupted` wherever the signal strikes, or at the end of a `held` block; otherwise the process says its
-            sentence and ends there.
+        raising: raise `Interrupted` where the signal arrives, or at the end of a `held` block; otherwise print the message and
+            end the process there.
+
+    Returns:
+        The handlers that were installed before, by signal, for `restore`.
     """
     global _asked, _process, _raising
     if threading.current_thread() is not threading.main_thread():
@@ -80,14 +85,15 @@ def install(raising: bool = True) -> dict[int, Any]:
 
 
 def restore(handlers: dict[int, Any]) -> None:
+    """Installs the handlers that `install` returned."""
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 def answer(number: int, frame: Any) -> None:
-    """The handler."""
+    """The handler of both signals, as `signal.signal` wants it."""
     global _asked
-    if os.getpid() != _process:  # in a loader's worker, forked from the run: Ctrl-C is answered by the run alone
+    if os.getpid() != _process:  # in a data loader's worker, forked from the run: Ctrl-C is for the run alone
         if number != signal.SIGINT:
             _end(number)
     elif _asked is None:
@@ -107,25 +113,26 @@ def _end(number: int) -> None:
 
 
 def check() -> None:
-    """Raises `Interrupted` if a signal came that was put off, or that a library swallowed."""
+    """Raises `Interrupted` if a signal came whose answer was delayed, or that a library swallowed."""
     if _asked and not _held:
         raise Interrupted()
 
 
 def hold() -> None:
-    """Puts the answer to a signal off, until `release`."""
+    """Delays the answer to a signal until as many calls of `release`."""
     global _held
     _held += 1
 
 
 def release() -> None:
+    """Ends one `hold`; the signal is answered by the next `check`."""
     global _held
     _held -= 1
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """A block that a signal does not cut short: `Interrupted` comes at its end."""
+    """A block that a signal does not interrupt: `Interrupted` is raised at its end."""
     hold()
     try:
         yield
@@ -135,7 +142,7 @@ def held() -> Iterator[None]:
 
 
 def end_with(parent: int, idle: Callable[[], bool] = lambda: True) -> None:
-    """Ends this process, without a word, soon after its parent has ended and as soon as it is `idle`."""
+    """Ends this process, without a message, within half a second after its parent has ended, once `idle` returns true."""
 
     def watch() -> None:
         while os.getppid() == parent or not idle():

@@ -1,11 +1,11 @@
-"""A sweep: each job as a fresh process on a GPU of its own, what is done and what failed, how long the rest will take.
+"""A sweep: each job as a fresh process on a GPU of its own, a journal of what is done and what failed.
 
-Imports neither torch nor lightning: a sweep's parent starts in half a second.
+Imports no torch: the process of a sweep starts in half a second.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import shlex
 import signal
@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -29,21 +28,30 @@ from omegaconf import DictConfig, OmegaConf
 
 from runs import jobs, keys, signals, worker
 from runs.gpus import gpus_of
+from runs.journal import JOURNAL, JournalWatch, add_entry, read_entries
 
-IN_SWEEP = "PROMPTS_IN_SWEEP"  # environment of a sweep's job: "alone" or "beside others"
-JOURNAL = "PROMPTS_SWEEP_JOURNAL"  # environment: the file to which the sweep's jobs add a line when they end
+IN_SWEEP = "PROMPTS_IN_SWEEP"  # environment variable of a sweep's job: "alone" or "beside others"
 
 
 class JobFailed(Exception):
-    """A job of a multirun ended with a non-zero status; it has told why."""
+    """A job of a sweep ended with a non-zero status; its process has printed the reason."""
 
 
 def in_multirun() -> bool:
+    """Whether Hydra runs a sweep (-m), and this process so is not to run the job itself."""
     return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def run_fresh(script: str, cfg: DictConfig) -> float | None:
-    """Runs this job as its own process unless it is done, and notes how it ended: its objective, for a search."""
+    """Runs this job as a process of its own, unless it is done, and adds it to the journal.
+
+    Returns:
+        The job's objective, for a search.
+
+    Raises:
+        JobFailed: its process failed, or left no result.
+        KeyboardInterrupt: a signal asked the sweep to stop.
+    """
     hydra = HydraConfig.get()
     if hydra.launcher._target_.endswith("JoblibLauncher"):
         worker.follow_sweep()
@@ -52,37 +60,43 @@ def run_fresh(script: str, cfg: DictConfig) -> float | None:
         jobs.complete(cfg, hydra)
         job = jobs.describe(cfg, names)
     except (ValueError, HydraException):
-        job = None  # the process says what is wrong
+        job = None  # the job's process prints what is wrong
     title = job.title if job else " ".join(hydra.overrides.task)
     if job and not cfg.force and (result := job.result()):
         print(f"done already: {title} in {job.folder} (force=true runs it again)", flush=True)
-        note(title=title, status=0)
+        add_entry(title=title, status=0)
         return objective(result)
 
     started, command = time.monotonic(), command_of(script, hydra)
-    alone = hydra.runtime.choices["hydra/launcher"] == "basic"
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", IN_SWEEP: "alone" if alone else "beside others"}
-    if environment.get("SLURM_NTASKS") == "1":  # one task starts its ranks itself: Lightning is not to look for one per rank
-        environment = {key: value for key, value in environment.items() if not key.startswith("SLURM_")}
-    with gpus_of(hydra, cfg) as (own, files), worker.busy():
-        process = subprocess.Popen(command, env=environment | own, pass_fds=files)
-        with forwarding(process) as asked:
-            status = process.wait()
-    if asked:
-        raise KeyboardInterrupt
-    repeat = shlex.join(["python", *command[1:]])
+    status = run_process(command, hydra, cfg)
     result = job.result() if job else None
-    if not status and not result and not (job and job.cuts):  # a run that is cut short on purpose keeps none
+    if not status and not result and not (job and job.cuts):  # a run of a part only (`cuts`) keeps no result
         print(f"error: {title} ended with status 0 and left no result", file=sys.stderr, flush=True)
         status = 1
-    note(title=title, status=status, seconds=time.monotonic() - started, command=repeat)
+    repeat = shlex.join(["python", *command[1:]])
+    add_entry(title=title, status=status, seconds=time.monotonic() - started, command=repeat)
     if status:
         raise JobFailed(f"status {status}: {repeat}")
     return objective(result)
 
 
+def run_process(command: list[str], hydra: DictConfig, cfg: DictConfig) -> int:
+    """The exit status of a job's process. KeyboardInterrupt where a signal asked the sweep to stop meanwhile."""
+    alone = hydra.runtime.choices["hydra/launcher"] == "basic"
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", IN_SWEEP: "alone" if alone else "beside others"}
+    if environment.get("SLURM_NTASKS") == "1":  # one task starts its ranks itself: Lightning is not to look for one per rank
+        environment = {key: value for key, value in environment.items() if not key.startswith("SLURM_")}
+    with gpus_of(hydra, cfg) as (gpus, locks), worker.busy():
+        process = subprocess.Popen(command, env=environment | gpus, pass_fds=locks)
+        with forwarding(process) as received:
+            status = process.wait()
+    if received:
+        raise KeyboardInterrupt
+    return status
+
+
 def command_of(script: str, hydra: DictConfig) -> list[str]:
-    """What repeats this job, on its own."""
+    """The command line that runs this job alone."""
     folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     options = [arg for folder in folders for arg in ("--config-dir", folder)]
     if hydra.job.config_name != "config":
@@ -92,44 +106,53 @@ def command_of(script: str, hydra: DictConfig) -> list[str]:
 
 
 def objective(result: dict[str, Any] | None) -> float | None:
-    """The best accuracy on the validation images, in percent; None for a run without such an evaluation."""
-    history = result["history"] if result else []
-    return max((entry["val"]["accuracy"] for entry in history if "val" in entry), default=None)
+    """What a search maximises: the best main figure of the validation images; None for a run without them.
+
+    With the sign changed where lower is better.
+    """
+    if not result:
+        return None
+    key, sign = result["figure"]["key"], 1 if result["figure"]["higher_is_better"] else -1
+    return max((sign * entry["val"][key] for entry in result["history"] if "val" in entry), default=None)
 
 
 @contextmanager
 def forwarding(process: subprocess.Popen) -> Iterator[list[int]]:
-    """Passes SIGTERM and SIGINT on to a process, and ends it if this one is to end; yields a list of the signals that came."""
-    asked: list[int] = []
+    """A block in which SIGTERM and SIGINT go on to a process, which is ended if the block fails.
 
-    def forward(signum: int, frame: Any) -> None:
-        asked.append(signum)
-        signals.note(signum)
-        process.send_signal(signum)
+    Yields:
+        A list of the signals that came.
+    """
+    received: list[int] = []
+
+    def forward(number: int, frame: Any) -> None:
+        received.append(number)
+        signals.note(number)
+        process.send_signal(number)
 
     numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.signal(number, forward) for number in numbers}
     try:
-        yield asked
+        yield received
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signals.restore(before)
 
 
 # ---- the sweep as a whole
 
-_watches: list[Watch] = []
+_watches: list[JournalWatch] = []  # of this process's sweep: one, or none
 
 
-class Progress(Callback):
-    """Hydra's hook: opens the sweep's journal, and says at its end which trial of a search was best."""
+class SweepProgress(Callback):
+    """Hydra's hook: opens the journal of a sweep, and prints at its end which trial of a search was best."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """SystemExit for a search without `select=best_val`, and where nothing can be written: Hydra swallows exceptions."""
         if config.hydra.runtime.choices["hydra/sweeper"] == "optuna":
-            if config.select != "best_val":  # Hydra swallows other exceptions of its hooks
+            if config.select != "best_val":
                 raise SystemExit("error: a search is judged by the validation images: add select=best_val.")
             import optuna
 
@@ -149,23 +172,28 @@ class Progress(Callback):
         os.close(handle)
         os.environ |= {JOURNAL: path, worker.SWEEP: str(os.getpid())}
         with suppress(HydraException, ValueError):  # what cannot be read, the sweeper refuses
-            total, lanes = count_jobs(config.hydra), count_lanes(config.hydra)
-            _watches.append(Watch(Path(os.environ[JOURNAL]), total, lanes))
-            _watches[-1].start()
+            watch = JournalWatch(Path(path), count_jobs(config.hydra), count_lanes(config.hydra))
+            watch.start()
+            _watches.append(watch)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Prints the best trial that Optuna's sweeper has written."""
         path = Path(config.hydra.sweep.dir, "optimization_results.yaml")
         if config.hydra.runtime.choices["hydra/sweeper"] == "optuna" and path.exists():
             best = OmegaConf.load(path)
             chosen = " ".join(f"{key}={value}" for key, value in best.best_params.items())
-            print(f"best of the search: {chosen}: {best.best_value:.2f} % of the validation images   ({path})", flush=True)
+            print(f"best of the search: {chosen}: {best.best_value:.2f} on the validation images   ({path})", flush=True)
 
 
 def count_jobs(hydra: DictConfig) -> int:
+    """How many jobs the sweeper will start. HydraException where it refuses the overrides."""
     if "n_trials" in hydra.sweeper:
         return hydra.sweeper.n_trials
     given = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()] + list(hydra.overrides.task)
-    return sum(map(len, BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None)))
+    values = {}  # by key: of several overrides of a key the last one counts
+    for override in OverridesParser.create().parse_overrides(given):
+        values[override.get_key_element()] = len(list(override.sweep_string_iterator())) if override.is_sweep_override() else 1
+    return math.prod(values.values())
 
 
 def count_lanes(hydra: DictConfig) -> int:
@@ -176,67 +204,16 @@ def count_lanes(hydra: DictConfig) -> int:
     return wanted if wanted > 0 else max(1, (os.cpu_count() or 1) + 1 + wanted)  # joblib: -1 is all, -2 all but one
 
 
-def note(**entry: Any) -> None:
-    """One line of the journal; with several machines per job the first speaks for all."""
-    if JOURNAL in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":
-        with suppress(OSError), open(os.environ[JOURNAL], "a") as file:  # a full disk: the launcher still hears of a failure
-            file.write(json.dumps(entry) + "\n")
-
-
-def entries(journal: Path) -> list[dict[str, Any]]:
-    text, found = journal.read_text() if journal.exists() else "", []
-    for line in text.splitlines(keepends=True):
-        with suppress(json.JSONDecodeError):  # cut short by a full disk
-            found += [json.loads(line)] if line.endswith("\n") else []
-    return found
-
-
-class Watch(threading.Thread):
-    """Says how far the sweep is whenever a job has ended that was not done before."""
-
-    def __init__(self, journal: Path, total: int, lanes: int) -> None:
-        super().__init__(daemon=True)
-        self.journal, self.total, self.lanes, self.over = journal, total, lanes, threading.Event()
-
-    def run(self) -> None:
-        told, last = 0, False
-        while not last:
-            last = self.over.wait(0.2)
-            ended = entries(self.journal)
-            if any("seconds" in entry for entry in ended[told:]):
-                print(far(ended, self.total, self.lanes), flush=True)
-            told = len(ended)
-
-
-def far(ended: list[dict[str, Any]], total: int, lanes: int) -> str:
-    """A line such as "job 7 of 24 ended, 3 failed, about 12 min left", from the mean duration of those that went well."""
-    failed = sum(entry["status"] != 0 for entry in ended)
-    seconds = [entry["seconds"] for entry in ended if "seconds" in entry and not entry["status"]]
-    text = f"job {len(ended)} of {total} ended" + (f", {failed} failed" if failed else "")
-    if seconds and len(ended) < total:
-        text += f", about {spoken(sum(seconds) / len(seconds) * (total - len(ended)) / min(lanes, total - len(ended)))} left"
-    return text
-
-
-def spoken(seconds: float) -> str:
-    """Two units: "40 s", "3 min 20 s", "5 h 12 min"."""
-    minutes, seconds = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def ending(interrupted: bool) -> str:
-    """What a sweep says at its end; empty where all is well. Ends the journal."""
+    """Ends the journal; what a sweep prints at its end: the commands that repeat failed jobs. Empty where all went well."""
     if JOURNAL not in os.environ:
         return ""
     for watch in _watches:
-        watch.over.set()
-        watch.join()
+        watch.end()
     journal = Path(os.environ.pop(JOURNAL))
-    failed = [f"{entry['command']}    # status {entry['status']}" for entry in entries(journal) if entry["status"]]
+    failed = [f"{entry['command']}    # status {entry['status']}" for entry in read_entries(journal) if entry["status"]]
     journal.unlink(missing_ok=True)
-    with suppress(OSError):  # where nothing ran, nothing stays
+    with suppress(OSError):  # folders in which nothing was written
         journal.parent.rmdir()
         journal.parent.parent.rmdir()
     lines = [f"\n{len(failed)} job(s) of the sweep failed; to repeat them:", *failed] if failed else []

@@ -1,6 +1,6 @@
-"""A worker process of joblib, in which a sweep runs its jobs one after another: it ends with a sweep that was killed.
+"""joblib's worker processes, in which a sweep runs its jobs one after another: they end when the sweep was killed.
 
-Left alone, joblib's idle workers would wait for minutes. Imports neither torch nor lightning.
+joblib itself would let idle workers wait for minutes. Imports no torch.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from contextlib import contextmanager
 
 from runs import signals
 
-SWEEP = "PROMPTS_SWEEP"  # environment: the process of the sweep
+SWEEP = "PROMPTS_SWEEP"  # environment variable: the id of the sweep's process
 
-_jobs = 0  # under way in this process
-_following = False
+_jobs = 0  # that run in this process now
+_following = False  # whether a thread watches the sweep's process
 
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """A job under way: it is finished even when the sweep is gone, and the next sweep waits for it."""
+    """A block that runs one job: it is finished even when the sweep is gone, and the next sweep waits for it."""
     global _jobs
     _jobs += 1
     try:
@@ -29,8 +29,8 @@ def busy() -> Iterator[None]:
 
 
 def follow_sweep() -> None:
-    """Lets this process, if it is a worker, end when its sweep was killed: after its job where it has one, and without
-    starting another, though some may have been handed to it."""
+    """Lets this process, if it is a worker, end when its sweep was killed: after the job that it runs, without starting the
+    others that joblib has given it."""
     global _following
     sweep = int(os.environ.get(SWEEP, os.getpid()))
     if sweep == os.getpid():  # with one job at a time joblib starts no worker

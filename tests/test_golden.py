@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
 from prompts.dpl import DPL
+from prompts.dpl_search import DPLSearch
 from prompts.engine.clip import FrozenCLIP, build
 from prompts.ivlp import IVLP
 from prompts.learner import TrainInfo
@@ -109,7 +110,7 @@ def learner_of(case, params):
 
 def released_layout(learner, out, labels, sampled):
     """POMP's logits as its code lays them out: the own class, then the sampled ones, and where these are the own class."""
-    logits = learner.contrast.corrected(out.logits, out.sample, len(learner.plan))
+    logits = learner.local_contrast.corrected(out.logits, out.sample, len(learner.plan))
     columns = [out.sample.targets[:, None], torch.searchsorted(out.sample.ids, sampled).expand(len(labels), -1)]
     own = torch.zeros(len(labels), 1, dtype=torch.bool)
     return logits.gather(1, torch.cat(columns, 1)), torch.cat([own, sampled == labels[:, None]], 1)
@@ -127,8 +128,8 @@ def dpl(params):
         else:
             ours[name] = f"{tower}_options.{place[0]}.{len(tensor)}" if place else f"{tower}_alphas"
     if any(map(any, lengths.values())):
-        return DPL("train", prompt_lengths=lengths), ours
-    return DPL("search", range(params["alphas_img"].shape[1])), ours
+        return DPL(lengths), ours
+    return DPLSearch(range(params["alphas_img"].shape[1])), ours
 
 
 def agrees(name, ours, golden):
@@ -150,7 +151,7 @@ def test_case(file, case):
     clip = toy_clip(inputs["seed"], inputs["vision_layers"], inputs["text_layers"])
     learner, ours = learner_of(case, params)
     model = PromptedCLIP(clip, learner)
-    model.setup(TrainInfo(inputs["classnames"], num_images=0))
+    model.setup(TrainInfo(inputs["classnames"], num_images=0, alternating=True))
     if case != "coop_init":  # which must start where the published code starts
         model.load_prompt_state({ours.get(k, k): v for k, v in params.items()}, inputs["classnames"])
     spec, labels = inputs["tensors"]["image"], torch.tensor(inputs["labels"])

@@ -45,7 +45,7 @@ class Vanishing(ToySource):
 def test_a_mistake_is_one_sentence_and_leaves_nothing(run_here, tmp_path, overrides, message):
     with pytest.raises(Exception) as caught:  # noqa: PT011 - its message is looked at
         run_here(*overrides)
-    told = launch.told(caught.value)
+    told = launch.error_message(caught.value)
     assert told is not None
     assert message in told
     assert "\n" not in told
@@ -58,7 +58,7 @@ def test_a_broken_image_is_named_and_leaves_nothing_half_written(run_here, tmp_p
     monkeypatch.setenv("VANISHING", f"{split}/2/")
     with pytest.raises(ValueError) as caught:
         run_here("data.source._target_=test_run_mistakes.Vanishing", "logger=csv", f"workers={workers}", "shots=2")
-    assert launch.told(caught.value).startswith(f"{split}/2/")
+    assert launch.error_message(caught.value).startswith(f"{split}/2/")
     assert not results(tmp_path)
     assert not list(tmp_path.rglob("prompts.safetensors"))
     if split == "train":
@@ -69,7 +69,7 @@ def test_a_long_class_name(run_here, tmp_path, monkeypatch):
     monkeypatch.setattr("toys.NAMES", [*NAMES[:4], "very " * 80 + "long"])
     with pytest.raises(ValueError) as caught:
         run_here()
-    assert "shorten the name" in launch.told(caught.value)
+    assert "shorten the name" in launch.error_message(caught.value)
     assert not list(tmp_path.iterdir())
 
 

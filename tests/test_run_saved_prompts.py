@@ -50,7 +50,7 @@ def test_prompts_go_to_another_clip_only_where_that_is_said(run_here, tmp_path):
     for key in (["fit=false", f"ckpt={path}"], [f"init_from={path}"]):
         with pytest.raises(ValueError, match="was trained on another CLIP .*weights") as caught:
             run_here(*elsewhere, *key)
-        assert "other_clip=true" in launch.told(caught.value)
+        assert "other_clip=true" in launch.error_message(caught.value)
         assert not (tmp_path / "second").exists()
     result = run_here(*elsewhere, "fit=false", f"ckpt={path}", "other_clip=true")
     assert result["backbone"] == other_clip().identity

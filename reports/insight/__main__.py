@@ -57,10 +57,10 @@ def main() -> None:
         if name not in run.evaluations:
             raise ValueError(f"--evaluations {name}: this run has {', '.join(run.evaluations)}.")
 
-    from lightning_modules import results
+    from lightning_modules import process
     from reports.insight import parts
 
-    results.quiet()
+    process.quiet()
     make = {
         "words": lambda folder: parts.words(run, folder, options.words),
         "images": lambda folder: parts.images(run, folder, chosen, options.images),
@@ -84,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(launch.guarded(main))
+    sys.exit(launch.exit_status_of(main))

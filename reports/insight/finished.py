@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from lightning_modules import predictions, results
-from lightning_modules.checkpoints import SavedPrompts, check_backbone, prompts_of
-from prompts.learner import PromptLearner, TrainInfo
+from datamodules.evaluation import Evaluation
+from lightning_modules.assembly import Assembly
+from lightning_modules.process import say
 from prompts.prompted_clip import PromptedCLIP
-from reports.arrays import read_arrays
-from reports.collect import Predictions
+from reports.arrays import PREDICTIONS, Predictions, read_predictions
 from runs.jobs import RESULT, compose_job
 from runs.result import load_result
 from runs.stored import check_names, take_over
 
 CONF = Path(__file__).parents[2] / "conf"
-BASELINE = "zeroshot"
 # what a result's config says about its data and model, and where they are; interpolated keys follow the first of these
 TAKEN = ("shots", "seed", "source", "data_root", "other_clip")
 GROUPS = ("protocol", "clip", "data", "targets")
-
-make = partial(instantiate, _convert_="all")
 
 
 class FinishedRun:
@@ -64,6 +59,10 @@ class FinishedRun:
             if key not in self.result:
                 raise ValueError(f"{folder / RESULT} has no {key}: it was written by a version too old for this; run it again.")
         self.names: dict[str, str] = self.result["names"]
+        if any("per_class" not in metrics for metrics in self.result["metrics"].values()):
+            raise ValueError(
+                f"{folder / RESULT} is of task={self.result['task']}, and this explains runs that classify images."
+            )
         check_names(self.names, [CONF, *([config_dir] if config_dir else [])], folder / RESULT)
         self.evaluations = list(self.result["metrics"])
         for name in self.evaluations:  # pictures are named after them
@@ -72,7 +71,6 @@ class FinishedRun:
         self.overrides = list(overrides)
         self.search = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir else []
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._sets: dict[str, Any] = {}
         self._predictions: dict[str, Predictions] = {}
         self._baselines: dict[str, Predictions] = {}
 
@@ -91,67 +89,47 @@ class FinishedRun:
 
     @cached_property
     def cfg(self) -> DictConfig:
-        cfg = self.config(self.names["method"])
+        """The run's config, evaluating its prompts."""
+        cfg, stored = self.config(self.names["method"]), self.result["config"]
         if self.places:
-            results.say("as result.json says: " + ", ".join(f"{key}={value}" for key, value in self.places.items()))
+            say("as result.json says: " + ", ".join(f"{key}={value}" for key, value in self.places.items()))
+        ckpt = str(self.folder) if stored.get("fit", True) is not False else stored.get("ckpt")
+        cfg.fit, cfg.ckpt = False, ckpt if isinstance(ckpt, str) else None
         return cfg
 
     @cached_property
+    def parts(self) -> Assembly:
+        """What the run is made of."""
+        return Assembly(self.cfg, self.names)
+
+    @cached_property
     def clip(self) -> Any:
-        clip = make(self.cfg.clip)
-        results.set_threads(self.cfg.threads, clip)
-        return clip
+        """The backbone."""
+        return self.parts.clip
 
     @cached_property
     def model(self) -> PromptedCLIP:
         """With the run's prompts, bound to the classes that it was trained on."""
-        stored = self.result["config"]
-        ckpt = str(self.folder) if stored.get("fit", True) is not False else stored.get("ckpt")
-        if not isinstance(ckpt, str) or not os.path.exists(ckpt):
+        ckpt = self.cfg.ckpt
+        if ckpt is None or not os.path.exists(ckpt):
             raise ValueError(f"the prompts that this run evaluated, {str(ckpt)[:200]}, are not here: put them there again.")
-        saved: SavedPrompts = prompts_of(ckpt, self.names)
-        check_backbone(saved, self.clip, self.names["clip"], self.cfg.other_clip)
-        learner = make(self.cfg.method, _partial_=True)(**saved.settings(self.cfg.method))
-        model = self.set_up(learner, saved.classnames(self.result["classnames"]))
-        saved.into(model)
-        return model
-
-    def set_up(self, learner: PromptLearner, classnames: list[str]) -> PromptedCLIP:
-        model = PromptedCLIP(self.clip, learner).eval()
-        model.setup(TrainInfo(classnames, num_images=0, fit=False))
-        return model.to(self.device)
+        return self.parts.model.eval().to(self.device)
 
     # ---- the images
 
-    @cached_property
-    def data(self) -> Any:
-        return self._with_images(make(self.cfg.data))
-
-    def _with_images(self, data: Any) -> Any:
-        data.setup()
-        data.image_spec = self.clip.image_spec
-        return data
-
-    def test_set(self, evaluation: str) -> Any:
-        """The evaluation's class names and loader, as the run had them (`datamodules.module.EvalSet`)."""
-        if evaluation not in self._sets:
-            own = self.cfg.protocol.evaluate
-            own = {self.names["data"] if name == "source" else name: subset for name, subset in own.items()}
-            if evaluation in own:
-                self._sets[evaluation] = self.data.eval_set(evaluation, "test", own[evaluation])
-            elif evaluation not in self.cfg.targets:
-                raise ValueError(
-                    f"the protocol {self.names['protocol']} has no evaluation {evaluation!r}, which {self.folder / RESULT} has:"
-                    f" give those that it has with --evaluations {' '.join([*own, *self.cfg.targets])}."
-                )
-            else:
-                other = self._with_images(make(self.cfg.targets[evaluation], shots=-1))
-                self._sets[evaluation] = other.eval_set(evaluation, "test", "all")
-        return self._sets[evaluation]
-
     def dataset(self, evaluation: str) -> Any:
-        """Its test images, in the order of predictions (`datamodules.loaders.ImageDataset`)."""
+        """The test images of an evaluation, in the order of predictions (`datamodules.loaders.ImageDataset`)."""
         return self.test_set(evaluation).loader(0, 1).dataset
+
+    def test_set(self, evaluation: str) -> Evaluation:
+        """The evaluation as the run had it."""
+        known = [*self.parts.protocol.evaluations(self.names["data"]), *self.cfg.targets]
+        if evaluation not in known:
+            raise ValueError(
+                f"the protocol {self.names['protocol']} has no evaluation {evaluation!r}, which {self.folder / RESULT} has: "
+                f"give those that it has with --evaluations {' '.join(known)}."
+            )
+        return self.parts.evaluation(evaluation)
 
     def some_images(self, most: int) -> Tensor:
         """At most so many test images of the first evaluation, evenly spread over its list: (B,3,S,S)."""
@@ -165,85 +143,78 @@ class FinishedRun:
         """Of every test image, in order; confidence 0 where an image could not be read."""
         if evaluation not in self._predictions:
             found = self._stored_predictions(self.folder, evaluation)
-            self._predictions[evaluation] = found or self.predict(self.model, self.names["method"], evaluation)
+            self._predictions[evaluation] = found or self.predict(self.parts, evaluation)
         return self._predictions[evaluation]
 
     def _stored_predictions(self, folder: Path, evaluation: str) -> Predictions | None:
         classes = len(self.result["metrics"][evaluation].get("per_class", []))
-        found = read_arrays(folder / predictions.PREDICTIONS, evaluation, classes or None)
-        return as_stored(found) if found else None
+        return read_predictions(folder / PREDICTIONS, evaluation, classes or None)
 
-    @torch.no_grad()
-    def predict(self, model: PromptedCLIP, method: str, evaluation: str) -> Predictions:
-        images = self.test_set(evaluation)
-        loader = images.loader(0, 1)
-        results.say(f"evaluating {method} on {evaluation}, {len(loader.dataset):,} images ...")
-        trained_on = model.classnames
-        model.bind(images.classnames)
-        metric = predictions.Predictions(len(loader.dataset))
-        for batch in loader:
-            readable = batch["weight"] > 0
-            logits = model(batch["image"].to(self.device)).logits.float().cpu()
-            metric.update(batch["index"][readable], logits[readable], batch["label"][readable])
-        model.bind(trained_on)
-        return as_stored(metric.compute())
+    def predict(self, parts: Assembly, evaluation: str) -> Predictions:
+        """Evaluates a model now, by the same loop as a run's test."""
+        images = self.test_set(evaluation).images
+        say(f"evaluating {parts.names['method']} on {evaluation}, {images:,} images ...")
+        predicted = Predictions.of(parts.tested(evaluation).predicted[evaluation])
+        parts.model.eval().to(self.device)
+        return predicted
+
+    @cached_property
+    def default_baseline(self) -> str:
+        """The method that runs of this task are compared with."""
+        return self.cfg.task.baseline
 
     @cached_property
     def baseline_name(self) -> str:
-        return load_result(self.against / RESULT)["names"]["method"] if self.against else BASELINE
+        return load_result(self.against / RESULT)["names"]["method"] if self.against else self.default_baseline
 
     def baseline(self, evaluation: str, evaluate: bool = True) -> Predictions | None:
         """What to set the run's predictions beside; None where this is zero-shot CLIP itself or, unless `evaluate`, where
         nothing is stored."""
         if evaluation not in self._baselines:
             found = self._stored_baseline(evaluation)
-            if found is None and evaluate and self.names["method"] != BASELINE:
-                found = self.predict(self.zeroshot, BASELINE, evaluation)
+            if found is None and evaluate and self.names["method"] != self.default_baseline:
+                found = self.predict(self.zeroshot, evaluation)
             if found is None:
                 return None
             self._baselines[evaluation] = found
         return self._baselines[evaluation]
 
     @cached_property
-    def zeroshot(self) -> PromptedCLIP:
-        return self.set_up(make(self.config(BASELINE).method), self.result["classnames"])
+    def zeroshot(self) -> Assembly:
+        """The task's baseline on the same backbone and images."""
+        return Assembly(self.config(self.default_baseline), self.names | {"method": self.default_baseline}, shared=self.parts)
 
     def _stored_baseline(self, evaluation: str) -> Predictions | None:
-        labels = self.predictions(evaluation).label_N
+        ours = self.predictions(evaluation)
         if self.against:
             found = self._stored_predictions(self.against, evaluation)
             if found is None:
                 raise ValueError(f"{self.against} has no predictions of {evaluation!r}: run it again with force=true.")
-            if load_result(self.against / RESULT)["names"]["data"] != self.names["data"] or not np.array_equal(
-                found.label_N, labels
-            ):
+            data = load_result(self.against / RESULT)["names"]["data"]
+            if data != self.names["data"] or not found.is_of_the_images_of(ours):
                 raise ValueError(f"{self.against} was tested on other images than {self.folder}: give a run on the same data.")
             return found
         for folder in self._zeroshot_folders():
             with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
                 found = self._stored_predictions(folder, evaluation)
-                if found is not None and np.array_equal(found.label_N, labels):
+                if found is not None and found.is_of_the_images_of(ours):
                     return found
         return None
 
     def _zeroshot_folders(self) -> Iterator[Path]:
         """Runs of zero-shot CLIP as configured by default, with this run's seed, beside it in the tree of outputs."""
-        if self.names["method"] == BASELINE or len(self.folder.parents) < 6:
+        if self.names["method"] == self.default_baseline or len(self.folder.parents) < 6:
             return
-        own = self.config(BASELINE)
+        own = self.config(self.default_baseline)
         wanted = [OmegaConf.to_container(part, resolve=True) for part in (own.method, own.clip, own.data.source)]
         beside = self.folder.parents[4].with_name(self.names["protocol"]) / self.names["data"] / self.names["clip"]
-        for file in sorted(beside.glob(f"{BASELINE}/*/seed{self.result['seed']}/{RESULT}")):
+        for file in sorted(beside.glob(f"{self.default_baseline}/*/seed{self.result['seed']}/{RESULT}")):
             with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
                 config = load_result(file).get("config", {})
                 data = config.get("data")
                 source = data.get("source") if isinstance(data, dict) else None
                 if [config.get("method"), config.get("clip"), source] == wanted:
                     yield file.parent
-
-
-def as_stored(arrays: Mapping[str, np.ndarray]) -> Predictions:
-    return Predictions(arrays["pred"].astype(int), arrays["label"].astype(int), arrays["confidence"].astype(float))
 
 
 def spread(size: int, most: int) -> list[int]:

@@ -129,4 +129,4 @@ def test_a_run_on_two_ranks(cli, run_here, tmp_path):
     assert result["bad_images"]["count"] in (1, 2)  # the last three images of an epoch are dropped
     with pytest.raises(ValueError) as refused:
         run_here(*chosen, "output=other")
-    assert "_1.JPEG cannot be decoded" in launch.told(refused.value)
+    assert "_1.JPEG cannot be decoded" in launch.error_message(refused.value)

@@ -99,7 +99,7 @@ def test_a_damaged_state_is_refused_and_stays(run_here, tmp_path, monkeypatch, c
         try:
             run_here(*overrides)
         except Exception as error:
-            message = launch.told(error)
+            message = launch.error_message(error)
         assert message, name
         assert "last.ckpt" in message, name
         assert "force=true" in message, name

@@ -19,12 +19,12 @@ def make():
 @pytest.mark.parametrize("batch", [1, 2, 3, 5])
 def test_a_resumed_average_is_the_same(tmp_path, batch):
     data, whole, reference = make()
-    trainer(3).fit(reference, datamodule=data)
+    trainer(3).fit(reference)
     data, _, module = make()
     with pytest.raises(Interrupted):
-        trainer(3, callbacks=[StopAt(tmp_path, batch, signal.SIGTERM)]).fit(module, datamodule=data)
+        trainer(3, callbacks=[StopAt(tmp_path, batch, signal.SIGTERM)]).fit(module)
     data, model, module = make()
-    trainer(3).fit(module, datamodule=data, ckpt_path=tmp_path / LAST, weights_only=True)
+    trainer(3).fit(module, ckpt_path=tmp_path / LAST, weights_only=True)
     assert all(torch.equal(p, q) for p, q in zip(model.learner.parameters(), whole.learner.parameters(), strict=True))
     assert torch.equal(model.learner.averaged, whole.learner.averaged)
     final = torch.cat([p.detach().flatten() for p in whole.learner.parameters()])

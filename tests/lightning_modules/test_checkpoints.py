@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from small_runs import parts, trainer
 from toys import toy_clip
 
-from lightning_modules.checkpoints import PROMPTS, Resumable, begin_from, check_backbone, prompts_of, read_prompts, save_prompts
+from lightning_modules.callbacks import Resumable
+from lightning_modules.checkpoints import PROMPTS, begin_from, check_backbone, prompts_of, read_prompts, save_prompts
 from runs.jobs import LAST
 from runs.signals import Interrupted
 
@@ -34,16 +35,16 @@ class StopAt(Resumable):
 @pytest.mark.parametrize("batch", range(1, 9))
 def test_stopped_anywhere_and_resumed_is_the_same_as_not_stopped(tmp_path, accumulate, batch):
     data, whole, reference = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
-    trainer(3, accumulate_grad_batches=accumulate).fit(reference, datamodule=data)
+    trainer(3, accumulate_grad_batches=accumulate).fit(reference)
 
     data, _, module = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
     callback = StopAt(tmp_path, batch, signal.SIGTERM if batch % 3 else signal.SIGINT)
     with pytest.raises(Interrupted, match="resumes"):
-        trainer(3, accumulate_grad_batches=accumulate, callbacks=[callback]).fit(module, datamodule=data)
+        trainer(3, accumulate_grad_batches=accumulate, callbacks=[callback]).fit(module)
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
 
     data, model, module = parts(epochs=3, batch_size=4, vals=batch % 2 == 0)
-    trainer(3, accumulate_grad_batches=accumulate).fit(module, datamodule=data, ckpt_path=tmp_path / LAST, weights_only=True)
+    trainer(3, accumulate_grad_batches=accumulate).fit(module, ckpt_path=tmp_path / LAST, weights_only=True)
     assert all(torch.equal(p, q) for p, q in zip(model.learner.parameters(), whole.learner.parameters(), strict=True))
     assert module.losses == reference.losses
     assert module.history == reference.history
@@ -58,7 +59,7 @@ def test_saves_after_so_many_steps(tmp_path):
             super().save_if_due(trainer, now)
 
     data, _, module = parts(epochs=2, batch_size=2)  # 6 steps an epoch
-    trainer(2, callbacks=[Noted(tmp_path, every=1e9, steps=4)]).fit(module, datamodule=data)
+    trainer(2, callbacks=[Noted(tmp_path, every=1e9, steps=4)]).fit(module)
     assert [step for step, now in saved if now] == [4, 8, 12]
     assert torch.load(tmp_path / LAST, weights_only=True)["global_step"] == 12
 
@@ -66,13 +67,13 @@ def test_saves_after_so_many_steps(tmp_path):
 def test_signals_are_handled_as_before_once_training_is_over(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     data, _, module = parts(epochs=1)
-    trainer(1, callbacks=[Resumable(tmp_path)]).fit(module, datamodule=data)
+    trainer(1, callbacks=[Resumable(tmp_path)]).fit(module)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_the_resume_state_holds_no_frozen_weight_and_no_code(tmp_path):
     data, model, module = parts(epochs=1)
-    trainer(1, callbacks=[Resumable(tmp_path)]).fit(module, datamodule=data)
+    trainer(1, callbacks=[Resumable(tmp_path)]).fit(module)
     state = torch.load(tmp_path / LAST, weights_only=True)
     assert set(state["state_dict"]) == {"model.learner.down", "model.learner.up"}
     assert (tmp_path / LAST).stat().st_size < 20_000

@@ -1,4 +1,4 @@
-"""A search by the trainer: its turns, an interruption, accumulation. The rest is in tests/prompts/test_dpl.py."""
+"""A search by the trainer: its turns, an interruption, accumulation. The rest is in tests/prompts/test_dpl_search.py."""
 
 import signal
 from functools import partial
@@ -9,7 +9,7 @@ from lightning.pytorch import Callback
 from small_runs import parts, trainer
 from test_checkpoints import StopAt
 
-from prompts.dpl import DPL
+from prompts.dpl_search import DPLSearch
 from runs.jobs import LAST
 from runs.signals import Interrupted
 
@@ -18,9 +18,7 @@ EPOCHS, STEPS = 3, 6  # of an epoch: half of them on the alphas
 
 
 def search():
-    data, model, module = parts(EPOCHS, DPL("search", [0, 2], alpha_lr=0.05, val_batch_size=5), batch_size=4, optimizer=SGD)
-    data.val_batch = model.learner.val_batch
-    return data, model, module
+    return parts(EPOCHS, DPLSearch([0, 2], alpha_lr=0.05), batch_size=4, optimizer=SGD, alternating_batch_size=5)
 
 
 def state(model):
@@ -39,7 +37,7 @@ def test_alphas_and_prompts_move_in_turn():
         def on_train_batch_end(self, *args):
             states.append(state(model))
 
-    trainer(EPOCHS, callbacks=[Look()]).fit(module, datamodule=data)
+    trainer(EPOCHS, callbacks=[Look()]).fit(module)
     assert len(states) == 1 + EPOCHS * STEPS
     for place, (before, after) in enumerate(zip(states, states[1:], strict=False)):
         moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -51,15 +49,15 @@ def test_alphas_and_prompts_move_in_turn():
 @pytest.mark.parametrize("batch", [1, 4, 7, 12, 13])
 def test_14_a_resumed_search_is_the_same(tmp_path, batch, accumulate):
     data, whole, reference = search()
-    trainer(EPOCHS, accumulate_grad_batches=accumulate).fit(reference, datamodule=data)
+    trainer(EPOCHS, accumulate_grad_batches=accumulate).fit(reference)
     data, stopped, module = search()
     callbacks = [StopAt(tmp_path, batch, signal.SIGTERM)]
     with pytest.raises(Interrupted):
-        trainer(EPOCHS, accumulate_grad_batches=accumulate, callbacks=callbacks).fit(module, datamodule=data)
+        trainer(EPOCHS, accumulate_grad_batches=accumulate, callbacks=callbacks).fit(module)
     assert not same(state(stopped), state(whole))
     data, model, module = search()
     again = trainer(EPOCHS, accumulate_grad_batches=accumulate)
-    again.fit(module, datamodule=data, ckpt_path=tmp_path / LAST, weights_only=True)
+    again.fit(module, ckpt_path=tmp_path / LAST, weights_only=True)
     assert same(state(model), state(whole))
     assert model.learner.configuration() == whole.learner.configuration()
     assert module.losses == reference.losses
@@ -74,7 +72,7 @@ def test_accumulation_changes_nothing(accumulate):
     models = []
     for count in (1, accumulate):
         data, model, module = search()
-        trainer(EPOCHS, accumulate_grad_batches=count).fit(module, datamodule=data)
+        trainer(EPOCHS, accumulate_grad_batches=count).fit(module)
         models.append(model)
     for p, q in zip(*(model.learner.parameters() for model in models), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)

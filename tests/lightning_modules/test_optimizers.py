@@ -95,9 +95,9 @@ def two_stages():
 @pytest.mark.parametrize("learner", [TwoOptimisers, two_stages])
 def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path, learner):
     data, whole, module = parts(learner=learner())
-    trainer(callbacks=[Save(tmp_path / "ckpt")]).fit(module, datamodule=data)
+    trainer(callbacks=[Save(tmp_path / "ckpt")]).fit(module)
     assert isinstance(module.trainer.optimizers[0], Together)
     data, resumed, module = parts(learner=learner())
-    trainer().fit(module, datamodule=data, ckpt_path=tmp_path / "ckpt", weights_only=True)
+    trainer().fit(module, ckpt_path=tmp_path / "ckpt", weights_only=True)
     for p, q in zip(whole.learner.parameters(), resumed.learner.parameters(), strict=True):
         assert torch.equal(p, q)

@@ -3,14 +3,15 @@ from types import SimpleNamespace
 import pytest
 
 from lightning_modules import progress
-from lightning_modules.progress import Progress, spoken
+from lightning_modules.progress import RunProgress
+from runs.journal import duration_text
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (3600 * 5 + 60 * 12.5, "5 h 12 min")]
 )
 def test_times_are_two_units(seconds, words):
-    assert spoken(seconds) == words
+    assert duration_text(seconds) == words
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def trainer():
 
 def test_images_per_second_count_from_where_this_process_began(trainer, monkeypatch):
     """Resumed after 45 of 100 micro-batches of 32 images; ten of them in four seconds: 45 are left, 18 seconds."""
-    bar = Progress()
+    bar = RunProgress()
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     assert bar.pace(trainer, 45) == ""
@@ -39,7 +40,7 @@ def test_images_per_second_count_from_where_this_process_began(trainer, monkeypa
 
 
 def test_lines_also_come_within_long_epochs(trainer, capsys):
-    bar, module = Progress(), SimpleNamespace(losses=[[6.0, 4]])
+    bar, module = RunProgress(), SimpleNamespace(losses=[[6.0, 4]])
     bar.lines = True
     bar.disable()
     for batch in range(20):

@@ -15,7 +15,8 @@ def test_loss_is_coops_and_the_distance_to_the_hand_written_prompts(small_clip):
     losses = model.losses(out, labels, torch.arange(8))
     assert torch.equal(losses["ce"], coop.losses(coop(images), labels, torch.arange(8))["ce"])
     target = F.normalize(small_clip.encode_text(fixed_plan(small_clip, NAMES, "a {}.")), dim=-1)
-    expected = 2 * sum(((F.normalize(own, dim=0) - other) ** 2).sum() for own, other in zip(out.text_features, target, strict=True)) / 4
+    pairs = zip(out.text_features, target, strict=True)
+    expected = 2 * sum(((F.normalize(text, dim=0) - other) ** 2).sum() for text, other in pairs) / 4
     torch.testing.assert_close(losses["knowledge"], expected)
 
 

@@ -9,6 +9,7 @@ from prompts.aape import AAPE
 from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
 from prompts.dpl import DPL
+from prompts.dpl_search import DPLSearch
 from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP, build
 from prompts.engine.text_plan import token_lists
 from prompts.ivlp import IVLP
@@ -25,7 +26,7 @@ NAMES = ["cat", "golden_retriever", "sea or lake"]
 def model_of(clip, learner, names=NAMES):
     torch.manual_seed(0)
     model = PromptedCLIP(clip, learner)
-    model.setup(TrainInfo(names, 0))
+    model.setup(TrainInfo(names, 0, alternating=True))
     return model
 
 
@@ -241,7 +242,7 @@ class Picked(VPT):
 
 
 class Drawn(VPT):
-    text_varies = True
+    """Its text is moved at random."""
 
     def __init__(self):
         super().__init__(2, 3)
@@ -263,9 +264,9 @@ READ = {
     "probe": (LinearProbe, "nothing"),
     "vpt": (lambda: VPT(2, 3), "nothing"),
     "aape": (lambda: AAPE(distill_weight=0.0), "nothing"),
-    "dpl without text": (lambda: DPL("train", prompt_lengths={"text": [0, 0, 0], "image": [1, 0, 2]}), "nothing"),
-    "dpl": (lambda: DPL("train", prompt_lengths={"text": [0, 1, 0], "image": [1, 0, 2]}), "tensors"),
-    "dpl search": (lambda: DPL("search", [0, 1]), "tensors"),
+    "dpl without text": (lambda: DPL({"text": [0, 0, 0], "image": [1, 0, 2]}), "nothing"),
+    "dpl": (lambda: DPL({"text": [0, 1, 0], "image": [1, 0, 2]}), "tensors"),
+    "dpl search": (lambda: DPLSearch([0, 1]), "tensors"),
     "coop": (lambda: CoOp(2), "tensors"),
     "maple": (lambda: MaPLe(2, 2), "tensors"),
     "cocoop": (CoCoOp, "image"),

@@ -17,11 +17,12 @@ SMALL = {  # settings that the published ones, meant for 12 blocks, need here
     "maple": {"depth": 3},
     "vpt": {"depth": 3, "n_ctx": 2},
     "cupl": {"prompts": {name: [f"a {name}.", f"see the {name} there."] for name in [*NAMES, *OTHERS]}},
-    "dpl": {"lengths": [0, 1, 3], "teacher_templates": ["a {}."]},
+    "dpl": {"prompt_lengths": {"text": [2, 0, 3], "image": [0, 4, 1]}, "teacher_templates": ["a {}."]},
+    "dpl_search": {"lengths": [0, 1, 3]},
     "ivlp": {"depth_text": 3, "depth_image": 3},
     "kgcoop": {"templates": ["a photo of a {}."], "weight": 0.5},  # at 8 the random towers want a smaller step
     "promptsrc": {"depth_text": 3, "depth_image": 3},
-    "rpp": {"depth_text": 2, "depth_image": 3, "n_text": 2, "n_image": 3, "teacher": None},
+    "rpp": {"depth_text": 2, "depth_image": 3, "n_text": 2, "n_image": 3, "distillation": {"teacher": None}},
     "zeroshot": {"dataset_templates": ["a {} flower.", "{}."], "dataset": "toy"},
 }
 METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -31,6 +32,7 @@ def make(method, **settings):
     from hydra.utils import instantiate
 
     config = OmegaConf.load(CONF / f"{method}.yaml")
+    config = config.get("method", config)  # of a file that sets keys of the root too
     config.pop("defaults", None)  # other groups that a method brings: RPP's teacher
     return instantiate(OmegaConf.merge(config, SMALL.get(method, {}), settings), _convert_="all")
 
@@ -38,7 +40,7 @@ def make(method, **settings):
 def model_of(clip, learner, names=NAMES):
     torch.manual_seed(0)
     model = PromptedCLIP(clip, learner)
-    model.setup(TrainInfo(names, num_images=16))
+    model.setup(TrainInfo(names, num_images=16, alternating=True))
     return model
 
 
@@ -101,7 +103,7 @@ def test_round_trip(small_clip, method):
     state, own = model.prompt_state()
     torch.manual_seed(7)
     again = PromptedCLIP(small_clip, make(method))
-    again.setup(TrainInfo(NAMES, 16))
+    again.setup(TrainInfo(NAMES, 16, alternating=True))
     again.load_prompt_state(state, own)
     assert torch.equal(logits(model), logits(again.eval()))
     if state:
@@ -152,7 +154,7 @@ def test_images_do_not_mix(small_clip, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_resnet(resnet_clip, method):
     learner = make(method)
-    if method in ("dpl", "maple", "vpt", "ivlp", "promptsrc", "rpp"):
+    if method in ("dpl", "dpl_search", "maple", "vpt", "ivlp", "promptsrc", "rpp"):
         with pytest.raises(ValueError, match="image tower is a ResNet: use a ViT"):
             model_of(resnet_clip, learner)
         return

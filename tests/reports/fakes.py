@@ -6,9 +6,17 @@ import json
 
 import numpy as np
 
+ACCURACY = {"key": "accuracy", "title": "accuracy", "unit": "%", "higher_is_better": True}
 
-def put(folder, method="coop", seed=1, shots=16, metrics=None, config=None, predictions=None, **about):
-    """One result. `metrics`: accuracy by evaluation; `about`: data, clip, protocol, digest and what else result.json has."""
+
+def put(folder, method="coop", seed=1, shots=16, metrics=None, config=None, predictions=None, targets=(), **about):
+    """One result.
+
+    Args:
+        metrics: the main figure, or the metrics, by evaluation.
+        targets: those that are on other datasets.
+        about: data, clip, protocol, digest and what else result.json has, such as a task and its figure.
+    """
     names = {"method": method} | {
         key: about.pop(key, default) for key, default in (("data", "shapes"), ("clip", "tiny"), ("protocol", "few_shot"))
     }
@@ -16,10 +24,24 @@ def put(folder, method="coop", seed=1, shots=16, metrics=None, config=None, pred
     digest = about.pop("digest", place)
     path = folder / place / digest / f"seed{seed}" / "result.json"
     path.parent.mkdir(parents=True)
+    figure = about.pop("figure", ACCURACY)
     metrics = {
-        name: value if isinstance(value, dict) else {"accuracy": value} for name, value in (metrics or {"test": 50.0}).items()
+        name: value if isinstance(value, dict) else {figure["key"]: value}
+        for name, value in (metrics or {"test": 50.0}).items()
     }
-    result = {"digest": digest, "names": names, "seed": seed, "shots": shots, "metrics": metrics, "config": config or {}}
+    result = {
+        "version": 1,
+        "task": "classification",
+        "digest": digest,
+        "names": names,
+        "seed": seed,
+        "shots": shots,
+        "figure": figure,
+        "metrics": metrics,
+        "summary": summaries(metrics, targets),
+        "stages": [],
+        "config": (config or {}) | ({"targets": {name: {} for name in targets}} if targets else {}),
+    }
     path.write_text(json.dumps(result | about))
     if predictions:
         arrays = {
@@ -29,6 +51,16 @@ def put(folder, method="coop", seed=1, shots=16, metrics=None, config=None, pred
         }
         np.savez_compressed(path.with_name("predictions.npz"), **arrays)
     return path
+
+
+def summaries(metrics, targets):
+    """H and the average, as the project's protocols have them."""
+    wanted = {}
+    if {"base", "new"} <= set(metrics):
+        wanted["H"] = ("harmonic_mean", ["base", "new"])
+    if targets:
+        wanted["average"] = ("mean", list(targets))
+    return {name: {"function": f, "evaluations": of, "value": 0.0} for name, (f, of) in wanted.items()}
 
 
 def guessed(skill, classes=5, images=200, seed=0):
@@ -68,5 +100,6 @@ def full_set(folder):
             halves = {name: 100 * skill + shift + seed for name, shift in (("base", 10), ("new", -5 * (method == "coop")))}
             put(folder, method, seed, 16, halves, protocol="base_to_new")
             shifted = {"imagenet": 71.0, "imagenet_v2": 64.0, "imagenet_sketch": 48.0, "imagenet_a": 50.0, "imagenet_r": 76.0}
-            put(folder, method, seed, 16, shifted, protocol="domain_generalization", data="imagenet", clip="vit_b16")
+            where = {"protocol": "domain_generalization", "data": "imagenet", "clip": "vit_b16"}
+            put(folder, method, seed, 16, shifted, targets=list(shifted)[1:], **where)
     return folder

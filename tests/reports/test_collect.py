@@ -17,7 +17,7 @@ def test_seeds_of_one_configuration_are_a_group(tmp_path):
             config=config(seed=seed, data={"seed": seed, "root": "/here/dtd"}),
         )
     (group,) = read([tmp_path])
-    assert group.accuracy("test") == {2: 52.0, 10: 60.0}
+    assert group.by_seed("test") == {2: 52.0, 10: 60.0}
     assert group.label == "coop"
 
 
@@ -108,9 +108,21 @@ def test_predictions_are_optional(tmp_path):
     assert group.runs[2].predictions("test") is None
 
 
-def test_unreadable_images_are_neither_right_nor_wrong(tmp_path):
+def test_unreadable_images_keep_their_place_and_are_neither_right_nor_wrong(tmp_path):
     metrics, (predicted, label, confidence) = guessed(0.7)
     predicted[3] = label[3] = confidence[3] = 0
     put(tmp_path, metrics={"test": metrics}, predictions={"test": (predicted, label, confidence)})
     found = read([tmp_path])[0].runs[1].predictions("test")
-    assert len(found.correct_N) == len(found.confidence_N) == len(label) - 1
+    assert len(found.correct_N) == len(label)
+    assert (found.readable_N[3], found.correct_N[3]) == (False, False)
+    assert len(found.readable().correct_N) == len(found.readable().confidence_N) == len(label) - 1
+
+
+def test_one_configuration_is_of_one_task_with_the_same_summaries_and_stages(tmp_path):
+    summary = {"S": {"function": "mean", "evaluations": ["test"], "value": 50.0}}
+    others = ({"task": "toy"}, {"summary": summary}, {"stages": [{"test": 1.0}]})
+    for at, (about, what) in enumerate(zip(others, ("task", "summaries", "stages"), strict=True)):
+        put(tmp_path / str(at), seed=1)
+        put(tmp_path / str(at), seed=2, **about)
+        with pytest.raises(ValueError, match=f"their {what}"):
+            read([tmp_path / str(at)])

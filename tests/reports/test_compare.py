@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from fakes import guessed, put
 
+from reports.classification import class_changes, confusions, item_test, most_confused
 from reports.collect import read
-from reports.compare import class_changes, comparisons, confusions, most_confused, places
+from reports.compare import check_names, comparisons, places
 
 
 def two(folder, images=200, **options):
@@ -16,15 +17,16 @@ def two(folder, images=200, **options):
 def test_pairs_on_the_same_seeds_and_images(tmp_path):
     two(tmp_path)
     groups = {group.label: group for group in read([tmp_path])}
-    (found,) = comparisons(groups.values())
+    (found,) = comparisons(groups.values(), item_test=item_test)
     assert (found.a, found.b, found.seeds) == ("coop", "zeroshot", [1, 2, 3])
     assert found.where == "shapes, few_shot, clip tiny, 16 shots"
-    means = [np.mean(list(groups[label].accuracy("test").values())) for label in ("coop", "zeroshot")]
+    means = [np.mean(list(groups[label].by_seed("test").values())) for label in ("coop", "zeroshot")]
     assert found.difference == pytest.approx(means[0] - means[1])
-    assert found.interval[0] < found.difference < found.interval[1]
-    assert found.interval[0] > 0
-    assert len(found.mcnemar) == 3
-    assert max(found.mcnemar) < 0.01
+    assert found.is_gain
+    assert found.items.interval[0] < found.difference < found.items.interval[1]
+    assert found.items.interval[0] > 0
+    assert len(found.items.mcnemar) == 3
+    assert max(found.items.mcnemar) < 0.01
     assert found.t_test < 0.05
 
 
@@ -34,18 +36,33 @@ def test_the_order_of_the_two_is_the_users(tmp_path):
     (found,) = comparisons(groups, ("zeroshot", "coop"))
     assert (found.a, found.b) == ("zeroshot", "coop")
     assert found.difference < 0
+    assert not found.is_gain
     with pytest.raises(ValueError, match="no result of 'cocoop' to compare; there are: zeroshot, coop"):
-        list(comparisons(groups, ("cocoop", "coop")))
+        check_names(groups, ("cocoop", "coop"))
+
+
+def test_two_of_three_are_compared_once(tmp_path):
+    for method in ("zeroshot", "coop", "maple"):
+        put(tmp_path, method)
+    (found,) = comparisons(read([tmp_path]), ("maple", "coop"))
+    assert (found.a, found.b) == ("maple", "coop")
+
+
+def test_of_a_figure_whose_best_is_the_lowest(tmp_path):
+    loss = {"key": "loss", "title": "loss", "unit": "", "higher_is_better": False}
+    for method, value in (("zeroshot", 3.0), ("coop", 2.0)):
+        put(tmp_path, method, metrics={"test": value}, figure=loss)
+    (found,) = comparisons(read([tmp_path]))
+    assert (found.a, found.difference, found.is_gain) == ("coop", -1.0, True)
 
 
 def test_common_seeds_alone_and_no_images_without_predictions(tmp_path):
     put(tmp_path, "zeroshot", 1, metrics={"test": 40.0})
     for seed in (1, 2):
         put(tmp_path, "coop", seed, metrics={"test": 50.0 + seed})
-    (found,) = comparisons(read([tmp_path]))
+    (found,) = comparisons(read([tmp_path]), item_test=item_test)
     assert (found.seeds, found.difference) == ([1], 11.0)
-    assert found.interval is None
-    assert found.mcnemar == []
+    assert found.items is None
     assert found.t_test is None
 
 
@@ -53,8 +70,21 @@ def test_other_images_are_not_paired(tmp_path):
     for method, images in (("zeroshot", 100), ("coop", 120)):
         metrics, arrays = guessed(0.6, images=images)
         put(tmp_path, method, metrics={"test": metrics}, predictions={"test": arrays})
-    (found,) = comparisons(read([tmp_path]))
-    assert found.interval is None
+    (found,) = comparisons(read([tmp_path]), item_test=item_test)
+    assert found.items is None
+
+
+def test_images_that_one_method_could_not_read_are_left_out_for_both(tmp_path):
+    _, (predicted, label, confidence) = guessed(0.6)
+    unread = label.copy()
+    put(tmp_path, "zeroshot", predictions={"test": (predicted, label, confidence)})
+    wrong = (label + 1) % 5
+    wrong[:50], unread[:50], gone = 0, 0, confidence.copy()
+    gone[:50] = 0
+    put(tmp_path, "coop", predictions={"test": (wrong, unread, gone)})
+    (found,) = comparisons(read([tmp_path]), item_test=item_test)
+    right = 100 * (predicted == label)[50:].mean()  # coop alone is wrong on the rest
+    assert found.items.interval[0] < -right < found.items.interval[1]
 
 
 def test_the_largest_number_of_shots_stands_for_a_method(tmp_path):
@@ -80,7 +110,7 @@ def test_confusions_sum_over_seeds(tmp_path):
     group = read([tmp_path])[1]
     counts, names = confusions(group, "test")
     assert counts.sum() == 600
-    assert 100 * counts.trace() / 600 == pytest.approx(np.mean(list(group.accuracy("test").values())))
+    assert 100 * counts.trace() / 600 == pytest.approx(np.mean(list(group.by_seed("test").values())))
     true, predicted, share = most_confused(counts, names)[0]
     assert true != predicted
     assert share == pytest.approx(100 * counts[names.index(true), names.index(predicted)] / counts[names.index(true)].sum())

@@ -39,7 +39,7 @@ def insight(monkeypatch, capsys):
     def call(*arguments):
         command = ["insight", *map(str, arguments), "--config-dir", str(TESTS / "conf")]
         monkeypatch.setattr(sys, "argv", command)
-        return launch.guarded(main), capsys.readouterr()
+        return launch.exit_status_of(main), capsys.readouterr()
 
     return call
 

@@ -8,6 +8,7 @@ from fakes import full_set, guessed, put
 
 from reports.collect import read
 from reports.page import page
+from reports.tasks import task_reports
 
 SECTIONS = (
     "Accuracy",
@@ -15,8 +16,8 @@ SECTIONS = (
     "Base against new classes",
     "Classes gained and lost",
     "Confusions",
-    "Significance",
     "Calibration",
+    "Significance",
     "Cost",
     "Learning curves",
     "All results",
@@ -26,7 +27,12 @@ VOID = {"meta", "link", "br"}
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
-    return page(read([full_set(tmp_path_factory.mktemp("full"))]), "Everything")
+    return whole(full_set(tmp_path_factory.mktemp("full")))
+
+
+def whole(folder, title="Everything"):
+    """The page of these results, with the sections of their task."""
+    return page(read([folder]), title, reports=task_reports(["classification"]))
 
 
 class Checker(HTMLParser):
@@ -73,12 +79,12 @@ def test_colours_are_the_pages_own(full):
 
 
 def test_equal_results_give_the_same_page(tmp_path, full):
-    assert page(read([full_set(tmp_path)]), "Everything") == full
+    assert whole(full_set(tmp_path)) == full
 
 
 def test_few_results_leave_sections_out(tmp_path):
     put(tmp_path)
-    text = page(read([tmp_path]), "One")
+    text = whole(tmp_path)
     assert [text for tag, text in Checker(text).words if tag == "h2"] == ["Accuracy", "All results"]
 
 
@@ -87,7 +93,7 @@ def test_names_are_text_not_markup(tmp_path):
     metrics["per_class"][0]["class"] = "<b>R&D</b> $x_1$"
     for method in ("zeroshot", "a<i>b"):
         put(tmp_path, method, metrics={"test": metrics}, predictions={"test": arrays}, data="d&d")
-    text = page(read([tmp_path]), "<u>")
+    text = whole(tmp_path, "<u>")
     Checker(text)
     assert "<b>" not in text
     assert "<u>" not in text

@@ -35,7 +35,8 @@ def test_terminal_says_mean_spread_and_seeds(found):
 
 def test_what_is_wider_than_the_terminal_goes_on_below(tmp_path):
     for method in ("coop", "maple"):
-        put(tmp_path, method, metrics={f"dataset_number_{at}": 50.5 + at for at in range(12)}, protocol="cross_dataset")
+        metrics = {f"dataset_number_{at}": 50.5 + at for at in range(12)}
+        put(tmp_path, method, metrics=metrics, targets=metrics, protocol="cross_dataset")
     text = terminal(tables(read([tmp_path])), 80)
     assert max(map(len, text.splitlines())) <= 80
     words = text.split()

@@ -68,9 +68,9 @@ def test_a_gpu_alone_and_as_one_of_several_is_the_same_gpu(monkeypatch):
 def test_locks_of_gpus_are_for_all_users_and_few():
     for _ in range(3):
         for name in ("gpu-0", "gpu-1", "gpu-GPU-8a/../../x y"):
-            file = locks.take(name)
+            file = locks.acquire_gpu(name)
             assert file is not None
-            assert locks.take(name) is None
+            assert locks.acquire_gpu(name) is None
             os.close(file)
     assert stat.S_IMODE(locks.GPUS.stat().st_mode) == 0o1777
     assert sorted(path.name for path in locks.GPUS.iterdir()) == ["gpu-0", "gpu-1", "gpu-GPU-8a_.._.._x_y"]
@@ -84,23 +84,23 @@ def test_locks_of_gpus_follow_no_link(tmp_path, monkeypatch):
     (locks.GPUS / "gpu-0").symlink_to(victim)
     (locks.GPUS / "gpu-1").symlink_to(tmp_path / "new")
     os.mkfifo(locks.GPUS / "gpu-2")
-    assert [locks.take(f"gpu-{i}") for i in range(2)] == [None, None]
+    assert [locks.acquire_gpu(f"gpu-{i}") for i in range(2)] == [None, None]
     assert victim.read_text() == "mine"
     assert not (tmp_path / "new").exists()
     monkeypatch.setattr(locks, "GPUS", tmp_path / "link")
     locks.GPUS.symlink_to(tmp_path / "locks")
-    assert locks.take("gpu-3") is None
+    assert locks.acquire_gpu("gpu-3") is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     assert given(1) == "1"  # without locks GPUs still go round
 
 
 def test_a_gpu_is_given_back_when_the_last_process_that_has_it_ends():
     """A job outlives the worker that started it, and keeps its GPU."""
-    file = locks.take("gpu-0")
+    file = locks.acquire_gpu("gpu-0")
     job = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[file], cwd=ROOT)
     os.close(file)
-    assert locks.take("gpu-0") is None
+    assert locks.acquire_gpu("gpu-0") is None
     job.communicate(b"\n")
-    file = locks.take("gpu-0")
+    file = locks.acquire_gpu("gpu-0")
     assert file is not None
     os.close(file)

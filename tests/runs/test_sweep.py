@@ -7,19 +7,21 @@ import pytest
 from hydra import compose, initialize_config_dir
 from toys import ROOT
 
-from runs import sweep
+from runs import journal, sweep
 
 
 def test_how_far_a_sweep_is():
     done = {"status": 0, "seconds": 60.0}
-    assert sweep.far([done], 4, 1) == "job 1 of 4 ended, about 3 min 0 s left"
-    assert sweep.far([done], 5, 2) == "job 1 of 5 ended, about 2 min 0 s left"
-    assert sweep.far([done], 2, 8) == "job 1 of 2 ended, about 1 min 0 s left"  # one job is no faster on eight lanes
+    assert journal.progress_line([done], 4, 1) == "job 1 of 4 ended, about 3 min 0 s left"
+    assert journal.progress_line([done], 5, 2) == "job 1 of 5 ended, about 2 min 0 s left"
+    assert (
+        journal.progress_line([done], 2, 8) == "job 1 of 2 ended, about 1 min 0 s left"
+    )  # one job is no faster on eight lanes
     found = {"status": 0}  # done before: it says nothing about how long a job takes
     failed = {"status": 1, "seconds": 1.0}
-    assert sweep.far([found, failed, done], 4, 1) == "job 3 of 4 ended, 1 failed, about 1 min 0 s left"
-    assert sweep.far([found, failed], 4, 1) == "job 2 of 4 ended, 1 failed"
-    assert sweep.far([done, done], 2, 1) == "job 2 of 2 ended"
+    assert journal.progress_line([found, failed, done], 4, 1) == "job 3 of 4 ended, 1 failed, about 1 min 0 s left"
+    assert journal.progress_line([found, failed], 4, 1) == "job 2 of 4 ended, 1 failed"
+    assert journal.progress_line([done, done], 2, 1) == "job 2 of 2 ended"
 
 
 def composed(*overrides):
@@ -59,8 +61,11 @@ def test_slurm_asks_for_the_gpus_of_a_job():
 
 def test_the_objective_of_a_search():
     history = [{"epoch": e, "val": {"accuracy": a}, "test": {"accuracy": 99.0}} for e, a in enumerate([10.0, 30.0, 20.0])]
-    assert sweep.objective({"history": history}) == 30.0
-    assert sweep.objective({"history": [{"epoch": 0, "test": {"accuracy": 99.0}}]}) is None
+    figure = {"key": "accuracy", "higher_is_better": True}
+    assert sweep.objective({"figure": figure, "history": history}) == 30.0
+    assert sweep.objective({"figure": figure | {"higher_is_better": False}, "history": history}) == -10.0
+    assert sweep.objective({"figure": figure, "history": [{"epoch": 0, "test": {"accuracy": 99.0}}]}) is None
+    assert sweep.objective(None) is None
 
 
 def test_a_signal_and_an_error_end_the_process():
@@ -73,16 +78,16 @@ def test_a_signal_and_an_error_end_the_process():
 def test_mistakes_of_a_sweep_are_told_before_any_job():
     config = composed("experiment=search", "select=last")
     with pytest.raises(SystemExit, match="select=best_val"):
-        sweep.Progress().on_multirun_start(config)
+        sweep.SweepProgress().on_multirun_start(config)
 
 
 def test_a_sweep_that_cannot_write_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit, match="is a file: give a folder"):
-        sweep.Progress().on_multirun_start(composed(f"output={tmp_path / 'file'}"))
+        sweep.SweepProgress().on_multirun_start(composed(f"output={tmp_path / 'file'}"))
 
 
 def test_a_line_of_the_journal_that_a_full_disk_cut_short_is_left_out(tmp_path):
-    journal = tmp_path / "journal"
-    journal.write_text('{"status": 0}\n{"sta{"status": 1}\n{"status": 2}\n{"st')
-    assert sweep.entries(journal) == [{"status": 0}, {"status": 2}]
+    file = tmp_path / "journal"
+    file.write_text('{"status": 0}\n{"sta{"status": 1}\n{"status": 2}\n{"st')
+    assert journal.read_entries(file) == [{"status": 0}, {"status": 2}]

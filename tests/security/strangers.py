@@ -3,7 +3,7 @@
 import json
 from functools import cache
 
-from fakes import guessed, put  # noqa: F401 - for the tests
+from fakes import ACCURACY, guessed, put  # noqa: F401 - for the tests
 from toys import NAMES, ROOT, TESTS, toy_clip
 
 from lightning_modules.checkpoints import PROMPTS, save_prompts
@@ -76,11 +76,16 @@ def valid():
     metrics, _ = guessed(0.5)
     names = {"method": "coop", "data": "shapes", "clip": "tiny", "protocol": "few_shot"}
     return {
+        "version": 1,
+        "task": "classification",
         "digest": "d1",
         "names": names,
         "seed": 1,
         "shots": 16,
+        "figure": dict(ACCURACY),
         "metrics": {"test": metrics},
+        "summary": {"S": {"function": "mean", "evaluations": ["test"], "value": 50.0}},
+        "stages": [{"test": 40.0}],
         "epoch": 5,
         "config": {"fit": True, "method": {"n_ctx": 4}},
         "train_loss": [1.0, 0.5],

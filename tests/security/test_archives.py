@@ -141,7 +141,7 @@ def test_a_torchscript_archive_never_runs(run_here, tmp_path, monkeypatch):
     for message, overrides in given.items():
         with pytest.raises(Exception, match=message) as caught:
             run_here(*overrides)
-        assert "\n" not in launch.told(caught.value)
+        assert "\n" not in launch.error_message(caught.value)
     assert [each.name for each in tmp_path.iterdir()] == ["model.pt"]
 
 

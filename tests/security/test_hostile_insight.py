@@ -40,7 +40,7 @@ def insight(finished, tmp_path, monkeypatch, capsys):
             np.savez(folder / "predictions.npz", **{f"test/{part}": array for part, array in arrays.items()})
         command = ["insight", str(folder), "--only", *only, "--config-dir", str(TESTS / "conf")]
         monkeypatch.setattr(sys, "argv", command)
-        return launch.guarded(main), capsys.readouterr()
+        return launch.exit_status_of(main), capsys.readouterr()
 
     return call
 

@@ -10,8 +10,8 @@ import pytest
 from refusals import one_sentence, refused
 from strangers import guessed, put
 
-from reports.arrays import read_arrays
-from reports.compare import most_confused
+from reports.arrays import read_predictions
+from reports.classification import most_confused
 
 GOOD = {"pred": np.array([0, 1], np.uint8), "label": np.array([0, 2], np.uint8), "confidence": np.array([0.5, 0.0], np.float16)}
 BAD_ARRAYS = {
@@ -36,7 +36,7 @@ def test_arrays_that_are_no_predictions(tmp_path, arrays):
     path = tmp_path / "predictions.npz"
     np.savez(path, **{f"test/{part}": array for part, array in (GOOD | arrays).items()})
     with pytest.raises(ValueError, match=re.escape(str(path))):
-        read_arrays(path, "test", 3)
+        read_predictions(path, "test", 3)
 
 
 def npy(shape, descr="<i8", content=b""):
@@ -67,7 +67,7 @@ def test_headers_that_lie(tmp_path, monkeypatch, member):
         for part in GOOD:
             archive.writestr(f"test/{part}.npy", member)
     with pytest.raises(ValueError, match=re.escape(str(path))):
-        read_arrays(path, "test", 3)
+        read_predictions(path, "test", 3)
     assert not (tmp_path / "harm").exists()
 
 
@@ -82,7 +82,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
                     file.write(bytes(2**20))
     begun = time.monotonic()
     with pytest.raises(ValueError, match="too many"):
-        read_arrays(path, "test", 3)
+        read_predictions(path, "test", 3)
     assert time.monotonic() - begun < 1
 
 
@@ -113,7 +113,7 @@ def test_members_that_grow_while_they_are_read(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
         for part in GOOD:
             archive.writestr(f"test/{part}.npy", npy("(2,)", "<i8", bytes(200 * 2**20 if part == "pred" else 16)))
-    refused(read_arrays, path, "test", 3)
+    refused(read_predictions, path, "test", 3)
 
 
 def test_more_images_than_any_test_set_has(tmp_path):
@@ -123,7 +123,7 @@ def test_more_images_than_any_test_set_has(tmp_path):
         for part in GOOD:
             kind = "<f2" if part == "confidence" else "|u1"
             archive.writestr(f"test/{part}.npy", npy(f"({count},)", kind, bytes(count * (1 + (kind == "<f2")))))
-    assert "too many" in refused(read_arrays, path, "test", 3)
+    assert "too many" in refused(read_predictions, path, "test", 3)
 
 
 def test_a_table_of_many_classes_is_made_once():

@@ -125,7 +125,9 @@ def test_dotted_keys_do_not_fill_the_memory(tmp_path):
 def test_the_plot_does_not_follow_a_link(tmp_path, command):
     for shots in (1, 2):
         (tmp_path / str(shots)).mkdir()
-        stranger(tmp_path / str(shots), json.dumps(valid() | {"shots": shots, "digest": f"d{shots}"}))
+        stranger(
+            tmp_path / str(shots), json.dumps(valid() | {"shots": shots, "digest": f"d{shots}", "summary": {}, "stages": []})
+        )
     (tmp_path / "precious").write_text("years")
     (tmp_path / "accuracy.png").symlink_to(tmp_path / "precious")
     status, screen, _ = command()
