@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datamodules import disk
 from datamodules.items import Item, Splits, item_of
-from files.untrusted import path_within, text_of
+from files.untrusted import path_within, text_of, visible
 
 
 def class_folders(folder: Path, named_by: str = "its class") -> list[str]:
@@ -36,11 +36,13 @@ def image_files(folder: Path) -> list[str]:
     """Sorted names of the images in a class folder. ValueError where it holds anything else."""
     if nested := disk.list_folders(folder):
         raise ValueError(
-            f"{folder} holds the folder {nested[0]}: images belong directly in their class folder, move them there"
+            f"{folder} holds the folder {visible(nested[0])}: images belong directly in their class folder, move them there"
         )
     names = disk.list_files(folder)
     if others := [name for name in names if not disk.is_image_name(name)]:
-        raise ValueError(f"{folder / others[0]} is not named like an image ({disk.SUFFIXES}): move it away, or rename it")
+        raise ValueError(
+            f"{folder / visible(others[0])} is not named like an image ({', '.join(disk.SUFFIXES)}): move it away, or rename it"
+        )
     return names
 
 
@@ -98,9 +100,10 @@ class SplitFolders(disk.Disk):
                 continue
             similar = [name for name in here if name.lower().startswith("val") and name not in self.split_folders.values()]
             if split != "val" or similar:
+                others = visible(", ".join(here)) or "none"
                 raise ValueError(
-                    f"{self.folder} has no folder {folder} for the {split} images, only {', '.join(here) or 'none'}: put them "
-                    f"there as {folder}/CLASS/IMAGE, or say which folder it is by {split}=NAME of the source"
+                    f"{self.folder} has no folder {folder} for the {split} images, only {others}: put them there as "
+                    f"{folder}/CLASS/IMAGE, or say which folder it is by {split}=NAME of the source"
                 )
         return {split: folder for split, folder in self.split_folders.items() if folder and (self.images / folder).is_dir()}
 
@@ -122,7 +125,7 @@ class SplitFolders(disk.Disk):
 
     def _items(self, folder: str, names: dict[str, str], first: str) -> list[Item]:
         root = self.images / folder
-        here = class_folders(root)
+        here = dict.fromkeys(class_folders(root))
         if unknown := [name for name in here if name not in names]:
             raise ValueError(
                 f"{root} has the class folder {unknown[0]}, which {self.images / first} lacks ({len(unknown)} such): move it "
@@ -135,7 +138,7 @@ class SplitFolders(disk.Disk):
             )
         if stray := [name for name in disk.list_files(root) if disk.is_image_name(name)]:
             raise ValueError(
-                f"{root / stray[0]} is in no class folder ({len(stray)} such images): move it into its class's folder"
+                f"{root / visible(stray[0])} is in no class folder ({len(stray)} such images): move it into its class's folder"
             )
         items = []
         for label, (name, classname) in enumerate(names.items()):

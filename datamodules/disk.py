@@ -13,7 +13,8 @@ from datamodules.items import Item, Splits
 from files.untrusted import read_bytes, regular_file
 
 FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
-SUFFIXES = ".avif .bmp .gif .jp2 .jpeg .jpg .pgm .png .ppm .tif .tiff .webp"  # of files in those formats, in lower case
+# Of files in those formats, in lower case.
+SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class MissingFilesError(ValueError):
@@ -89,7 +90,7 @@ def check_images(root: Path, items: Iterable[Item], named_by: str) -> None:
 
 def is_image_name(name: str) -> bool:
     """Whether a file of that name should be an image, by its suffix."""
-    return Path(name).suffix.lower() in SUFFIXES.split()
+    return name.lower().endswith(SUFFIXES)
 
 
 @cache
