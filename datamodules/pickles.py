@@ -20,6 +20,7 @@ class _DatumMachine(PickleMachine):
     """Knows one class, `dassl`'s Datum."""
 
     def look_up(self, name: str) -> Global:
+        """Datum of any module of `dassl`'s."""
         if name.startswith("dassl.") and name.endswith(".Datum"):
             return Global(name)
         raise ValueError(f"it asks for {name[:200]}")
@@ -29,11 +30,13 @@ class _PlainMachine(PickleMachine):
     """Knows ordered dicts, which it makes plain ones."""
 
     def look_up(self, name: str) -> Global:
+        """The ordered dict alone."""
         if name == "collections.OrderedDict":
             return Global(name)
         raise ValueError(f"it asks for {name[:200]}")
 
     def make(self, kind: str, arguments: tuple) -> dict:
+        """An empty dict."""
         if not kind or arguments:
             raise ValueError("it asks for a call")
         return {}

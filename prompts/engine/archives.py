@@ -68,6 +68,7 @@ def check_state(path: Path) -> None:
 
 
 def _phrase(error: BaseException) -> str:
+    """An error in a few printable words."""
     text = str(error) if isinstance(error, ValueError | zipfile.BadZipFile | EOFError) else type(error).__name__
     text = "".join(c if c.isprintable() else " " for c in text[:300])
     return " ".join(text.split())[:200].rstrip(". ") or type(error).__name__
@@ -91,9 +92,11 @@ class _Archive:
     big_endian = False
 
     def storage_bytes(self, key: str, size: int) -> bytes:
+        """The bytes of a storage, which claims to have `size` of them."""
         raise NotImplementedError
 
     def views(self) -> dict[str, View]:
+        """The tensors of the state dict, unread."""
         state = self.content.get("state_dict", self.content) if isinstance(self.content, dict) else None
         views = {name: value for name, value in state.items() if isinstance(value, View)} if isinstance(state, dict) else {}
         if not views:
@@ -101,6 +104,7 @@ class _Archive:
         return views
 
     def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the state dict, after the sizes that they claim were compared with the file's."""
         views = self.views()
         shapes = {name: checked_numel(view, name) for name, view in views.items()}
         total = sum(numel * views[name].storage.dtype.itemsize for name, numel in shapes.items())
@@ -130,6 +134,8 @@ class _Archive:
 
 
 class _ZipArchive(_Archive):
+    """The format of torch 1.6 and later, and TorchScript. `strict`: as of `evaluate`."""
+
     def __init__(self, file: BinaryIO, strict: bool = False) -> None:
         self.size = file.seek(0, io.SEEK_END)
         self.zip = zipfile.ZipFile(file)
@@ -187,6 +193,8 @@ class _ZipArchive(_Archive):
 
 
 class _LegacyArchive(_Archive):
+    """The format before torch 1.6."""
+
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.size = file, file.seek(0, io.SEEK_END)
         file.seek(0)
@@ -196,24 +204,24 @@ class _LegacyArchive(_Archive):
         evaluate(pickles)  # the sizes of C's types where it was written
         self.storages: dict[str, Storage] = {}
         self.content = evaluate(pickles, seen=self.storages)
-        self.places: dict[str, tuple[int, int]] = {}  # (first byte, bytes)
-        keys, place = evaluate(pickles), pickles.tell()
+        self.spans: dict[str, tuple[int, int]] = {}  # (first byte, bytes)
+        keys, start = evaluate(pickles), pickles.tell()
         for key in keys if isinstance(keys, list) else []:
-            if not isinstance(key, str) or key not in self.storages or key in self.places:
+            if not isinstance(key, str) or key not in self.storages or key in self.spans:
                 raise ValueError("its list of storages does not fit its tensors")
-            file.seek(place)
+            file.seek(start)
             (numel,) = struct.unpack("<q", file.read(8))
             size = numel * self.storages[key].dtype.itemsize
-            if not 0 <= size <= self.size - place - 8:
+            if not 0 <= size <= self.size - start - 8:
                 raise ValueError(f"its storages claim {size:,} bytes, the file has {self.size:,}")
-            self.places[key] = place + 8, size
-            place += 8 + size
+            self.spans[key] = start + 8, size
+            start += 8 + size
 
     def storage_bytes(self, key: str, size: int) -> bytes:
-        place, there = self.places.get(key, (0, -1))
-        if there != size:
+        start, stored = self.spans.get(key, (0, -1))
+        if stored != size:
             raise ValueError(f"the storage {key[:80]!r} does not have the {size:,} bytes that are claimed")
-        self.file.seek(place)
+        self.file.seek(start)
         return self.file.read(size)
 
 

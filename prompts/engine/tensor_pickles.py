@@ -67,6 +67,7 @@ class _TensorMachine(PickleMachine):
         self.copied = 0  # items of lists that dicts were made of: one list may serve many times
 
     def make(self, kind: str, arguments: tuple) -> Any:
+        """A `View` for a tensor, the tensor of a parameter, a dict for an ordered one, a `Node` for anything else."""
         if kind in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor") and len(arguments) >= 4:
             return View(*arguments[:4])
         if kind.startswith("torch._utils._rebuild_parameter") and arguments:

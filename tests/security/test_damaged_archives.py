@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from toys import ROOT
 
-from prompts.engine.clip import load
+from prompts.engine.clip import load_clip
 from prompts.engine.weights import read_weights
 from prompts.parts.published import read_published
 
@@ -101,4 +101,4 @@ def test_weights_of_another_kind_of_number(tmp_path, dtype):
     state["ln_final.weight"] = state["ln_final.weight"].to(dtype)
     save_file(state, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="do not fit the architecture .* first ln_final.weight"):
-        load(str(TINY / "config.json"), str(tmp_path / "x.safetensors"))
+        load_clip(str(TINY / "config.json"), str(tmp_path / "x.safetensors"))
