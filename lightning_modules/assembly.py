@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.evaluation import Evaluation
 from lightning_modules import process
+from lightning_modules.callbacks import make_callbacks
 from lightning_modules.checkpoints import SavedPrompts, begin_from, check_backbone, prompts_of
 from lightning_modules.loggers import make_loggers
 from lightning_modules.task import TaskModule
@@ -21,8 +22,7 @@ from lightning_modules.trainer import make_trainer
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
-from runs.arguments import found as import_target
-from runs.arguments import make
+from runs.arguments import import_target, make
 from runs.jobs import Job
 from runs.protocol import Protocol, protocol_of
 
@@ -158,6 +158,6 @@ class Assembly:
         return make(
             self.cfg.trainer,
             logger=make_loggers(self.cfg.logger, job),
-            callbacks=[*make(self.cfg.callbacks).values(), *callbacks],
+            callbacks=[*make_callbacks(self.cfg.callbacks, job.folder), *callbacks],
             check_val_every_n_epoch=self.cfg.eval_every or 1,
         )

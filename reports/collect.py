@@ -13,7 +13,7 @@ from typing import Any
 from files.untrusted import visible
 from reports.arrays import PREDICTIONS, Predictions, read_predictions
 from reports.published import method_rank
-from runs.identity import MACHINE, compared
+from runs.identity import EXECUTION_KEYS, compared
 from runs.jobs import RESULT
 from runs.result import Figure, Names, Result, Summary, load_result, targets
 
@@ -204,7 +204,7 @@ def settings_of(result: Result) -> dict[str, str]:
     flat: dict[str, str] = {}
 
     def walk(key: str, value: Any) -> None:
-        if key.split(".")[-1] in MACHINE.keys() - kept:
+        if key.split(".")[-1] in EXECUTION_KEYS.keys() - kept:
             return
         if isinstance(value, dict) and value:
             for name, child in value.items():

@@ -27,17 +27,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from runs.keys import resolved, shown
 
-OURS = ("prompts", "datamodules", "lightning_modules")
-MADE = ("method", "data", "clip", "optim", "trainer", "logger")  # groups that are a `_target_`
-WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
+PROJECT_PACKAGES = ("prompts", "datamodules", "lightning_modules")
+TARGET_GROUPS = ("method", "data", "clip", "optim", "trainer", "logger")  # groups that are a `_target_`
+TYPE_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
 # arguments that follow from other parts of the run, or that it gives where the config does not; by group
 SET_BY_THE_RUN = {"data": ("image_spec",), "targets": ("image_spec",), "logger": ("save_dir", "name", "job")}
-CHECKED = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")  # Hydra's own keys
+HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
+ARGUMENT_ERRORS = (OSError, TypeError, KeyError, AttributeError, IndexError, ImportError, ValueError)
 
 
 def check_all(cfg: DictConfig) -> None:
     """ValueError for the first argument, of anything that a run makes, that cannot be one."""
-    for group in MADE:
+    for group in TARGET_GROUPS:
         check_arguments(cfg[group], group)
     check_arguments(cfg.task.module, "task.module")
     for group in ("callbacks", "targets"):
@@ -54,11 +55,11 @@ def make(node: DictConfig, **arguments: Any) -> Any:
     if not isinstance(made, functools.partial):
         return made
 
-    def later(*rest: Any, **more: Any) -> Any:
+    def make_later(*rest: Any, **more: Any) -> Any:
         with making(where):
             return made(*rest, **more)
 
-    return later
+    return make_later
 
 
 def source_of(data: DictConfig) -> Any:
@@ -85,24 +86,26 @@ def making(where: str) -> Iterator[None]:
     so it also says which line raised; a ValueError that a line of ours raises says enough as it is."""
     try:
         yield
-    except (OSError, TypeError, KeyError, AttributeError, IndexError, ImportError, ValueError, HydraException) as error:
+    except (*ARGUMENT_ERRORS, HydraException) as error:
         cause: BaseException = error
         while isinstance(cause, HydraException) and cause.__cause__ is not None:
             cause = cause.__cause__
-        frame = traceback.extract_tb(cause.__traceback__)[-1]
+        if not isinstance(cause, ARGUMENT_ERRORS):
+            raise
         if isinstance(cause, ValueError) and raised_by_us(cause):
             raise cause from cause.__cause__
-        if not isinstance(cause, OSError | TypeError | KeyError | AttributeError | IndexError | ImportError | ValueError):
-            raise
         if isinstance(cause, OSError) and cause.strerror:
             raise cause from None
-        if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(cause)):
-            raise ValueError(f"{where}.{unknown[1]} is no argument of what {where}._target_ names: leave it out.") from cause
-        text = f"{type(cause).__name__}: {cause}" if not isinstance(cause, ValueError) else str(cause)
-        place = f"{Path(frame.filename).name}, line {frame.lineno}"
-        raise ValueError(
-            f"{where} cannot be made from its arguments: {text} ({place}; HYDRA_FULL_ERROR=1 shows the whole)."
-        ) from cause
+        raise ValueError(_cannot_be_made(where, cause)) from cause
+
+
+def _cannot_be_made(where: str, cause: BaseException) -> str:
+    if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(cause)):
+        return f"{where}.{unknown[1]} is no argument of what {where}._target_ names: leave it out."
+    text = str(cause) if isinstance(cause, ValueError) else f"{type(cause).__name__}: {cause}"
+    frame = traceback.extract_tb(cause.__traceback__)[-1]
+    line = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return f"{where} cannot be made from its arguments: {text} ({line}; HYDRA_FULL_ERROR=1 shows the whole)."
 
 
 def check_arguments(node: Any, where: str) -> None:
@@ -116,49 +119,56 @@ def check_arguments(node: Any, where: str) -> None:
 
 
 def _check_one(node: Mapping[str, Any], where: str) -> None:
-    target = found(node["_target_"], f"{where}._target_")
+    target = import_target(node["_target_"], f"{where}._target_")
     try:
-        parameters = dict(inspect.signature(target).parameters)
+        parameters, hints = _parameters_of(target)
     except (ValueError, TypeError):  # of builtins
         return
-    hints = hints_of(target)
-    passed_on = getattr(target, "passes_to", None)  # whose arguments it takes too, as **options
-    if passed_on:
-        own = {name for name, each in parameters.items() if each.kind is not inspect.Parameter.VAR_KEYWORD}
-        parameters = (
-            {name: parameters[name] for name in own}
-            | dict(inspect.signature(passed_on).parameters)
-            | {name: parameters[name] for name in own}
-        )
-        hints = hints_of(passed_on) | hints
-    rest = next((each for each in parameters.values() if each.kind is inspect.Parameter.VAR_KEYWORD), None)
-    known = [name for name, each in parameters.items() if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    name_of = getattr(target, "__qualname__", str(node["_target_"]))
-    for key, value in node.items():
-        if key in CHECKED:
-            continue
+    rest = next((parameter for parameter in parameters.values() if parameter.kind is parameter.VAR_KEYWORD), None)
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = [name for name, parameter in parameters.items() if parameter.kind in named]
+    target_name = getattr(target, "__qualname__", str(node["_target_"]))
+    for key in (key for key in node if key not in HYDRA_KEYS):
         if key not in known and rest is None:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            raise ValueError(f"{where}.{key} is no argument of {name_of}.{hint} It takes: {', '.join(known) or 'none'}.")
-        parameter = parameters.get(key, rest)
-        hint = hints.get(parameter.name, Any)
-        if not fits(value, hint) and not (value is parameter.default or (value is not None and value == parameter.default)):
-            raise ValueError(f"{where}.{key}={shown(value)}: give {spoken(hint)}.")
-    empty = inspect.Parameter.empty
+            raise ValueError(f"{where}.{key} is no argument of {target_name}.{hint} It takes: {', '.join(known) or 'none'}.")
+        _check_value(node[key], parameters.get(key, rest), hints, f"{where}.{key}")
     given = {*node, *SET_BY_THE_RUN.get(where.partition(".")[0], ())}
-    lacking = [name for name in known if parameters[name].default is empty and name not in given]
-    if lacking and not node.get("_partial_") and "_args_" not in node:
-        raise ValueError(f"{where}.{lacking[0]} is missing: {name_of} needs {', '.join(lacking)}.")
+    missing = [name for name in known if parameters[name].default is inspect.Parameter.empty and name not in given]
+    if missing and not node.get("_partial_") and "_args_" not in node:
+        raise ValueError(f"{where}.{missing[0]} is missing: {target_name} needs {', '.join(missing)}.")
 
 
-def found(path: Any, where: str) -> Callable[..., Any]:
-    """The class or function of a dotted path."""
+def _parameters_of(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """Parameters and their types by name. Those of a target that says by `passes_to` where its `**options` go on to include
+    the parameters of that."""
+    parameters, hints = dict(inspect.signature(target).parameters), hints_of(target)
+    if passes_to := getattr(target, "passes_to", None):
+        named = {name: parameter for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD}
+        parameters = named | dict(inspect.signature(passes_to).parameters) | named
+        hints = hints_of(passes_to) | hints
+    return parameters, hints
+
+
+def _check_value(value: Any, parameter: inspect.Parameter, hints: Mapping[str, Any], where: str) -> None:
+    hint = hints.get(parameter.name, Any)
+    is_default = value is parameter.default or (value is not None and value == parameter.default)
+    if not fits(value, hint) and not is_default:
+        raise ValueError(f"{where}={shown(value)}: give {type_in_words(hint)}.")
+
+
+def import_target(path: Any, where: str) -> Callable[..., Any]:
+    """The class or function of a dotted path.
+
+    Raises:
+        ValueError: there is none; `where` is the key that names it.
+    """
     try:
         target = pkgutil.resolve_name(path)
     except (ImportError, ValueError, AttributeError, TypeError) as error:
-        said = " ".join(str(error.__cause__ or error).split())
-        raise ValueError(f"{where}={shown(path)} cannot be imported ({said}): give the dotted path of a class.") from error
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(f"{where}={shown(path)} cannot be imported ({reason}): give the dotted path of a class.") from error
     if not callable(target):
         raise ValueError(f"{where}={shown(path)} is no class and no function: give the dotted path of one.")
     return target
@@ -172,18 +182,17 @@ def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def parts(hint: Any) -> tuple[Any, ...]:
+def union_members(hint: Any) -> tuple[Any, ...]:
     """The members of a union; of another type itself."""
     return typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether a plain value, or a node with `_target_`, can be an argument of this type."""
-    if len(parts(hint)) > 1:
-        return any(fits(value, each) for each in parts(hint))
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return any(type(value) is type(each) and value == each for each in inner)
+    if len(members := union_members(hint)) > 1:
+        return any(fits(value, member) for member in members)
+    if typing.get_origin(hint) is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in typing.get_args(hint))
     if hint in (int, bool, str):
         return type(value) is hint
     if hint is float:
@@ -194,33 +203,37 @@ def fits(value: Any, hint: Any) -> bool:
         return value is None
     if isinstance(value, Mapping) and "_target_" in value:
         return True  # what it makes, its constructor has to say
-    kind = origin or hint
+    return _fits_class(value, typing.get_origin(hint) or hint, typing.get_args(hint))
+
+
+def _fits_class(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
+    """Whether a value that is no node can be an argument of the class `kind[inner]`."""
     if not inspect.isclass(kind):
         return True
     if kind is collections.abc.Callable:
         return False
     if issubclass(kind, collections.abc.Mapping):
-        return isinstance(value, Mapping) and (len(inner) != 2 or all(fits(each, inner[1]) for each in value.values()))
+        return isinstance(value, Mapping) and (len(inner) != 2 or all(fits(entry, inner[1]) for entry in value.values()))
     if issubclass(kind, list | tuple | set) or kind in (collections.abc.Sequence, collections.abc.Iterable):
-        one = inner[0] if inner and (len(inner) == 1 or inner[-1] is Ellipsis) else Any
-        return isinstance(value, list) and all(fits(each, one) for each in value)
-    return kind.__module__.split(".")[0] not in OURS
+        entry_type = inner[0] if inner and (len(inner) == 1 or inner[-1] is Ellipsis) else Any
+        return isinstance(value, list) and all(fits(entry, entry_type) for entry in value)
+    return kind.__module__.split(".")[0] not in PROJECT_PACKAGES
 
 
-def spoken(hint: Any) -> str:
+def type_in_words(hint: Any) -> str:
     """A type in words: "an integer or null"."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if len(parts(hint)) > 1:
-        return " or ".join(dict.fromkeys(map(spoken, parts(hint))))
+    if len(members := union_members(hint)) > 1:
+        return " or ".join(dict.fromkeys(map(type_in_words, members)))
     if origin is Literal:
         return f"{', '.join(map(str, inner[:-1]))} or {inner[-1]}" if len(inner) > 1 else str(inner[0])
-    if hint in WORDS:
-        return WORDS[hint]
+    if hint in TYPE_WORDS:
+        return TYPE_WORDS[hint]
     kind = origin or hint
     if inspect.isclass(kind) and issubclass(kind, collections.abc.Mapping):
         return "a mapping"
     if inspect.isclass(kind) and kind is not str and issubclass(kind, collections.abc.Sequence | collections.abc.Set):
-        one = next((each for each in inner if each is not Ellipsis), Any)
+        entry_type = next((argument for argument in inner if argument is not Ellipsis), Any)
         plural = {str: " of texts", int: " of integers", float: " of numbers"}
-        return "a list" + plural.get(one, "")
+        return "a list" + plural.get(entry_type, "")
     return "a mapping with the _target_ that makes it"

@@ -1,4 +1,4 @@
-"""What a run is: the part of its config that can change a result, with the content of the files that it names.
+"""What a run is: the part of its config that can change a result, with digests in place of the files that it names.
 
 Imports neither torch nor lightning.
 """
@@ -18,9 +18,9 @@ from runs.protocol import protocol_of
 
 # What a folder stands for: the prompts of a run, the lengths that a DPL search found, or CLIP weights with their config.
 STANDS_FOR = (("prompts.safetensors",), ("dpl.json",), (weight_folder.CONFIG, *weight_folder.WEIGHTS))
-# Keys that say how or where something is run, not what: they change no result. With the value that stands in for them, as
-# other keys interpolate them.
-MACHINE = {
+# Keys that say how or where something is run, not what: they change no result. With a fixed value for each, which is put in its
+# place before the digest is computed, as other keys interpolate them.
+EXECUTION_KEYS = {
     "data_root": "data",
     "data_index": None,
     "output": "outputs",
@@ -38,9 +38,9 @@ MACHINE = {
     "seed": 0,
 }
 # Groups that change no result: how a run is logged, how Hydra starts it, and the names of recipes, whose values count.
-MACHINE_GROUPS = ("logger", "hydra", "recipes")
+EXECUTION_GROUPS = ("logger", "hydra", "recipes")
 # Arguments of the trainer that change no result: where it runs and what it shows. Any other argument enters the digest.
-TRAINER_MACHINE = (
+TRAINER_EXECUTION = (
     "accelerator",
     "devices",
     "num_nodes",
@@ -84,11 +84,11 @@ WATCHING_CALLBACKS = (
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that can change a result: without logging, and of the trainer and the callbacks without
     what only says where the run runs and what it shows."""
-    kept = {key: value for key, value in config.items() if key not in MACHINE_GROUPS}
+    kept = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
     kept["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
-    kept["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_MACHINE}
+    kept["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
     callbacks = config.get("callbacks") or {}
-    kept["callbacks"] = {name: each for name, each in callbacks.items() if each.get("_target_") not in WATCHING_CALLBACKS}
+    kept["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
     return kept
 
 
@@ -100,10 +100,10 @@ def prompts_read(config: Mapping[str, Any]) -> list[str]:
 def cuts(trainer: Mapping[str, Any]) -> list[str]:
     """The trainer's arguments that run only a part of what was asked for, as "key=value"."""
 
-    def whole(key: str) -> bool:  # of the same type too: 1 is one batch, 1.0 all of them
-        return any(type(trainer[key]) is type(each) and trainer[key] == each for each in CUTS[key])
+    def is_whole(key: str) -> bool:  # of the same type too: 1 is one batch, 1.0 all of them
+        return any(type(trainer[key]) is type(value) and trainer[key] == value for value in CUTS[key])
 
-    return [f"trainer.{key}={json.dumps(trainer[key], default=str)}" for key in CUTS if key in trainer and not whole(key)]
+    return [f"trainer.{key}={json.dumps(trainer[key], default=str)}" for key in CUTS if key in trainer and not is_whole(key)]
 
 
 def check_trainer(config: Mapping[str, Any]) -> None:
@@ -128,28 +128,32 @@ def check_data(config: Mapping[str, Any]) -> None:
             raise ValueError(f"data.{argument}={given} contradicts {key}={wanted}: set {key} alone, the data follow.")
 
 
-def with_content(value: Any) -> Any:
-    """The value with the digest of a file in place of each string that names one."""
+def with_digests(value: Any) -> Any:
+    """The value with the digest of a file, or of a folder of prompts or weights, in place of each string that names one."""
     if isinstance(value, dict):
-        return {key: with_content(each) for key, each in value.items()}
+        return {key: with_digests(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [with_content(each) for each in value]
+        return [with_digests(entry) for entry in value]
     if isinstance(value, str) and ("/" in value or Path(value).suffix):  # a word is no path, whatever lies in this folder
         with suppress(OSError):  # a text that is no path, being too long for one
-            return content(value) or value
+            return digest_of(value) or value
     return value
 
 
-def content(path: str | None) -> str | None:
-    """A digest of a file, or of the files of a folder of prompts or weights: the same content is the same wherever it lies.
-    None where there is no such file."""
-    found = Path((path or "").removeprefix("local-dir:")).expanduser()
-    if found.is_dir():
-        kinds = ([found / name for name in names if (found / name).is_file()] for names in STANDS_FOR)
-        files = next(filter(None, kinds), [])
-        digests = list(map(file_digest, files))
-        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest() if digests else None
-    return file_digest(found) if found.is_file() else None
+def digest_of(path: str | None) -> str | None:
+    """sha256 of a file, or of the files of a folder of prompts or weights: equal files have one digest wherever they lie.
+
+    Returns:
+        None where there is no such file.
+    """
+    place = Path((path or "").removeprefix("local-dir:")).expanduser()
+    if not place.is_dir():
+        return file_digest(place) if place.is_file() else None
+    for names in STANDS_FOR:
+        digests = [file_digest(place / name) for name in names if (place / name).is_file()]
+        if digests:
+            return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return None
 
 
 def file_digest(path: Path) -> str:

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
-from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.identity import data_digest
-from runs import arguments, earlier, identity, keys
+from runs import arguments, earlier, identity, keys, recipe_files, recipes
 from runs.protocol import protocol_of
 
 RESULT, LAST = "result.json", "last.ckpt"  # of a finished run; of one that is under way or was interrupted
 NAMED = ("method", "data", "clip", "protocol")
-RECIPES = ("recipe", "recipe_clip", "recipe_data")
 
 
 def by_shots(table: Any, shots: int) -> Any:
@@ -56,6 +53,8 @@ def groups() -> str:
     loader = GlobalHydra.instance().config_loader()
     names = [name for name in loader.get_group_options("", ObjectType.GROUP) if name != "hydra"]
     options = {name: [option for option in loader.get_group_options(name) if not option.startswith("_")] for name in names}
+    folders = recipe_files.config_folders((source.scheme(), source.path) for source in loader.get_sources())
+    options["recipe"] = recipe_files.options("recipe", folders)  # Hydra takes conf/recipe/METHOD.yaml for one, too
     return "\n".join(f"{name}: {', '.join(sorted(options[name]))}" for name in sorted(names) if options[name])
 
 
@@ -129,10 +128,10 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     `resolve`, and where data are missing.
     """
     config = resolve(cfg)
-    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.MACHINE)))
+    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.EXECUTION_KEYS)))
     # what is not there is its path: the run says so, and no run without it is taken for this one
-    what |= {key: identity.content(config[key]) or config[key] for key in identity.prompts_read(config)}
-    what |= {group: identity.with_content(what[group]) for group in ("method", "clip", "earlier")}
+    what |= {key: identity.digest_of(config[key]) or config[key] for key in identity.prompts_read(config)}
+    what |= {group: identity.with_digests(what[group]) for group in ("method", "clip", "earlier")}
     sources = [arguments.source_of(each) for each in (cfg.data, *cfg.targets.values())]
     what["data_content"] = [data_digest(source, config["seed"]) for source in sources]
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]
@@ -165,54 +164,25 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
         cfg = compose("config", list(overrides), return_hydra_config=True)
         names_of(cfg.hydra)
         complete(cfg, cfg.hydra)
-    state = Singleton.get_state()
+    hydra_config = HydraConfig.instance()
+    before = hydra_config.cfg
     try:
-        HydraConfig.instance().set_config(cfg)
+        hydra_config.set_config(cfg)
         names = names_of(HydraConfig.get())
     finally:
-        Singleton.set_state(state)
+        hydra_config.cfg = before
     del cfg.hydra
     return cfg, names
 
 
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
-    choices = hydra.runtime.choices
-    for key in ("targets", "recipes"):  # what stood there would be replaced without a word
-        if cfg.get(key):
-            raise ValueError(f"{key}={keys.shown(keys.resolved(cfg, key))}: {keys.KEYS[key].give}.")
-    known = {group: options(group, hydra) for group in RECIPES}
-    given = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    asked = {override.lstrip("+").partition("=")[0] for override in given}
-    for group in asked & set(RECIPES):
-        if choices[group] not in known[group]:
-            raise ValueError(f"{group}={choices[group]} is not known: choose one of {', '.join(known[group])}.")
-    used = [choices[group] for group in RECIPES if choices.get(group) in known[group]]
-    missing = None
-    if choices.get("recipe") not in known["recipe"]:
-        method, protocol = choices.method, choices.protocol
-        others = [f"recipe={each}" for each in known["recipe"] if each.startswith(f"{method}-")] or ["recipe=coop-few_shot"]
-        missing = (
-            f"there is no recipe for method={method} with protocol={protocol} (epochs, batch size, rate): choose another's, "
-            f"such as {' or '.join(others)}; or give recipe=none and set epochs, batch_size and optim.lr yourself."
-        )
+    if cfg.get("targets"):  # what stood there would be replaced without a word
+        raise ValueError(f"targets={keys.shown(keys.resolved(cfg, 'targets'))}: {keys.KEYS['targets'].give}.")
+    recipes.complete(cfg, hydra)
     with open_dict(cfg):
-        cfg.recipes = {"used": used, "missing": missing}
-        add_targets(cfg, choices.data)
-    earlier.complete(cfg, choices)
-
-
-def options(group: str, hydra: DictConfig) -> list[str]:
-    """The names of a group's yaml files in all places that Hydra looks at."""
-    roots = []
-    for source in hydra.runtime.config_sources:
-        if source.schema == "file":
-            roots.append(Path(source.path))
-        elif source.schema == "pkg":
-            roots.append(resources.files(source.path))
-    folders = [root.joinpath(group) for root in roots]
-    files = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
-    return sorted({file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")})
+        add_targets(cfg, hydra.runtime.choices.data)
+    earlier.complete(cfg, hydra.runtime.choices)
 
 
 def add_targets(cfg: DictConfig, data: str) -> None:

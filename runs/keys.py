@@ -1,16 +1,14 @@
 """Type, range and choices of every key of `conf/config.yaml`, checked before anything starts.
 
-What a group's constructor takes is checked from its signature, in `runs/arguments.py`. Imports neither torch nor
-lightning.
+What a group's constructor takes is checked from its signature, in `runs/arguments.py`; a protocol in `runs/protocol.py`.
+Imports neither torch nor lightning.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +16,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runs.protocol import protocol_of
+from runs.ranges import Key, count, number, one_of
 
-MANY = 2**31 - 1  # more than any count can be; torch's own counters end there
-FINITE = sys.float_info.max
 GROUPS = ("task", "method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks")
 WITHOUT_TARGET = ("task", "protocol", "callbacks")
-
-
-@dataclass(frozen=True)
-class Key:
-    """A value is good if it is one of `also`, or of one of the types `kinds` (a boolean is no integer, an integer is also a
-    number) and, being a number, finite and from `least` to `most`. `give` ends the sentence that refuses others."""
-
-    kinds: tuple[type, ...]
-    give: str
-    least: float = -FINITE
-    most: float = FINITE
-    also: tuple[Any, ...] = ()
-
-    def good(self, value: Any) -> bool:
-        if any(type(value) is type(each) and value == each for each in self.also):
-            return True
-        if type(value) not in self.kinds and not (float in self.kinds and type(value) is int):
-            return False
-        if isinstance(value, str):
-            return bool(value.strip()) and not re.search(r"[\x00-\x1f\x7f-\x9f]", value)
-        return type(value) not in (int, float) or self.least <= value <= self.most  # NaN compares as false
-
-
-def count(give: str, least: int = 1, most: int = MANY, **more: Any) -> Key:
-    return Key((int,), give, least, most, **more)
-
-
-def one_of(*choices: Any) -> Key:
-    return Key((), f"choose {', '.join(map(str, choices[:-1]))} or {choices[-1]}", also=choices)
-
-
 PROCESSES = max(64, 4 * (os.cpu_count() or 1))
 THREADS = max(256, os.cpu_count() or 1)  # torch ends with a segmentation fault where it cannot start so many
 FLAG = Key((bool,), "give true or false")
@@ -80,27 +46,30 @@ KEYS = {
     "accumulate": count("give a number of micro-batches per step, 1 or more"),
     "eval_batch_size": count("give a number of images, 1 or more"),
     "shard_classes": count("give a number of classes, or 0 to never divide them", 0),
-    "save_every": Key((int, float), "give a number of seconds, 0 or more", 0),
+    "save_every": number("give a number of seconds, 0 or more", 0),
     "save_steps": count("give a number of optimiser steps, 1 or more, or null for none", also=(None,)),
-    "recipes": Key((dict,), "leave it empty: it is filled with the recipe files that apply"),
+    "recipes": Key((dict,), "leave it empty: it is filled with the names of the recipes that apply"),
     "other_clip": FLAG,
     "earlier": Key((dict,), "give a mapping of what an earlier run has otherwise, or null", also=(None,)),
     "targets": Key((dict,), "leave it empty: it is filled from protocol.targets"),
     "epochs": count("give a number of epochs, 1 or more"),
 }
-# Keys of groups that no constructor of ours can refuse in time; checked where they are there.
+# Keys of groups that no constructor of ours refuses in time. Checked where they are given.
 GROUP_KEYS = {
-    "optim.lr": Key((int, float), "give a number above 0", 1e-300),
-    "optim.momentum": Key((int, float), "give a number from 0 to 1", 0, 1),
-    "optim.weight_decay": Key((int, float), "give a number, 0 or more", 0),
+    "optim.lr": number("give a number above 0", 1e-300),
+    "optim.momentum": number("give a number from 0 to 1", 0, 1),
+    "optim.weight_decay": number("give a number, 0 or more", 0),
     "trainer.num_nodes": count("give a number of machines, 1 or more"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.log_every_n_steps": count("give a number of steps, or 0 for none", 0),
     "trainer.max_epochs": count("give epochs=N instead, 1 or more"),
+    "trainer.min_epochs": count("give a number of epochs, 1 or more, or null for no bound", also=(None,)),
     "trainer.max_steps": count("give a number of optimiser steps, 1 or more, or -1 for no bound", also=(-1,)),
+    "trainer.min_steps": count("give a number of optimiser steps, 1 or more, or null for no bound", also=(None,)),
     "trainer.accumulate_grad_batches": count("give accumulate=N instead, 1 or more"),
+    "trainer.gradient_clip_val": number("give the largest norm of a gradient, above 0, or null for any", 1e-300, also=(None,)),
 }
-NEEDED = ("optim.lr", "protocol.train", "protocol.evaluate", "protocol.targets")
+REQUIRED = ("optim.lr", "protocol.train", "protocol.evaluate", "protocol.targets")
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -109,24 +78,46 @@ def check_config(cfg: DictConfig) -> None:
     Looks at the disk for `output` alone, and creates nothing.
     """
     for name, key in KEYS.items():
-        check(key, name, resolved(cfg, name))
+        check_value(key, name, resolved(cfg, name))
     check_output(cfg.output)
+    check_groups(cfg)
+    for name in REQUIRED:
+        _group_value(cfg, name)
+    for name, key in GROUP_KEYS.items():
+        if _is_given(cfg, name):
+            check_value(key, name, _group_value(cfg, name))
+    protocol_of(resolved(cfg, "protocol"))
+    if _is_given(cfg, "data.templates"):
+        check_templates(_group_value(cfg, "data.templates"))
+    if _is_given(cfg, "trainer.devices"):
+        check_devices(_group_value(cfg, "trainer.devices"))
+    if _is_given(cfg, "trainer.min_epochs"):
+        check_min_epochs(_group_value(cfg, "trainer.min_epochs"), cfg.epochs)
+
+
+def _is_given(cfg: DictConfig, name: str) -> bool:
+    group, key = name.split(".")
+    return key in cfg[group]
+
+
+def _group_value(cfg: DictConfig, name: str) -> Any:
+    group, key = name.split(".")
+    return resolved(cfg[group], key, name)
+
+
+def check_value(key: Key, name: str, value: Any) -> None:
+    """ValueError where the key of this name may not have this value."""
+    if not key.accepts(value):
+        raise ValueError(f"{name}={shown(value)}: {key.give}.")
+
+
+def check_groups(cfg: DictConfig) -> None:
+    """ValueError where a group, or a callback, is no mapping, or says not what makes it."""
     for group in GROUPS:
         node = resolved(cfg, group)
         if not isinstance(node, dict):
             raise ValueError(f"{group}={shown(node)}: choose one of its options by name, as listed by --help.")
         check_target(group, node)
-    for name in NEEDED:
-        resolved(cfg[name.split(".")[0]], name.split(".")[1], name)
-    for name, key in GROUP_KEYS.items():
-        group, own = name.split(".")
-        if own in cfg[group]:
-            check(key, name, resolved(cfg[group], own, name))
-    protocol_of(resolved(cfg, "protocol"))
-    if "templates" in cfg.data:
-        check_templates(resolved(cfg.data, "templates", "data.templates"))
-    if "devices" in cfg.trainer:
-        check_devices(resolved(cfg.trainer, "devices", "trainer.devices"))
     check_named_nodes(cfg, "callbacks", "callback")
     if "_target_" not in cfg.logger:  # a mapping of loggers
         check_named_nodes(cfg, "logger", "logger")
@@ -147,22 +138,17 @@ def check_named_nodes(cfg: DictConfig, group: str, kind: str) -> None:
             raise ValueError(f"{group}.{name}={shown(node)}: give a mapping with the {kind}'s _target_, or null.")
 
 
-def check(key: Key, name: str, value: Any) -> None:
-    if not key.good(value):
-        raise ValueError(f"{name}={shown(value)}: {key.give}.")
-
-
 def resolved(cfg: DictConfig, key: str, name: str = "") -> Any:
     """The plain value of a key; ValueError where it is missing or its interpolations fail."""
     name = name or key
-    if cfg._get_node(key) is None:
+    if cfg._get_node(key) is None:  # `key in cfg` is false for a mandatory value that is missing, too
         raise ValueError(f"there is no key {name}, which a run needs: leave out the ~{name} that took it away.")
     try:
         if OmegaConf.is_missing(cfg, key):
             raise ValueError(f"{name} has no value: give {name}=VALUE.")
         value = cfg[key]
-        if OmegaConf.is_config(value) and (lacking := sorted(OmegaConf.missing_keys(value))):  # by their whole names
-            raise ValueError(f"{lacking[0]} has no value: give {lacking[0]}=VALUE.")
+        if OmegaConf.is_config(value) and (missing := sorted(OmegaConf.missing_keys(value))):  # by their whole names
+            raise ValueError(f"{missing[0]} has no value: give {missing[0]}=VALUE.")
         return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException as error:
         raise ValueError(unresolved(error, name)) from error
@@ -184,7 +170,7 @@ def check_output(output: str) -> None:
     path = Path(output)
     for folder in (path, *path.parents):
         try:
-            there = folder.lstat() and folder.stat()
+            folder.stat()
         except FileNotFoundError:
             continue
         except NotADirectoryError:
@@ -192,14 +178,15 @@ def check_output(output: str) -> None:
         except OSError as error:
             raise ValueError(f"output={shown(output)}: {error.strerror}: give another folder.") from error
         if not os.path.isdir(folder):
-            raise ValueError(f"output={shown(output)}: {folder} is {'a file' if there else 'no folder'}: give a folder.")
+            raise ValueError(f"output={shown(output)}: {folder} is a file: give a folder.")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise ValueError(f"output={shown(output)}: {folder} cannot be written to: give another folder, or its rights.")
         return
 
 
 def check_templates(templates: Any) -> None:
-    good = isinstance(templates, list) and all(isinstance(each, str) and "{}" in each for each in templates)
+    """ValueError unless these are texts with a place for the class name."""
+    good = isinstance(templates, list) and all(isinstance(text, str) and "{}" in text for text in templates)
     if not good or not templates:
         raise ValueError(
             f"data.templates={shown(templates)}: give a list of texts, each with {{}} for the class name, as in "
@@ -208,13 +195,20 @@ def check_templates(templates: Any) -> None:
 
 
 def check_devices(devices: Any) -> None:
+    """ValueError unless this is a number of devices, their numbers as a list or a text "0,2", -1 or "auto"."""
     good = devices == "auto" or (type(devices) is int and (devices == -1 or 1 <= devices <= 10_000))
     if isinstance(devices, list):
-        good = bool(devices) and all(type(each) is int and each >= 0 for each in devices)
+        good = bool(devices) and all(type(number) is int and number >= 0 for number in devices)
     if isinstance(devices, str):
         good = good or bool(re.fullmatch(r"-1|[1-9]\d{0,3}|\d+(,\d+)*,?", devices, re.ASCII)) and devices != "0"
     if not good:
         raise ValueError(f"trainer.devices={shown(devices)}: give a number of devices, -1 for all, auto, or a list of them.")
+
+
+def check_min_epochs(least: int | None, epochs: int) -> None:
+    """ValueError where a run is to train for more epochs than it has."""
+    if least is not None and least > epochs:
+        raise ValueError(f"trainer.min_epochs={least} is more than epochs={epochs}: give at most epochs, or leave it out.")
 
 
 def check_choices(choices: Mapping[str, Any], named: tuple[str, ...]) -> None:

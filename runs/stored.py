@@ -16,17 +16,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from files.untrusted import MAX_CLASSES, is_plain, text_of
-from runs.arguments import fits, found, hints_of, spoken
+from runs.arguments import fits, hints_of, import_target, type_in_words
 from runs.jobs import NAMED
 
-# what the user alone says: a folder to write to, a reader that may unpickle, what this machine can do
+# Keys that the user alone sets: a folder to write to, a reader that may unpickle, what this machine can do.
 WITHHELD = ("index", "builder", "workers")
 LARGEST = 2**32  # of a stored integer: seeds lie below
 LARGEST_SETTING = 30_000  # of a method's integers, most of which are sizes of something: POMP samples up to 21,841 classes
 
 
 def checked_about(about: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What a prompts file says about itself, its types checked; settings are checked where they are used. ValueError."""
+    """What a prompts file says about itself, once its types are checked. Settings are checked where they are used.
+
+    Raises:
+        ValueError: a value has another type; `path` is the file that is named.
+    """
     for key in ("classnames", "own_classes"):
         names = about[key]
         if names is None and key == "own_classes":
@@ -58,7 +62,7 @@ def method_settings(method: DictConfig, stored: Mapping[str, Any], where: str) -
     for key, value in stored.items():
         known = key in method and not key.startswith("_") and not OmegaConf.is_interpolation(method, key)
         if known and not OmegaConf.is_dict(method[key]) and not names_code(value):
-            settings[key] = typed(method, key, value, where, LARGEST_SETTING)
+            settings[key] = checked_value(method, key, value, where, LARGEST_SETTING)
     return settings
 
 
@@ -87,10 +91,10 @@ def take_over(cfg: DictConfig, stored: Mapping[str, Any], where: str, at: str = 
     for key, value in stored.items():
         if key not in cfg or key.startswith("_") or key in WITHHELD:
             continue
-        if isinstance(value, dict) and isinstance(here := node_of(cfg, key), DictConfig):
-            places |= take_over(here, value, where, f"{at}{key}.")
+        if isinstance(value, dict) and isinstance(node := node_of(cfg, key), DictConfig):
+            places |= take_over(node, value, where, f"{at}{key}.")
         elif not names_code(value) and value_of(cfg, key) != value:
-            cfg[key] = typed(cfg, key, value, where)
+            cfg[key] = checked_value(cfg, key, value, where)
             if isinstance(value, str) and set(value) & set("/\\:~"):
                 places[f"{at}{key}"] = value
     return places
@@ -99,58 +103,53 @@ def take_over(cfg: DictConfig, stored: Mapping[str, Any], where: str, at: str = 
 def names_code(value: Any) -> bool:
     """Whether a key at any depth is one of those by which Hydra is told what to construct."""
     if isinstance(value, dict):
-        return any(key.startswith("_") or names_code(each) for key, each in value.items())
+        return any(key.startswith("_") or names_code(entry) for key, entry in value.items())
     return isinstance(value, list) and any(map(names_code, value))
 
 
 def refuse_interpolations(value: Any, where: str) -> None:
     """ValueError where a text at any depth, a key too, is one that OmegaConf would resolve."""
-    if isinstance(value, str) and ("${" in value or value == "???"):
-        raise ValueError(
-            f"{where} holds {value[:80]!r}, an interpolation: a file's values are taken as they stand, so this is none."
-        )
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            refuse_interpolations(key, where)
-            refuse_interpolations(each, where)
-    elif isinstance(value, list):
-        for each in value:
-            refuse_interpolations(each, where)
+    for text in leaves(value):
+        if isinstance(text, str) and ("${" in text or text == "???"):
+            raise ValueError(
+                f"{where} holds {text[:80]!r}, an interpolation: a file's values are taken as they stand, so this is none."
+            )
 
 
-def typed(own: DictConfig, key: str, value: Any, where: str, largest: int = LARGEST) -> Any:
-    """The value, if it has the type of `own`'s key: as the signature of what `own` constructs says, or else as our value is.
+def checked_value(node: DictConfig, key: str, value: Any, where: str, largest: int = LARGEST) -> Any:
+    """The value, if it has the type of the node's key: that of the parameter of what the node constructs, or else that of the
+    value that our yaml gives.
 
     Raises:
         ValueError: it has another type, holds a control character, or an integer beyond `largest`.
     """
-    hints = types_of(own.get("_target_"))
-    ours = value_of(own, key)
-    good = fits(value, hints[key]) if key in hints else fits_beside(value, ours)
+    hints = types_of(node.get("_target_"))
+    default = value_of(node, key)
+    good = fits(value, hints[key]) if key in hints else fits_beside(value, default)
     if not good or not is_plain(value):
-        wanted = spoken(hints[key]) if key in hints else f"of the kind of {ours!r:.60}"
+        wanted = type_in_words(hints[key]) if key in hints else f"of the kind of {default!r:.60}"
         raise ValueError(f"{where} says {key}={value!r:.80}, which is not {wanted}: the file is damaged or of another version.")
-    for each in leaves(value):
-        if isinstance(each, str) and each:
-            text_of(each, f"{where}: {key}")
-        elif type(each) in (int, float) and abs(each) > largest:
+    for leaf in leaves(value):
+        if isinstance(leaf, str) and leaf:
+            text_of(leaf, f"{where}: {key}")
+        elif type(leaf) in (int, float) and abs(leaf) > largest:
             raise ValueError(f"{where} says {key}={value!r:.80}, and no such number is above {largest:,}.")
     return value
 
 
-def value_of(own: DictConfig, key: str) -> Any:
-    """Our value as plain data; None where an interpolation of ours has none yet."""
+def value_of(cfg: DictConfig, key: str) -> Any:
+    """A key's value as plain data; None where it is an interpolation that cannot be resolved yet."""
+    node = node_of(cfg, key)
     try:
-        here = own[key]
-        return OmegaConf.to_container(here, resolve=True) if OmegaConf.is_config(here) else here
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     except OmegaConfBaseException:
         return None
 
 
-def node_of(own: DictConfig, key: str) -> Any:
-    """Our value as it stands in the config; None where an interpolation of ours has none yet."""
+def node_of(cfg: DictConfig, key: str) -> Any:
+    """A key's value as it stands in the config; None where it is an interpolation that cannot be resolved yet."""
     try:
-        return own[key]
+        return cfg[key]
     except OmegaConfBaseException:
         return None
 
@@ -158,21 +157,22 @@ def node_of(own: DictConfig, key: str) -> Any:
 @cache
 def types_of(target: str | None) -> dict[str, Any]:
     """Name -> type of the parameters of what a `_target_` of our yaml names; empty where they are not annotated."""
-    return hints_of(found(target, "_target_")) if isinstance(target, str) else {}
+    return hints_of(import_target(target, "_target_")) if isinstance(target, str) else {}
 
 
-def fits_beside(value: Any, ours: Any) -> bool:
-    """Whether plain data is of the kind of our own value; of one that is null, any scalar."""
-    if ours is None or value is None:
-        return not isinstance(value if ours is None else ours, dict | list)
-    if isinstance(ours, list):
-        return isinstance(value, list) and (not ours or all(fits_beside(each, ours[0]) for each in value))
-    return fits(value, type(ours))
+def fits_beside(value: Any, default: Any) -> bool:
+    """Whether plain data is of the kind of our yaml's value; of one that is null, any scalar."""
+    if default is None or value is None:
+        return not isinstance(value if default is None else default, dict | list)
+    if isinstance(default, list):
+        return isinstance(value, list) and (not default or all(fits_beside(entry, default[0]) for entry in value))
+    return fits(value, type(default))
 
 
 def leaves(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [leaf for key, each in value.items() for leaf in (key, *leaves(each))]
+    """The keys and the values, at any depth, that are neither mapping nor list."""
+    if isinstance(value, Mapping):
+        return [leaf for key, entry in value.items() for leaf in (key, *leaves(entry))]
     if isinstance(value, list):
-        return [leaf for each in value for leaf in leaves(each)]
+        return [leaf for entry in value for leaf in leaves(entry)]
     return [value]

@@ -1,4 +1,4 @@
-"""Command lines that are wrong, with words of the sentence that refuses them; and lines that are right."""
+"""Command lines that are wrong, with words of the sentence that refuses them. Those that are right: tests/good_inputs.py."""
 
 LONG = "x" * 3000
 # [other overrides] KEY: values [| words of the sentence; without them KEY=]
@@ -16,6 +16,7 @@ ckpt: 5 [a] ''
 init_from: true '' nowhere
 init_from: a_file | a_file
 targets: 5 null
+earlier: 5 [a] {} {gives:5} {gives:nope} {gives:nope.ckpt} | earlier
 source: 5 null
 data_root: 5 null
 data_index: [a] ''
@@ -31,6 +32,8 @@ method: cooop [a] '' _base ../coop /etc/passwd
 data: shapez _base _real
 clip: tinny
 protocol: few_shots
+task: classificatio [a]
+task: null 5 | --help lists them
 optim: sgdd
 trainer: gpuu _base
 logger: cvs
@@ -44,10 +47,14 @@ trainer: null | --help lists them
 callbacks: 5 | --help lists them
 method: {} | changes nothing
 protocol.evaluate: {} | changes nothing
-protocol.subset: foo null 5
+protocol.train: foo null 5 [] [base,foo] 3/2 0/2 1/0 | protocol.train
+protocol.evaluate: {a:3/2} | protocol.evaluate.a
+protocol.summary: 5 {H:5} {H:{median:[test]}} {H:{mean:[nope]}} {H:{mean:5}} | protocol.summary
+protocol.recipe: 5 [a] | protocol.recipe=
 protocol.evaluate: 5 null [a] | protocol.evaluate
-protocol.evaluate: {a:foo} {a:null} | protocol.evaluate.a=
+protocol.evaluate: {a:foo} {a:null} | protocol.evaluate.a
 protocol.targets: 5 {toy:5} {toy:[nope]} {shapes:[digits]} | targets
+data.alternating_batch_size: -1 abc null
 data.views: 0 -1 abc null
 data.templates: foo [no_braces] [] [5] null
 data.sampler: x null
@@ -67,6 +74,10 @@ trainer.num_nodes: 0 abc
 trainer.accelerator: foo null
 trainer.strategy: foo 5 | trainer
 trainer.log_every_n_steps: abc -1
++trainer.gradient_clip_val: -1 0 abc nan inf | trainer.gradient_clip_val=
++trainer.min_epochs: 0 -1 abc 1.5 | trainer.min_epochs=
+epochs=3 +trainer.min_epochs: 4 | trainer.min_epochs=4 is more than epochs=3
++trainer.min_steps: 0 abc | trainer.min_steps=
 callbacks.progress: 5 {_target_:nowhere.Thing} | callbacks.progress
 method=coop method.n_ctx: abc 1.5 null 0 -2 true [4]
 method=coop method.n_ctx: 1000 | tokens
@@ -94,13 +105,15 @@ method=dpl method.prompt_lengths: nowhere 5 {text:5}
 method=promptsrc method.depth_text=2 method.depth_image=2 method.mu: abc nan
 method=promptsrc method.depth_text=2 method.depth_image=2 method.sigma: 0 abc
 method=promptsrc method.depth_text=2 method.depth_image=2 method.kl_weight: inf
-method=rpp clip@method.teacher=toy method.kd_weight: -1 abc
-method=rpp clip@method.teacher=toy method.kd_temperature: 0 nan | kd_temperature=
-method=rpp clip@method.teacher=toy method.qkv_share: x
-method=rpp clip@method.teacher=toy method.correction_log_base: 2
-method=rpp clip@method.teacher=toy method.num_sampled_classes: 1 abc
-method=rpp clip@method.teacher=toy method.teacher: 5
-method=rpp clip@method.teacher=toy method.tied_init: 2
+method=rpp clip@method.distillation.teacher=toy method.distillation.weight: -1 abc
+method=rpp clip@method.distillation.teacher=toy method.distillation.temperature: 0 nan | temperature=
+method=rpp clip@method.distillation.teacher=toy method.distillation.form: x
+method=rpp clip@method.distillation.teacher=toy method.distillation: 5
+method=rpp clip@method.distillation.teacher=toy method.qkv_share: x
+method=rpp clip@method.distillation.teacher=toy method.local_contrast.log_base: 2
+method=rpp clip@method.distillation.teacher=toy method.local_contrast.num_sampled_classes: 1 abc
+method=rpp clip@method.distillation.teacher=toy method.distillation.teacher: 5
+method=rpp clip@method.distillation.teacher=toy method.tied_init: 2
 method=aape method.distill_weight=0 method.hidden: 0 -1 abc 1.5
 method=aape method.distill_weight=0 method.reward_scale: abc
 method=aape method.distill_weight=0 method.aggregator_lr: -1
@@ -109,10 +122,11 @@ method=aape method.distill_weight=0 method.aggregator.kind: x
 method=aape method.distill_weight=0 method.aggregator.foo: 1 | method.aggregator.foo
 method=aape method.distill_weight: abc -1
 method=linear_probe method.max_iter: 0 -1 abc
-method=kgcoop method.weight: abc nan
+method=kgcoop method.weight: abc nan -1
 method=kgcoop method.templates: foo 5 | templates
-method=pomp method.num_sampled_classes: 0
-method=pomp method.negative_groups: abc
+method=pomp method.local_contrast.num_sampled_classes: 0
+method=pomp method.local_contrast.negative_groups: abc
+method=pomp method.local_contrast.foo: 1 | method.local_contrast.foo
 method=cupl method.prompts: nowhere.json | nowhere.json
 clip=tiny clip.text_rows: -1 0 abc 1.5
 clip=tiny clip.recompute: abc
@@ -134,8 +148,8 @@ fit=false init_from: nowhere | ckpt=PATH
 """
 GONE = """
 shots seed epochs precision fit ckpt targets source output workers threads save_steps method data clip protocol optim trainer
-logger callbacks protocol.subset protocol.evaluate protocol.targets data.name data.source optim.lr trainer.devices data._target_
-method._target_ optim._target_
+logger callbacks task task.module task.report protocol.train protocol.evaluate protocol.targets data.name data.source optim.lr
+trainer.devices data._target_ method._target_ optim._target_
 """
 LINES = [
     ("method=cupl", "method.prompts"),
@@ -152,9 +166,9 @@ LINES = [
     ("data.shots=3", "data.shots=3 contradicts shots=1"),
     ("data.seed=3", "data.seed=3 contradicts seed=1"),
     ("data.batch_size=3", "data.batch_size=3 contradicts batch_size="),
-    ("data.subset=new", "data.subset=new contradicts protocol.subset=all"),
+    ("data.subset=new", "data.subset=new contradicts protocol.train=all"),
     ("protocol=cross_dataset", "data=toy"),
-    ("protocol.evaluate.test=foo", "protocol.evaluate.test="),
+    ("protocol.evaluate.test=foo", "protocol.evaluate.test"),
     ("+protocol.evaluat.test=all", "evaluat"),
     ("data.templates=[no braces here]", "data.templates="),
     (f"output={LONG}", "output="),
@@ -201,6 +215,11 @@ LINES = [
     ("data.name=???", "data.name"),
     ("++seed=abc", "seed="),
     ("fit=false", "ckpt=PATH"),
+    # lists of options, where there is room for one
+    ("experiment=[a,b]", "experiment=[a,b]"),
+    ("method=[coop,maple]", "method=[coop,maple]"),
+    ("recipe=[coop-few_shot]", "recipe=[coop-few_shot]"),
+    ("optim=[sgd,adamw]", "optim=[sgd,adamw]"),
     # Hydra's own
     ("hydra.foo=1", "hydra.foo"),
     ("hydra.run.dir=a_file", "a_file"),
@@ -231,78 +250,3 @@ def wrong() -> list[tuple[tuple[str, ...], str]]:
 
 
 WRONG = wrong()
-
-# What the README, conf/ and docs/ name: composed, checked and made.
-RIGHT = """
-method=zeroshot method.templates=imagenet80 data=imagenet
-method=zeroshot method.templates=selected data=dtd
-method=zeroshot method.templates=["a_{}."]
-method=coop protocol=base_to_new data=dtd
-method=coop method.class_context=true method.init=null
-method=coop method.position=middle
-method=coop method.position=front method.n_ctx=4
-method=maple data=eurosat shots=16
-method=maple data=imagenet trainer=ddp trainer.devices=8 precision=bf16-mixed
-method=ivlp method.n_image=0 method.n_text=4
-method=ivlp method.prompt_lengths={text:[2,2,2],image:[2,2,0,2]}
-method=promptsrc method.sigma=null method.mu=6
-method=kgcoop method.weight=0
-method=linear_probe data=eurosat clip=rn50
-method=pomp data=imagenet21k method.negative_groups=8
-method=pomp data=imagenet21k method.num_sampled_classes=null
-method=pomp data=shapes21k method.correction_log_base=e
-method=rpp data=imagenet21k trainer.devices=8 precision=bf16-mixed
-method=rpp data=imagenet21k clip@method.teacher=vit_b16
-method=rpp data=shapes21k method.teacher=null method.kd_weight=0
-method=rpp data=shapes21k method.kd_form=mixed_target method.kd_weight=0.5
-method=rpp +ablation=shared_3n method.init=null
-method=dpl
-method=dpl_search data=eurosat
-method=dpl earlier.method.lengths=[0,4] earlier.method.paper_init=true
-method=dpl method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]}
-method=aape
-method=aape data=dtd method.distill_weight=0
-method=aape protocol=base_to_new data=dtd method.prompts=/path/to/texture_prompts_full.json
-method=aape method.aggregator.query=image_conditioned method.aggregator.heads=2
-method=aape method.hidden=32 method.schedule=two_stage method.head=linear_relu
-method=cupl data=shapes
-method=cupl data=dtd method.prompts=/path/to/texture_prompts_full.json
-data=caltech101 clip.weights=/path/to/ViT-B-16.pt
-data=caltech101 clip=rn50
-data=caltech101 clip=hub clip.model=hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K
-data=caltech101 clip.weights=null
-data=eurosat source=hub
-data=imagenet21k data.source.disk.format=webdataset
-data=imagenet21k source=hub data_index=/fast/index
-data=imagenet21k data.order=windowed data.on_bad_image=skip workers=8
-data=shapes data.sampler=numpy data.views=2 data.augmentation=randaug2
-protocol=cross_dataset data=imagenet
-protocol=domain_generalization data=shapes
-protocol=few_shot +protocol.targets.shapes=[digits]
-shots=-1
-shots=3 epochs=7
-seed=4294967295
-eval_every=5 select=best_val
-threads=2
-accumulate=4 batch_size=64
-clip.text_rows=null clip.recompute=true
-shard_classes=0
-save_every=0.5 save_steps=500
-output=/tmp/does/not/exist/yet
-debug=fast
-optim=adamw optim.lr=1e-4
-optim.lr=1 optim.momentum=0 optim.weight_decay=0
-optim=adamw +optim.betas=[0.9,0.99]
-+optim.nesterov=true
-trainer=ddp_cpu
-trainer.devices=[0,1] trainer.accelerator=gpu
-trainer.devices=-1 trainer.accelerator=gpu
-+trainer.gradient_clip_val=1.0
-+trainer.deterministic=true
-logger=wandb logger.offline=true logger.tags=[a]
-logger=wandb +logger.notes=text logger.project=mine logger.entity=me
-experiment=search
-experiment=aape method.distill_weight=0
-experiment=coop-few_shot
-experiment=pretrain_ablation
-""".strip().splitlines()

@@ -91,3 +91,21 @@ def put_text() -> Callable[[Path, str], None]:
         path.write_text(text)
 
     return put
+
+
+@pytest.fixture
+def run_doctor(tmp_path, capsys):
+    """Runs the doctor on tmp_path; it must change nothing. Returns (status, what it printed)."""
+
+    from tools import doctor
+
+    def everything() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def run(name: str, *options: str) -> tuple[int, str]:
+        before = everything()
+        status = doctor.main([f"data={name}", f"data_root={tmp_path}", *options])
+        assert everything() == before
+        return status, "".join(capsys.readouterr()).replace(f"{tmp_path}/", "")
+
+    return run

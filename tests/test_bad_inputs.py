@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from bad_inputs import RIGHT, WRONG
+from bad_inputs import WRONG
+from good_inputs import RIGHT
 from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf
 from toys import ROOT, TESTS, command
@@ -24,10 +25,12 @@ TOY = ["clip=toy", "data=toy", "method=toy", "trainer=cpu", "callbacks=none", "l
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch, capsys):
+def run_line(tmp_path, monkeypatch, capsys):
     """Runs a command line as run.py does, in this process and an empty folder: status, stderr, seconds of this thread."""
-    import lightning_modules.classification  # noqa: F401 - what a run imports late is no part of a line's own time
-    import lightning_modules.fitting  # noqa: F401
+    import lightning_modules.assembly  # noqa: F401 - what a run imports late is no part of a line's own time
+    import lightning_modules.classification
+    import lightning_modules.fitting
+    import lightning_modules.run_folder  # noqa: F401
 
     (tmp_path / "a_file").touch()
     (tmp_path / "read_only").mkdir()
@@ -60,14 +63,14 @@ def told(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("line", "words"), WRONG, ids=[" ".join(line).encode("unicode_escape")[:60] for line, _ in WRONG])
-def test_a_wrong_command_line_ends_in_one_sentence(told, line, words):
-    status, said, seconds = told(*line)
+def test_a_wrong_command_line_ends_in_one_sentence(run_line, line, words):
+    status, message, seconds = run_line(*line)
     assert status == 1
-    assert re.fullmatch(r"error: [^\n]+\n", said), said
-    assert "Traceback" not in said
-    assert words in said, said
-    assert len(said) < 1000
-    assert said.removesuffix("\n").isprintable()
+    assert re.fullmatch(r"error: [^\n]+\n", message), message
+    assert "Traceback" not in message
+    assert words in message, message
+    assert len(message) < 1000
+    assert message.removesuffix("\n").isprintable()
     assert seconds < 1
 
 
@@ -82,8 +85,9 @@ def test_what_is_documented_is_accepted(line, tmp_path, monkeypatch):
     cfg, _ = jobs.compose_job(line.split(), ROOT / "conf")
     jobs.resolve(cfg)
     arguments.check_all(cfg)
-    for group in ("method", "data", "optim"):
+    for group in ("method", "optim"):
         arguments.make(cfg[group])
+    arguments.make(cfg.data, image_spec={"size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3})
 
 
 def test_every_key_of_the_config_is_in_the_table_of_keys():
@@ -104,7 +108,7 @@ def test_every_trial_of_the_documented_search_can_start():
         assert len(model.learner.ctx) == int(count)
 
 
-def test_a_users_own_groups_without_annotations(told, tmp_path, monkeypatch):
+def test_a_users_own_groups_without_annotations(run_line, tmp_path, monkeypatch):
     (tmp_path / "own/method").mkdir(parents=True)
     (tmp_path / "may_stay").touch()
     (tmp_path / "own/method/mine.yaml").write_text("_target_: their_code.Mine\nrank: 2\nwords: [a, {b: null}]\n")
@@ -115,13 +119,13 @@ def test_a_users_own_groups_without_annotations(told, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     search = f"hydra.searchpath=[file://{TESTS / 'conf'}]"
     more = ["recipe=none", "method.rank=3", "+method.anything={x:[1,null]}", "method.words=five", "+note=of mine"]
-    status, said, _ = told("method=mine", search, *more, folder=tmp_path / "own")
-    assert (status, said) == (0, "")
-    status, said, _ = told("method=mine", search, "~method.rank", folder=tmp_path / "own")
-    assert (status, said) == (1, "error: method.rank is missing: Mine needs rank.\n")
+    status, message, _ = run_line("method=mine", search, *more, folder=tmp_path / "own")
+    assert (status, message) == (0, "")
+    status, message, _ = run_line("method=mine", search, "~method.rank", folder=tmp_path / "own")
+    assert (status, message) == (1, "error: method.rank is missing: Mine needs rank.\n")
 
 
-def test_help_lists_no_parts(told, monkeypatch, capsys):
+def test_help_lists_no_parts(run_line, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["run.py", "--config-dir", str(TESTS / "conf"), "--help"])
     with pytest.raises(SystemExit):
         launch.exit_status_of(entry.main)
@@ -131,15 +135,15 @@ def test_help_lists_no_parts(told, monkeypatch, capsys):
     assert not re.search(r"[ ,]_\w+(,|$)", "".join(re.findall(r"^\w+: .*$", shown, re.M)[:20]))
 
 
-def test_a_sentence_says_which_line_of_a_constructor_raised(told, tmp_path, monkeypatch):
+def test_a_sentence_says_which_line_of_a_constructor_raised(run_line, tmp_path, monkeypatch):
     (tmp_path / "may_stay").touch()
     (tmp_path / "half_done.py").write_text(
         "from toys import Toy\n\n\nclass Half(Toy):\n    def __init__(self, rank):\n        {}['rank']\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    status, said, _ = told("method._target_=half_done.Half")
+    status, message, _ = run_line("method._target_=half_done.Half")
     assert status == 1
-    assert "method cannot be made from its arguments: KeyError: 'rank' (half_done.py, line 6" in said
+    assert "method cannot be made from its arguments: KeyError: 'rank' (half_done.py, line 6" in message
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from large import IDS, NAMES, png, source, write
-from test_doctor import check  # noqa: F401 - a fixture
 
 from datamodules import imagenet21k
 from datamodules.imagenet21k import ImageNet21K
 from runs import jobs
-from tools import doctor
+from tools.dataset_config import CONF
 
 
 def test_labels_follow_sorted_ids_and_other_folders_are_ignored(tmp_path, put_images):
@@ -137,19 +136,19 @@ def test_mistakes_are_named(tmp_path, options, message):
         source(tmp_path, **options)
 
 
-def test_doctor(tmp_path, check):  # noqa: F811
+def test_doctor(tmp_path, run_doctor):
     folder = write(tmp_path, "folder")
-    status, said = check("imagenet21k")
+    status, said = run_doctor("imagenet21k")
     assert status == 0
     assert "3 classes, 15 / 6 / 6 training / validation / test images" in said
     assert "it should have 10450 classes, 11060223 / 522500 / 522500" in said
     assert "class names are from WordNet" in said
     (folder / "imagenet21k_val" / IDS[0] / f"{IDS[0]}_0.JPEG").write_bytes(b"no image")
-    status, said = check("imagenet21k", "images=true")
+    status, said = run_doctor("imagenet21k", "images=true")
     assert status == 1
     assert "cannot be decoded" in said
     (folder / "imagenet21k_val").rename(folder / "val")
-    status, said = check("imagenet21k")
+    status, said = run_doctor("imagenet21k")
     assert status == 1
     assert "the validation images imagenet21k_resized/imagenet21k_val is missing" in said
 
@@ -164,7 +163,7 @@ def test_the_yaml(where):
         "data.views=4",
         "data.order=windowed",
     ]
-    data = jobs.compose_job(chosen, doctor.CONF)[0].data
+    data = jobs.compose_job(chosen, CONF)[0].data
     assert (data.templates, data.views, data.order) == (["a photo of a {}."], 4, "windowed")
     made = instantiate(data.source, _convert_="all")
     assert isinstance(made, ImageNet21K)

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+from toys import ROOT
 
 from datamodules.layouts import SIZES
 from tools import doctor
+from tools.dataset_config import NOT_A_DATASET, dataset_names, default_options
 
 PATHS = {
     split: [f"{c}/{c}_{i}.jpg" for c in ("banded", "dotted") for i in numbers]
@@ -24,23 +26,6 @@ def rows(prefix: str = "") -> dict:
     }
 
 
-def everything(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def check(tmp_path, capsys):
-    """Runs the doctor on tmp_path; it must change nothing. Returns (status, what it printed)."""
-
-    def run(name: str, *options: str) -> tuple[int, str]:
-        before = everything(tmp_path)
-        status = doctor.main([f"data={name}", f"data_root={tmp_path}", *options])
-        assert everything(tmp_path) == before
-        return status, "".join(capsys.readouterr()).replace(f"{tmp_path}/", "")
-
-    return run
-
-
 @pytest.fixture
 def dtd(tmp_path, put_images, put_text):
     folder = tmp_path / "dtd"
@@ -49,33 +34,34 @@ def dtd(tmp_path, put_images, put_text):
     return folder
 
 
-def test_all_is_well(dtd, check):
-    status, text = check("dtd", "images=true")
+def test_all_is_well(dtd, run_doctor):
+    status, text = run_doctor("dtd", "images=true")
     assert status == 0
     assert text.startswith("ok   dtd in dtd\n     2 classes, 8 / 4 / 8 training / validation / test images\n")
     assert "this is not the published split: it should have 47 classes, 2820 / 1128 / 1692 images" in text
 
 
-def test_a_fallback_split_is_told_from_the_published_one(dtd, check):
+def test_a_fallback_split_is_told_from_the_published_one(dtd, run_doctor):
     (dtd / "split_zhou_DescribableTextures.json").unlink()
-    doctor.disk_source("dtd", doctor.OmegaConf.create(doctor.DEFAULTS | {"data_root": str(dtd.parent)})).splits(3)
-    status, text = check("dtd")
+    options = OmegaConf.merge(default_options(), {"data_root": str(dtd.parent)})
+    doctor.disk_source("dtd", options).splits(3)
+    status, text = run_doctor("dtd")
     assert status == 0
     assert "split_zhou_DescribableTextures.json was made here by a fallback and is not the published split" in text
 
 
-def test_missing_files_are_listed_by_folder(dtd, check):
+def test_missing_files_are_listed_by_folder(dtd, run_doctor):
     for name in ("banded/banded_0.jpg", "banded/banded_7.jpg", "dotted/dotted_9.jpg"):
         (dtd / "images" / name).unlink()
-    status, text = check("dtd")
+    status, text = run_doctor("dtd")
     assert status == 1
     assert "2 missing in dtd/images/banded: banded_0.jpg, banded_7.jpg\n     -> extract or download" in text
     assert "1 missing in dtd/images/dotted: dotted_9.jpg" in text
-    limited = check("dtd", "limit=1")[1]
+    limited = run_doctor("dtd", "limit=1")[1]
     assert "2 missing in dtd/images/banded: banded_0.jpg, ...\n" in limited
     assert "dotted_9" not in limited
     assert "the same in 1 more folder(s)\n     -> limit=0 lists them" in limited
-    assert check("dtd", "limit=0")[1] == text
+    assert run_doctor("dtd", "limit=0")[1] == text
 
 
 @pytest.mark.parametrize(
@@ -87,49 +73,49 @@ def test_missing_files_are_listed_by_folder(dtd, check):
         ("pictures", "move the contents of dtd/pictures into dtd/images"),
     ],
 )
-def test_images_in_the_wrong_folder_are_found(dtd, check, wrong, advice):
+def test_images_in_the_wrong_folder_are_found(dtd, run_doctor, wrong, advice):
     (dtd / "images").rename(dtd / "was")
     for path in sorted((dtd / "was").iterdir()):
         (dtd / wrong).mkdir(parents=True, exist_ok=True)
         path.rename(dtd / wrong / path.name)
     (dtd / "was").rmdir()
-    status, text = check("dtd")
+    status, text = run_doctor("dtd")
     assert status == 1
     assert advice in text
     assert "missing in dtd/images/" not in text, "what was found is not listed as lost"
 
 
-def test_broken_images(dtd, check):
+def test_broken_images(dtd, run_doctor):
     first, later = dtd / "images/banded/banded_0.jpg", dtd / "images/banded/banded_1.jpg"
     first.write_bytes(first.read_bytes()[:300])
     later.write_bytes(b"")
-    status, text = check("dtd")
+    status, text = run_doctor("dtd")
     assert status == 1
     assert "dtd/images/banded/banded_0.jpg cannot be decoded\n     -> extract or download it again" in text
     assert "banded_1.jpg" not in text
-    assert "banded_1.jpg cannot be decoded" in check("dtd", "images=true")[1]
-    assert "1 more image(s) cannot be decoded\n     -> limit=0 lists them" in check("dtd", "images=true", "limit=1")[1]
+    assert "banded_1.jpg cannot be decoded" in run_doctor("dtd", "images=true")[1]
+    assert "1 more image(s) cannot be decoded\n     -> limit=0 lists them" in run_doctor("dtd", "images=true", "limit=1")[1]
 
 
-def test_a_broken_split_file(dtd, check):
+def test_a_broken_split_file(dtd, run_doctor):
     (dtd / "split_zhou_DescribableTextures.json").write_text('{"train": [')
-    status, text = check("dtd")
+    status, text = run_doctor("dtd")
     assert status == 1
     assert "split file dtd/split_zhou_DescribableTextures.json cannot be read" in text
 
 
-def test_drawn_data_need_no_files(check):
-    assert check("digits") == (0, "ok   digits: needs no files\n")
+def test_drawn_data_need_no_files(run_doctor):
+    assert run_doctor("digits") == (0, "ok   digits: needs no files\n")
 
 
-def test_all_datasets_are_looked_at(dtd, check):
-    status, text = check("all")
+def test_all_datasets_are_looked_at(dtd, run_doctor):
+    status, text = run_doctor("all")
     assert status == 1
-    assert f" {doctor.NOT_A_DATASET} in " not in text
-    for name in set(doctor.names()) - {doctor.NOT_A_DATASET}:
+    assert f" {NOT_A_DATASET} in " not in text
+    for name in set(dataset_names()) - {NOT_A_DATASET}:
         assert f" {name} in " in text or f" {name}: needs no files" in text
     assert "ok   dtd" in text
-    assert set(SIZES) < set(doctor.names())
+    assert set(SIZES) < set(dataset_names())
 
 
 @pytest.mark.parametrize(
@@ -143,7 +129,7 @@ def test_wrong_arguments(argument, reason, capsys):
 
 def test_the_command(dtd):
     command = [sys.executable, "-m", "tools.doctor", "data=dtd", f"data_root={dtd.parent}"]
-    done = subprocess.run(command, cwd=doctor.CONF.parent, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout[:9], done.stderr) == (0, "ok   dtd ", "")
     (dtd / "images/banded/banded_3.jpg").unlink()
-    assert subprocess.run(command, cwd=doctor.CONF.parent, capture_output=True).returncode == 1
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 1

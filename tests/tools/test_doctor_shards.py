@@ -2,24 +2,23 @@
 
 import pytest
 from large import write
-from test_doctor import check  # noqa: F401 - a fixture
 
 from tools import doctor
 
 
 @pytest.mark.parametrize("form", ["webdataset", "parquet"])
-def test_shards_are_examined(tmp_path, check, form):  # noqa: F811
+def test_shards_are_examined(tmp_path, run_doctor, form):
     folder = write(tmp_path, form)
     format = f"data.source.disk.format={form}"
-    status, text = check("imagenet21k", format, "images=true")
+    status, text = run_doctor("imagenet21k", format, "images=true")
     assert status == 0, text
     assert "3 classes, 15 / 6 / 6 training / validation / test images" in text
     path = sorted(folder.glob("*train*"))[-1]
     path.write_bytes(path.read_bytes()[: 3000 if form == "webdataset" else -1200])
-    status, text = check("imagenet21k", format)
+    status, text = run_doctor("imagenet21k", format)
     assert status == 1
     assert f"shard imagenet21k_resized/{path.name} cannot be read to its end: it is cut short or damaged" in text
-    status, text = check("imagenet21k", format, "data.source.disk.train=other")
+    status, text = run_doctor("imagenet21k", format, "data.source.disk.train=other")
     assert status == 1
     assert "with the word other in its name for the train images" in text
 

@@ -1,0 +1,196 @@
+"""The files of recipes, and the Hydra plugin that serves their sections.
+
+All recipes of a method stand in one file, `conf/recipe/METHOD.yaml`:
+
+    common:   {batch_size: 32}               # a part of every recipe under `protocol`
+    protocol: {few_shot: {epochs: 50}}       # by the name of the protocol; {} where `common` says it all
+    clip:     {tiny: {method: {depth: 3}}}   # what changes on one backbone
+    data:     {digits: {epochs: 100}}        # what changes on one dataset
+
+Hydra can only compose whole files, so `RecipeSource` serves it each section as the file that it would be:
+`recipe/METHOD-PROTOCOL`, `recipe_clip/METHOD-CLIP` and `recipe_data/METHOD-DATA`, which the defaults list of `conf/config.yaml`
+merges in this order. Plain yaml files of these names, in a folder of the user's own, do as well.
+
+Imports neither torch nor lightning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+FOLDER = "recipe"  # of the files, below a folder of configs
+SECTIONS = {"recipe": "protocol", "recipe_clip": "clip", "recipe_data": "data"}  # Hydra's group -> section, later ones win
+COMMON = "common"
+
+
+# ---- the files
+
+
+@dataclass(frozen=True)
+class MethodRecipes:
+    """The content of one `conf/recipe/METHOD.yaml`: section -> name in it -> what it sets."""
+
+    method: str
+    sections: Mapping[str, Mapping[str, DictConfig]]
+
+    def names(self, group: str) -> list[str]:
+        """The options of a Hydra group that the file holds, as METHOD-NAME."""
+        return [f"{self.method}-{name}" for name in self.sections[SECTIONS[group]]]
+
+
+def read_recipes(file: Path) -> MethodRecipes | None:
+    """The recipes of a method; None where there is no such file, or it is one recipe by itself (it says `# @package`).
+
+    Raises:
+        ValueError: the file has other keys than the four, or a section is no mapping of mappings.
+    """
+    try:
+        return _read(file, file.stat().st_mtime_ns)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+@lru_cache(maxsize=128)
+def _read(file: Path, modified: int) -> MethodRecipes | None:
+    text = file.read_text(encoding="utf-8")
+    if re.search(r"^\s*#\s*@package", text, re.MULTILINE):
+        return None
+    try:
+        content = OmegaConf.create(text)
+    except YAMLError as error:
+        raise ValueError(f"{file} cannot be read as yaml: {error}") from error
+    layout = f"recipes of a method are {COMMON}, {', '.join(SECTIONS.values())}; a recipe by itself starts with # @package"
+    if not isinstance(content, DictConfig):
+        raise ValueError(f"{file} is no mapping: {layout}.")
+    if unknown := sorted(set(map(str, content)) - {COMMON, *SECTIONS.values()}):
+        raise ValueError(f"{file}: the key {unknown[0]} is not known: {layout}.")
+    common, sections = content.get(COMMON) or OmegaConf.create({}), {}
+    for section in SECTIONS.values():
+        entries = content.get(section) or OmegaConf.create({})
+        if not all(isinstance(entry, DictConfig) for entry in (common, entries, *entries.values())):
+            raise ValueError(f"{file}: {COMMON} is a mapping, and {section} a mapping of names to mappings; {layout}.")
+        base = common if section == "protocol" else {}
+        sections[section] = {str(name): OmegaConf.merge(base, entry) for name, entry in entries.items()}
+    return MethodRecipes(file.stem, sections)
+
+
+def find_section(folder: Path, group: str, name: str) -> DictConfig | None:
+    """What METHOD-NAME of a group sets by the files of this folder; None where none of them has such a section."""
+    for dash in (match.start() for match in re.finditer("-", name)):  # names of methods may have dashes, too
+        method, option = name[:dash], name[dash + 1 :]
+        recipes = None if "/" in name else read_recipes(folder / FOLDER / f"{method}.yaml")
+        if recipes and option in recipes.sections[SECTIONS[group]]:
+            return recipes.sections[SECTIONS[group]][option]
+    return None
+
+
+def served_name(folder: Path, group: str, name: str) -> str:
+    """METHOD-OTHER for METHOD-PROTOCOL where the protocol's file in this folder says `recipe: OTHER`; else the name itself."""
+    method, _, protocol = name.rpartition("-")
+    file = folder / "protocol" / f"{protocol}.yaml"
+    if group != "recipe" or "/" in name or not file.is_file():
+        return name
+    content = OmegaConf.load(file)
+    other = content.get("recipe") if isinstance(content, DictConfig) else None
+    return f"{method}-{other}" if isinstance(other, str) else name
+
+
+# ---- Hydra's view of them
+
+
+class RecipeSource(ConfigSource):
+    """`recipes://FOLDER`: each section of the files in FOLDER/recipe as a config of its own, at the root of the config.
+
+    A protocol that uses another's recipes is served these under its own name.
+    """
+
+    @staticmethod
+    def scheme() -> str:
+        """The word in front of :// in a search path."""
+        return "recipes"
+
+    def _section(self, config_path: str) -> DictConfig | None:
+        group, _, name = config_path.removesuffix(".yaml").partition("/")
+        return find_section(Path(self.path), group, served_name(Path(self.path), group, name)) if group in SECTIONS else None
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """A copy of the section; Hydra takes keys out of what it gets."""
+        section = self._section(config_path)
+        assert section is not None, f"{config_path} was never offered"
+        return ConfigResult(self.provider, self.full_path(), OmegaConf.merge(section), {"package": "_global_"})
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether there is such a section."""
+        return self._section(config_path) is not None
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether it is the root or one of the three groups."""
+        return config_path in ("", *SECTIONS)
+
+    def available(self) -> bool:
+        """True: a folder without recipes serves none."""
+        return True
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """The groups at the root; in a group the sections, without protocols that use another's."""
+        if config_path in SECTIONS and results_filter != ObjectType.GROUP:
+            return sorted({name for recipes in _recipes_in(Path(self.path)) for name in recipes.names(config_path)})
+        return sorted(SECTIONS) if not config_path and results_filter != ObjectType.CONFIG else []
+
+
+class RecipeSearchPath(SearchPathPlugin):
+    """Adds the recipes of the main config folder to Hydra's search path.
+
+    An entry of `hydra.searchpath` in config.yaml would be lost as soon as the command line gives that key.
+    """
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Puts `recipes://` behind each main folder."""
+        for element in [element for element in search_path.get_path() if element.provider == "main"]:
+            if not re.match(r"(?!file:)\w+://", element.path):
+                search_path.append("recipes", f"{RecipeSource.scheme()}://{element.path.removeprefix('file://')}")
+
+
+Plugins.instance().register(RecipeSource)
+Plugins.instance().register(RecipeSearchPath)
+
+
+def _recipes_in(folder: Path) -> Iterator[MethodRecipes]:
+    for file in sorted((folder / FOLDER).glob("*.yaml")):
+        if recipes := read_recipes(file):
+            yield recipes
+
+
+def config_folders(sources: Iterable[tuple[str, str]]) -> list[Path]:
+    """The folders that Hydra looks at, each once: of the schemes and paths of its sources."""
+    folders = []
+    for scheme, path in sources:
+        if scheme in ("file", RecipeSource.scheme()):
+            folders.append(Path(path))
+        elif scheme == "pkg" and isinstance(folder := resources.files(path), Path):
+            folders.append(folder)
+    return list(dict.fromkeys(folders))
+
+
+def options(group: str, folders: Iterable[Path]) -> list[str]:
+    """The names of a group's configs in these folders, files and sections of a method's recipes."""
+    names = set()
+    for folder in folders:
+        files = (folder / group).glob("*.yaml")
+        names |= {file.stem for file in files if group != FOLDER or read_recipes(file) is None}
+        if group in SECTIONS:
+            names |= {name for recipes in _recipes_in(folder) for name in recipes.names(group)}
+    return sorted(names)
