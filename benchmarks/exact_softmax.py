@@ -82,7 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.manual_seed(0)
-    clip = load_clip("ViT-B-16-quickgelu", text_rows=None).to(device)
+    clip = load_clip("ViT-B-16-quickgelu", "random", text_rows=None).to(device)
     classes, sequences = round(CLASSES * options.share), round((IMAGES + SAMPLED) * options.share)
     learner, listed = CoOp(4), names(CLASSES)
     learner.setup(clip, TrainInfo(listed, 0))

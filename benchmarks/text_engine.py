@@ -159,7 +159,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.manual_seed(0)
-    clip = load_clip("ViT-B-16-quickgelu").to(device)
+    clip = load_clip("ViT-B-16-quickgelu", "random").to(device)
     image = torch.randn(IMAGES, clip.embed_dim, device=device)
     labels = torch.randint(len(NAMES), (IMAGES,), device=device)
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"

@@ -55,7 +55,7 @@ class Streams:
 
     @classmethod
     def parted(cls, arrived: Tensor, rows: Rows, put) -> Streams:
-        """What `rows` make of the rows that `arrived` from the block before; `put(rows_tensor)` returns these with those rows in
+        """What `rows` make of what `arrived` from the block before; `put(tensor)` returns that with the tensor in
         the slots."""
         q = put(rows.q)
         k = q if rows.k is None else put(rows.k)
