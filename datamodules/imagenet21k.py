@@ -50,7 +50,7 @@ def _saved(content: io.BytesIO) -> Any:
     each a pickle, and then the data. `torch.load` can be made to hang or to fill the memory, `weights_only` or not."""
     if not zipfile.is_zipfile(content):
         content.seek(0)
-        return [pickles.load_plain(content) for _ in range(4)][-1]
+        return [pickles.read_plain(content) for _ in range(4)][-1]
     with zipfile.ZipFile(content) as archive:
         parts = archive.infolist()
         if sum(each.file_size for each in parts) > MAX_TREE_BYTES:
@@ -58,7 +58,7 @@ def _saved(content: io.BytesIO) -> Any:
         part = next((each for each in parts if each.filename.endswith("/data.pkl")), None)
         if part is None or part.compress_type != zipfile.ZIP_STORED:
             raise ValueError("it is no file of PyTorch")
-        return pickles.load_plain(io.BytesIO(archive.read(part)))
+        return pickles.read_plain(io.BytesIO(archive.read(part)))
 
 
 def _names(found: Any, path: Path) -> dict[str, str]:

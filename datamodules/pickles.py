@@ -1,7 +1,7 @@
 """Reads the pickles that CoOp's loaders leave in a dataset's folder, and `torch.save`'s plain data. None is ever written, and
 nothing in one runs (`files.pickles`).
 
-CoOp's are dicts of lists of `dassl`'s Datum, an image with path, label and class name: 15 s per million images.
+CoOp's are dicts of lists of `dassl`'s Datum, an image with path, label and class name: 12 s per million images.
 """
 
 import io
@@ -42,12 +42,12 @@ class _PlainMachine(PickleMachine):
         return {}
 
 
-def load_plain(file: BinaryIO) -> Any:
+def read_plain(file: BinaryIO) -> Any:
     """The plain data of the pickle at the file's position, as `torch.save` writes it. ValueError (a phrase) for any other."""
     return _PlainMachine().run(file, MAX_OPCODES)
 
 
-def load(path: Path, root_name: str) -> dict[str, list[Item]]:
+def read_item_lists(path: Path, root_name: str) -> dict[str, list[Item]]:
     """Lists of items by split. Absolute paths of another machine are cut after their last folder `root_name`.
 
     Raises:

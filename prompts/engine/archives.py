@@ -166,9 +166,11 @@ class _ZipArchive(_Archive):
             return member.read(info.file_size)  # with a size, so that a packed member cannot grow beyond it
 
     def storage_bytes(self, key: str, size: int) -> bytes:
+        """One member of the archive."""
         return self._member(f"data/{key}", size)
 
     def views(self) -> dict[str, View]:
+        """As of any archive; of TorchScript the state dict of its module."""
         if not self.is_script:
             return super().views()
         if not isinstance(self.content, Node):
@@ -218,6 +220,7 @@ class _LegacyArchive(_Archive):
             start += 8 + size
 
     def storage_bytes(self, key: str, size: int) -> bytes:
+        """One span of the file, of those listed behind its pickles."""
         start, stored = self.spans.get(key, (0, -1))
         if stored != size:
             raise ValueError(f"the storage {key[:80]!r} does not have the {size:,} bytes that are claimed")

@@ -72,7 +72,8 @@ class TextTower:
             plan: prefix and suffixes of the class list.
             prompts: what enters the tower.
             classes: (K,) ids of the classes to encode, in this order; None: all.
-            max_rows: the most rows (images x suffix rows) that are in flight at once; None: no limit.
+            max_rows: the most rows (images x suffix rows) that are in flight at once; None: no limit. The prefix runs again
+                with every such chunk.
             recompute: keep no activations of the suffixes and compute them again in the backward pass, so that memory does not
                 grow with the number of classes.
 
