@@ -33,6 +33,7 @@ def written_out(head: BottleneckHead, x_BD: Tensor, w_CD: Tensor, h_BD: Tensor) 
 
 
 def main() -> None:
+    """Runs both sides and prints times, memory, and how far the gradients agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--images", type=int, default=32)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.text_engine import PeakMemory, Plain, timed
 from prompts.coop import CoOp
-from prompts.engine.clip import FrozenCLIP, load
+from prompts.engine.clip import FrozenCLIP, load_clip
 from prompts.learner import TrainInfo
 
 CLASSES, IMAGES, SAMPLED, POSITIONS = 10_450, 128, 999, 77
@@ -43,6 +43,8 @@ def flops(rows: int, width: int, blocks: int) -> float:
 
 
 class Exact:
+    """A step over all `count` classes by the engine."""
+
     def __init__(self, clip: FrozenCLIP, learner: CoOp, image: Tensor, count: int):
         self.clip, self.learner, self.image = clip, learner, image
         self.labels = torch.arange(len(image), device=image.device) % count
@@ -58,19 +60,21 @@ class Sampled:
     """77 positions for every sequence, in one graph, as published; its logits are against own class and sampled ones."""
 
     def __init__(self, clip: FrozenCLIP, learner: CoOp, image: Tensor, names: list[str]):
-        self.clip, self.learner, self.image, self.own = clip, learner, image, len(names) * IMAGES // (IMAGES + SAMPLED)
+        self.clip, self.learner, self.image = clip, learner, image
+        self.count = len(names) * IMAGES // (IMAGES + SAMPLED)  # the images' own classes, which stand first
         self.plain = Plain(clip, learner, names)
 
     def __call__(self) -> float:
         text = self.plain.encode(self.learner.ctx, [])
-        logits = self.clip.logits(self.image[: self.own], text)
-        target = torch.arange(self.own, device=logits.device)
-        loss = F.cross_entropy(torch.cat([logits[target, target][:, None], logits[:, self.own :]], 1), 0 * target)
+        logits = self.clip.logits(self.image[: self.count], text)
+        target = torch.arange(self.count, device=logits.device)
+        loss = F.cross_entropy(torch.cat([logits[target, target][:, None], logits[:, self.count :]], 1), 0 * target)
         loss.backward()
         return loss.item()
 
 
 def main() -> None:
+    """Runs both sides and prints times, memory and the cost model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, default=1 / 8, help="of the real size, on both sides")
     parser.add_argument("--repeats", type=int, default=3)
@@ -78,7 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.manual_seed(0)
-    clip = load("ViT-B-16-quickgelu", text_rows=None).to(device)
+    clip = load_clip("ViT-B-16-quickgelu", "random", text_rows=None).to(device)
     classes, sequences = round(CLASSES * options.share), round((IMAGES + SAMPLED) * options.share)
     learner, listed = CoOp(4), names(CLASSES)
     learner.setup(clip, TrainInfo(listed, 0))

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
-from prompts.engine.clip import FrozenCLIP, load
+from prompts.engine.clip import FrozenCLIP, load_clip
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.maple import MaPLe
 
@@ -74,6 +74,7 @@ class Plain:
         return x @ model.text_projection
 
     def step(self, image: Tensor, labels: Tensor) -> float:
+        """Forward + backward -> the loss."""
         loss, learner = 0.0, self.learner
         if isinstance(learner, CoCoOp):
             for one, label in zip(image, labels, strict=True):
@@ -89,6 +90,7 @@ class Plain:
 
 
 def engine_step(clip: FrozenCLIP, learner: PromptLearner, image: Tensor, labels: Tensor) -> float:
+    """Forward + backward by the engine -> the loss."""
     text = clip.encode_text(learner.plan, learner.text_prompts(image))
     loss = F.cross_entropy(clip.logits(image, text), labels)
     loss.backward()
@@ -149,6 +151,7 @@ def measured(step: Callable[[], float], learner: nn.Module, device: torch.device
 
 
 def main() -> None:
+    """Runs the cases and prints a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", help="only cases whose name contains this", default="")
     parser.add_argument("--repeats", type=int, default=3)
@@ -156,7 +159,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.manual_seed(0)
-    clip = load("ViT-B-16-quickgelu").to(device)
+    clip = load_clip("ViT-B-16-quickgelu", "random").to(device)
     image = torch.randn(IMAGES, clip.embed_dim, device=device)
     labels = torch.randint(len(NAMES), (IMAGES,), device=device)
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"

@@ -128,10 +128,10 @@ class ImageNet(disk.Disk):
 
     def _imported(self, seed: int) -> Splits:
         preprocessed, few_shot = self._pickles(seed)
-        lists = pickles.load(disk.require(preprocessed, "legacy=true, but the list of images"), self.images.name)
+        lists = pickles.read_item_lists(disk.require(preprocessed, "legacy=true, but the list of images"), self.images.name)
         fixed = {"val"}
         if self.shots > 0 and few_shot.exists():
-            lists["train"] = pickles.load(few_shot, self.images.name).get("train", [])
+            lists["train"] = pickles.read_item_lists(few_shot, self.images.name).get("train", [])
             fixed.add("train")
         if not {"train", "test"} <= set(lists):
             raise ValueError(f"{self.folder / 'preprocessed.pkl'} holds {sorted(lists)} in place of train and test")

@@ -51,7 +51,7 @@ def _saved(content: io.BytesIO) -> Any:
     each a pickle, and then the data. `torch.load` can be made to hang or to fill the memory, `weights_only` or not."""
     if not zipfile.is_zipfile(content):
         content.seek(0)
-        return [pickles.load_plain(content) for _ in range(4)][-1]
+        return [pickles.read_plain(content) for _ in range(4)][-1]
     with zipfile.ZipFile(content) as archive:
         members = archive.infolist()
         if sum(member.file_size for member in members) > MAX_TREE_BYTES:
@@ -59,7 +59,7 @@ def _saved(content: io.BytesIO) -> Any:
         data = next((member for member in members if member.filename.endswith("/data.pkl")), None)
         if data is None or data.compress_type != zipfile.ZIP_STORED:
             raise ValueError("it is no file of PyTorch")
-        return pickles.load_plain(io.BytesIO(archive.read(data)))
+        return pickles.read_plain(io.BytesIO(archive.read(data)))
 
 
 def _names(names: Any, path: Path) -> dict[str, str]:

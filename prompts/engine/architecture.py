@@ -27,6 +27,7 @@ MAX_CONFIG_BYTES = 2**20
 class Source(NamedTuple):
     """A CLIP before it is built.
 
+    `config`: open_clip's, with embed_dim, vision_cfg and text_cfg. `image`: `image_mean` and `image_std`, where they are known.
     `weights`: a path; None for random ones. `activation`: "quickgelu", "gelu", or None where it depends on the weights.
     """
 
@@ -37,15 +38,16 @@ class Source(NamedTuple):
 
 
 def find(model: str, weights: str | None) -> Source:
-    """What `prompts.engine.clip.load` is to build. Raises ValueError with a way out."""
+    """What `prompts.engine.clip.load_clip` is to build. Downloads the weights of a tag or a hub id. ValueError with a
+    way out."""
     for key, value in (("model", model), ("weights", weights)):
         if not isinstance(value, str) and not (key == "weights" and value is None):
             raise ValueError(f"clip.{key}={value} is no text: give a name or a path.")
-    own = None  # the weights that the model brings
+    brought = None  # the weights that the model brings
     if model.startswith(HUB):
-        data, own = _from_hub(model.removeprefix(HUB), fetch=weights is None)
+        data, brought = _from_hub(model.removeprefix(HUB), fetch=weights is None)
     elif model.startswith(FOLDER):
-        data, own = _from_folder(Path(model.removeprefix(FOLDER)).expanduser())
+        data, brought = _from_folder(Path(model.removeprefix(FOLDER)).expanduser())
     elif model.endswith(".json"):
         data = read_json(Path(model).expanduser(), "the CLIP model config", MAX_CONFIG_BYTES)
     elif (data := open_clip.get_model_config(model)) is None:
@@ -56,11 +58,11 @@ def find(model: str, weights: str | None) -> Source:
     known = _activation(config) if model.endswith(".json") and "quick_gelu" in config else None
     if isinstance(data, dict) and "model_cfg" in data:
         known = _activation(config)  # in files of this kind no word means GELU
-    if weights is None and own is None and model.startswith(FOLDER):
+    if weights is None and brought is None and model.startswith(FOLDER):
         raise ValueError(
             f"clip.model={model} holds no weights named {weight_folder.WEIGHTS[0]} or the like: give clip.weights=FILE."
         )
-    if weights is None and own is None:
+    if weights is None and brought is None:
         raise ValueError(
             f"clip.model={model} brings no weights: give clip.weights=FILE, a tag of open_clip's such as openai, or random for "
             "random numbers."
@@ -74,27 +76,28 @@ def find(model: str, weights: str | None) -> Source:
         raise ValueError(
             f"CLIP weights {weights!r} are neither a file nor a tag of {model} (its tags: {tags}), and not the word random."
         )
-    return Source(config, image, None if weights == RANDOM else weights or own, known)
+    return Source(config, image, None if weights == RANDOM else weights or brought, known)
 
 
-def activation(said: str | None, source: Source, is_openai: bool, model: str) -> str:
-    """The activation of the towers, by the user or by the files; ValueError where they differ or nobody says it."""
-    if said not in (None, "quickgelu", "gelu"):
-        raise ValueError(f"clip.activation={said}: choose quickgelu or gelu, or null where the model or its weights say.")
+def activation(given: str | None, source: Source, is_openai: bool, model: str) -> str:
+    """The activation of the towers, "quickgelu" or "gelu": as the user has `given` it, or as the files say; ValueError where
+    the two differ or neither says it."""
+    if given not in (None, "quickgelu", "gelu"):
+        raise ValueError(f"clip.activation={given}: choose quickgelu or gelu, or null where the model or its weights say.")
     if source.weights is None:
-        return said or _activation(source.config)
+        return given or _activation(source.config)
     known = source.activation
     if is_openai and known == "gelu":
         raise ValueError(f"{source.weights} is OpenAI's, with QuickGELU, but {model} says GELU: choose a model that fits it.")
     known = "quickgelu" if is_openai else known
-    if said and known and said != known:
-        raise ValueError(f"clip.activation={said}, but {source.weights if is_openai else model} has {known}: leave it out.")
-    if not (said or known):
+    if given and known and given != known:
+        raise ValueError(f"clip.activation={given}, but {source.weights if is_openai else model} has {known}: leave it out.")
+    if not (given or known):
         raise ValueError(
             f"CLIP weights {source.weights} do not say whether they were trained with QuickGELU or GELU, and the wrong one "
             "fails silently: add clip.activation=quickgelu (OpenAI's weights) or clip.activation=gelu (most others)."
         )
-    return said or known
+    return given or known
 
 
 def _activation(config: dict[str, Any]) -> str:
@@ -120,8 +123,8 @@ def _from_hub(hub_id: str, fetch: bool) -> tuple[Any, str | None]:
 
 
 def _from_folder(folder: Path) -> tuple[Any, str | None]:
-    found = (folder / name for name in weight_folder.WEIGHTS if (folder / name).is_file())
-    return _whole_config(folder / weight_folder.CONFIG), next(map(str, found), None)
+    files = (folder / name for name in weight_folder.WEIGHTS if (folder / name).is_file())
+    return _whole_config(folder / weight_folder.CONFIG), next(map(str, files), None)
 
 
 def _whole_config(path: str | Path) -> dict[str, Any]:

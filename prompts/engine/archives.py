@@ -1,7 +1,7 @@
 """Tensors from PyTorch's own file formats, read as data: nothing in a file is run, and no size in it is believed.
 
 A pickle is a program that may call any function, and TorchScript holds code that runs while it is loaded, so neither
-`torch.load` nor `torch.jit.load` sees such a file: `prompts.engine.pickles` computes what its pickle describes.
+`torch.load` nor `torch.jit.load` sees such a file: `files.pickles` computes what its pickle describes.
 
 Formats: zip (torch 1.6 and later), TorchScript (a zip with code) and the legacy one (a sequence of pickles, then storages).
 """
@@ -14,20 +14,18 @@ import struct
 import sys
 import zipfile
 from collections.abc import Iterator
-from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
-from prompts.engine.pickles import Node, Storage, View, evaluate
+from files.pickles import Node
+from prompts.engine.tensor_pickles import Storage, View, check_values, checked_numel, evaluate
 
 MAX_PICKLE = 8 * 2**20  # bytes; a checkpoint of a thousand tensors has 0.3 MiB
 MAX_CODE = 64 * 2**20  # bytes of a TorchScript archive's code, unpacked
 MAX_ATTRIBUTES, MAX_DEPTH, MAX_NAME = 1_000_000, 64, 200  # of a module's tree
-MAX_SIZE = 2**48  # of a dimension, so that no arithmetic on sizes is slow
-MAX_DIMENSIONS = 16
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -64,35 +62,13 @@ def check_state(path: Path) -> None:
             for key, storage in archive.seen.items():
                 if archive.zip.getinfo(f"{archive.root}data/{key}").file_size != storage.numel * storage.dtype.itemsize:
                     raise ValueError(f"the storage {key[:80]!r} has another size than it claims")
-            _walk(archive.content)
+            check_values(archive.content)
     except Exception as error:  # as in read_tensors
         raise ValueError(_phrase(error)) from error
 
 
-def _walk(content: Any) -> None:
-    """Visits every value as often as it stands in another; ValueError for too many or for one that no state has."""
-    level, left = [content], MAX_ATTRIBUTES
-    for _ in range(MAX_DEPTH):
-        left -= len(level)
-        if not level:
-            return
-        if left < 0:
-            break
-        inside: list[Any] = []
-        for value in level:
-            if isinstance(value, View):
-                _shape(value, "in a state")
-            elif isinstance(value, dict | list | tuple):
-                inside += value.values() if isinstance(value, dict) else value
-                if len(inside) > left:
-                    break
-            elif not (value is None or isinstance(value, str | int | float)):
-                raise ValueError(f"it holds a {type(value).__name__}")
-        level = inside
-    raise ValueError("it repeats its parts, or nests them, without bounds")
-
-
 def _phrase(error: BaseException) -> str:
+    """An error in a few printable words."""
     text = str(error) if isinstance(error, ValueError | zipfile.BadZipFile | EOFError) else type(error).__name__
     text = "".join(c if c.isprintable() else " " for c in text[:300])
     return " ".join(text.split())[:200].rstrip(". ") or type(error).__name__
@@ -116,9 +92,11 @@ class _Archive:
     big_endian = False
 
     def storage_bytes(self, key: str, size: int) -> bytes:
+        """The bytes of a storage, which claims to have `size` of them."""
         raise NotImplementedError
 
     def views(self) -> dict[str, View]:
+        """The tensors of the state dict, unread."""
         state = self.content.get("state_dict", self.content) if isinstance(self.content, dict) else None
         views = {name: value for name, value in state.items() if isinstance(value, View)} if isinstance(state, dict) else {}
         if not views:
@@ -126,8 +104,9 @@ class _Archive:
         return views
 
     def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the state dict, after the sizes that they claim were compared with the file's."""
         views = self.views()
-        shapes = {name: _shape(view, name) for name, view in views.items()}
+        shapes = {name: checked_numel(view, name) for name, view in views.items()}
         total = sum(numel * views[name].storage.dtype.itemsize for name, numel in shapes.items())
         if total > 4 * self.size + 2**20:  # tensors may share a storage, but not so often
             raise ValueError(f"its tensors claim {total:,} bytes, the file has {self.size:,}")
@@ -155,6 +134,8 @@ class _Archive:
 
 
 class _ZipArchive(_Archive):
+    """The format of torch 1.6 and later, and TorchScript. `strict`: as of `evaluate`."""
+
     def __init__(self, file: BinaryIO, strict: bool = False) -> None:
         self.size = file.seek(0, io.SEEK_END)
         self.zip = zipfile.ZipFile(file)
@@ -185,9 +166,11 @@ class _ZipArchive(_Archive):
             return member.read(info.file_size)  # with a size, so that a packed member cannot grow beyond it
 
     def storage_bytes(self, key: str, size: int) -> bytes:
+        """One member of the archive."""
         return self._member(f"data/{key}", size)
 
     def views(self) -> dict[str, View]:
+        """As of any archive; of TorchScript the state dict of its module."""
         if not self.is_script:
             return super().views()
         if not isinstance(self.content, Node):
@@ -212,6 +195,8 @@ class _ZipArchive(_Archive):
 
 
 class _LegacyArchive(_Archive):
+    """The format before torch 1.6."""
+
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.size = file, file.seek(0, io.SEEK_END)
         file.seek(0)
@@ -221,45 +206,26 @@ class _LegacyArchive(_Archive):
         evaluate(pickles)  # the sizes of C's types where it was written
         self.storages: dict[str, Storage] = {}
         self.content = evaluate(pickles, seen=self.storages)
-        self.places: dict[str, tuple[int, int]] = {}  # (first byte, bytes)
-        keys, place = evaluate(pickles), pickles.tell()
+        self.spans: dict[str, tuple[int, int]] = {}  # (first byte, bytes)
+        keys, start = evaluate(pickles), pickles.tell()
         for key in keys if isinstance(keys, list) else []:
-            if not isinstance(key, str) or key not in self.storages or key in self.places:
+            if not isinstance(key, str) or key not in self.storages or key in self.spans:
                 raise ValueError("its list of storages does not fit its tensors")
-            file.seek(place)
+            file.seek(start)
             (numel,) = struct.unpack("<q", file.read(8))
             size = numel * self.storages[key].dtype.itemsize
-            if not 0 <= size <= self.size - place - 8:
+            if not 0 <= size <= self.size - start - 8:
                 raise ValueError(f"its storages claim {size:,} bytes, the file has {self.size:,}")
-            self.places[key] = place + 8, size
-            place += 8 + size
+            self.spans[key] = start + 8, size
+            start += 8 + size
 
     def storage_bytes(self, key: str, size: int) -> bytes:
-        place, there = self.places.get(key, (0, -1))
-        if there != size:
+        """One span of the file, of those listed behind its pickles."""
+        start, stored = self.spans.get(key, (0, -1))
+        if stored != size:
             raise ValueError(f"the storage {key[:80]!r} does not have the {size:,} bytes that are claimed")
-        self.file.seek(place)
+        self.file.seek(start)
         return self.file.read(size)
-
-
-# ---------------------------------------------------------------- tensors and modules
-
-
-def _shape(view: View, name: str) -> int:
-    """The number of elements; ValueError where the view says what its storage cannot hold."""
-    storage, offset, size, stride = view
-    if not isinstance(storage, Storage):
-        raise ValueError(f"the tensor {name[:80]!r} is of a type that is not read here")
-    parts = [(offset,), size, stride]
-    if not all(isinstance(p, tuple) and all(type(n) is int and 0 <= n <= MAX_SIZE for n in p) for p in parts):
-        raise ValueError(f"the tensor {name[:80]!r} has no valid shape")
-    if len(size) != len(stride) or len(size) > MAX_DIMENSIONS:
-        raise ValueError(f"the tensor {name[:80]!r} has no valid shape")
-    numel = prod(size)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if numel else 0
-    if numel > storage.numel or last >= max(storage.numel, 1):
-        raise ValueError(f"the tensor {name[:80]!r} claims {numel:,} elements, its storage has {storage.numel:,}")
-    return numel
 
 
 def _module_state(module: Node, registered: dict[str, set[str] | None]) -> dict[str, View]:

@@ -36,7 +36,7 @@ class Share:
 @torch.no_grad()
 def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes: Sequence[int]) -> list[Share]:
     """One share per block of the text tower, the mean over the texts of the classes with these ids."""
-    plan, found = plan.to(clip.device), []
+    plan, by_class = plan.to(clip.device), []
     for c in classes:
         blocks = [Watched(block) for block in clip.text_tower.blocks]
         replace(clip.text_tower, blocks=blocks).encode(plan, prompts, torch.tensor([c]))
@@ -48,19 +48,19 @@ def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes
                 first = slots[0] if slots else 1  # where the tower puts new ones
                 slots = list(range(first, first + count))
             shares.append(block.share(slots, read_out=-1, causal=True))
-        found.append(shares)
-    return [_mean(each) for each in zip(*found, strict=True)]
+        by_class.append(shares)
+    return [_mean(of_block) for of_block in zip(*by_class, strict=True)]
 
 
 @torch.no_grad()
 def image_shares(clip: FrozenCLIP, images: Tensor, prompts: TowerPrompts) -> list[Share]:
     """One share per block of the image tower, the mean over images (B,3,S,S). The CLIP must be a ViT."""
-    own, found = len(clip.model.visual.positional_embedding), []  # CLS and patches; the slots stand behind them
+    patches, by_image = len(clip.model.visual.positional_embedding), []  # with CLS; the slots stand behind them
     for i in range(len(images)):  # one by one: the shares of all at once are gigabytes in large towers
         blocks = [Watched(block) for block in clip.image_tower.blocks]
         replace(clip.image_tower, blocks=blocks).encode(images[i : i + 1], prompts.for_images(i, i + 1))
-        found.append([block.share(range(own, block.rows("k").shape[-2]), read_out=0, causal=False) for block in blocks])
-    return [_mean(each) for each in zip(*found, strict=True)]
+        by_image.append([block.share(range(patches, block.rows("k").shape[-2]), read_out=0, causal=False) for block in blocks])
+    return [_mean(of_block) for of_block in zip(*by_image, strict=True)]
 
 
 class Watched(Block):
@@ -71,6 +71,7 @@ class Watched(Block):
         self.kept: dict[str, list[Tensor]] = {"q": [], "k": []}  # each (...,H,N,d), in the order of the rows
 
     def project(self, x_ND: Tensor, parts: str) -> list[Tensor]:
+        """As of `Block`, and keeps the queries and keys."""
         out = super().project(x_ND, parts)
         for name, kept in self.kept.items():
             if name in parts:
@@ -86,13 +87,14 @@ class Watched(Block):
         return options
 
     def rows(self, name: str) -> Tensor:
-        """The tower may project a text's prefix and suffix apart, and one of them for all images at once."""
+        """The kept queries ("q") or keys ("k") of all rows (...,H,N,d). The tower may project a text's prefix and suffix apart,
+        and one of them for all images at once."""
         kept = self.kept[name]
         groups = max(map(len, kept))
         return torch.cat([part.expand(groups, *part.shape[1:]) for part in kept], -2)
 
     def share(self, slots: Sequence[int], read_out: int, causal: bool) -> Share:
-        """The share on the rows at `slots` and on extra rows; `read_out` is the place of the row that is read."""
+        """The share on the rows at `slots` and on extra rows; `read_out` is the index of the row that is read."""
         q, k = self.rows("q"), self.rows("k")
         rows, whole = k.shape[-2], q.shape[-2] == k.shape[-2]  # in the last block only the read-out row asks
         total = torch.zeros(4)
@@ -107,8 +109,8 @@ class Watched(Block):
             prompts[:m], prompts[[m + slot for slot in slots]] = 1, 1
             share = scores.softmax(-1) @ prompts  # (...,H,M)
             count = prompts.sum().item()
-            each = [count, count / (m + rows), share[..., read_out].mean().item(), share.mean().item()]
-            total += (1.0 if weight is None else float(weight)) * torch.tensor(each)
+            means = [count, count / (m + rows), share[..., read_out].mean().item(), share.mean().item()]
+            total += (1.0 if weight is None else float(weight)) * torch.tensor(means)
         prompts, even, read, everywhere = total.tolist()
         return Share(prompts, even, read, everywhere if whole else None)
 

@@ -40,7 +40,8 @@ def merge_heads(x_HNd: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Streams:
-    """What a block's queries, keys, values and residual read, each (...,N,D). They are one tensor unless prompts part them."""
+    """What a block's queries, keys, values and residual read, each (...,N,D). They are one tensor unless prompts give
+    them different rows."""
 
     q: Tensor
     k: Tensor
@@ -49,11 +50,13 @@ class Streams:
 
     @classmethod
     def one(cls, x: Tensor) -> Streams:
+        """All four reading x."""
         return cls(x, x, x, x)
 
     @classmethod
     def parted(cls, arrived: Tensor, rows: Rows, put) -> Streams:
-        """`put(rows_tensor)` returns what arrived with those rows in the slots."""
+        """What `rows` make of what `arrived` from the block before; `put(tensor)` returns that with the tensor in
+        the slots."""
         q = put(rows.q)
         k = q if rows.k is None else put(rows.k)
         v = q if rows.v is None else put(rows.v)
@@ -95,11 +98,13 @@ class Block:
         return [split_heads(part, self.heads) for part in out.chunk(len(parts), -1)]
 
     def keys_values(self, s: Streams) -> tuple[Tensor, Tensor]:
+        """Keys and values, each (...,H,N,d)."""
         if s.k is s.v:
             return tuple(self.project(s.k, "kv"))
         return self.project(s.k, "k")[0], self.project(s.v, "v")[0]
 
     def queries_keys_values(self, s: Streams) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (...,H,N,d), in as few matrix products as the streams allow."""
         if s.q is s.k is s.v:
             return tuple(self.project(s.q, "qkv"))
         return self.project(s.q, "q")[0], *self.keys_values(s)
@@ -116,7 +121,7 @@ class Block:
         if not len(extra_rows):
             return KeysValues(weight, k, v)
         pairs = zip(self.project(extra_rows, "kv"), (k, v), strict=True)
-        return KeysValues(weight, *(torch.cat([own.expand(*t.shape[:-3], -1, -1, -1), t], -2) for own, t in pairs))
+        return KeysValues(weight, *(torch.cat([front.expand(*t.shape[:-3], -1, -1, -1), t], -2) for front, t in pairs))
 
     def finish(self, residual_ND: Tensor, attended_HNd: Tensor) -> Tensor:
         """Output projection, residual and MLP: (...,N,D), float32 where the residual is."""

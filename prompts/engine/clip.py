@@ -80,6 +80,7 @@ class FrozenCLIP(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self.model.positional_embedding.device
 
     @cached_property
@@ -193,7 +194,7 @@ def build(config: dict[str, Any], empty: bool = False) -> CLIP:
     return model
 
 
-def load(
+def load_clip(
     model: str,
     weights: str | None = None,
     text_rows: int | None = 16384,
@@ -232,7 +233,7 @@ def load(
 def load_tiny(text_rows: int | None = 16384, recompute: bool = False) -> FrozenCLIP:
     """The small CLIP that comes with the repository, trained by `python -m tools.tiny_clip`."""
     folder = Path(__file__).parent / "tiny_clip"
-    return load(str(folder / "config.json"), str(folder / "weights.safetensors"), text_rows, recompute)
+    return load_clip(str(folder / "config.json"), str(folder / "weights.safetensors"), text_rows, recompute)
 
 
 def _kind(tensor: Tensor) -> tuple:
@@ -240,8 +241,9 @@ def _kind(tensor: Tensor) -> tuple:
 
 
 def _fill(towers: CLIP, state: dict[str, Tensor], weights: str, model: str) -> None:
-    own = towers.state_dict()
-    wrong = [k for k in own if k not in state or _kind(state[k]) != _kind(own[k])] + [k for k in state if k not in own]
+    expected = towers.state_dict()
+    wrong = [k for k in expected if k not in state or _kind(state[k]) != _kind(expected[k])]
+    wrong += [k for k in state if k not in expected]
     if wrong:
         raise ValueError(
             f"CLIP weights {weights} do not fit the architecture {model}: {len(wrong)} tensors differ, first {wrong[0]}."

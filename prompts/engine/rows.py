@@ -1,4 +1,5 @@
-"""Prompts as plain data: which rows enter which tower, at which block, and how. The towers read this and nothing else.
+"""Prompts as plain data: which rows enter which tower, at which block, and how. The towers, CLIP's text transformer and its
+image transformer, read this and nothing else. A slot is a row of a tower's sequence that is kept for a prompt.
 
 Shapes: B images, C classes, n slots, m extra rows, D width of the tower.
 """
@@ -35,6 +36,7 @@ class Rows:
 
     @property
     def count(self) -> int:
+        """n, the number of slots that the rows fill."""
         return self.q.shape[-2]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Rows:
@@ -63,10 +65,12 @@ class TowerPrompts:
 
     @property
     def all_rows(self) -> list[Rows]:
+        """The rows at the input, if any, and those of blocks."""
         return ([self.inputs] if self.inputs else []) + list(self.rows.values())
 
     @property
     def tensors(self) -> list[Tensor]:
+        """Every tensor in the prompts, of rows and of extra rows."""
         rows = [t for r in self.all_rows for t in (r.q, r.k, r.v, r.residual) if isinstance(t, Tensor)]
         options = [t for e in self.extra.values() for t in (*e.options, e.weights) if t is not None]
         return rows + options
@@ -116,45 +120,60 @@ def check_prompts(
     Raises:
         ValueError: one sentence with the tower, the block, the shape that is expected and the one that is given.
     """
-    if not isinstance(prompts, TowerPrompts):
-        raise ValueError(f"the {tower} tower's prompts are {_said(prompts)}: return a TowerPrompts (prompts/engine/rows.py).")
-    for name in ("rows", "extra"):
-        if not isinstance(by_block := getattr(prompts, name), Mapping):
-            raise ValueError(f"the {tower} tower's prompts have {name} {_said(by_block)}: give a dict by block number.")
-    for i in (*prompts.rows, *prompts.extra):
-        if type(i) is not int or not 0 <= i < blocks:
-            raise ValueError(f"the {tower} tower's prompts name block {i!r}, but its {blocks} blocks are 0 to {blocks - 1}.")
-    standing, leading = slots if tower == "text" else 0, {"shared": None, "class": classes, "image": images}
-    if prompts.inputs is None and standing:
+    _check_container(prompts, tower, blocks)
+    name, arriving = f"the {tower} tower's prompts at", slots if tower == "text" else 0
+    if prompts.inputs is None and arriving:
         raise ValueError(
-            f"the {tower} tower's prompts have no rows for its input, but the text has {standing} slots there: give {standing}."
+            f"the {tower} tower's prompts have no rows for its input, but the text has {arriving} slots there: give {arriving}."
         )
-    place = f"the {tower} tower's prompts at "
-    given = [] if prompts.inputs is None else [(f"{place}its input", prompts.inputs, True)]
-    given += [(f"{place}block {i}", prompts.rows[i], False) for i in sorted(prompts.rows)]
-    for where, rows, _ in given:
+    given = {} if prompts.inputs is None else {f"{name} its input": prompts.inputs}
+    given |= {f"{name} block {i}": prompts.rows[i] for i in sorted(prompts.rows)}
+    leading = {"shared": None, "class": classes, "image": images}
+    for where, rows in given.items():
         _check_rows(rows, where, tower, width, leading)
-    for where, rows, entering in given:
-        count = rows.count
-        if count != standing and entering and tower == "text":
-            raise ValueError(f"{where} are {count} rows, but the text has {standing} slots there: give {standing}.")
-        if count != standing and not entering and (fixed_slots or prompts.by_class):
-            raise ValueError(
-                f"{where} are {count} rows, but the text has {standing} slots there: their number can change between blocks "
-                "only with one context for all classes and the class name at the end."
-            )
-        if count not in (0, standing) and (rows.add or isinstance(rows.residual, str) and rows.residual == "arrived"):
-            how = "add=True" if rows.add else "residual='arrived'"
-            raise ValueError(f"{where} are {count} rows with {how}, but {standing} arrive there: give {standing}.")
-        standing = count
+    for where, rows in given.items():
+        is_text_input = rows is prompts.inputs and tower == "text"
+        _check_count(rows, where, arriving, is_text_input, fixed_slots or prompts.by_class)
+        arriving = rows.count
     for i, extra in prompts.extra.items():
         _check_extra(extra, f"the {tower} tower's extra key/value rows in block {i}", width)
 
 
+def _check_container(prompts: Any, tower: TowerName, blocks: int) -> None:
+    """That `prompts` are a TowerPrompts whose dicts name blocks of the tower."""
+    if not isinstance(prompts, TowerPrompts):
+        raise ValueError(
+            f"the {tower} tower's prompts are {_kind_of(prompts)}: return a TowerPrompts (prompts/engine/rows.py)."
+        )
+    for name in ("rows", "extra"):
+        if not isinstance(by_block := getattr(prompts, name), Mapping):
+            raise ValueError(f"the {tower} tower's prompts have {name} {_kind_of(by_block)}: give a dict by block number.")
+    for i in (*prompts.rows, *prompts.extra):
+        if type(i) is not int or not 0 <= i < blocks:
+            raise ValueError(f"the {tower} tower's prompts name block {i!r}, but its {blocks} blocks are 0 to {blocks - 1}.")
+
+
+def _check_count(rows: Rows, where: str, arriving: int, is_text_input: bool, is_fixed: bool) -> None:
+    """The number of rows, where `arriving` slots come from the block before."""
+    if rows.count == arriving:
+        return
+    if is_text_input:
+        raise ValueError(f"{where} are {rows.count} rows, but the text has {arriving} slots there: give {arriving}.")
+    if is_fixed:
+        raise ValueError(
+            f"{where} are {rows.count} rows, but the text has {arriving} slots there: their number can change between blocks "
+            "only with one context for all classes and the class name at the end."
+        )
+    if rows.count and (rows.add or isinstance(rows.residual, str) and rows.residual == "arrived"):
+        how = "add=True" if rows.add else "residual='arrived'"
+        raise ValueError(f"{where} are {rows.count} rows with {how}, but {arriving} arrive there: give {arriving}.")
+
+
 def _check_rows(rows: Any, where: str, tower: TowerName, width: int, leading: dict[str, int | None]) -> None:
-    """`leading`: the length of the first axis by `per`, None where it is free; the first rows per image set that of all."""
+    """The types and shapes of one `Rows`. `leading`: the length of the first axis by `per`, None where it is free; the first
+    rows per image set that of all."""
     if not isinstance(rows, Rows):
-        raise ValueError(f"{where} are {_said(rows)}, not Rows (prompts/engine/rows.py).")
+        raise ValueError(f"{where} are {_kind_of(rows)}, not Rows (prompts/engine/rows.py).")
     if rows.per not in get_args(Per):
         raise ValueError(f"{where}: per={rows.per!r} is none of {', '.join(get_args(Per))}.")
     if rows.per == "class" and tower == "image":
@@ -177,8 +196,9 @@ def _check_rows(rows: Any, where: str, tower: TowerName, width: int, leading: di
 
 
 def _check_extra(extra: Any, where: str, width: int) -> None:
+    """The types and shapes of one `ExtraKV`."""
     if not isinstance(extra, ExtraKV):
-        raise ValueError(f"{where} are {_said(extra)}, not an ExtraKV (prompts/engine/rows.py).")
+        raise ValueError(f"{where} are {_kind_of(extra)}, not an ExtraKV (prompts/engine/rows.py).")
     if not extra.options:
         raise ValueError(f"{where} have no option: leave the block out, or give an option of shape (0, {width}).")
     count = len(extra.options)
@@ -189,11 +209,13 @@ def _check_extra(extra: Any, where: str, width: int) -> None:
 
 
 def _check_shape(given: Any, name: str, axes: int, last: int, expected: str) -> None:
+    """That `given` is a floating-point tensor of `axes` axes, the last of length `last`."""
     if not isinstance(given, Tensor) or not given.is_floating_point():
-        raise ValueError(f"{name} is {_said(given)} where floating-point numbers of shape {expected} are expected.")
+        raise ValueError(f"{name} is {_kind_of(given)} where floating-point numbers of shape {expected} are expected.")
     if given.dim() != axes or given.shape[-1] != last:
         raise ValueError(f"{name} has shape {tuple(given.shape)} where {expected} is expected.")
 
 
-def _said(given: Any) -> str:
+def _kind_of(given: Any) -> str:
+    """What was given, in words."""
     return f"a tensor of {given.dtype}" if isinstance(given, Tensor) else f"of type {type(given).__name__}"

@@ -15,18 +15,21 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
+        """All ranks' parts."""
         parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, part.contiguous())
         return torch.stack(parts)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """This rank's share of the gradients' sum."""
         grad = grad.contiguous()
         dist.all_reduce(grad)
         return grad[dist.get_rank()]
 
 
 def several_ranks() -> bool:
+    """Whether a process group runs."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 

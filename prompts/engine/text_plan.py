@@ -85,6 +85,7 @@ class TextPlan:
         return len(self.lengths)
 
     def to(self, device: torch.device | str) -> TextPlan:
+        """This plan, its indices moved to the device."""
         if self.prefix.device != torch.device(device):
             self.prefix, self._chunks = self.prefix.to(device), {}
         return self

@@ -31,9 +31,9 @@ def read_weights(path: str | Path, vocab_size: int | None = None) -> Weights:
     """
     path = regular_file(Path(path).expanduser(), "the file of CLIP weights")
     try:
-        found = TensorFile(_safetensors(path), False) if path.suffix == ".safetensors" else read_tensors(path)
-        state = {name.removeprefix("module."): tensor for name, tensor in found.tensors.items()}
-        is_openai = found.is_script and set(state) >= OPENAI_INTEGERS
+        file = TensorFile(_safetensors(path), False) if path.suffix == ".safetensors" else read_tensors(path)
+        state = {name.removeprefix("module."): tensor for name, tensor in file.tensors.items()}
+        is_openai = file.is_script and set(state) >= OPENAI_INTEGERS
         # the text tower's mask is no weight; TorchScript of some versions lists it beside them
         state = {k: v for k, v in state.items() if k not in OPENAI_INTEGERS and k.rpartition(".")[2] != "attn_mask"}
         if (rows := state.pop("token_embedding.rows", None)) is not None:

@@ -175,7 +175,7 @@ def test_malicious_pickles_are_refused(tmp_path, function, capsys):
     attack = Attack(function) if function is types.SimpleNamespace else Attack(function, "raise SystemExit")
     path.write_bytes(pickle.dumps({"train": [attack], "test": []}))
     with pytest.raises(ValueError, match=rf"{path} is refused \(it asks for .*\)"):
-        pickles.load(path, "images")
+        pickles.read_item_lists(path, "images")
     assert capsys.readouterr().out == ""
 
 
@@ -187,7 +187,7 @@ def test_foreign_pickles_are_refused(tmp_path, content):
     path = tmp_path / "shot_1-seed_1.pkl"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is refused"):
-        pickles.load(path, "images")
+        pickles.read_item_lists(path, "images")
 
 
 def test_attributes_of_dassl_are_no_way_out(tmp_path):
@@ -197,17 +197,17 @@ def test_attributes_of_dassl_are_no_way_out(tmp_path):
         path.write_bytes(b"\x80\x04\x8c" + bytes([len(module)]) + module.encode() + b"\x8c" + bytes([len(name)])
                          + name.encode() + b"\x93.")  # fmt: skip
         with pytest.raises(ValueError, match="it asks for"):
-            pickles.load(path, "images")
+            pickles.read_item_lists(path, "images")
 
 
 def test_paths_without_the_image_folder_are_refused(tmp_path, datum):
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps({"train": [datum("/data/photos/a.JPEG", 0, "x")]}))
     with pytest.raises(ValueError, match="has no folder images/"):
-        pickles.load(path, "images")
+        pickles.read_item_lists(path, "images")
 
 
 def test_windows_paths_are_cut_too(tmp_path, datum):
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps({"train": [datum("D:\\DATA\\imagenet\\images\\train\\n1\\a.JPEG", 0, "x")]}))
-    assert pickles.load(path, "images") == {"train": [Item("train/n1/a.JPEG", 0, "x")]}
+    assert pickles.read_item_lists(path, "images") == {"train": [Item("train/n1/a.JPEG", 0, "x")]}

@@ -12,17 +12,18 @@ def attention(block, q, k, v, extra, mask):
         options = list(zip(weights, extra.options, strict=True))
     total = 0
     for weight, rows in options:
-        keys, values, seen = block.ln_1(k), block.ln_1(v), mask
+        keys, values, visible = block.ln_1(k), block.ln_1(v), mask
         if rows is not None and len(rows):
             more = block.ln_1(rows).expand(len(q), -1, -1)
             keys, values = torch.cat([more, keys], 1), torch.cat([more, values], 1)
-            seen = None if mask is None else F.pad(mask, (len(rows), 0), value=0.0)
-        out = block.attention(q_x=block.ln_1(q), k_x=keys, v_x=values, attn_mask=seen)
+            visible = None if mask is None else F.pad(mask, (len(rows), 0), value=0.0)
+        out = block.attention(q_x=block.ln_1(q), k_x=keys, v_x=values, attn_mask=visible)
         total = total + (out if weight is None else weight * out)
     return total
 
 
 def run(blocks, streams, prompts, put, mask):
+    """All blocks on the four streams (queries, keys, values, residual), each (S,N,D) -> (S,N,D)"""
     for i, block in enumerate(blocks):
         if (rows := prompts.rows.get(i)) is not None:
             streams = part(streams[3], rows, put)
@@ -35,11 +36,17 @@ def run(blocks, streams, prompts, put, mask):
 
 
 def part(x, rows, put):
+    """The four streams with the rows in the slots of x; `put(x, rows, tensor)` writes one tensor there."""
     q = put(x, rows, rows.q)
     k, v = (q if t is None else put(x, rows, t) for t in (rows.k, rows.v))
     if isinstance(rows.residual, str):
         return q, k, v, q if rows.residual == "q" else x
     return q, k, v, put(x, rows, rows.residual)
+
+
+def rows_of(t, per, c, image):
+    """The prompt rows (n,D) of class `c` and an image."""
+    return {"shared": lambda: t, "class": lambda: t[c], "image": lambda: t[image]}[per]()
 
 
 def encode_text(clip, lists, prompts, images=1):
@@ -57,11 +64,9 @@ def encode_text(clip, lists, prompts, images=1):
             for c in range(len(lists)):
                 for position, token in enumerate(ids[c].tolist()):
                     if token < 0:
-                        own = {"shared": lambda: t, "class": lambda c=c: t[c], "image": lambda g=g: t[g]}[rows.per]()[
-                            -1 - token
-                        ]
+                        row = rows_of(t, rows.per, c, g)[-1 - token]
                         s = g * len(lists) + c
-                        x[s, position] = x[s, position] + own if rows.add else own
+                        x[s, position] = x[s, position] + row if rows.add else row
         return x
 
     x = model.token_embedding(ids.clamp_min(0)).repeat(images, 1, 1)
@@ -74,6 +79,7 @@ def encode_text(clip, lists, prompts, images=1):
 
 
 def encode_image(clip, images, prompts):
+    """(B,3,S,S) -> (B,d); the slots stand behind CLS and patches"""
     visual = clip.model.visual
     x = visual.conv1(images).flatten(2).transpose(1, 2)
     x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], 1) + visual.positional_embedding

@@ -1,6 +1,7 @@
 import time
 
 import pytest
+import torch
 
 import report
 
@@ -18,3 +19,12 @@ def command(monkeypatch, capsys, tmp_path):
         return status, capsys.readouterr(), page.read_text() if page.exists() else ""
 
     return call
+
+
+@pytest.fixture
+def no_torch_load(monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError("a stranger's file reached torch's own loaders")
+
+    monkeypatch.setattr(torch, "load", refused)
+    monkeypatch.setattr(torch.jit, "load", refused)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompts.engine.architecture import find
-from prompts.engine.clip import load
+from prompts.engine.clip import load_clip
 
 GOOD = {
     "embed_dim": 32,
@@ -88,7 +88,7 @@ def test_a_bad_value_is_a_sentence(tmp_path, place, value, message):
     path.write_text(json.dumps(changed(place, value)))
     started = time.process_time()
     with pytest.raises(ValueError, match=message) as caught:
-        load(str(path), "random")
+        load_clip(str(path), "random")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
     assert time.process_time() - started < 2
@@ -99,10 +99,10 @@ def test_sizes_that_are_each_allowed_and_together_too_many(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(large))
     with pytest.raises(ValueError, match="more than 4,000,000,000 parameters"):
-        load(str(path), "random")
+        load_clip(str(path), "random")
     path.write_text(json.dumps(changed(("vision_cfg",), {"width": 8192, "patch_size": 1, "image_size": 4096})))
     with pytest.raises(ValueError, match="too many patches"):
-        load(str(path), "random")
+        load_clip(str(path), "random")
 
 
 @pytest.mark.parametrize("text", ["", "[", "[]", "{}", "null", "NaN", "[" * 100_000, '{"embed_dim": 1}', '{"model_cfg": 3}'])
@@ -112,7 +112,7 @@ def test_what_is_no_config(tmp_path, text, way):
     path.write_text(text)
     (tmp_path / "open_clip_model.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match="config|architecture") as caught:
-        load(str(path) if way == "json" else f"local-dir:{tmp_path}", "random")
+        load_clip(str(path) if way == "json" else f"local-dir:{tmp_path}", "random")
     assert "\n" not in str(caught.value)
 
 

@@ -60,7 +60,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_pickles_neither_hang_nor_fill_the_memory(tmp_path, name):
     (tmp_path / "x.pkl").write_bytes(BOMBS[name])
-    assert "is refused" in refused(pickles.load, tmp_path / "x.pkl", "images")
+    assert "is refused" in refused(pickles.read_item_lists, tmp_path / "x.pkl", "images")
 
 
 @pytest.mark.parametrize(
@@ -82,25 +82,25 @@ def test_pickles_neither_hang_nor_fill_the_memory(tmp_path, name):
 )
 def test_attributes_of_pickles_are_typed(tmp_path, changes):
     (tmp_path / "x.pkl").write_bytes(train(datum(**GOOD)))
-    assert pickles.load(tmp_path / "x.pkl", "images") == {"train": [Item("a.jpg", 0, "cat")]}
+    assert pickles.read_item_lists(tmp_path / "x.pkl", "images") == {"train": [Item("a.jpg", 0, "cat")]}
     (tmp_path / "x.pkl").write_bytes(train(datum(**GOOD | changes)))
-    assert "is refused" in refused(pickles.load, tmp_path / "x.pkl", "images")
+    assert "is refused" in refused(pickles.read_item_lists, tmp_path / "x.pkl", "images")
 
 
 def test_a_pickle_leaves_nothing_for_the_next(tmp_path):
     """BUILD on the class itself would set attributes that later pickles' items fall back on."""
     spoilt = pickled(b"cdassl.data\nDatum\n", b"N}(", text("_label"), b"K\x05", text("_classname"), text("x"), b"u\x86b")
     (tmp_path / "x.pkl").write_bytes(spoilt)
-    refused(pickles.load, tmp_path / "x.pkl", "images")
+    refused(pickles.read_item_lists, tmp_path / "x.pkl", "images")
     (tmp_path / "x.pkl").write_bytes(train(datum(impath=GOOD["impath"])))
-    refused(pickles.load, tmp_path / "x.pkl", "images")
+    refused(pickles.read_item_lists, tmp_path / "x.pkl", "images")
 
 
 @few
 @given(content=st.binary(max_size=200) | st.lists(st.sampled_from([bytes([i]) for i in range(256)]), max_size=60).map(b"".join))
 def test_any_bytes_are_no_pickle_of_code(tmp_path, content):
     (tmp_path / "x.pkl").write_bytes(b"\x80\x04" + content)
-    one_sentence(pickles.load, tmp_path / "x.pkl", "images")
+    one_sentence(pickles.read_item_lists, tmp_path / "x.pkl", "images")
 
 
 def test_one_list_of_a_pickle_under_many_names(tmp_path):
@@ -108,4 +108,4 @@ def test_one_list_of_a_pickle_under_many_names(tmp_path):
     many = b"".join(text(f"k{i}") + b"h\x01" for i in range(10_000))
     items = b"]q\x01(" + good + b"q\x02" + b"h\x02" * 10_000 + b"e"
     (tmp_path / "x.pkl").write_bytes(b"\x80\x02}(" + text("train") + items + many + b"u.")
-    assert "images" in refused(pickles.load, tmp_path / "x.pkl", "images")
+    assert "images" in refused(pickles.read_item_lists, tmp_path / "x.pkl", "images")

@@ -164,7 +164,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
         MAKE[kind](path)
     refused(read_split, tmp_path / "split.json")
     assert "x.jpg" in refused(open_rgb, tmp_path / "images/x.jpg")
-    refused(pickles.load, tmp_path / "preprocessed.pkl", "images")
+    refused(pickles.read_item_lists, tmp_path / "preprocessed.pkl", "images")
     if kind != "loop":  # a link that leads nowhere is a file that is missing
         assert "classnames.txt" in refused(class_names, tmp_path)
 

@@ -68,10 +68,6 @@ ALLOWED = {
     ("datamodules/imagenet21k.py", "zipfile.ZipFile"): "the tree file: sizes are checked before its pickle is unpacked",
     ("datamodules/index.py", "np.load"): "allow_pickle=False, memory-mapped; shapes and types are checked",
     ("datamodules/mat.py", "loadmat"): "sizes and depth are checked before",
-    (
-        "datamodules/pickles.py",
-        "pickle._Unpickler",
-    ): "an allow-list of opcodes and one class: a stand-in for Datum, or OrderedDict",
     ("datamodules/tar_shards.py", "tarfile.open"): "members are read at their offsets, never extracted",
     ("datamodules/shapes21k.py", "tarfile.open"): "writes shards of drawn images",
 }

@@ -10,7 +10,7 @@ from datamodules.captions import Scene, caption, picture
 from datamodules.digits import Digits
 from datamodules.items import Source
 from datamodules.shapes import Shapes
-from prompts.engine.clip import FrozenCLIP, load, load_tiny
+from prompts.engine.clip import FrozenCLIP, load_clip, load_tiny
 from tools import tiny_clip
 
 
@@ -68,7 +68,7 @@ def test_recipe_learns_and_is_reproducible(few_pictures, tmp_path):
     assert losses[:3] == pytest.approx(again[:3], abs=1e-4)
     tiny_clip.save(model, tokenizer, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
-    loaded = load(str(tmp_path / "config.json"), str(tmp_path / "weights.safetensors"))
+    loaded = load_clip(str(tmp_path / "config.json"), str(tmp_path / "weights.safetensors"))
     text = "a photo of a red star."
     with torch.no_grad():
         trained = tiny_clip.encode_text(model, tokenizer([text]))

@@ -52,15 +52,15 @@ def test_text(small_clip, watched, way, position):
     lists = token_lists(small_clip.tokenizer, NAMES, template, slots, position)
     plan = TextPlan(lists, class_slots=way == "per class")
     chosen = [0, 2, 7]
-    found = text_shares(small_clip, plan, prompts, chosen)
+    shares = text_shares(small_clip, plan, prompts, chosen)
     with torch.no_grad():
         plain.encode_text(small_clip, lists, prompts, images=prompts.images or 1)
-    for i, (share, (weights, extra)) in enumerate(zip(found, watched, strict=True)):
+    for i, (share, (weights, extra)) in enumerate(zip(shares, watched, strict=True)):
         read, everywhere = [], []
         for c in chosen:
-            own = weights.unflatten(0, (-1, len(NAMES)))[:, c]
-            places = [at for at, token in enumerate(lists[c]) if token < 0]
-            rows = on_prompts(own, extra, places)[:, : len(lists[c])]
+            of_class = weights.unflatten(0, (-1, len(NAMES)))[:, c]
+            slots_of_class = [position for position, token in enumerate(lists[c]) if token < 0]
+            rows = on_prompts(of_class, extra, slots_of_class)[:, : len(lists[c])]
             read.append(rows[:, -1].mean().item()), everywhere.append(rows.mean().item())
         assert share.read_out == pytest.approx(sum(read) / 3, abs=1e-5)
         if i < 2:
@@ -73,10 +73,10 @@ def test_text(small_clip, watched, way, position):
 def test_images(small_clip, watched, way):
     torch.manual_seed(0)
     prompts, images = ways(96, text=False)[way], torch.randn(B, 3, 16, 16)
-    found = image_shares(small_clip, images, prompts)
+    shares = image_shares(small_clip, images, prompts)
     with torch.no_grad():
         plain.encode_image(small_clip, images, prompts)
-    for i, (share, (weights, extra)) in enumerate(zip(found, watched, strict=True)):
+    for i, (share, (weights, extra)) in enumerate(zip(shares, watched, strict=True)):
         rows = on_prompts(weights, extra, range(5, weights.shape[1]))  # behind CLS and 4 patches
         assert share.read_out == pytest.approx(rows[:, 0].mean().item(), abs=1e-5)
         assert share.all_rows == (pytest.approx(rows.mean().item(), abs=1e-5) if i < 2 else None)
@@ -87,18 +87,18 @@ def test_slots_that_change_their_number_are_followed(small_clip):
     lists = token_lists(small_clip.tokenizer, ["rose"], "X X X X {}.", 4, "end")
     rest = len(lists[0]) - 4
     rows = {i: Rows(torch.randn(n, 64)) for i, n in ((1, 0), (2, 2))}
-    found = text_shares(small_clip, TextPlan(lists), TowerPrompts(Rows(torch.randn(4, 64)), rows), [0])
-    assert [share.prompts for share in found] == [4, 0, 2]
-    assert [share.even for share in found] == pytest.approx([4 / (4 + rest), 0, 2 / (2 + rest)])
-    assert found[1].read_out == found[1].all_rows == 0
+    shares = text_shares(small_clip, TextPlan(lists), TowerPrompts(Rows(torch.randn(4, 64)), rows), [0])
+    assert [share.prompts for share in shares] == [4, 0, 2]
+    assert [share.even for share in shares] == pytest.approx([4 / (4 + rest), 0, 2 / (2 + rest)])
+    assert shares[1].read_out == shares[1].all_rows == 0
 
 
 def test_options_count_by_their_weights(small_clip):
     extra = {1: ExtraKV([torch.randn(0, 96), torch.randn(4, 96)], torch.tensor([0.75, 0.25]))}
-    found = image_shares(small_clip, torch.randn(2, 3, 16, 16), TowerPrompts(extra=extra))
-    assert found[1].prompts == 1
-    assert found[1].even == pytest.approx(0.25 * 4 / (4 + 5))
-    assert 0 < found[1].read_out < 0.25
+    shares = image_shares(small_clip, torch.randn(2, 3, 16, 16), TowerPrompts(extra=extra))
+    assert shares[1].prompts == 1
+    assert shares[1].even == pytest.approx(0.25 * 4 / (4 + 5))
+    assert 0 < shares[1].read_out < 0.25
 
 
 def test_without_prompts_there_is_no_share(small_clip):

@@ -17,14 +17,14 @@ def draw(*shape):
 
 
 def ways(width, text):
-    """name -> (prompts, how the class name stands)"""
+    """Every way that prompts enter a tower: name -> prompts"""
     t = lambda *lead: draw(*lead, N, width)  # noqa: E731
     three = lambda residual="q": Rows(t(), t(), t(), residual)  # noqa: E731
     extra = {
         0: ExtraKV([draw(0, width), draw(1, width), draw(3, width)], nn.Parameter(torch.rand(3))),
         2: ExtraKV([draw(2, width)]),
     }
-    found = {
+    prompts = {
         "no prompts": NO_PROMPTS,
         "input": TowerPrompts(Rows(t())),
         "deep": TowerPrompts(Rows(t()), {1: Rows(t()), 2: Rows(t())}),
@@ -38,12 +38,14 @@ def ways(width, text):
         "everything": TowerPrompts(three(), {1: three("arrived"), 2: Rows(t(), add=True)}, extra),
     }
     if text:  # the text tower: its slots hold words before anything enters
-        found["input added"] = TowerPrompts(Rows(t(), add=True))
-        found["per class"] = TowerPrompts(Rows(t(C), per="class"), {1: Rows(t(C), per="class")})
-        found["deep per class"] = TowerPrompts(Rows(t()), {0: Rows(t(C), per="class"), 2: Rows(t(C), per="class", add=True)})
-        own = Rows(t(C), t(C), t(C), t(C), per="class")
-        found["per class and per image"] = TowerPrompts(Rows(t(B), per="image"), {1: own, 2: Rows(t(B), per="image")}, extra)
-    return found
+        prompts["input added"] = TowerPrompts(Rows(t(), add=True))
+        prompts["per class"] = TowerPrompts(Rows(t(C), per="class"), {1: Rows(t(C), per="class")})
+        prompts["deep per class"] = TowerPrompts(Rows(t()), {0: Rows(t(C), per="class"), 2: Rows(t(C), per="class", add=True)})
+        by_class = Rows(t(C), t(C), t(C), t(C), per="class")
+        prompts["per class and per image"] = TowerPrompts(
+            Rows(t(B), per="image"), {1: by_class, 2: Rows(t(B), per="image")}, extra
+        )
+    return prompts
 
 
 def learned(prompts):
