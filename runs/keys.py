@@ -142,7 +142,7 @@ def check_named_nodes(cfg: DictConfig, group: str, kind: str) -> None:
 def resolved(cfg: DictConfig, key: str, name: str = "") -> Any:
     """The plain value of a key; ValueError where it is missing or its interpolations fail."""
     name = name or key
-    if cfg._get_node(key) is None:  # `key in cfg` is false for a mandatory value that is missing, too
+    if key not in cfg.keys():  # noqa: SIM118 - `key in cfg` is false for a mandatory value that is missing, too
         raise ValueError(f"there is no key {name}, which a run needs: leave out the ~{name} that took it away.")
     try:
         if OmegaConf.is_missing(cfg, key):
