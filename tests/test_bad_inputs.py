@@ -85,8 +85,9 @@ def test_what_is_documented_is_accepted(line, tmp_path, monkeypatch):
     cfg, _ = jobs.compose_job(line.split(), ROOT / "conf")
     jobs.resolve(cfg)
     arguments.check_all(cfg)
-    for group in ("method", "optim"):
-        arguments.make(cfg[group])
+    arguments.make(cfg.optim)
+    has_earlier = cfg.earlier and "method" in cfg.earlier  # this run's own method gets what that one leaves
+    arguments.make(cfg.earlier.method if has_earlier else cfg.method)
     arguments.source_of(cfg.data)  # the data themselves are read where they are made
 
 
