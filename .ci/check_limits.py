@@ -64,7 +64,7 @@ class Classes:
         self.of_protocols = {method for name in protocols for method in self.documented[name]}
 
     def inherits_docstring(self, of: str, method: str) -> bool:
-        """Whether a base of this class, ours or a library's, documents the method, or a `Protocol` of ours, which needs not be
+        """Whether a base of this class, ours or a library's, documents the method, or a `Protocol` of ours, which need not be
         a base."""
         if method in self.of_protocols:
             return True

@@ -11,6 +11,7 @@ from prompts.coop import CoOp
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.text_plan import Position
 from prompts.learner import Outputs
+from prompts.parts.settings import check_at_least
 from prompts.parts.teacher import Teacher
 
 
@@ -27,6 +28,7 @@ class KgCoOp(CoOp):
         templates: Sequence[str] = ("a photo of a {}.",),
     ):
         super().__init__(n_ctx, init, position)
+        check_at_least(0, weight=weight)
         self.weight, self.teacher = weight, Teacher(templates)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP
 from prompts.ivlp import IVLP
 from prompts.learner import Outputs, TrainInfo, TrainingHooks
+from prompts.parts.settings import check_at_least
 from prompts.parts.teacher import Teacher, divergence
 
 PLAIN = "a photo of a {}."
@@ -57,6 +58,7 @@ class PromptSRC(IVLP, TrainingHooks):
             raise ValueError("PromptSRC prompts both towers: set method.n_text and method.n_image to 1 or more.")
         if sigma is not None and sigma <= 0:
             raise ValueError(f"method.sigma={sigma} is no width of a Gaussian: give a number of epochs above 0, or null.")
+        check_at_least(0, text_weight=text_weight, image_weight=image_weight, kl_weight=kl_weight)
         self.weights = {"text": text_weight, "image": image_weight, "kl": kl_weight}
         self.mu, self.sigma = mu, sigma
         self.teacher = Teacher(TEMPLATES)

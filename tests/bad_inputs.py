@@ -106,7 +106,8 @@ method=dpl method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]} method.kd_weight
 method=dpl method.prompt_lengths: nowhere 5 {text:5}
 method=promptsrc method.depth_text=2 method.depth_image=2 method.mu: abc nan
 method=promptsrc method.depth_text=2 method.depth_image=2 method.sigma: 0 abc
-method=promptsrc method.depth_text=2 method.depth_image=2 method.kl_weight: inf
+method=promptsrc method.depth_text=2 method.depth_image=2 method.kl_weight: inf -1
+method=promptsrc method.depth_text=2 method.depth_image=2 method.text_weight: -1
 method=rpp clip@method.distillation.teacher=toy method.distillation.weight: -1 abc
 method=rpp clip@method.distillation.teacher=toy method.distillation.temperature: 0 nan | temperature=
 method=rpp clip@method.distillation.teacher=toy method.distillation.form: x

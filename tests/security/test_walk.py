@@ -29,7 +29,6 @@ WATCHED = {
 
 OURS = "composes the yaml files of the project and of the user's --config-dir, which are code"
 ALLOWED = {
-    ("runs/jobs.py", "OmegaConf.create"): OURS,
     ("runs/jobs.py", "OmegaConf.merge"): OURS,
     ("runs/earlier.py", "OmegaConf.merge"): "of what a config says an earlier run has otherwise: the yaml files and overrides",
     ("runs/earlier.py", "OmegaConf.update"): "sets a key to the path of an earlier run's folder",
@@ -43,7 +42,6 @@ ALLOWED = {
     ("runs/sweep.py", "subprocess.Popen"): "the jobs of a sweep: the user's own overrides, no shell",
     ("runs/gpus.py", "subprocess.run"): "nvidia-smi, with fixed arguments",
     ("runs/ranks.py", "subprocess.Popen"): "a type: the ranks that Lightning has started",
-    ("lightning_modules/loggers.py", "get_object"): "imports the `_target_` of a yaml or of the command line",
     ("lightning_modules/resume_state.py", "torch.load"): "weights_only=True, after prompts.engine.archives.check_state",
     ("reports/tasks.py", "yaml.safe_load"): "conf/task/NAME.yaml of the project and of the user's --config-dir, which are code",
     ("reports/tasks.py", "importlib.import_module"): "the module that such a yaml names; a result names a task and no module",
