@@ -26,11 +26,7 @@ LENGTHS = {"text": [1, 1], "image": [1, 0]}
 MADE = {
     "coop": (lambda: CoOp(n_ctx=2), {"n_ctx": 2, "init": None}, ("init", "position")),
     "maple": (lambda: MaPLe(n_ctx=2, depth=2), {"n_ctx": 2, "depth": 2, "init": None}, ("init", "prompt_lengths")),
-    "dpl": (
-        lambda: DPL("train", prompt_lengths=LENGTHS),
-        {"phase": "train", "prompt_lengths": LENGTHS},
-        ("template", "lengths"),
-    ),
+    "dpl": (lambda: DPL(LENGTHS), {"prompt_lengths": LENGTHS}, ("template", "teacher_templates")),
     "rpp": (
         lambda: RPP(2, 2, 2, 2),
         {"n_text": 2, "n_image": 2, "depth_text": 2, "depth_image": 2, "init": None},
