@@ -21,8 +21,7 @@ from lightning_modules.trainer import make_trainer
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
-from runs.arguments import found as import_target
-from runs.arguments import make
+from runs.arguments import import_target, make
 from runs.jobs import Job
 from runs.protocol import Protocol, protocol_of
 
