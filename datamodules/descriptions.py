@@ -1,15 +1,12 @@
 """Sentences about each class of `data=shapes`, as a language model's are: many of one mould, some vague, some wrong, some empty
 of meaning. Made by code from the words that the tiny CLIP's captions use, so that it understands them.
 
-python -m datamodules.descriptions PATH     # writes them to a JSON file
+`python -m tools.prompt_bank shapes PATH` writes them to a file.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import zlib
-from pathlib import Path
 
 from numpy.random import RandomState
 
@@ -51,9 +48,3 @@ def _scene(name: str, style: str, wrong: bool, rng: RandomState) -> Scene:
         others = [each for each in (SHAPES, COLOURS, TEXTURES)[which] if each != truth[which]]
         truth[which] = others[rng.randint(len(others))]
     return Scene(style, *truth)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("python -m datamodules.descriptions PATH")
-    Path(sys.argv[1]).write_text(json.dumps(shape_descriptions(), indent=1) + "\n")

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datamodules.evaluation import Evaluation
 from lightning_modules import process
+from lightning_modules.callbacks import make_callbacks
 from lightning_modules.checkpoints import SavedPrompts, begin_from, check_backbone, prompts_of
 from lightning_modules.loggers import make_loggers
 from lightning_modules.task import TaskModule
@@ -157,6 +158,6 @@ class Assembly:
         return make(
             self.cfg.trainer,
             logger=make_loggers(self.cfg.logger, job),
-            callbacks=[*make(self.cfg.callbacks).values(), *callbacks],
+            callbacks=[*make_callbacks(self.cfg.callbacks, job.folder), *callbacks],
             check_val_every_n_epoch=self.cfg.eval_every or 1,
         )

@@ -10,13 +10,25 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from omegaconf import DictConfig
 
 from lightning_modules.checkpoints import BEST, read_prompts, save_prompts
 from lightning_modules.resume_state import WholeFiles
 from runs import signals
+from runs.arguments import make
 from runs.jobs import LAST
 
 CHECKPOINTS = "checkpoints"  # folder, in the run's, of a ModelCheckpoint that names none
+
+
+def make_callbacks(node: DictConfig, folder: Path) -> list[Callback]:
+    """The callbacks of the config, by any name. A ModelCheckpoint without `dirpath` gets a folder within the run's: Lightning
+    would take a logger's, or the working directory."""
+    callbacks = [callback for callback in make(node).values() if callback is not None]
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str((folder / CHECKPOINTS).resolve())
+    return callbacks
 
 
 class Resumable(Checkpoint):
@@ -44,11 +56,8 @@ class Resumable(Checkpoint):
         self.started = False  # whether training has started: until then a state is being restored
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Whole files; a ModelCheckpoint without a folder of its own writes below the run's."""
+        """Checkpoints, those of a ModelCheckpoint too, are whole files."""
         trainer.strategy.checkpoint_io = WholeFiles()
-        for callback in trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(self.path.parent / CHECKPOINTS)
         # Lightning's answer to SIGTERM enters a collective wherever the signal arrives, and ends in status 0. It is installed
         # between this hook and `on_train_start`, with no hook between, and there is no public way to replace it; so its handler
         # is taken from its private place.

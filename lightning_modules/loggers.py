@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig
 
 from prompts.parts.words import context_words
 from prompts.prompted_clip import PromptedCLIP
 from reports.collect import Run
+from runs.arguments import found as import_target
 from runs.arguments import make
 from runs.jobs import RESULT, Job
 from runs.result import load_result
@@ -41,7 +41,7 @@ def make_loggers(node: DictConfig, job: Job) -> list[Logger]:
 
 def _make_logger(node: DictConfig, where: str, job: Job) -> Logger:
     try:
-        parameters = inspect.signature(get_object(node["_target_"])).parameters
+        parameters = inspect.signature(import_target(node["_target_"], f"{where}._target_")).parameters
     except ValueError:  # a builtin type: no logger
         parameters = {}
     available = {"save_dir": str(job.folder), "job": job}

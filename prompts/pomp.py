@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -11,27 +12,28 @@ from prompts.engine.text_plan import Position
 from prompts.learner import ClassSample, Outputs
 from prompts.parts.local_contrast import LocalContrast, cross_entropy
 
+SAMPLED = LocalContrast(num_sampled_classes=1000)  # as published
+
 
 class POMP(CoOp):
-    """`n_ctx`, `init`, `position` as in CoOp. Each training step tells an image from `num_sampled_classes` - 1 sampled classes
-    (null: from all); the other switches are those of `prompts.parts.local_contrast`."""
+    """CoOp (`n_ctx`, `init`, `position`) that classifies each training image against sampled classes: `local_contrast` is a
+    `prompts.parts.local_contrast.LocalContrast` or a mapping of its settings."""
 
     def __init__(
         self,
         n_ctx: int = 4,
         init: str | None = None,
         position: Position = "end",
-        num_sampled_classes: int | None = 1000,
-        local_correction: bool = True,
-        correction_log_base: Literal["10", "e"] | int = 10,
-        negative_groups: int = 1,
+        local_contrast: LocalContrast | Mapping[str, Any] = SAMPLED,
     ):
         super().__init__(n_ctx, init, position)
-        self.contrast = LocalContrast(num_sampled_classes, local_correction, correction_log_base, negative_groups)
+        self.local_contrast = LocalContrast.of(local_contrast)
 
     def sample(self, labels: Tensor, batch_index: Tensor, seed: int) -> ClassSample | None:
-        return self.contrast.sample(labels, batch_index, len(self.plan), seed)
+        """Sampled classes, the same for all images of a group."""
+        return self.local_contrast.sample(labels, batch_index, len(self.plan), seed)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
-        logits = self.contrast.corrected(out.logits, out.sample, len(self.plan))
+        """Cross-entropy over the sampled classes, with the local correction."""
+        logits = self.local_contrast.corrected(out.logits, out.sample, len(self.plan))
         return {"ce": cross_entropy(logits, out.sample, labels)}

@@ -11,7 +11,7 @@ from prompts.parts.context import fixed_plan
 
 
 class VPT(IVLP):
-    """`n_ctx` visual tokens in the first `depth` blocks: depth 1 is VPT-shallow, more is VPT-deep."""
+    """`n_ctx` visual prompts in each of the first `depth` blocks: depth 1 is VPT-shallow, more is VPT-deep."""
 
     def __init__(self, n_ctx: int = 8, depth: int = 12, template: str = "a photo of a {}."):
         if n_ctx < 1 or depth < 1:
@@ -22,4 +22,5 @@ class VPT(IVLP):
         self.template = template
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Lays out the fixed text."""
         self.plan = fixed_plan(clip, classnames, self.template)

@@ -16,7 +16,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
-from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -165,12 +164,13 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
         cfg = compose("config", list(overrides), return_hydra_config=True)
         names_of(cfg.hydra)
         complete(cfg, cfg.hydra)
-    state = Singleton.get_state()
+    hydra_config = HydraConfig.instance()
+    before = hydra_config.cfg
     try:
-        HydraConfig.instance().set_config(cfg)
+        hydra_config.set_config(cfg)
         names = names_of(HydraConfig.get())
     finally:
-        Singleton.set_state(state)
+        hydra_config.cfg = before
     del cfg.hydra
     return cfg, names
 

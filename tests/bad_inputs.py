@@ -105,13 +105,15 @@ method=dpl method.prompt_lengths: nowhere 5 {text:5}
 method=promptsrc method.depth_text=2 method.depth_image=2 method.mu: abc nan
 method=promptsrc method.depth_text=2 method.depth_image=2 method.sigma: 0 abc
 method=promptsrc method.depth_text=2 method.depth_image=2 method.kl_weight: inf
-method=rpp clip@method.teacher=toy method.kd_weight: -1 abc
-method=rpp clip@method.teacher=toy method.kd_temperature: 0 nan | kd_temperature=
-method=rpp clip@method.teacher=toy method.qkv_share: x
-method=rpp clip@method.teacher=toy method.correction_log_base: 2
-method=rpp clip@method.teacher=toy method.num_sampled_classes: 1 abc
-method=rpp clip@method.teacher=toy method.teacher: 5
-method=rpp clip@method.teacher=toy method.tied_init: 2
+method=rpp clip@method.distillation.teacher=toy method.distillation.weight: -1 abc
+method=rpp clip@method.distillation.teacher=toy method.distillation.temperature: 0 nan | temperature=
+method=rpp clip@method.distillation.teacher=toy method.distillation.form: x
+method=rpp clip@method.distillation.teacher=toy method.distillation: 5
+method=rpp clip@method.distillation.teacher=toy method.qkv_share: x
+method=rpp clip@method.distillation.teacher=toy method.local_contrast.log_base: 2
+method=rpp clip@method.distillation.teacher=toy method.local_contrast.num_sampled_classes: 1 abc
+method=rpp clip@method.distillation.teacher=toy method.distillation.teacher: 5
+method=rpp clip@method.distillation.teacher=toy method.tied_init: 2
 method=aape method.distill_weight=0 method.hidden: 0 -1 abc 1.5
 method=aape method.distill_weight=0 method.reward_scale: abc
 method=aape method.distill_weight=0 method.aggregator_lr: -1
@@ -122,8 +124,9 @@ method=aape method.distill_weight: abc -1
 method=linear_probe method.max_iter: 0 -1 abc
 method=kgcoop method.weight: abc nan -1
 method=kgcoop method.templates: foo 5 | templates
-method=pomp method.num_sampled_classes: 0
-method=pomp method.negative_groups: abc
+method=pomp method.local_contrast.num_sampled_classes: 0
+method=pomp method.local_contrast.negative_groups: abc
+method=pomp method.local_contrast.foo: 1 | method.local_contrast.foo
 method=cupl method.prompts: nowhere.json | nowhere.json
 clip=tiny clip.text_rows: -1 0 abc 1.5
 clip=tiny clip.recompute: abc

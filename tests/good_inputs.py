@@ -15,13 +15,13 @@ method=ivlp method.prompt_lengths={text:[2,2,2],image:[2,2,0,2]}
 method=promptsrc method.sigma=null method.mu=6
 method=kgcoop method.weight=0
 method=linear_probe data=eurosat clip=rn50
-method=pomp data=imagenet21k method.negative_groups=8
-method=pomp data=imagenet21k method.num_sampled_classes=null
-method=pomp data=shapes21k method.correction_log_base=e
+method=pomp data=imagenet21k method.local_contrast.negative_groups=8
+method=pomp data=imagenet21k method.local_contrast.num_sampled_classes=null
+method=pomp data=shapes21k method.local_contrast.log_base=e
 method=rpp data=imagenet21k trainer.devices=8 precision=bf16-mixed
-method=rpp data=imagenet21k clip@method.teacher=vit_b16
-method=rpp data=shapes21k method.teacher=null method.kd_weight=0
-method=rpp data=shapes21k method.kd_form=mixed_target method.kd_weight=0.5
+method=rpp data=imagenet21k clip@method.distillation.teacher=vit_b16
+method=rpp data=shapes21k method.distillation.teacher=null method.distillation.weight=0
+method=rpp data=shapes21k method.distillation.form=mixed_target method.distillation.weight=0.5
 method=rpp +ablation=shared_3n method.init=null
 method=dpl
 method=dpl_search data=eurosat

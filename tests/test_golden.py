@@ -110,7 +110,7 @@ def learner_of(case, params):
 
 def released_layout(learner, out, labels, sampled):
     """POMP's logits as its code lays them out: the own class, then the sampled ones, and where these are the own class."""
-    logits = learner.contrast.corrected(out.logits, out.sample, len(learner.plan))
+    logits = learner.local_contrast.corrected(out.logits, out.sample, len(learner.plan))
     columns = [out.sample.targets[:, None], torch.searchsorted(out.sample.ids, sampled).expand(len(labels), -1)]
     own = torch.zeros(len(labels), 1, dtype=torch.bool)
     return logits.gather(1, torch.cat(columns, 1)), torch.cat([own, sampled == labels[:, None]], 1)

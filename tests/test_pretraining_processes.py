@@ -13,13 +13,15 @@ from toys import ROOT, TESTS, command, curve, only
 
 RUN = ["clip=toy", "data=toy", "shots=4", "batch_size=6", "epochs=3", "optim.lr=0.05", "trainer.log_every_n_steps=1"]
 METHODS = {
-    "pomp": ["method=pomp", "method.num_sampled_classes=3", "method.negative_groups=2"],
+    "pomp": ["method=pomp", "method.local_contrast.num_sampled_classes=3", "method.local_contrast.negative_groups=2"],
     "rpp": [
-        "method=rpp", "method.depth_text=2", "method.depth_image=1", "method.num_sampled_classes=3", "method.kd_weight=1",
-        "clip@method.teacher=toy",
+        "method=rpp", "method.depth_text=2", "method.depth_image=1", "method.local_contrast.num_sampled_classes=3",
+        "method.distillation.weight=1", "clip@method.distillation.teacher=toy",
     ],
     # the exact softmax, its five classes encoded in shares of three
-    "rpp_sharded": ["method=rpp", "method.depth_text=2", "method.depth_image=1", "clip@method.teacher=toy", "shard_classes=2"],
+    "rpp_sharded": [
+        "method=rpp", "method.depth_text=2", "method.depth_image=1", "clip@method.distillation.teacher=toy", "shard_classes=2",
+    ],
 }  # fmt: skip
 
 
@@ -63,7 +65,7 @@ def test_a_tree_in_the_real_layout_on_two_ranks(cli, tmp_path):
     assert run.returncode == 0, run.stderr
     result = json.loads(only(tmp_path / "outputs", "result.json").read_text())
     assert result["metrics"]["test"]["images"] == 3
-    assert result["config"]["method"]["kd_weight"] == 1
+    assert result["config"]["method"]["distillation"]["weight"] == 1
     assert result["config"]["data"]["augmentation"] == "randaug2"
     assert result["effective_parameters"] < result["trainable_parameters"]
 

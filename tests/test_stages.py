@@ -6,25 +6,22 @@ import pytest
 from safetensors.torch import load_file
 
 DPL = [
-    "clip=toy", "data=toy", "method=dpl", "method.lengths=[0,2,3]", "method.alpha_lr=0.1", "method.val_batch_size=6",
-    "shots=4", "batch_size=6", "epochs=3", "optim.lr=0.1",
+    "clip=toy", "data=toy", "method=dpl", "earlier.method.lengths=[0,2,3]", "earlier.method.alpha_lr=0.1",
+    "earlier.data.alternating_batch_size=6", "earlier.epochs=3", "shots=4", "batch_size=6", "epochs=3", "optim.lr=0.1",
 ]  # fmt: skip
 
 
 def runs(folder):
-    """The finished runs below a folder, by phase."""
-    found = {}
-    for path in folder.rglob("result.json"):
-        result = json.loads(path.read_text())
-        found[result["config"]["method"].get("phase", result["names"]["method"])] = (path.parent, result)
-    return found
+    """The finished runs below a folder, by method."""
+    results = {path.parent: json.loads(path.read_text()) for path in folder.rglob("result.json")}
+    return {result["names"]["method"]: (path, result) for path, result in results.items()}
 
 
 def test_both_is_a_search_and_a_training_each_in_its_folder(run_here, tmp_path, capsys):
     result = run_here(*DPL)
     found = runs(tmp_path)
-    assert set(found) == {"search", "both"}
-    (search, searched), (trained, _) = found["search"], found["both"]
+    assert set(found) == {"dpl_search", "dpl"}
+    (search, searched), (trained, _) = found["dpl_search"], found["dpl"]
     files = {"dpl.json", "dpl.png", "prompts.safetensors", "result.json"}
     for folder in (search, trained):
         assert files <= {path.name for path in folder.iterdir()}
@@ -41,12 +38,12 @@ def test_both_is_a_search_and_a_training_each_in_its_folder(run_here, tmp_path, 
     (trained / "result.json").unlink()
     assert run_here(*DPL)["metrics"] == result["metrics"]
     assert capsys.readouterr().out.count("done already") == 1  # of the search
-    alone = run_here(*DPL, "method.phase=train", f"method.prompt_lengths={search}")
+    alone = run_here(*DPL, f"method.prompt_lengths={search}")
     assert alone["metrics"] == result["metrics"]
 
     content["text"] = [3, 3]
     (search / "dpl.json").write_text(json.dumps(content))
-    other = run_here(*DPL, "method.phase=train", f"method.prompt_lengths={search / 'dpl.json'}")
+    other = run_here(*DPL, f"method.prompt_lengths={search / 'dpl.json'}")
     assert other["trainable_parameters"] == 32 * (6 + sum(content["image"]))
 
     (search / "dpl.json").unlink()
@@ -71,7 +68,7 @@ def test_found_lengths_shape_another_method_and_stay_with_its_prompts(run_here, 
 
 def test_nothing_found_is_zero_shot_clip(run_here, tmp_path):
     (tmp_path / "dpl.json").write_text(json.dumps({"text": [0, 0], "image": [0, 0]}))
-    result = run_here(*DPL, "method.phase=train", f"method.prompt_lengths={tmp_path}")
+    result = run_here(*DPL, f"method.prompt_lengths={tmp_path}")
     zeroshot = run_here("clip=toy", "data=toy", "method=zeroshot", "method.templates=single", "shots=4")
     assert result["metrics"]["test"]["accuracy"] == zeroshot["metrics"]["test"]["accuracy"]
     assert result["trainable_parameters"] == 0
@@ -84,13 +81,13 @@ def test_two_ranks_find_and_train_the_same(cli, run_here, tmp_path):
     assert run.stdout.count("trainable parameters") == 2  # one rank speaks, of both stages
     run_here(*DPL, "output=one")
     one, two = ({phase: f for phase, (f, _) in runs(tmp_path / name).items()} for name in ("one", "two"))
-    found = [json.loads((folders["search"] / "dpl.json").read_text()) for folders in (one, two)]
+    found = [json.loads((folders["dpl_search"] / "dpl.json").read_text()) for folders in (one, two)]
     assert found[0]["text"] == found[1]["text"]
     assert found[0]["image"] == found[1]["image"]
     for tower in ("text", "image"):
         for a, b in zip(*(each["alphas"][tower] for each in found), strict=True):
             assert a == pytest.approx(b, abs=1e-4)
-    for phase in ("search", "both"):
+    for phase in ("dpl_search", "dpl"):
         a, b = (load_file(folders[phase] / "prompts.safetensors") for folders in (one, two))
         assert a.keys() == b.keys()
         assert all((a[key] - b[key]).abs().max() < 1e-3 for key in a)

@@ -4,6 +4,7 @@ ten completions each. Any endpoint that speaks OpenAI's chat completions will do
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from files.untrusted import parse_json, read_bytes
+from files.whole import write_json
 
 # What the classes of a dataset are; the questions name it, as a class name alone may be ambiguous ("crane").
 KINDS = {
@@ -112,6 +114,7 @@ class Bank:
 
     def __init__(self, path: str | Path, classnames: Sequence[str], questions: Sequence[str], endpoint: Endpoint):
         self.path, self.endpoint = Path(path).expanduser(), endpoint
+        self.last_request = -math.inf  # by time.monotonic
         self.partial = self.path.with_name(f"{self.path.name}.partial")
         self.classnames = list(dict.fromkeys(classnames))
         self.wanted = [
@@ -127,14 +130,15 @@ class Bank:
             name, question, model, texts = parse_json(line, "a line")
         except (TypeError, ValueError):  # the last line, cut off when the run was
             return
-        if not all(isinstance(each, str) for each in (name, question, model, *(texts if isinstance(texts, list) else [None]))):
+        if not all(isinstance(text, str) for text in (name, question, model, *(texts if isinstance(texts, list) else [None]))):
             return
         if model == self.endpoint.model and len(texts) >= self.endpoint.completions:
             self.answers[name, question] = texts[: self.endpoint.completions]
 
     @property
     def open(self) -> list[tuple[str, str]]:
-        return [each for each in self.wanted if each not in self.answers]
+        """The pairs of class name and question that have no answer yet."""
+        return [pair for pair in self.wanted if pair not in self.answers]
 
     def estimate(self, price_in: float | None, price_out: float | None) -> str:
         """What asking the rest takes; prices are for a million tokens."""
@@ -152,27 +156,14 @@ class Bank:
         )
 
     def fill(self, sleep: Callable[[float], Any] = time.sleep) -> None:
-        """Asks what is open, at most `per_minute` times a minute, and writes the file."""
+        """Asks what is open, at most `per_minute` times a minute, and writes the file. ValueError where the endpoint refuses,
+        stays busy, or gives no text."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.partial.exists() and not self.partial.read_bytes().endswith(b"\n"):
             with self.partial.open("a") as file:
                 file.write("\n")
-        begun = -60.0 / self.endpoint.per_minute
         for name, question in self.open:
-            texts: list[str] = []
-            empty = 0
-            while len(texts) < self.endpoint.completions:
-                pause = begun + 60.0 / self.endpoint.per_minute - time.monotonic()
-                if pause > 0:
-                    sleep(pause)
-                begun = time.monotonic()
-                more = self.endpoint.request(question, self.endpoint.completions - len(texts), sleep)
-                texts += more
-                empty = 0 if more else empty + 1
-                if empty == 3:
-                    raise ValueError(
-                        f"the endpoint gives no text in answer to {question!r}: try other questions or another model."
-                    )
+            texts = self._answers_to(question, sleep)
             with self.partial.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([name, question, self.endpoint.model, texts], ensure_ascii=False) + "\n")
                 file.flush()
@@ -181,7 +172,21 @@ class Bank:
         content = {name: [] for name in self.classnames}
         for name, question in self.wanted:
             content[name] += self.answers[name, question]
-        temporary = self.path.with_name(f".{self.path.name}")
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(temporary, self.path)
+        write_json(self.path, content, indent=1, ensure_ascii=False)
         self.partial.unlink(missing_ok=True)
+
+    def _answers_to(self, question: str, sleep: Callable[[float], Any]) -> list[str]:
+        """`completions` sentences or more, by as many requests as it takes."""
+        texts: list[str] = []
+        empty = 0  # answers without text, one after the other
+        while len(texts) < self.endpoint.completions:
+            pause = self.last_request + 60.0 / self.endpoint.per_minute - time.monotonic()
+            if pause > 0:
+                sleep(pause)
+            self.last_request = time.monotonic()
+            more = self.endpoint.request(question, self.endpoint.completions - len(texts), sleep)
+            texts += more
+            empty = 0 if more else empty + 1
+            if empty == 3:
+                raise ValueError(f"the endpoint gives no text in answer to {question!r}: try other questions or another model.")
+        return texts

@@ -10,9 +10,7 @@ first 32 positions are trained: later ones repeat the last.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from datamodules.captions import Scene, caption, picture
+from files.whole import whole_file, write_json
 from prompts.engine.clip import SimpleTokenizer, build
 
 CONFIG = {
@@ -50,7 +49,7 @@ def draw_world(number: int, seed: int) -> tuple[np.ndarray, list[Scene]]:
     return pixels, scenes
 
 
-class Vocabulary:
+class CaptionTokenizer:
     """open_clip's tokenizer over the few tokens that captions hold; ids keep their order, so EOT stays the largest."""
 
     def __init__(self, captions: list[str]):
@@ -85,9 +84,15 @@ def small_clip(vocab_size: int) -> nn.Module:
 
 
 def contrast(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """CLIP's loss over a batch, in nats: the mean of the cross-entropies over the texts and over the images.
+
+    Args:
+        image, text: features (B,d).
+        scale: the logit scale, a scalar.
+    """
     logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T  # (B, B)
-    own = torch.arange(len(logits))
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    labels = torch.arange(len(logits))
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
 def train(
@@ -98,13 +103,13 @@ def train(
     batch: int = BATCH,
     report: int = 50,
     world: tuple[np.ndarray, list[Scene]] | None = None,
-) -> tuple[nn.Module, Vocabulary, list[float]]:
-    """Trained model, its vocabulary, and the loss of each step (nats)."""
+) -> tuple[nn.Module, CaptionTokenizer, list[float]]:
+    """Trained model, its tokenizer, and the loss of each step (nats)."""
     torch.manual_seed(seed)
     pixels, scenes = world or draw_world(number, seed)
     rng = RandomState(seed)
-    vocabulary = Vocabulary([caption(s, rng, filler=4) for s in scenes[:20_000]])
-    model = small_clip(len(vocabulary.rows))
+    tokenizer = CaptionTokenizer([caption(s, rng, filler=4) for s in scenes[:20_000]])
+    model = small_clip(len(tokenizer.rows))
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -119,7 +124,7 @@ def train(
             order = rng.permutation(len(scenes))
         rows, order = order[:batch], order[batch:]
         filler = rng.randint(2, 17) if step % 4 == 3 else 0  # every fourth batch practises later positions
-        tokens = vocabulary([caption(scenes[i], rng, filler) for i in rows])
+        tokens = tokenizer([caption(scenes[i], rng, filler) for i in rows])
         text = encode_text(model, tokens)
         loss = contrast(model.encode_image(make_batch(pixels, rows, rng)), text, model.logit_scale.exp())
         optimizer.zero_grad()
@@ -132,7 +137,7 @@ def train(
             left = (time.monotonic() - start) / (step + 1) * (steps - step - 1)
             mean = sum(losses[-report:]) / report
             print(f"step {step + 1}/{steps}  loss {mean:.3f}  {left / 60:.1f} min left", flush=True)
-    return model, vocabulary, losses
+    return model, tokenizer, losses
 
 
 def encode_text(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
@@ -143,22 +148,20 @@ def encode_text(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     return x[torch.arange(len(x)), tokens.argmax(-1)] @ model.text_projection
 
 
-def save(model: nn.Module, vocabulary: Vocabulary, out: Path) -> None:
+def save(model: nn.Module, tokenizer: CaptionTokenizer, out: Path) -> None:
     """config.json and weights.safetensors (half precision), each complete or absent."""
     state = {k: v.detach().half() for k, v in model.state_dict().items()}
     last = state["positional_embedding"][-1:]
     tail = last.expand(CONFIG["text_cfg"]["context_length"] - POSITIONS, -1)
     state["positional_embedding"] = torch.cat([state["positional_embedding"], tail])
-    state["token_embedding.rows"] = vocabulary.rows
-    out.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in state.items()}, out / "weights.tmp")
-    (out / "config.tmp").write_text(json.dumps(CONFIG, indent=2) + "\n")
-    (out / "weights.tmp").chmod(0o644)  # safetensors writes for the owner alone
-    os.replace(out / "weights.tmp", out / "weights.safetensors")
-    os.replace(out / "config.tmp", out / "config.json")
+    state["token_embedding.rows"] = tokenizer.rows
+    with whole_file(out / "weights.safetensors") as temporary:
+        save_file({k: v.contiguous() for k, v in state.items()}, temporary)
+    write_json(out / "config.json", CONFIG, indent=2)
 
 
 def main() -> None:
+    """The command: draws the pictures, trains, and writes the model."""
     parser = argparse.ArgumentParser(description="Train the tiny CLIP of clip=tiny from nothing.")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for config.json and weights.safetensors")
     parser.add_argument("--images", type=int, default=40_000, help="pictures drawn")
@@ -169,8 +172,8 @@ def main() -> None:
         parser.error(f"--images must be at least {BATCH} and --steps at least 1")
     torch.set_num_threads(2)  # the order of sums, and so the weights, depend on it: on two threads a run repeats bit for bit
     print(f"drawing {args.images} pictures", flush=True)
-    model, vocabulary, _ = train(args.images, args.steps, args.seed)
-    save(model, vocabulary, args.out)
+    model, tokenizer, _ = train(args.images, args.steps, args.seed)
+    save(model, tokenizer, args.out)
     print(f"wrote {args.out}")
 
 

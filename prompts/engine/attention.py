@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prompts.engine.blocks import Block
+from prompts.engine.blocks import Block, KeysValues
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.engine.text_plan import TextPlan
@@ -77,11 +77,13 @@ class Watched(Block):
                 kept.append(out[parts.index(name)])
         return out
 
-    def extra_options(self, extra: ExtraKV | None):
-        own = {name: list(kept) for name, kept in self.kept.items()}
-        self.options = super().extra_options(extra)
-        self.kept = own  # extra keys are no rows
-        return self.options
+    def keys_values_with_extra(self, k: Tensor, v: Tensor, extra: ExtraKV | None) -> list[KeysValues]:
+        """As of `Block`, and keeps the options' extra keys apart from those of rows."""
+        rows = {name: list(kept) for name, kept in self.kept.items()}
+        options = super().keys_values_with_extra(k, v, extra)
+        self.kept = rows
+        self.options = [(weight, keys[..., : keys.shape[-2] - k.shape[-2], :]) for weight, keys, _ in options]
+        return options
 
     def rows(self, name: str) -> Tensor:
         """The tower may project a text's prefix and suffix apart, and one of them for all images at once."""
@@ -94,9 +96,9 @@ class Watched(Block):
         q, k = self.rows("q"), self.rows("k")
         rows, whole = k.shape[-2], q.shape[-2] == k.shape[-2]  # in the last block only the read-out row asks
         total = torch.zeros(4)
-        for weight, extra_k, _ in self.options:
-            m = 0 if extra_k is None else extra_k.shape[-2]
-            keys = torch.cat([extra_k.expand(*k.shape[:-2], m, -1), k], -2) if m else k
+        for weight, extra_keys in self.options:
+            m = extra_keys.shape[-2]
+            keys = torch.cat([extra_keys.expand(len(k), -1, -1, -1), k], -2)
             scores = (q @ keys.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
             if causal and whole:
                 later = torch.ones(rows, rows, dtype=torch.bool, device=q.device).triu(1)

@@ -6,6 +6,7 @@ Shapes: N rows, D width, H heads, d = D/H, m extra rows. `...` are any leading a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,9 @@ from prompts.engine.rows import ExtraKV, Rows
 
 def layer_norm(norm: nn.LayerNorm, x: Tensor, scale: float = 1.0) -> Tensor:
     """`scale` times LayerNorm, in float32 whatever autocast or the stored weights say; float32 out."""
-    weight, bias = scale * norm.weight.float(), None if norm.bias is None else scale * norm.bias.float()
+    weight, bias = norm.weight.float(), None if norm.bias is None else norm.bias.float()
+    if scale != 1:
+        weight, bias = scale * weight, None if bias is None else scale * bias
     return F.layer_norm(x.float(), norm.normalized_shape, weight, bias, norm.eps)
 
 
@@ -64,6 +67,14 @@ class Streams:
         return Streams(*(done[id(t)] for t in (self.q, self.k, self.v, self.residual)))
 
 
+class KeysValues(NamedTuple):
+    """What a block's queries attend to, under one option of its extra rows."""
+
+    weight: Tensor | None  # of the option; None: 1
+    keys: Tensor  # (...,H,m+N,d)
+    values: Tensor  # (...,H,m+N,d)
+
+
 class Block:
     """One frozen block. Holds references into the open_clip module, no tensors of its own."""
 
@@ -93,12 +104,19 @@ class Block:
             return tuple(self.project(s.q, "qkv"))
         return self.project(s.q, "q")[0], *self.keys_values(s)
 
-    def extra_options(self, extra: ExtraKV | None) -> list[tuple[Tensor | None, Tensor | None, Tensor | None]]:
-        """-> (weight, keys (H,m,d), values (H,m,d)) of every option; without extra rows one option that adds nothing."""
+    def keys_values_with_extra(self, k: Tensor, v: Tensor, extra: ExtraKV | None) -> list[KeysValues]:
+        """k, v (...,H,N,d) with the extra rows of each option in front of them; without extra rows one option of k, v alone."""
         if extra is None:
-            return [(None, None, None)]
+            return [KeysValues(None, k, v)]
         weights = [None] * len(extra.options) if extra.weights is None else extra.weights
-        return [(w, *(self.project(o, "kv") if len(o) else (None, None))) for w, o in zip(weights, extra.options, strict=True)]
+        return [self._option(weight, rows, k, v) for weight, rows in zip(weights, extra.options, strict=True)]
+
+    def _option(self, weight: Tensor | None, extra_rows: Tensor, k: Tensor, v: Tensor) -> KeysValues:
+        """`extra_rows` (m,D) in front of k, v (...,H,N,d)."""
+        if not len(extra_rows):
+            return KeysValues(weight, k, v)
+        pairs = zip(self.project(extra_rows, "kv"), (k, v), strict=True)
+        return KeysValues(weight, *(torch.cat([own.expand(*t.shape[:-3], -1, -1, -1), t], -2) for own, t in pairs))
 
     def finish(self, residual_ND: Tensor, attended_HNd: Tensor) -> Tensor:
         """Output projection, residual and MLP: (...,N,D), float32 where the residual is."""
@@ -110,20 +128,17 @@ class Block:
         return torch.add(x, self.block.ls_2(scaled), alpha=1 / scale)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, options, mask: Tensor | None = None) -> Tensor:
-    """Attention of q (...,H,N,d) over each option's extra rows and k, v (...,H,M,d), mixed by the options' weights.
+def attend(q: Tensor, options: list[KeysValues], causal: bool = False) -> Tensor:
+    """Attention of q (...,H,N,d) over the keys of each option, mixed by the options' weights -> as q.
 
-    `mask` (N,M) is True where a query may look; extra rows are always seen.
+    `causal`: the last N keys are the queries' own rows, each of which sees none behind it; what stands in front is always seen.
     """
     total = None
-    for weight, extra_k, extra_v in options:
-        keys, values, seen = k, v, mask
-        if extra_k is not None:
-            m = extra_k.shape[-2]
-            keys = torch.cat([extra_k.expand(*k.shape[:-2], m, -1), k], -2)
-            values = torch.cat([extra_v.expand(*v.shape[:-2], m, -1), v], -2)
-            seen = None if mask is None else F.pad(mask, (m, 0), value=True)
-        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen)
+    for weight, keys, values in options:
+        extra, mask = keys.shape[-2] - q.shape[-2], None
+        if causal and extra:
+            mask = torch.ones(q.shape[-2], keys.shape[-2], dtype=torch.bool, device=q.device).tril(extra)
+        out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, is_causal=causal and not extra)
         out = out if weight is None else weight * out
         total = out if total is None else total + out
     return total

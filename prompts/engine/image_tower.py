@@ -46,16 +46,15 @@ class ImageTower:
         return self.project(x[:, 0])
 
     def _run_block(self, i: int, streams: Streams, prompts: TowerPrompts, patches: int) -> Tensor:
-        block = self.blocks[i]
+        block, extra = self.blocks[i], prompts.extra.get(i)
         if (rows := prompts.rows.get(i)) is not None:
             streams = _part(streams.residual, rows, patches)
-        options = block.extra_options(prompts.extra.get(i))
         if i < len(self.blocks) - 1:
             q, k, v = block.queries_keys_values(streams)
-            return block.finish(streams.residual, attend(q, k, v, options))
+            return block.finish(streams.residual, attend(q, block.keys_values_with_extra(k, v, extra)))
         k, v = block.keys_values(streams)
-        q = block.project(streams.q[:, :1], "q")[0]
-        return block.finish(streams.residual[:, :1], attend(q, k, v, options))
+        (q,) = block.project(streams.q[:, :1], "q")  # only CLS is read
+        return block.finish(streams.residual[:, :1], attend(q, block.keys_values_with_extra(k, v, extra)))
 
 
 def _part(x: Tensor, rows: Rows, patches: int) -> Streams:

@@ -43,16 +43,19 @@ def token_lists(tokenizer, classnames: Sequence[str], template: str, n_slots: in
     return lists
 
 
+Segments = tuple[tuple[int, int], ...]  # (number of classes, suffix rows of each): classes of one length, in packed order
+
+
 @dataclass(frozen=True)
 class Suffixes:
-    """Packed suffix rows of some classes, shortest class first, so that classes of one length are a plain reshape."""
+    """Packed suffix rows of some classes, shortest class first, so that a segment, the classes of one length, is a plain
+    reshape."""
 
     ids: Tensor  # (T,) token id or slot of each row
-    places: Tensor  # (T,) its position in the text
+    positions: Tensor  # (T,) its position in the text
     classes: Tensor  # (T,) the class it belongs to, counted in the full list
-    runs: tuple[tuple[int, int], ...]  # (number of classes, rows of each), in packed order
+    segments: Segments
     eot: Tensor  # (C,) the row of each class's EOT, in packed order
-    back: Tensor  # (C,) packed order -> the order that was asked for
 
 
 class TextPlan:
@@ -94,21 +97,19 @@ class TextPlan:
             self._unshared = TextPlan(lists, class_slots=True)
         return self._unshared.to(self.prefix.device)
 
-    def take(self, classes: Tensor) -> Suffixes:
-        """Suffixes of `classes` (ids in the full list, any order, CPU), packed; `back` restores that order."""
-        lengths, order = self.lengths[classes].sort(stable=True)
-        chosen = classes[order]
-        real = torch.arange(int(lengths[-1])) < lengths[:, None]  # (C,M)
-        places = torch.arange(real.shape[1]).expand_as(real) + len(self.prefix)
+    def pack(self, classes: Tensor) -> Suffixes:
+        """The suffixes of `classes` (C,), ids in the full list, on the CPU, shortest first."""
+        lengths = self.lengths[classes]
+        is_row = torch.arange(int(lengths[-1])) < lengths[:, None]  # (C,M)
+        positions = torch.arange(is_row.shape[1]).expand_as(is_row) + len(self.prefix)
         sizes, counts = lengths.unique_consecutive(return_counts=True)
         device = self.prefix.device
         return Suffixes(
-            ids=self.rows[chosen, : real.shape[1]][real].to(device),
-            places=places[real].to(device),
-            classes=chosen[:, None].expand_as(real)[real].to(device),
-            runs=tuple(zip(counts.tolist(), sizes.tolist(), strict=True)),
+            ids=self.rows[classes, : is_row.shape[1]][is_row].to(device),
+            positions=positions[is_row].to(device),
+            classes=classes[:, None].expand_as(is_row)[is_row].to(device),
+            segments=tuple(zip(counts.tolist(), sizes.tolist(), strict=True)),
             eot=(lengths.cumsum(0) - 1).to(device),
-            back=order.argsort().to(device),
         )
 
     def chunks(self, max_rows: int | None, classes: Tensor | None = None) -> tuple[list[Suffixes], Tensor]:
@@ -122,7 +123,7 @@ class TextPlan:
         pieces = torch.div(ends - 1, max_rows or int(ends[-1]), rounding_mode="floor")
         sizes = pieces.unique_consecutive(return_counts=True)[1].tolist()
         chosen = by_length if classes is None else classes.cpu()[by_length]
-        made = [self.take(part) for part in chosen.split(sizes)], by_length.argsort().to(self.prefix.device)
+        made = [self.pack(part) for part in chosen.split(sizes)], by_length.argsort().to(self.prefix.device)
         if classes is None:
             self._chunks = {max_rows: made}
         return made

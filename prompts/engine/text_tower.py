@@ -1,26 +1,51 @@
-"""CLIP's text tower with prompts, run on the rows that matter: shared prefix once, packed suffixes, EOT rows at the end.
+"""CLIP's text tower with prompts, run only on the rows that a feature depends on.
 
-Exact: the same features and gradients as 77 positions per class (tests/prompts/test_text_tower.py).
+A tower is one of CLIP's two transformers: the text tower and the image tower (`prompts.engine.image_tower`), each a stack of
+blocks. The text tower is causal, so the rows that all classes share (the prefix) run once, not once per class. Behind them, in
+the same matrix products, stand the remaining rows of the classes, packed (the suffixes, `prompts.engine.text_plan`); in
+attention they read the KV cache of the prefix. The last block computes the EOT rows only.
 
-Shapes: G prompt groups (1, or one per image), C classes, P prefix rows, T packed suffix rows, M rows of one class's suffix,
-n slots, H heads, D width, d = D/H.
+A pass of its own for the prefix reads every weight twice: measured, it is slower (5 % of the text side with ViT-B/16 on a CPU,
+10 % with the tiny CLIP), and it is not simpler in anything but the first block.
+
+Exact: the same features and gradients as 77 positions per class (tests/prompts/engine/test_towers.py).
+
+Shapes: G prompt groups (1, or one per image), C classes, P prefix rows, T packed suffix rows, N = P+T, M rows of one class's
+suffix, n slots, m extra rows, H heads, D width, d = D/H.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from prompts.engine.blocks import Block, Streams, attend
+from prompts.engine.blocks import Block, KeysValues, Streams, attend
 from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts, check_prompts
-from prompts.engine.text_plan import Suffixes, TextPlan
+from prompts.engine.text_plan import Segments, Suffixes, TextPlan
 
-# what a suffix sees of the prefix in one block: per option (weight, keys (G,H,m+P,d), values (G,H,m+P,d))
-Seen = list[tuple[Tensor | None, Tensor, Tensor]]
+PrefixCache = list[KeysValues]  # KV cache of the prefix in one block: keys and values (G,H,m+P,d) of each option
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slot rows among the rows of a pass, and what stands in them."""
+
+    positions: Tensor  # (n,) index of each slot's row
+    numbers: Tensor  # (n,) which prompt row it takes, from 0
+    classes: Tensor  # (n,) whose prompt row it takes, where prompt rows differ by class
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @classmethod
+    def among(cls, ids: Tensor, classes: Tensor) -> Slots:
+        """The slots among token ids (N,), which are of `classes` (N,)."""
+        positions = (ids < 0).nonzero().flatten()
+        return cls(positions, -1 - ids[positions], classes[positions])
 
 
 @dataclass(frozen=True)
@@ -43,10 +68,13 @@ class TextTower:
     ) -> Tensor:
         """Un-normalised features at EOT, float32: (C,d), or (B,C,d) when any rows differ by image.
 
-        `classes` (K,) are the ids of those to encode, in this order; None: all.
-
-        `max_rows` bounds the rows (images x suffix rows) that are in flight at once; `recompute` keeps no activations of the
-        suffixes and computes them again in the backward pass, so that memory does not grow with the number of classes.
+        Args:
+            plan: prefix and suffixes of the class list.
+            prompts: what enters the tower.
+            classes: (K,) ids of the classes to encode, in this order; None: all.
+            max_rows: the most rows (images x suffix rows) that are in flight at once; None: no limit.
+            recompute: keep no activations of the suffixes and compute them again in the backward pass, so that memory does not
+                grow with the number of classes.
 
         Raises:
             ValueError: prompts that do not fit the tower or the plan (`prompts.engine.rows.check_prompts`).
@@ -70,107 +98,96 @@ class TextTower:
     def _encode_group(
         self, plan: TextPlan, prompts: TowerPrompts, classes: Tensor | None, max_rows: int | None, recompute: bool
     ) -> Tensor:
-        chunks, back = plan.chunks(max_rows, classes)
-        recompute = recompute and torch.is_grad_enabled()
-        if len(chunks) == 1 and not recompute:  # the prefix's few rows ride along with the suffixes
-            return self._run(plan, chunks[0], prompts)[0][:, back]
-        _, seen = self._run(plan, None, prompts)
-        parts = []
-        for chunk in chunks:
-            if recompute:
-                run = checkpoint(self._run, plan, chunk, prompts, seen, use_reentrant=False, preserve_rng_state=False)
-            else:
-                run = self._run(plan, chunk, prompts, seen)
-            parts.append(run[0])
-        return torch.cat(parts, 1)[:, back]
+        """Features (G,C,d) of the classes for all prompt groups at once."""
+        chunks, order = plan.chunks(max_rows, classes)
+        if recompute and torch.is_grad_enabled():
+            keep_inputs = {"use_reentrant": False, "preserve_rng_state": False}
+            parts = [checkpoint(self._run, plan, chunk, prompts, **keep_inputs) for chunk in chunks]
+        else:
+            parts = [self._run(plan, chunk, prompts) for chunk in chunks]
+        return (torch.cat(parts, 1) if len(parts) > 1 else parts[0])[:, order]
 
-    def _run(
-        self, plan: TextPlan, chunk: Suffixes | None, prompts: TowerPrompts, seen: list[Seen] | None = None
-    ) -> tuple[Tensor | None, list[Seen]]:
-        """The prefix's rows, unless `seen` holds what an earlier run left of them, and behind them the chunk's suffixes, if
-        any, in the same matrix products -> features (G,C,d) in packed order, and what suffixes see of the prefix per block."""
-        fresh, seen = seen is None, seen or []
-        prefix = plan.prefix if fresh else plan.prefix[:0]
-        ids, places = prefix, torch.arange(len(prefix), device=prefix.device)
-        owners = torch.zeros_like(ids)  # of the prefix's rows never read: slots that differ by class are in no prefix
-        if chunk is not None:
-            ids, places = torch.cat([ids, chunk.ids]), torch.cat([places, chunk.places])
-            owners = torch.cat([owners, chunk.classes])
-        slots = (ids < 0).nonzero().flatten()
-        slot_ids, owners = ids[slots], owners[slots]
-        streams = self._enter(ids, places, slots, owners, prompts.inputs)
-        end, last = len(prefix), len(self.blocks) - 1  # the prefix's rows end here
+    def _run(self, plan: TextPlan, chunk: Suffixes, prompts: TowerPrompts) -> Tensor:
+        """Features (G,C,d) of the chunk's classes, in packed order. Its rows are the prefix's, then those of the suffixes."""
+        prefix_rows, last = len(plan.prefix), len(self.blocks) - 1
+        ids = torch.cat([plan.prefix, chunk.ids])
+        positions_ND = torch.cat([self.positions[:prefix_rows], self.positions[chunk.positions]])
+        slots = Slots.among(ids, torch.cat([torch.zeros_like(plan.prefix), chunk.classes]))
+        streams = self._enter(ids, positions_ND, slots, prompts.inputs)
         for i, block in enumerate(self.blocks):
-            x = streams.residual
             if (rows := prompts.rows.get(i)) is not None:
-                if fresh and plan.slots_shared and rows.count != len(slots):
-                    end += rows.count - len(slots)
-                    x, slots, slot_ids = _change_slots(x, slots, rows.count)
-                streams = _part(x, rows, slots, slot_ids, owners)
-            if (
-                i == 0 < last and fresh and plan.slots_shared
-            ):  # the suffixes' words have met no prompt yet: once, without a graph
-                parts = block.queries_keys_values(streams.map(lambda t, end=end: t[..., :end, :]))
-                with torch.no_grad():
-                    own_parts = block.project(streams.residual[:1, end:], "qkv")
-                (q, own_q), (prefix_k, k), (prefix_v, v) = zip(parts, own_parts, strict=True)
-            else:
-                parts = block.keys_values(streams) if i == last else block.queries_keys_values(streams)
-                *queries, (prefix_k, k), (prefix_v, v) = (t.split([end, t.shape[-2] - end], -2) for t in parts)
-                q, own_q = queries[0] if queries else (None, None)
-            if fresh:
-                options = block.extra_options(prompts.extra.get(i))
-                seen.append([(weight, _behind(own_k, prefix_k), _behind(own_v, prefix_v)) for weight, own_k, own_v in options])
-            if i < last:
-                outs = []
-                if fresh:
-                    mask = torch.ones(end, end, dtype=torch.bool, device=q.device).tril()
-                    outs.append(attend(q, prefix_k, prefix_v, options, mask))
-                if chunk is not None:
-                    outs.append(_attend_suffixes(own_q, k, v, chunk.runs, seen[i]))
-                streams = Streams.one(block.finish(streams.residual, torch.cat(outs, -2) if len(outs) > 1 else outs[0]))
-        if chunk is None:  # nothing reads the prefix's own output in the last block
-            return None, seen
-        eot = end + chunk.eot  # only EOT is read
-        out = _attend_suffixes(block.project(streams.q[..., eot, :], "q")[0], k, v, chunk.runs, seen[-1], eot_only=True)
-        return self.project(block.finish(streams.residual[..., eot, :], out)), seen
+                x = streams.residual
+                if plan.slots_shared and rows.count != len(slots):
+                    prefix_rows += rows.count - len(slots)
+                    x, slots = _change_slots(x, slots, rows.count)
+                streams = _fill_slots(x, rows, slots)
+            if i == last:
+                break
+            prefix, (q, k, v) = _project(block, streams, prefix_rows, suffixes_are_words=i == 0 and plan.slots_shared)
+            cache = block.keys_values_with_extra(*prefix[1:], prompts.extra.get(i))
+            attended = [attend(prefix[0], cache, causal=True), _attend_suffixes(q, k, v, chunk.segments, cache)]
+            streams = Streams.one(block.finish(streams.residual, torch.cat(attended, -2)))
+        # in the last block only EOT is read
+        (prefix_k, k), (prefix_v, v) = (_split_rows(t, prefix_rows) for t in block.keys_values(streams))
+        cache, eot = block.keys_values_with_extra(prefix_k, prefix_v, prompts.extra.get(last)), prefix_rows + chunk.eot
+        (q,) = block.project(streams.q[..., eot, :], "q")
+        attended = _attend_suffixes(q, k, v, chunk.segments, cache, eot_only=True)
+        return self.project(block.finish(streams.residual[..., eot, :], attended))
 
-    def _enter(self, ids: Tensor, places: Tensor, slots: Tensor, owners: Tensor, rows: Rows | None) -> Streams:
-        """Embeddings with the input rows in their slots, plus positions: streams of (G,N,D)."""
-        x, at = self.embed(ids.clamp_min(0))[None], self.positions[places]
+    def _enter(self, ids: Tensor, positions_ND: Tensor, slots: Slots, rows: Rows | None) -> Streams:
+        """Embeddings of ids (N,) with the input rows in their slots, plus positions: streams of (G,N,D)."""
+        x = self.embed(ids.clamp_min(0))[None]
         if rows is None:
-            return Streams.one(x + at)
-        return _part(x, rows, slots, ids[slots], owners).map(lambda t: t + at)
+            return Streams.one(x + positions_ND)
+        return _fill_slots(x, rows, slots).map(lambda t: t + positions_ND)
 
 
-def _part(x: Tensor, rows: Rows, slots: Tensor, slot_ids: Tensor, classes: Tensor) -> Streams:
-    """x (G,N,D) -> streams of (G,N,D), or (B,N,D) if the rows differ by image, with the rows at the positions `slots`."""
+def _split_rows(t: Tensor, prefix_rows: int) -> tuple[Tensor, Tensor]:
+    """(G,H,N,d) -> the prefix's rows (G,H,P,d) and the suffixes' (G,H,T,d)."""
+    return t.split([prefix_rows, t.shape[-2] - prefix_rows], -2)
+
+
+def _project(
+    block: Block, streams: Streams, prefix_rows: int, suffixes_are_words: bool
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Queries, keys and values of the prefix, each (G,H,P,d), and of the suffixes, each (G,H,T,d).
+
+    `suffixes_are_words`: they have neither slots nor attended to any yet, so that they are the same for all groups, and no
+    gradient goes through their projections: (1,H,T,d), without a graph.
+    """
+    if suffixes_are_words:
+        prefix = block.queries_keys_values(streams.map(lambda t: t[..., :prefix_rows, :]))
+        with torch.no_grad():
+            return prefix, block.project(streams.residual[:1, prefix_rows:], "qkv")
+    prefix, suffixes = zip(*(_split_rows(t, prefix_rows) for t in block.queries_keys_values(streams)), strict=True)
+    return prefix, suffixes
+
+
+def _fill_slots(x: Tensor, rows: Rows, slots: Slots) -> Streams:
+    """x (G,N,D) -> streams of (G,N,D), or (B,N,D) if the rows differ by image, with the prompt rows in the slots."""
+    if not len(slots):
+        return Streams.one(x)
 
     def put(t: Tensor) -> Tensor:
-        new = t[classes, -1 - slot_ids] if rows.per == "class" else t[..., -1 - slot_ids, :]
+        new = t[slots.classes, slots.numbers] if rows.per == "class" else t[..., slots.numbers, :]
         new = new if new.dim() == 3 else new[None]
-        new = x[:, slots] + new if rows.add else new
+        new = x[:, slots.positions] + new if rows.add else new
         groups = max(len(x), len(new))
-        return x.expand(groups, -1, -1).index_copy(1, slots, new.expand(groups, -1, -1).to(x.dtype))
+        return x.expand(groups, -1, -1).index_copy(1, slots.positions, new.expand(groups, -1, -1).to(x.dtype))
 
-    return Streams.parted(x, rows, put) if len(slots) else Streams.one(x)
+    return Streams.parted(x, rows, put)
 
 
-def _change_slots(x: Tensor, slots: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The prefix with its old slots dropped and `count` empty ones in their place -> (rows, their positions, their ids)."""
-    first = int(slots[0]) if len(slots) else 1  # behind SOT
+def _change_slots(x: Tensor, slots: Slots, count: int) -> tuple[Tensor, Slots]:
+    """Rows (G,N,D), whose prefix has its old slots dropped and `count` empty ones in their place, and these slots."""
+    first = int(slots.positions[0]) if len(slots) else 1  # behind SOT
     empty = x.new_zeros(len(x), count, x.shape[-1])
     x = torch.cat([x[:, :first], empty, x[:, first + len(slots) :]], 1)
-    ids = torch.arange(count, device=x.device)
-    return x, first + ids, -1 - ids
+    numbers = torch.arange(count, device=x.device)
+    return x, Slots(first + numbers, numbers, torch.zeros_like(numbers))
 
 
-def _behind(extra: Tensor | None, rows: Tensor) -> Tensor:
-    """extra (H,m,d) in front of rows (G,H,P,d)"""
-    return rows if extra is None else torch.cat([extra.expand(len(rows), -1, -1, -1), rows], -2)
-
-
-def _attend_suffixes(q: Tensor, k: Tensor, v: Tensor, runs, seen: Seen, eot_only: bool = False) -> Tensor:
+def _attend_suffixes(q: Tensor, k: Tensor, v: Tensor, segments: Segments, cache: PrefixCache, eot_only: bool = False) -> Tensor:
     """Attention of packed suffix rows over the shared prefix and, causally, over their own class.
 
     q (G,H,T,d), or (G,H,C,d) with `eot_only`; k, v (G,H,T,d) -> as q. The prefix's keys stay shared: scores against them are
@@ -178,31 +195,31 @@ def _attend_suffixes(q: Tensor, k: Tensor, v: Tensor, runs, seen: Seen, eot_only
     attention needs it, costs 2 to 5 times the time on a CPU and most of the memory.
     """
     scale = q.shape[-1] ** -0.5  # on the scores: they are narrower than the queries
-    counts = [classes * (1 if eot_only else length) for classes, length in runs]
+    counts = [classes * (1 if eot_only else length) for classes, length in segments]
     # split, not sliced: the gradient of a split is one concatenation, that of every slice a whole tensor of zeros
     queries = q.split(counts, -2)
-    keys, values = (t.split([classes * length for classes, length in runs], -2) for t in (k, v))
-    own_scores = [scale * _own_scores(*parts, eot_only) for parts in zip(queries, keys, runs, strict=True)]
+    keys, values = (t.split([classes * length for classes, length in segments], -2) for t in (k, v))
+    own_scores = [scale * _own_scores(*parts, eot_only) for parts in zip(queries, keys, segments, strict=True)]
     total = None
-    for weight, prefix_k, prefix_v in seen:
-        shares, outs = [], []
-        scores = (q @ (scale * prefix_k).transpose(-1, -2)).split(counts, -2)  # of (G,H,T,m+P)
-        for before, own, value, (classes, length) in zip(scores, own_scores, values, runs, strict=True):
-            before = before.unflatten(-2, (classes, -1))
-            own = own.expand(len(before), *own.shape[1:])
-            share = torch.cat([before, own], -1).float().softmax(-1).to(v.dtype)
-            before, own = share.split([before.shape[-1], length], -1)
-            shares.append(before.flatten(-3, -2))
-            outs.append((own @ value.unflatten(-2, (classes, length))).flatten(-3, -2))
-        out = torch.cat(shares, -2) @ prefix_v + torch.cat(outs, -2)
+    for weight, prefix_keys, prefix_values in cache:
+        prefix_shares, own_outs = [], []
+        scores = (q @ (scale * prefix_keys).transpose(-1, -2)).split(counts, -2)  # of (G,H,T,m+P)
+        for prefix, own, value, (classes, length) in zip(scores, own_scores, values, segments, strict=True):
+            prefix = prefix.unflatten(-2, (classes, -1))
+            own = own if len(own) == len(prefix) else own.expand(len(prefix), *own.shape[1:])
+            share = torch.cat([prefix, own], -1).float().softmax(-1).to(v.dtype)
+            prefix, own = share.split([prefix.shape[-1], length], -1)
+            prefix_shares.append(prefix.flatten(-3, -2))
+            own_outs.append((own @ value.unflatten(-2, (classes, length))).flatten(-3, -2))
+        out = torch.cat(prefix_shares, -2) @ prefix_values + torch.cat(own_outs, -2)
         out = out if weight is None else weight * out
         total = out if total is None else total + out
     return total
 
 
-def _own_scores(q: Tensor, k: Tensor, run: tuple[int, int], eot_only: bool) -> Tensor:
+def _own_scores(q: Tensor, k: Tensor, segment: tuple[int, int], eot_only: bool) -> Tensor:
     """Scores of each class's rows, or of its last one, against its own: (G,H,C,M,M) or (G,H,C,1,M)."""
-    classes, length = run
+    classes, length = segment
     scores = q.unflatten(-2, (classes, -1)) @ k.unflatten(-2, (classes, length)).transpose(-1, -2)
     if eot_only or length == 1:
         return scores

@@ -15,59 +15,65 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prompts.learner import ClassSample
+from prompts.parts.settings import Settings
 
 
 @dataclass(frozen=True)
-class LocalContrast:
-    """Which classes an image is told apart from in a training step, and how their logits make up for those left out.
+class LocalContrast(Settings):
+    """Which classes an image is classified against in a training step, and how their logits make up for those left out.
 
     Args:
-        num_classes: classes per image, its own and the sampled ones; None (or N or more): all, without sampling.
-        correction: whether a sampled class's logit gains log((N-1)/M).
+        num_sampled_classes: classes per image, its own and the sampled ones; None (or N or more): all, without sampling.
+        local_correction: whether a sampled class's logit gains log((N-1)/M).
         log_base: of that logarithm. POMP's repository has had 10 and e; with "e" exp(sampled logits) sums to the sum over
             all others in expectation.
-        groups: sets of sampled classes per step. 1: the whole batch shares one; 8: as on the release's eight GPUs, each with
-            its own.
+        negative_groups: sets of sampled classes per step. 1: the whole batch shares one; 8: as on the release's eight GPUs,
+            each with its own.
+
+    Raises:
+        ValueError: a value out of range, in one sentence.
     """
 
-    num_classes: int | None = None
-    correction: bool = True
-    log_base: Literal["10", "e"] | int = 10
-    groups: int = 1
+    node = "local_contrast"
+
+    num_sampled_classes: int | None = None
+    local_correction: bool = True
+    log_base: Literal[10, "e"] = 10
+    negative_groups: int = 1
 
     def __post_init__(self) -> None:
-        if self.num_classes is not None and self.num_classes < 2:
+        super().__post_init__()
+        if self.num_sampled_classes is not None and self.num_sampled_classes < 2:
             raise ValueError(
-                f"method.num_sampled_classes={self.num_classes} leaves nothing to tell a class from: choose 2 or more, or null."
+                f"method.{self.node}.num_sampled_classes={self.num_sampled_classes} leaves no class to classify against: "
+                "choose 2 or more, or null."
             )
-        if str(self.log_base) not in ("10", "e"):
-            raise ValueError(f"method.correction_log_base={self.log_base!r}: choose 10 or e.")
-        if self.groups < 1:
-            raise ValueError(f"method.negative_groups={self.groups}: choose 1 or more.")
+        if self.negative_groups < 1:
+            raise ValueError(f"method.{self.node}.negative_groups={self.negative_groups}: choose 1 or more.")
 
     def sample(self, labels: Tensor, batch_index: Tensor, total: int, seed: int) -> ClassSample | None:
         """The step's classes out of `total`, a function of (seed, group) whatever the rank; None: all of them.
 
-        An image's group is its position in the global batch modulo the number of groups.
+        Labels (B,); an image's group is its position in the global batch, `batch_index` (B,), modulo the number of groups.
         """
-        if self.num_classes is None or self.num_classes >= total:
+        if self.num_sampled_classes is None or self.num_sampled_classes >= total:
             return None
-        present, group = (batch_index.cpu() % self.groups).unique(return_inverse=True)
-        sampled = torch.stack([draw(total, self.num_classes - 1, seed, each) for each in present.tolist()])
+        groups, group = (batch_index.cpu() % self.negative_groups).unique(return_inverse=True)
+        sampled = torch.stack([draw(total, self.num_sampled_classes - 1, seed, number) for number in groups.tolist()])
         return class_sample(labels, sampled, group)
 
     def corrected(self, logits: Tensor, sample: ClassSample | None, total: int) -> Tensor:
-        """Logits (B,K) with the local correction; -inf where an image is not told apart from a class."""
+        """Logits (B,K) with the local correction; -inf where an image is not classified against a class."""
         if sample is None:
             return logits
-        if self.correction:
+        if self.local_correction:
             logits = logits + self.shift(sample, total)
         return logits.masked_fill(~sample.allowed, float("-inf"))
 
     def shift(self, sample: ClassSample, total: int) -> Tensor:
         """(B,K): log((N-1)/M) at sampled classes, M of which differ from the image's own; 0 at its own."""
         others = (sample.allowed.sum(1) - 1).clamp_min(1)
-        margin = ((total - 1) / others).log() / (1.0 if str(self.log_base) == "e" else math.log(10))
+        margin = ((total - 1) / others).log() / (1.0 if self.log_base == "e" else math.log(10))
         return margin[:, None].expand(sample.allowed.shape).scatter(1, sample.targets[:, None], 0.0)
 
 
@@ -82,14 +88,14 @@ def class_sample(labels: Tensor, sampled: Tensor, group: Tensor) -> ClassSample:
     A sampled class that is an image's own is its positive and no negative, so a collision leaves it one negative less.
     Classes that occur more than once are encoded once.
     """
-    own = labels.cpu()
-    ids = torch.cat([own, sampled.flatten()]).unique()
-    targets = torch.searchsorted(ids, own)
+    positives = labels.cpu()
+    ids = torch.cat([positives, sampled.flatten()]).unique()
+    targets = torch.searchsorted(ids, positives)
     of_group = torch.zeros(len(sampled), len(ids), dtype=torch.bool).scatter_(1, torch.searchsorted(ids, sampled), True)
     allowed = of_group[group.cpu()].scatter(1, targets[:, None], True)
     return ClassSample(ids.to(labels.device), allowed.to(labels.device), targets.to(labels.device))
 
 
 def cross_entropy(logits: Tensor, sample: ClassSample | None, labels: Tensor) -> Tensor:
-    """(B,)"""
+    """(B,) cross-entropy of logits (B,K) with the images' own classes: `labels` (B,), or their columns in `sample`."""
     return F.cross_entropy(logits, labels if sample is None else sample.targets, reduction="none")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from files.untrusted import read_json
 from prompts.engine.clip import FrozenCLIP
-from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts
 
 FILE = "dpl.json"
 MOST = 10_000  # prompts of a block: the text tower has 77 positions, image towers some hundreds
@@ -98,14 +95,3 @@ def read_lengths(source: str | Path | Mapping[str, Any]) -> PromptLengths:
     """ValueError where the source is absent or holds no lengths."""
     found = read_found(source)
     return PromptLengths(found["text"], found["image"])
-
-
-def deep_rows(rows: Mapping[str, Tensor | Rows], lengths: Sequence[int]) -> TowerPrompts:
-    """Rows by block number that take the slots of each block in turn; a block of length 0 drops the slots of the one before."""
-    if not any(lengths):
-        return NO_PROMPTS
-    given = {int(i): each if isinstance(each, Rows) else Rows(each) for i, each in rows.items()}
-    some = next(iter(given.values())).q
-    none = Rows(some.new_zeros(0, some.shape[-1]))
-    changes = {i: given[i] if n else none for i, n in enumerate(lengths) if n or (i and lengths[i - 1])}
-    return TowerPrompts(changes.pop(0, None), changes)

@@ -13,6 +13,7 @@ from datamodules.few_shot import select, subset
 from datamodules.items import Item
 from datamodules.split_json import SplitJson
 from tools import doctor
+from tools.dataset_config import dataset_names, default_options
 
 FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parents[1] / "golden")
 GOLDEN = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("protocol*.json"))}
@@ -25,8 +26,8 @@ def as_items(rows: list) -> list[Item]:
 
 def source_of(split_file: str, root: Path) -> SplitJson:
     """The dataset that has this split file, as its yaml describes it; else one with a folder per class."""
-    options = OmegaConf.create(doctor.DEFAULTS | {"data_root": str(root)})
-    known = [doctor.disk_source(name, options) for name in doctor.names()]
+    options = OmegaConf.merge(default_options(), {"data_root": str(root)})
+    known = [doctor.disk_source(name, options) for name in dataset_names()]
     match = [source for source in known if isinstance(source, SplitJson) and source.split.name == split_file]
     return match[0] if match else SplitJson(str(root), "set", split_file, "images", fallback=ClassFolders())
 

@@ -202,15 +202,15 @@ def test_no_torch_is_imported(tmp_path):
     write(tmp_path, "folder")
     code = (
         "import sys; from omegaconf import OmegaConf; from hydra.utils import instantiate\n"
-        "from tools import doctor; from datamodules.identity import data_digest\n"
-        "for name in doctor.names():\n"
-        f"    options = doctor.DEFAULTS | {{'data_root': {str(tmp_path)!r}}}\n"
-        "    node = OmegaConf.merge(options, {'data': doctor.load(name)}).data.source\n"
+        "from tools import dataset_config; from datamodules.identity import data_digest\n"
+        "for name in dataset_config.dataset_names():\n"
+        f"    options = dataset_config.DEFAULTS | {{'data_root': {str(tmp_path)!r}}}\n"
+        "    node = OmegaConf.merge(options, {'data': dataset_config.dataset_config(name)}).data.source\n"
         "    try: data_digest(instantiate(node, _convert_='all'), 1)\n"
         "    except ValueError as error: assert 'is missing' in str(error), error\n"
         "    assert 'torch' not in sys.modules, name\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    code = code.replace("doctor.names()", "set(doctor.names()) - {'shapes21k'}")
+    code = code.replace("dataset_config.dataset_names()", "set(dataset_config.dataset_names()) - {'shapes21k'}")
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

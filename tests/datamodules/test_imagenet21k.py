@@ -4,12 +4,11 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from large import IDS, NAMES, png, source, write
-from test_doctor import check  # noqa: F401 - a fixture
 
 from datamodules import imagenet21k
 from datamodules.imagenet21k import ImageNet21K
 from runs import jobs
-from tools import doctor
+from tools.dataset_config import CONF
 
 
 def test_labels_follow_sorted_ids_and_other_folders_are_ignored(tmp_path, put_images):
@@ -164,7 +163,7 @@ def test_the_yaml(where):
         "data.views=4",
         "data.order=windowed",
     ]
-    data = jobs.compose_job(chosen, doctor.CONF)[0].data
+    data = jobs.compose_job(chosen, CONF)[0].data
     assert (data.templates, data.views, data.order) == (["a photo of a {}."], 4, "windowed")
     made = instantiate(data.source, _convert_="all")
     assert isinstance(made, ImageNet21K)

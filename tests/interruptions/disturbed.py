@@ -10,7 +10,10 @@ from safetensors.torch import load_file
 
 TOY = ["clip=toy", "data=toy", "optim.lr=0.2", "shots=4", "batch_size=6", "epochs=3", "eval_batch_size=5", "trainer=cpu"]
 DOOMED = [*TOY, "method=doomed"]
-DPL = [*TOY, "method=dpl", "method.lengths=[0,2]", "method.alpha_lr=0.1", "method.val_batch_size=6", "epochs=2"]
+DPL = [
+    *TOY, "method=dpl", "epochs=2", "earlier.epochs=2", "earlier.method.lengths=[0,2]", "earlier.method.alpha_lr=0.1",
+    "earlier.data.alternating_batch_size=6",
+]  # fmt: skip
 PROBE = [*TOY, "method=linear_probe"]
 RANKS = [*TOY[:-1], "method=doomed", "trainer=ddp_cpu"]
 STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGKILL": -9}  # of a run that this signal ends

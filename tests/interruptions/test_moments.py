@@ -69,7 +69,7 @@ def test_at_every_moment_of_a_fit_without_gradients(forks, undisturbed, tmp_path
         ["coop", "select=best_val"],
         ["promptsrc", "method.depth_text=2", "method.depth_image=2", "method.mu=2"],  # averages over epochs
         ["pomp"],  # samples
-        ["rpp", "clip@method.teacher=toy", "method.depth_text=2", "method.depth_image=2"],
+        ["rpp", "clip@method.distillation.teacher=toy", "method.depth_text=2", "method.depth_image=2"],
     ],
     ids=lambda method: method[0],
 )

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from test_methods import NAMES, OTHERS, SMALL, batch, logits, model_of, train
 
 from lightning_modules.optimizers import make_optimizer, set_rates
-from lightning_modules.results import harmonic_mean
 from prompts.aape import AAPE
 from prompts.learner import Outputs, TrainInfo
 from prompts.parts.aape_aggregator import PromptAggregator, ReferenceBank
 from prompts.prompted_clip import PromptedCLIP
+from runs.summaries import harmonic_mean
 
 PROMPTS = SMALL["aape"]["prompts"]
 INDEX = torch.arange(8)
@@ -84,8 +84,8 @@ def test_t20_the_contrastive_loss():
 
 
 def test_t24_harmonic_mean():
-    assert harmonic_mean(80.0, 60.0) == pytest.approx(2 / (1 / 80 + 1 / 60))
-    assert harmonic_mean(0.0, 0.0) == harmonic_mean(0.0, 50.0) == 0
+    assert harmonic_mean([80.0, 60.0]) == pytest.approx(2 / (1 / 80 + 1 / 60))
+    assert harmonic_mean([0.0, 0.0]) == harmonic_mean([0.0, 50.0]) == 0
 
 
 def test_t16_h_only_takes_the_images_place(small_clip):

@@ -22,7 +22,7 @@ SMALL = {  # settings that the published ones, meant for 12 blocks, need here
     "ivlp": {"depth_text": 3, "depth_image": 3},
     "kgcoop": {"templates": ["a photo of a {}."], "weight": 0.5},  # at 8 the random towers want a smaller step
     "promptsrc": {"depth_text": 3, "depth_image": 3},
-    "rpp": {"depth_text": 2, "depth_image": 3, "n_text": 2, "n_image": 3, "teacher": None},
+    "rpp": {"depth_text": 2, "depth_image": 3, "n_text": 2, "n_image": 3, "distillation": {"teacher": None}},
     "zeroshot": {"dataset_templates": ["a {} flower.", "{}."], "dataset": "toy"},
 }
 METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))

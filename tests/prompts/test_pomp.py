@@ -24,6 +24,10 @@ def model_of(clip, learner, names=NAMES):
     return model
 
 
+def pomp(classes):
+    return POMP(local_contrast={"num_sampled_classes": classes})
+
+
 @pytest.fixture(scope="module")
 def images():
     return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
@@ -38,7 +42,7 @@ def step(model, images, seed=5):
 
 @pytest.mark.parametrize("classes", [None, len(NAMES)])
 def test_13_all_classes_are_coops_exact_softmax(small_clip, images, classes):
-    ours = step(model_of(small_clip, POMP(num_sampled_classes=classes)), images)
+    ours = step(model_of(small_clip, pomp(classes)), images)
     coop = model_of(small_clip, CoOp(4))
     loss = F.cross_entropy(coop(images).logits, LABELS)
     torch.testing.assert_close(ours[0], loss)
@@ -47,7 +51,7 @@ def test_13_all_classes_are_coops_exact_softmax(small_clip, images, classes):
 
 def test_16_classes_encoded_once_give_the_released_step(small_clip, images):
     """The released step encodes the labels with repeats, then the sampled classes; target 0."""
-    model = model_of(small_clip, POMP(num_sampled_classes=4))
+    model = model_of(small_clip, pomp(4))
     ours = step(model, images)
     sampled = draw(len(NAMES), 3, 5, 0)
     text = model.learner.encode_text(small_clip, None)[torch.cat([LABELS, sampled])]
@@ -63,14 +67,17 @@ def test_16_classes_encoded_once_give_the_released_step(small_clip, images):
 
 def test_16_chunks_and_recomputation_change_nothing(images):
     whole, pieces = (FrozenCLIP(build(SMALL), text_rows=rows, recompute=again) for rows, again in ((None, False), (12, True)))
-    a, b = (step(model_of(clip, POMP(num_sampled_classes=6)), images) for clip in (whole, pieces))
+    a, b = (step(model_of(clip, pomp(6)), images) for clip in (whole, pieces))
     torch.testing.assert_close(a[0], b[0])
     torch.testing.assert_close(a[1], b[1], rtol=1e-4, atol=1e-5)
 
 
 def test_17_views_weigh_as_images(small_clip, images):
     """Two views, view-major: the mean over them is the mean of two batches, in either order."""
-    model, views = model_of(small_clip, POMP(num_sampled_classes=4)), images + 0.1 * torch.randn_like(images)
+    model, views = (
+        model_of(small_clip, pomp(4)),
+        images + 0.1 * torch.randn_like(images),
+    )
     single = [step(model, x)[0] for x in (images, views)]
     labels, index = LABELS.repeat(2), INDEX.repeat(2)
     sample = model.learner.sample(labels, index, 5)
@@ -85,7 +92,7 @@ def test_21_the_published_rates():
 
 
 def test_25_a_context_serves_any_class_list(small_clip, images):
-    trained = model_of(small_clip, POMP(num_sampled_classes=4), NAMES[:6])
+    trained = model_of(small_clip, pomp(4), NAMES[:6])
     with torch.no_grad():
         trained.learner.ctx.normal_()
     state, own = trained.prompt_state()
@@ -106,7 +113,7 @@ def test_26_twenty_separable_classes_are_learned():
     with torch.no_grad():
         text = F.normalize(hidden.learner.encode_text(clip, None), dim=-1)
         features = text - text.mean(0)
-    model = model_of(clip, POMP(num_sampled_classes=10), names)
+    model = model_of(clip, pomp(10), names)
     labels, losses = torch.arange(20), []
     optimiser = torch.optim.Adam(model.learner.parameters(), lr=0.03)
     for seed in range(200):

@@ -1,10 +1,11 @@
-"""RPP's prompts and losses; numbers in test names: the test list of docs/pretraining.md."""
+"""RPP's prompts; numbers in test names: the test list of docs/pretraining.md."""
 
 import itertools
 
 import pytest
 import torch
 import torch.nn.functional as F
+from rpp_models import INDEX, LABELS, NAMES, L, N, gradients, model_of, pictures, rpp
 from torch import nn
 
 from prompts.engine.clip import FrozenCLIP
@@ -15,35 +16,10 @@ from prompts.prompted_clip import PromptedCLIP
 from prompts.rpp import RPP
 from prompts.zeroshot import ZeroShot
 
-NAMES = ["cat", "golden_retriever", "sea or lake", "rose", "(shop)", "dog"]
-LABELS, INDEX = torch.tensor([1, 0, 5, 1]), torch.arange(4)
-N, L = 2, 3  # slots; blocks of each tower of the small CLIP
-
-
-def rpp(depth=2, **settings):
-    return RPP(**({"n_text": N, "n_image": N, "depth_text": depth, "depth_image": depth} | settings))
-
-
-def model_of(clip, learner, names=NAMES, seed=0):
-    torch.manual_seed(seed)
-    model = PromptedCLIP(clip, learner)
-    model.setup(TrainInfo(names, 0))
-    with torch.no_grad():  # larger than they start, so that every effect shows
-        for tensor in learner.parameters():
-            tensor.mul_(20)
-    return model
-
 
 @pytest.fixture(scope="module")
 def images():
-    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(3))
-
-
-def gradients(model, images, loss=None):
-    out = model(images)
-    total = F.cross_entropy(out.logits, LABELS) if loss is None else loss(out)
-    found = torch.autograd.grad(total, list(model.learner.parameters()))
-    return {name: g for (name, _), g in zip(model.learner.named_parameters(), found, strict=True)}
+    return pictures()
 
 
 # ---------------------------------------------------------------- structure
@@ -247,7 +223,7 @@ def test_7_a_class_sees_no_other_class(small_clip, images):
 
 @pytest.mark.parametrize(("share", "streams"), [("shared", 1), ("unshared", 3), ("kv_only", 2)])
 def test_9_parameters_and_nothing_else_moves(small_clip, images, share, streams):
-    model = model_of(small_clip, rpp(2, qkv_share=share, n_text=3, depth_text=1, teacher=lambda: small_clip))
+    model = model_of(small_clip, rpp(2, qkv_share=share, n_text=3, depth_text=1, distillation={"teacher": lambda: small_clip}))
     before = {k: v.clone() for k, v in small_clip.state_dict().items()}
     trained = [p for p in model.parameters() if p.requires_grad]
     assert sum(p.numel() for p in trained) == streams * (3 * 1 * small_clip.text_width + N * 2 * small_clip.image_width)
@@ -269,123 +245,16 @@ def test_9_the_size_of_the_published_setting():
     assert learner.effective_parameters() == 138_240 - 8 * 4 * (512 + 768)
 
 
-# ---------------------------------------------------------------- supervision
-
-
-def losses(model, images, sample=None):
-    return model.losses(model(images, sample), LABELS, INDEX)
-
-
-def test_18_no_weight_is_no_teacher_and_the_forms_are_as_written(small_clip, images):
-    def made(**settings):
-        return model_of(small_clip, rpp(teacher=lambda: small_clip, **settings))
-
-    plain = made(kd_weight=0.0)
-    assert plain.learner.teacher is None
-    ce = losses(plain, images)
-    assert ce.keys() == {"ce"}
-    student = plain(images).logits
-    teacher = model_of(small_clip, ZeroShot("single"))(images).logits
-    t, w = 2.0, 0.25
-    kl = t**2 * F.kl_div((student / t).log_softmax(1), (teacher / t).softmax(1), reduction="none").sum(1)
-    target = (1 - w) * F.one_hot(LABELS, len(NAMES)) + w * (teacher / t).softmax(1)
-    expected = {
-        "sum": ce["ce"] + w * kl,
-        "convex": (1 - w) * ce["ce"] + w * kl,
-        "mixed_target": -(target * student.log_softmax(1)).sum(1),
-    }
-    for form, loss in expected.items():
-        ours = losses(made(kd_form=form, kd_weight=w, kd_temperature=t), images)
-        torch.testing.assert_close(ours["ce"] + ours["kd"], loss)
-
-
-def test_18_a_student_that_is_its_teacher_learns_nothing_from_it(small_clip, images):
-    torch.manual_seed(0)
-    own = rpp(n_text=4, n_image=0, depth_text=1, init="a photo of a", teacher=lambda: small_clip)
-    model = PromptedCLIP(small_clip, own)
-    model.setup(TrainInfo(NAMES, 0))
-    assert losses(model, images)["kd"].abs().max() < 1e-5
-    found = gradients(model, images, lambda out: model.losses(out, LABELS, INDEX)["kd"].sum())
-    hard = gradients(model, images, lambda out: model.losses(out, LABELS, INDEX)["ce"].sum())
-    assert max(g.norm() for g in found.values()) < 1e-3 * max(g.norm() for g in hard.values())
-
-
-def test_19_soft_labels_of_sampled_and_of_all_classes(small_clip, images):
-    def made(**settings):
-        return model_of(small_clip, rpp(num_sampled_classes=3, teacher=lambda: small_clip, **settings))
-
-    model, every, shifted = made(), made(kd_class_set="all"), made(kd_local_correction=True)
-    sample, full = (m.learner.sample(LABELS, INDEX, 5) for m in (model, every))
-    some, all_, corrected = losses(model, images, sample), losses(every, images, full), losses(shifted, images, sample)
-    torch.testing.assert_close(some["ce"], all_["ce"])  # the hard labels' classes are the same
-    logits = model(images).logits
-    teacher = model_of(small_clip, ZeroShot("single"))(images).logits
-    kl = F.kl_div(logits.log_softmax(1), teacher.softmax(1), reduction="none").sum(1)
-    torch.testing.assert_close(all_["kd"], kl)
-    for loss, shift in ((some, 0), (corrected, model.learner.contrast.shift(sample, len(NAMES)))):
-        for i in range(len(images)):
-            ids, move = sample.ids[sample.allowed[i]], (shift + torch.zeros(sample.allowed.shape))[i, sample.allowed[i]]
-            s, t = (logits[i, ids] + move).log_softmax(0), (teacher[i, ids] + move).softmax(0)
-            torch.testing.assert_close(loss["kd"][i], (t * (t.log() - s)).sum(), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(some["kd"], corrected["kd"])
-
-
-def test_19_the_teacher_is_nobodys_tensor_and_an_evaluation_builds_none(small_clip, images):
-    def refuse():
-        raise AssertionError("built")
-
-    model = model_of(small_clip, rpp(teacher=refuse))
-    assert all(name.startswith(("text_ctx.", "image_ctx.")) for name in model.learner.state_dict())
-    assert set(dict(model.learner.named_modules())) & {"teacher", "teacher.clip"} == set()
-    with torch.no_grad():
-        model.eval()(images)
-    with pytest.raises(AssertionError, match="built"):
-        losses(model, images)
-
-
-def test_28_tuning_starts_where_pretraining_ended(small_clip, images):
-    model = model_of(small_clip, rpp(num_sampled_classes=3, teacher=lambda: small_clip))
-    state, own = model.prompt_state()
-    model.bind(NAMES[:4])
-    labels = LABELS % 4
-    zero_shot = F.cross_entropy(model(images).logits, labels)
-    tuned = model_of(small_clip, rpp(), NAMES[:4], seed=1)
-    tuned.load_prompt_state(state, own)
-    first = tuned.losses(tuned(images), labels, INDEX)
-    assert first.keys() == {"ce"}
-    torch.testing.assert_close(first["ce"].mean(), zero_shot)
-
-
-def test_26_unshared_prompts_fit_at_least_as_well_as_shared_ones(small_clip):
-    final = {"shared": [], "unshared": []}
-    for share, seed in itertools.product(final, range(3)):
-        torch.manual_seed(seed)
-        model = PromptedCLIP(small_clip, rpp(2, qkv_share=share))
-        model.setup(TrainInfo(NAMES, 0))
-        pictures = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-        labels = torch.arange(6)
-        optimiser = torch.optim.Adam(model.learner.parameters(), lr=0.03)
-        for _ in range(50):
-            loss = F.cross_entropy(model(pictures).logits, labels)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        final[share].append(loss.item())
-    shared, unshared = (sum(values) / 3 for values in final.values())
-    assert shared < 1.5  # both learn: chance is 1.79
-    assert unshared <= shared + 0.1
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_text": 0, "n_image": 0}, "learns nothing: set method.n_text or method.n_image"),
+        ({"n_text": 0, "n_image": 0}, "RPP without a prompt in any block learns nothing"),
         ({"prompt_lengths": {"text": [0] * L, "image": [0] * L}}, "method.prompt_lengths that are not all 0"),
         ({"prompt_lengths": {"text": [2] * 12, "image": [2] * 12}}, "names 12 blocks of the text tower"),
         ({"qkv_share": "none"}, "method.qkv_share='none' is none of shared, unshared, kv_only"),
-        ({"kd_temperature": 0}, "the temperature is positive"),
-        ({"kd_form": "convex", "kd_weight": 2}, "at most 1"),
-        ({"kd_form": "mixed_target", "kd_class_set": "all"}, "leave method.kd_class_set=sampled"),
+        ({"residual_source": "x"}, "method.residual_source='x' is none of q, k, v, mean, none"),
+        ({"first_layer_entry": None}, "method.first_layer_entry=None is none of clip, raw"),
+        ({"n_text": -1}, "method.n_text=-1: give a number, 0 or more"),
         ({"depth_text": 4}, "a prompt depth of 4 does not fit the text tower's 3 blocks"),
     ],
 )

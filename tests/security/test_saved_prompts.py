@@ -80,10 +80,10 @@ def test_honest_settings_are_taken(evaluate, tmp_path, method):
         ("maple", {"prompt_lengths": {"text": [10**9, 1], "image": [1, 1]}}),
         ("maple", {"prompt_lengths": {"text": "ab", "image": [1, 1]}}),
         ("maple", {"prompt_lengths": "~nobody-of-this-name/" + 300 * "x"}),
-        ("dpl", {"lengths": "0246"}),
-        ("dpl", {"lengths": [0, "2"]}),
-        ("rpp", {"kd_weight": "1.0"}),
-        ("rpp", {"correction_log_base": "2"}),
+        ("dpl_search", {"lengths": "0246"}),
+        ("dpl_search", {"lengths": [0, "2"]}),
+        ("promptsrc", {"text_weight": "1.0"}),
+        ("rpp", {"residual_source": "2"}),
     ],
 )
 def test_settings_of_another_type_are_refused_in_a_sentence(evaluate, tmp_path, method, settings):

@@ -5,9 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from omegaconf import OmegaConf
+from toys import ROOT
 
 from datamodules.layouts import SIZES
 from tools import doctor
+from tools.dataset_config import NOT_A_DATASET, dataset_names, default_options
 
 PATHS = {
     split: [f"{c}/{c}_{i}.jpg" for c in ("banded", "dotted") for i in numbers]
@@ -40,7 +43,8 @@ def test_all_is_well(dtd, run_doctor):
 
 def test_a_fallback_split_is_told_from_the_published_one(dtd, run_doctor):
     (dtd / "split_zhou_DescribableTextures.json").unlink()
-    doctor.disk_source("dtd", doctor.OmegaConf.create(doctor.DEFAULTS | {"data_root": str(dtd.parent)})).splits(3)
+    options = OmegaConf.merge(default_options(), {"data_root": str(dtd.parent)})
+    doctor.disk_source("dtd", options).splits(3)
     status, text = run_doctor("dtd")
     assert status == 0
     assert "split_zhou_DescribableTextures.json was made here by a fallback and is not the published split" in text
@@ -107,11 +111,11 @@ def test_drawn_data_need_no_files(run_doctor):
 def test_all_datasets_are_looked_at(dtd, run_doctor):
     status, text = run_doctor("all")
     assert status == 1
-    assert f" {doctor.NOT_A_DATASET} in " not in text
-    for name in set(doctor.names()) - {doctor.NOT_A_DATASET}:
+    assert f" {NOT_A_DATASET} in " not in text
+    for name in set(dataset_names()) - {NOT_A_DATASET}:
         assert f" {name} in " in text or f" {name}: needs no files" in text
     assert "ok   dtd" in text
-    assert set(SIZES) < set(doctor.names())
+    assert set(SIZES) < set(dataset_names())
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_wrong_arguments(argument, reason, capsys):
 
 def test_the_command(dtd):
     command = [sys.executable, "-m", "tools.doctor", "data=dtd", f"data_root={dtd.parent}"]
-    done = subprocess.run(command, cwd=doctor.CONF.parent, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout[:9], done.stderr) == (0, "ok   dtd ", "")
     (dtd / "images/banded/banded_3.jpg").unlink()
-    assert subprocess.run(command, cwd=doctor.CONF.parent, capture_output=True).returncode == 1
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 1

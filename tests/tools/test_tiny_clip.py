@@ -62,16 +62,16 @@ def test_world_is_seeded(few_pictures):
 
 
 def test_recipe_learns_and_is_reproducible(few_pictures, tmp_path):
-    model, vocabulary, losses = tiny_clip.train(steps=30, batch=32, lr=2e-3, world=few_pictures)
+    model, tokenizer, losses = tiny_clip.train(steps=30, batch=32, lr=2e-3, world=few_pictures)
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
     _, _, again = tiny_clip.train(steps=30, batch=32, lr=2e-3, world=few_pictures)
     assert losses[:3] == pytest.approx(again[:3], abs=1e-4)
-    tiny_clip.save(model, vocabulary, tmp_path)
+    tiny_clip.save(model, tokenizer, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
     loaded = load(str(tmp_path / "config.json"), str(tmp_path / "weights.safetensors"))
     text = "a photo of a red star."
     with torch.no_grad():
-        trained = tiny_clip.encode_text(model, vocabulary([text]))
+        trained = tiny_clip.encode_text(model, tokenizer([text]))
         stored = loaded.model.encode_text(loaded.tokenizer([text]))
     assert F.cosine_similarity(trained, stored).item() > 0.999, "half precision is all that storing may cost"
 
@@ -79,8 +79,8 @@ def test_recipe_learns_and_is_reproducible(few_pictures, tmp_path):
 def test_text_cut_to_the_longest_caption_is_open_clips_own(few_pictures):
     _, scenes = few_pictures
     texts = [caption(scene, RandomState(i)) for i, scene in enumerate(scenes[:8])]
-    vocabulary = tiny_clip.Vocabulary(texts)
-    model, tokens = tiny_clip.small_clip(len(vocabulary.rows)), vocabulary(texts)
+    tokenizer = tiny_clip.CaptionTokenizer(texts)
+    model, tokens = tiny_clip.small_clip(len(tokenizer.rows)), tokenizer(texts)
     with torch.no_grad():
         assert torch.allclose(tiny_clip.encode_text(model, tokens), model.encode_text(tokens), atol=1e-5)
 

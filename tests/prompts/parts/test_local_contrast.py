@@ -45,7 +45,7 @@ def test_11_negatives_are_distinct_uniform_and_a_function_of_seed_and_group():
 
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_11_a_step_is_the_same_however_many_ranks_share_it(groups):
-    contrast, place, logits = LocalContrast(5, groups=groups), torch.arange(B), all_logits()
+    contrast, place, logits = LocalContrast(5, negative_groups=groups), torch.arange(B), all_logits()
 
     def part(rows):
         sample = contrast.sample(LABELS[rows], place[rows], N, seed=3)
@@ -136,9 +136,9 @@ def test_17_views_of_an_image_in_any_order():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_classes": 1}, "num_sampled_classes=1"),
-        ({"log_base": 2}, "correction_log_base=2"),
-        ({"groups": 0}, "negative_groups=0"),
+        ({"num_sampled_classes": 1}, "num_sampled_classes=1"),
+        ({"log_base": 2}, "local_contrast.log_base=2 is none of 10, e"),
+        ({"negative_groups": 0}, "negative_groups=0"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(settings, message):

@@ -8,7 +8,7 @@ from prompts.learner import TrainInfo
 from prompts.parts.transfer import start_from
 from prompts.prompted_clip import PromptedCLIP
 
-RPP = {"depth_text": 2, "depth_image": 3, "n_text": 2, "n_image": 2, "kd_weight": 0, "teacher": None}
+RPP = {"depth_text": 2, "depth_image": 3, "n_text": 2, "n_image": 2, "distillation": {"weight": 0}}
 
 
 def rpp(clip, **settings):
