@@ -26,8 +26,8 @@ def page(
     palette = Palette(group.label for group in sorted(groups, key=sections.legend_order))
     bodies: Sections = []
     for part in parts(groups):
-        own = sections_of(part, palette, (reports or {}).get(part.task, TaskReport()))
-        bodies += [(f"{part.title}: {heading}" if part.title else heading, body) for heading, body in own]
+        made = sections_of(part, palette, (reports or {}).get(part.task, TaskReport()))
+        bodies += [(f"{part.title}: {heading}" if part.title else heading, body) for heading, body in made]
     return ENVIRONMENT.get_template("page.html").render(
         title=title,
         summary=summary(groups),

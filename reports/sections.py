@@ -113,12 +113,12 @@ def _seconds(group: Group) -> list[float]:
 
 def _by_place(groups: Sequence[Group]) -> dict[str, list[Group]]:
     """By what makes their first evaluations comparable."""
-    found: dict[str, list[Group]] = {}
+    by_title: dict[str, list[Group]] = {}
     for group in groups:
         title = f"{group.names['data']}, {group.protocol}, clip {group.names['clip']}"
         title += "" if len(group.evaluations) == 1 else f": {group.evaluations[0]}"
-        found.setdefault(title, []).append(group)
-    return found
+        by_title.setdefault(title, []).append(group)
+    return by_title
 
 
 def curves(groups: Sequence[Group], palette: Palette) -> Markup:
