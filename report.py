@@ -18,8 +18,9 @@ from rich.console import Console
 from files.untrusted import visible
 from files.whole import write_text
 from reports import render
-from reports.collect import Group, read
+from reports.collect import read
 from reports.compare import Comparison, check_names, comparisons
+from reports.groups import Group
 from reports.tables import Table, parts, tables
 from reports.tasks import TaskReport, task_reports
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from reports.collect import Group
+from reports.groups import Group
 from reports.rows import by, shots_text
 from reports.stats import t_test
 

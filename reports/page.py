@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from markupsafe import Markup
 
 from reports import sections
-from reports.collect import Group
+from reports.groups import Group
 from reports.style import Palette
 from reports.tables import Part, parts, tables
 from reports.tasks import Sections, TaskReport

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from reports.collect import in_unit
 from reports.compare import Comparison
+from reports.groups import in_unit
 from reports.stats import Spread
 from reports.tables import Table
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reports.collect import Group
+from reports.groups import Group
 from reports.published import published_figures
 from reports.stats import Spread, spread
 from runs.result import Summary

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from reports import plots
-from reports.collect import Group, in_unit
 from reports.compare import ItemTest, comparisons, history_curves, loss_curves, places
+from reports.groups import Group, in_unit
 from reports.pieces import code, figures, grid, legend, note, p_value, points
 from reports.published import method_rank
 from reports.render import lines

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from reports.collect import Group, best_of
+from reports.groups import Group, best_of
 from reports.published import AVERAGE, dataset_rank, is_published_average, source
 from reports.rows import Figures, Row, by, by_evaluation, by_shots, make_row, mean_of, shots_text, summaries
 from runs.result import Figure, Summary

@@ -22,7 +22,8 @@ from prompts.parts.prompt_lengths import MOST, read_found, read_lengths
 from prompts.parts.transfer import rows_for
 from prompts.prompted_clip import PromptedCLIP
 from reports import render
-from reports.collect import labelled, make_group, read_run
+from reports.collect import make_group, read_run
+from reports.settings import labelled
 from reports.tables import tables
 from runs.arguments import fits
 from runs.stored import leaves, method_settings, take_over
