@@ -1,7 +1,7 @@
 """The results of many runs as tables and a page.
 
     python report.py outputs                       # every result.json below the folder; several folders may be given
-    python report.py outputs --compare maple coop  # paired tests over the same seeds and images
+    python report.py outputs --compare A B         # paired tests of two methods over the same seeds and images
     python report.py outputs --markdown            # the tables for a README; or --latex, --csv
 
 Runs that differ in nothing but the seed are one figure: mean and population standard deviation over their seeds.

@@ -63,11 +63,11 @@ def summary(groups: Sequence[Group]) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """ "2 runs" """
+    """The number and the noun: "2 runs"."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def listed(noun: str, values: Iterable[str]) -> str:
-    """ "methods coop, maple", each once"""
+    """The names, each once, after the noun: "datasets a, b"."""
     names = list(dict.fromkeys(values))
     return f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}"
