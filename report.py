@@ -1,7 +1,7 @@
 """The results of many runs as tables and a page.
 
     python report.py outputs                       # every result.json below the folder; several folders may be given
-    python report.py outputs --compare maple coop  # paired tests over the same seeds and images
+    python report.py outputs --compare A B         # paired tests of two methods over the same seeds and images
     python report.py outputs --markdown            # the tables for a README; or --latex, --csv
 
 Runs that differ in nothing but the seed are one figure: mean and population standard deviation over their seeds.
@@ -18,8 +18,9 @@ from rich.console import Console
 from files.untrusted import visible
 from files.whole import write_text
 from reports import render
-from reports.collect import Group, read
+from reports.collect import read
 from reports.compare import Comparison, check_names, comparisons
+from reports.groups import Group
 from reports.tables import Table, parts, tables
 from reports.tasks import TaskReport, task_reports
 

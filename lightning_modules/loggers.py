@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from prompts.parts.words import context_words
 from prompts.prompted_clip import PromptedCLIP
-from reports.collect import Run
+from reports.groups import Run
 from runs.arguments import import_target, make
 from runs.jobs import RESULT, Job
 from runs.result import load_result

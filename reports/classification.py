@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from reports import plots
 from reports.arrays import Predictions
-from reports.collect import Group, best_of
 from reports.compare import ItemTests, Place, places
+from reports.groups import Group, best_of
 from reports.pieces import figures, folded, grid, heading, legend, note
 from reports.rows import shots_text
 from reports.stats import Calibration, bootstrap, calibration, confusion, mcnemar

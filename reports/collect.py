@@ -1,120 +1,21 @@
-"""The results below some folders, as groups of runs that differ in nothing but the seed. Reads result.json, never a log."""
+"""Reads the results below some folders (result.json, never a log) as groups of runs that differ in nothing but the seed."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from files.untrusted import visible
-from reports.arrays import PREDICTIONS, Predictions, read_predictions
+from reports.groups import Group, Run
 from reports.published import method_rank
-from runs.identity import EXECUTION_KEYS, compared
+from reports.settings import differences, labelled, settings_of
 from runs.jobs import RESULT
-from runs.result import Figure, Names, Result, Summary, load_result, targets
-
-LONGEST_SETTING = 100  # characters of a setting in a label
-MOST_SETTINGS = 4  # in a label; with more, the digest stands for them
-
-
-@dataclass(frozen=True)
-class Run:
-    """A result and the predictions beside it."""
-
-    path: Path  # of its result.json
-    result: Result
-    has_predictions: bool = True  # False: they cannot be read
-
-    def predictions(self, evaluation: str) -> Predictions | None:
-        """In the order of the test list, unreadable images included; None where there are none. ValueError where the file
-        cannot be read."""
-        if not self.has_predictions:
-            return None
-        classes = len(self.result["metrics"][evaluation].get("per_class", []))
-        return read_predictions(self.path.with_name(PREDICTIONS), evaluation, classes or None)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs of one configuration over its seeds: of one task, with the same evaluations and summaries."""
-
-    digest: str  # of the configuration without the seed
-    runs: dict[int, Run]  # by seed, ascending
-    settings: dict[str, str]  # dotted keys of what is run
-    label: str  # the method, with the settings that tell it from others of its name
-    is_baseline: bool = False  # of the task's baseline method
-
-    @property
-    def first(self) -> Result:
-        """The result of the first seed."""
-        return next(iter(self.runs.values())).result
-
-    @property
-    def names(self) -> Names:
-        """The names of method, data, clip and protocol."""
-        return self.first["names"]
-
-    @property
-    def shots(self) -> int:
-        """Training images per class; below 1: all."""
-        return self.first["shots"]
-
-    @property
-    def task(self) -> str:
-        """The kind of task."""
-        return self.first["task"]
-
-    @property
-    def figure(self) -> Figure:
-        """The task's main figure."""
-        return self.first["figure"]
-
-    @property
-    def protocol(self) -> str:
-        """The protocol's name; evaluations of saved prompts are apart from runs that trained."""
-        return ("saved prompts, " if self.settings.get("fit") == "false" else "") + self.names["protocol"]
-
-    @property
-    def evaluations(self) -> list[str]:
-        """The names of the evaluations."""
-        return list(self.first["metrics"])
-
-    @property
-    def targets(self) -> list[str]:
-        """The evaluations on other datasets than the one trained on."""
-        return targets(self.first)
-
-    @property
-    def summary(self) -> dict[str, Summary]:
-        """Functions and evaluations of the summaries, by name (the values are those of the first seed)."""
-        return self.first["summary"]
-
-    @property
-    def stages(self) -> list[dict[str, dict[int, float]]]:
-        """The main figure after each earlier stage: evaluation -> seed -> value."""
-        by_seed = {seed: run.result["stages"] for seed, run in self.runs.items()}
-        return [
-            {name: {seed: stages[at][name] for seed, stages in by_seed.items()} for name in stage}
-            for at, stage in enumerate(self.first["stages"])
-        ]
-
-    def by_seed(self, evaluation: str) -> dict[int, float]:
-        """The main figure of an evaluation, by seed."""
-        return {seed: run.result["metrics"][evaluation][self.figure["key"]] for seed, run in self.runs.items()}
-
-
-def best_of(figure: Figure) -> Callable[..., Any]:
-    """`max`, or `min` where lower figures are better."""
-    return max if figure["higher_is_better"] else min
-
-
-def in_unit(figure: Figure) -> str:
-    """The figure with its unit, for axes and legends: "accuracy in %"."""
-    return f"{figure['title']} in {figure['unit']}" if figure["unit"] else figure["title"]
+from runs.result import Result, load_result
 
 
 def read(folders: Iterable[Path], left_out: list[str] | None = None) -> list[Group]:
@@ -149,7 +50,7 @@ def read(folders: Iterable[Path], left_out: list[str] | None = None) -> list[Gro
             )
     if not by_digest:
         raise ValueError(f"none of the {len(files)} {RESULT} below {below} can be read.")
-    groups = [make_group(digest, dict(sorted(runs.items()))) for digest, runs in by_digest.items()]
+    groups = [make_group(digest, dict(sorted(runs.items()))) for digest, runs in without_stages(by_digest).items()]
     return sorted(labelled(groups), key=order)
 
 
@@ -165,6 +66,29 @@ def read_run(file: Path, left_out: list[str] | None) -> Run:
         left_out.append(visible(f"Without its predictions: {error}"))
         return replace(run, has_predictions=False)
     return run
+
+
+def without_stages(by_digest: Mapping[str, Mapping[int, Run]]) -> dict[str, dict[int, Run]]:
+    """The runs but those that are an earlier stage of another: its result has their figures among its stages."""
+    runs = [run.result for seeds in by_digest.values() for run in seeds.values()]
+    earlier = {_history(result, result["stages"][:count]) for result in runs for count in range(1, len(result["stages"]) + 1)}
+    kept = {
+        digest: {seed: run for seed, run in seeds.items() if _history(run.result, _all_stages(run.result)) not in earlier}
+        for digest, seeds in by_digest.items()
+    }
+    return {digest: seeds for digest, seeds in kept.items() if seeds}
+
+
+def _all_stages(result: Result) -> list[dict[str, float]]:
+    """The main figure by evaluation after each stage, the run itself being the last."""
+    key = result["figure"]["key"]
+    return [*result["stages"], {name: metrics[key] for name, metrics in result["metrics"].items()}]
+
+
+def _history(result: Result, stages: Sequence[Mapping[str, float]]) -> str:
+    """What was run with this seed, and these stages of it."""
+    what = [result[key] for key in ("task", "figure", "names", "shots", "seed")]
+    return json.dumps([what, stages], sort_keys=True)
 
 
 def make_group(digest: str, runs: dict[int, Run]) -> Group:
@@ -193,64 +117,6 @@ COMPARED: dict[str, Callable[[Result], Any]] = {
     "their summaries": lambda result: {name: (s["function"], s["evaluations"]) for name, s in result["summary"].items()},
     "their stages": lambda result: [set(stage) for stage in result["stages"]],
 }
-
-
-def settings_of(result: Result) -> dict[str, str]:
-    """Dotted key -> value as JSON, of what is run: without the seed, and without how and where it is run."""
-    config = result.get("config", {})
-    root = str(config.get("data_root") or "\0")
-    # which prompts an evaluation is of, or training starts from, is what is run
-    kept = {key for key in ("ckpt", "init_from") if config.get(key) and (key != "ckpt" or not config.get("fit", True))}
-    flat: dict[str, str] = {}
-
-    def walk(key: str, value: Any) -> None:
-        if key.split(".")[-1] in EXECUTION_KEYS.keys() - kept:
-            return
-        if isinstance(value, dict) and value:
-            for name, child in value.items():
-                walk(f"{key}.{name}" if key else name, child)
-        else:
-            flat[key] = json.dumps(value).replace(root, "DATA")
-
-    walk("", compared(config))
-    return flat
-
-
-def differences(settings: list[dict[str, Any]]) -> list[str]:
-    """The keys in which they are not all the same."""
-    keys = {key: None for flat in settings for key in flat}  # in order
-    return [key for key in keys if len({str(flat.get(key)) for flat in settings}) > 1]
-
-
-def labelled(groups: list[Group]) -> list[Group]:
-    """Labels groups of one method that stand in the same place by the settings in which they differ."""
-    rows: dict[tuple, dict[tuple, list[Group]]] = defaultdict(lambda: defaultdict(list))
-    for group in groups:
-        names = group.names
-        row = (group.task, group.figure["key"], group.protocol, names["clip"], names["method"])
-        rows[row][names["data"], group.shots].append(group)
-    result = []
-    for cells in rows.values():
-        crowded = [cell for cell in cells.values() if len(cell) > 1]
-        keys = list(dict.fromkeys(key for cell in crowded for key in differences([group.settings for group in cell])))
-        notes = {
-            group.digest: ", ".join(setting_text(key, group.settings) for key in keys)
-            for cell in cells.values()
-            for group in cell
-        }
-        # where settings do not distinguish them, or only at length, the digest does
-        clear = len(keys) <= MOST_SETTINGS and all(len({notes[g.digest] for g in cell}) == len(cell) for cell in crowded)
-        for cell in cells.values():
-            for group in cell:
-                note = notes[group.digest] if clear else f"#{group.digest}" if len(cell) > 1 else ""
-                result.append(replace(group, label=f"{group.label} ({note})" if note else group.label))
-    return result
-
-
-def setting_text(key: str, settings: dict[str, str]) -> str:
-    """A setting as it stands in a label: "depth=9"."""
-    value = settings.get(key, "absent").strip('"')
-    return f"{key.removeprefix('method.')}={value if len(value) <= LONGEST_SETTING else f'{value[:LONGEST_SETTING]}…'}"
 
 
 def order(group: Group) -> tuple:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from reports.collect import Group
+from reports.groups import Group
 from reports.rows import by, shots_text
 from reports.stats import t_test
 
@@ -28,14 +28,14 @@ class Place:
 
 def places(groups: Iterable[Group]) -> list[Place]:
     """The places where these groups, all of one task, stand."""
-    found = []
+    result = []
     for (protocol, clip, data), members in by(groups, lambda g: (g.protocol, g.names["clip"], g.names["data"])).items():
         largest: dict[str, Group] = {}
         for group in sorted(members, key=lambda g: g.shots % 10**9):  # all images, -1, last
             largest[group.label] = group
         labels = dict.fromkeys(group.label for group in members)
-        found.append(Place(f"{data}, {protocol}, clip {clip}", {label: largest[label] for label in labels}))
-    return found
+        result.append(Place(f"{data}, {protocol}, clip {clip}", {label: largest[label] for label in labels}))
+    return result
 
 
 # ---- paired tests
@@ -101,9 +101,10 @@ def comparisons(
     for place in places(groups):
         for a, b in _pairs(place, only):
             for evaluation in a.evaluations:
-                found = compare(a, b, evaluation, place.title, item_test) if evaluation in b.evaluations else None
-                if found:
-                    yield found
+                if evaluation not in b.evaluations:
+                    continue
+                if comparison := compare(a, b, evaluation, place.title, item_test):
+                    yield comparison
 
 
 def _pairs(place: Place, only: tuple[str, str] | None) -> list[tuple[Group, Group]]:

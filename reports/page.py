@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from markupsafe import Markup
 
 from reports import sections
-from reports.collect import Group
+from reports.groups import Group
 from reports.style import Palette
 from reports.tables import Part, parts, tables
 from reports.tasks import Sections, TaskReport
@@ -26,8 +26,8 @@ def page(
     palette = Palette(group.label for group in sorted(groups, key=sections.legend_order))
     bodies: Sections = []
     for part in parts(groups):
-        own = sections_of(part, palette, (reports or {}).get(part.task, TaskReport()))
-        bodies += [(f"{part.title}: {heading}" if part.title else heading, body) for heading, body in own]
+        made = sections_of(part, palette, (reports or {}).get(part.task, TaskReport()))
+        bodies += [(f"{part.title}: {heading}" if part.title else heading, body) for heading, body in made]
     return ENVIRONMENT.get_template("page.html").render(
         title=title,
         summary=summary(groups),
@@ -63,11 +63,11 @@ def summary(groups: Sequence[Group]) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """ "2 runs" """
+    """The number and the noun: "2 runs"."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def listed(noun: str, values: Iterable[str]) -> str:
-    """ "methods coop, maple", each once"""
+    """The names, each once, after the noun: "datasets a, b"."""
     names = list(dict.fromkeys(values))
     return f"{noun}{'s' * (len(names) > 1)} {', '.join(names)}"

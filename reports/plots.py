@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from files.whole import whole_file
-from reports.collect import Group, in_unit
+from reports.groups import Group, in_unit
 from reports.stats import Calibration
 from reports.style import FAINT, INK, PAPER, Palette, drawing, plt, svg
 from reports.tables import Table

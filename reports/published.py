@@ -10,7 +10,7 @@ from files.untrusted import read_json
 from runs.summaries import summary_value
 
 if TYPE_CHECKING:
-    from reports.collect import Group
+    from reports.groups import Group
 
 AVERAGE = "average"  # stands for a dataset where figures are averages over datasets
 

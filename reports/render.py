@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from reports.collect import in_unit
 from reports.compare import Comparison
+from reports.groups import in_unit
 from reports.stats import Spread
 from reports.tables import Table
 
@@ -167,7 +167,7 @@ def cell_text(cell: Any) -> Any:
 def figures(tables: list[Table]) -> list[list[Any]]:
     """A line per cell, unrounded, below a line with their names."""
     spread, published = ("mean", "std", "interval_95", "seeds"), ("published", "difference")
-    found: list[list[Any]] = [["table", "row", "column", *spread, *published, "figure"]]
+    rows: list[list[Any]] = [["table", "row", "column", *spread, *published, "figure"]]
     for table in tables:
         for row in table.rows:
             for column in table.columns:
@@ -180,8 +180,8 @@ def figures(tables: list[Table]) -> list[list[Any]]:
                         row.published.get(column),
                         row.difference(column),
                     )
-                    found.append([table.title, row.label, column, *numbers, in_unit(table.figure)])
-    return found
+                    rows.append([table.title, row.label, column, *numbers, in_unit(table.figure)])
+    return rows
 
 
 def compared(comparisons: list[Comparison], console: Console) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reports.collect import Group
+from reports.groups import Group
 from reports.published import published_figures
 from reports.stats import Spread, spread
 from runs.result import Summary
@@ -94,15 +94,15 @@ def summaries(groups: Iterable[Group]) -> dict[str, Summary]:
     """By name, of the evaluations of all groups together: an average over fewer targets would be another number. A name that
     is an evaluation's, too, or has two functions, is none."""
     groups = list(groups)
-    found: dict[str, Summary] = {}
+    united: dict[str, Summary] = {}
     for group in groups:
         for name, entry in group.summary.items():
-            known = found.setdefault(name, {**entry, "evaluations": []})
+            known = united.setdefault(name, {**entry, "evaluations": []})
             known["evaluations"] = list(dict.fromkeys([*known["evaluations"], *entry["evaluations"]]))
     functions = {(name, entry["function"]) for group in groups for name, entry in group.summary.items()}
     evaluations = {name for group in groups for name in group.evaluations}
     several = {name for name, count in Counter(name for name, _ in functions).items() if count > 1}
-    return {name: entry for name, entry in found.items() if name not in evaluations | several}
+    return {name: entry for name, entry in united.items() if name not in evaluations | several}
 
 
 def summary_cell(entry: Summary, figures: Figures, higher_is_better: bool) -> Spread | None:

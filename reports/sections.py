@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from reports import plots
-from reports.collect import Group, in_unit
 from reports.compare import ItemTest, comparisons, history_curves, loss_curves, places
+from reports.groups import Group, in_unit
 from reports.pieces import code, figures, grid, legend, note, p_value, points
 from reports.published import method_rank
 from reports.render import lines
@@ -113,12 +113,12 @@ def _seconds(group: Group) -> list[float]:
 
 def _by_place(groups: Sequence[Group]) -> dict[str, list[Group]]:
     """By what makes their first evaluations comparable."""
-    found: dict[str, list[Group]] = {}
+    by_title: dict[str, list[Group]] = {}
     for group in groups:
         title = f"{group.names['data']}, {group.protocol}, clip {group.names['clip']}"
         title += "" if len(group.evaluations) == 1 else f": {group.evaluations[0]}"
-        found.setdefault(title, []).append(group)
-    return found
+        by_title.setdefault(title, []).append(group)
+    return by_title
 
 
 def curves(groups: Sequence[Group], palette: Palette) -> Markup:

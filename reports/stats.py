@@ -1,4 +1,4 @@
-"""Spread over seeds, paired tests over seeds and images, calibration. Accuracies are percentages, p-values two-sided."""
+"""Spread over seeds, paired tests over seeds and images, calibration. p-values are two-sided."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ class Calibration:
 
 
 def calibration(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = 15) -> Calibration:
+    """Confidence (from 0 to 1) against accuracy, of images that could be read."""
     which_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)
     count, confidence, right = (
         np.bincount(which_N, weights, bins) for weights in (None, confidence_N, correct_N.astype(float))

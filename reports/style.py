@@ -56,6 +56,7 @@ class Palette:
         self.colours = list(colours)
 
     def line(self, label: str) -> dict[str, str]:
+        """Colour, marker and style of a label's line, as matplotlib takes them."""
         at = self.at[label]
         # past the last colour, the next round has other markers and a dashed line
         turn, at = divmod(at, len(self.colours))
@@ -63,6 +64,7 @@ class Palette:
         return {"color": self.colours[at], "marker": marker, "linestyle": ("-", "--", ":")[min(turn, 2)]}
 
     def colour(self, label: str) -> str:
+        """The colour of a label, as matplotlib takes it."""
         return self.line(label)["color"]
 
     def legend(self, label: str) -> tuple[str, str]:
@@ -72,6 +74,7 @@ class Palette:
 
 
 def css(colour: str) -> str:
+    """A colour for the page: a stand-in becomes the page's own."""
     return f"var(--series-{SERIES.index(colour)})" if colour in SERIES else colour
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from reports.collect import Group, best_of
+from reports.groups import Group, best_of
 from reports.published import AVERAGE, dataset_rank, is_published_average, source
 from reports.rows import Figures, Row, by, by_evaluation, by_shots, make_row, mean_of, shots_text, summaries
 from runs.result import Figure, Summary
@@ -57,17 +57,17 @@ def parts(groups: Iterable[Group]) -> list[Part]:
     """The groups by task and figure, in order."""
     split = by(groups, lambda g: (g.task, *g.figure.values()))
     tasks = Counter(task for task, *_ in split)
-    found = []
+    result = []
     for (task, *_), members in split.items():
         figure = members[0].figure
         title = ", ".join([task] * (len(tasks) > 1) + [figure["title"]] * (tasks[task] > 1))
-        found.append(Part(title, task, figure, members))
-    return found
+        result.append(Part(title, task, figure, members))
+    return result
 
 
 def tables(groups: Iterable[Group]) -> list[Table]:
     """All tables: by task, protocol and backbone, averages before the datasets that they are over."""
-    found: list[Table] = []
+    result: list[Table] = []
     for part in parts(groups):
         for (protocol, clip), members in by(part.groups, lambda g: (g.protocol, g.names["clip"])).items():
             made = _tables_of(", ".join(filter(None, [part.title, protocol, f"clip {clip}"])), members)
@@ -75,26 +75,26 @@ def tables(groups: Iterable[Group]) -> list[Table]:
             if first is not None:  # once says it for all
                 note = f"Published: {source(protocol)}."
                 made[first] = replace(made[first], notes=[*made[first].notes, note])
-            found += made
-    return found
+            result += made
+    return result
 
 
 def _tables_of(title: str, groups: list[Group]) -> list[Table]:
     """Of one task, protocol and backbone: transfer where results have targets, by shots where each has one number alone."""
-    found = []
+    made = []
     transferred, others = [g for g in groups if g.targets], [g for g in groups if not g.targets]
     for (data, shots), members in by(transferred, lambda g: (g.names["data"], g.shots)).items():
-        found.append(transfer(f"{title}, trained on {data}, {shots_text(shots)}", members))
+        made.append(transfer(f"{title}, trained on {data}, {shots_text(shots)}", members))
     if all(len(g.evaluations) == 1 and not g.summary and not g.stages for g in others):
         shots = {shots_text(group.shots): group.shots for group in others}
-        found += with_average(title, others, "", by_shots, shots) if others else []
+        made += with_average(title, others, "", by_shots, shots) if others else []
     else:
         for shots, members in by(others, lambda g: g.shots).items():
-            found += with_average(title, members, f", {shots_text(shots)}", by_evaluation)
+            made += with_average(title, members, f", {shots_text(shots)}", by_evaluation)
     in_stages = [group for group in groups if group.stages]
     for (data, shots), members in by(in_stages, lambda g: (g.names["data"], g.shots)).items():
-        found.append(by_stage(f"{title}, {data}, {shots_text(shots)}, by stage", members))
-    return found
+        made.append(by_stage(f"{title}, {data}, {shots_text(shots)}, by stage", members))
+    return made
 
 
 # ---- kinds of table
@@ -109,7 +109,7 @@ def with_average(
 ) -> list[Table]:
     """A table for each dataset, behind one of their average where there are several."""
     by_data = by(groups, lambda g: g.names["data"])
-    found = []
+    made = []
     if len(by_data) > 1:
         summary, rows, notes = summaries(groups), [], []
         for label, members in by(groups, lambda g: g.label).items():
@@ -123,13 +123,13 @@ def with_average(
             rows.append(make_row(label, figures, summary, members, data))
         if rows:
             title_of_average = f"{title}{suffix}, average over {len(by_data)} datasets"
-            found.append(make_table(title_of_average, rows, notes, groups, summary, shots))
+            made.append(make_table(title_of_average, rows, notes, groups, summary, shots))
     for data, cell in sorted(by_data.items(), key=lambda item: dataset_rank(item[0])):
         summary = summaries(cell)
         rows = [make_row(label, figures_of(g), summary, g, data) for label, g in by(cell, lambda g: g.label).items()]
         table = make_table(f"{title}, {data}{suffix}", rows, [], cell, summary, shots)
-        found.append(replace(table, datasets=len(by_data)))
-    return found
+        made.append(replace(table, datasets=len(by_data)))
+    return made
 
 
 def transfer(title: str, groups: list[Group]) -> Table:

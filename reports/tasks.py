@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from reports.collect import Group
 from reports.compare import ItemTest
+from reports.groups import Group
 from reports.style import Palette
 from reports.tables import Table
 

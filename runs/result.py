@@ -99,7 +99,7 @@ OF_EVALUATION = {"accuracy": PERCENT, "macro_f1": PERCENT, "images": COUNT, "per
 
 def _unit(value: Any, what: str) -> None:
     if value != "":
-        text(20)(value, what)
+        text(40)(value, what)
 
 
 def _metrics(value: Any, what: str) -> None:

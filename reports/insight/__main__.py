@@ -23,6 +23,7 @@ PARTS = ("words", "images", "calibration", "attention")
 
 
 def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m reports.insight", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -41,6 +42,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Makes the parts that were asked for in a temporary folder, and moves them to where they go when all are done. ValueError
+    for a mistake of the user."""
     options = arguments()
     for name in ("images", "words"):
         if getattr(options, name) < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_modules.results import write_json
+from files.whole import write_json
 from prompts.engine.attention import Share, image_shares, text_shares
 from prompts.engine.rows import TowerPrompts
 from prompts.parts.words import LearnedTokens
-from reports.collect import Predictions
+from reports.arrays import Predictions
 from reports.insight import sheet
 from reports.insight.finished import FinishedRun, spread
 from reports.plots import reliability_lines
@@ -30,25 +30,29 @@ SCREEN = 16  # vectors that the screen shows; words.txt has all
 
 @torch.no_grad()
 def words(run: FinishedRun, folder: Path, count: int) -> str:
-    """words.txt, words.json: the nearest vocabulary words of each context vector that enters the text tower."""
+    """words.txt, words.json: the nearest vocabulary words of each context vector that enters the text tower.
+
+    Args:
+        count: words of each vector.
+    """
     prompts, depends_on = _text_prompts(run), run.model.text_depends_on()
     rows = prompts.inputs or prompts.rows.get(0)
     if rows is None or not rows.count:
         return f"words: {run.names['method']} has no context vectors among its words"
     vocabulary = LearnedTokens(run.clip)
     streams = {"q": rows.q, "k": rows.k, "v": rows.v} if rows.k is not None or rows.v is not None else {"": rows.q}
-    found = []
+    nearest = []
     for stream, vectors in streams.items():
         if vectors is None:
             continue
         if rows.per == "image":
             vectors = vectors.mean(0)
-        owners = run.model.classnames if rows.per == "class" else [None]
-        near = iter(vocabulary.nearest(vectors.flatten(0, -2), count))
-        for owner in owners:
-            for place in range(1, rows.count + 1):
-                near_words = [{"word": word, "distance": round(distance, 4)} for word, distance in next(near)]
-                found.append({"stream": stream, "class": owner, "vector": place, "words": near_words})
+        classes = run.model.classnames if rows.per == "class" else [None]
+        by_vector = iter(vocabulary.nearest(vectors.flatten(0, -2), count))
+        for name in classes:
+            for number in range(1, rows.count + 1):
+                near = [{"word": word, "distance": round(distance, 4)} for word, distance in next(by_vector)]
+                nearest.append({"stream": stream, "class": name, "vector": number, "words": near})
     spacing = vocabulary.spacing()
     heading = (
         f"the nearest of {len(vocabulary):,} vocabulary words to each context vector, and their Euclidean distances\n"
@@ -56,21 +60,22 @@ def words(run: FinishedRun, folder: Path, count: int) -> str:
     )
     if rows.per == "image":
         heading += f"\n(context depends on the image: the mean over {len(rows.q)} test images)"
-    content = {"vocabulary": len(vocabulary), "spacing": spacing, "depends_on": depends_on, "vectors": found}
-    write_json(folder / "words.json", content)
-    lines = _word_lines(found)
+    content = {"vocabulary": len(vocabulary), "spacing": spacing, "depends_on": depends_on, "vectors": nearest}
+    write_json(folder / "words.json", content, indent=1)
+    lines = _word_lines(nearest)
     (folder / "words.txt").write_text("\n".join([heading, "", *lines]) + "\n", encoding="utf-8")
     more = [f"  ... {len(lines) - SCREEN:,} more in words.txt"] * (len(lines) > SCREEN)
     return "\n".join([f"words: {heading}", *lines[:SCREEN], *more])
 
 
-def _word_lines(found: Sequence[dict[str, Any]]) -> list[str]:
+def _word_lines(nearest: Sequence[dict[str, Any]]) -> list[str]:
+    """A line per vector, in columns."""
     table = [
         [
-            " ".join(filter(None, (each["stream"], each["class"], str(each["vector"])))),
-            *(f"{near['word']} {near['distance']:.3g}" for near in each["words"]),
+            " ".join(filter(None, (entry["stream"], entry["class"], str(entry["vector"])))),
+            *(f"{near['word']} {near['distance']:.3g}" for near in entry["words"]),
         ]
-        for each in found
+        for entry in nearest
     ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  " + "   ".join([row[0].rjust(widths[0]), *map(str.ljust, row[1:], widths[1:])]).rstrip() for row in table]
@@ -81,17 +86,22 @@ def _text_prompts(run: FinishedRun) -> TowerPrompts:
     """The rows that enter the text tower; of methods whose text depends on the image, those of some test images."""
     model = run.model
     if model.text_depends_on() == "image":
-        image = model.clip.encode_image(run.some_images(SAMPLE), model.learner.image_prompts())
+        image_features = model.clip.encode_image(run.some_images(SAMPLE), model.learner.image_prompts())
     else:
-        image = torch.zeros(1, model.clip.embed_dim, device=run.device)
-    return model.learner.text_prompts(image)
+        image_features = torch.zeros(1, model.clip.embed_dim, device=run.device)
+    return model.learner.text_prompts(image_features)
 
 
 # ---- images gained and lost
 
 
 def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int) -> str:
-    """images-EVALUATION.png, images.json: what the method alone, or the baseline alone, gets right."""
+    """images-EVALUATION.png, images.json: what the method alone, or the baseline alone, gets right. ValueError where the
+    predictions are not of the images that are here.
+
+    Args:
+        most: images gained, and as many lost, on a sheet.
+    """
     method, lines, content = run.names["method"], [], {}
     for evaluation in evaluations:
         theirs = run.baseline(evaluation)
@@ -99,35 +109,38 @@ def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int
             return "images: this is zero-shot CLIP itself; --against FOLDER compares it with another run"
         ours, dataset = run.predictions(evaluation), run.dataset(evaluation)
         names = run.test_set(evaluation).classnames
-        if any(
-            len(each.label_N) != len(dataset) or max(each.label_N.max(), each.predicted_N.max()) >= len(names)
-            for each in (ours, theirs)
-        ):
+        if not all(_fits(predictions, len(dataset), len(names)) for predictions in (ours, theirs)):
             raise ValueError(
                 f"the predictions of {evaluation} are not of the images that are here: give the run's data_root=PATH."
             )
-        found = sheet.changes(ours, theirs)
-        said = (
-            f"{evaluation}: {method} gains {len(found.gained):,} and loses {len(found.lost):,} of {len(ours.label_N):,} images "
-            f"against {run.baseline_name}"
+        changes = sheet.changes(ours, theirs)
+        sentence = (
+            f"{evaluation}: {method} gains {len(changes.gained):,} and loses {len(changes.lost):,} of {len(ours.label_N):,} "
+            f"images against {run.baseline_name}"
         )
         named = [(run.baseline_name, theirs), (method if method != run.baseline_name else "this run", ours)]
-        sheet.draw(folder / f"images-{evaluation}.png", said, found, most, dataset, names, named)
-        lines.append(f"images: {said}")
+        sheet.draw(folder / f"images-{evaluation}.png", sentence, changes, most, sheet.Images(dataset, names), named)
+        lines.append(f"images: {sentence}")
         content[evaluation] = {
             kind: [
                 {
-                    "image": dataset.items[place].path,
-                    "true": names[ours.label_N[place]],
-                    "baseline": names[theirs.predicted_N[place]],
-                    "this run": names[ours.predicted_N[place]],
+                    "image": dataset.items[index].path,
+                    "true": names[ours.label_N[index]],
+                    "baseline": names[theirs.predicted_N[index]],
+                    "this run": names[ours.predicted_N[index]],
                 }
-                for place in places
+                for index in indices
             ]
-            for kind, places in asdict(found).items()
+            for kind, indices in asdict(changes).items()
         }
-    write_json(folder / "images.json", {"baseline": run.baseline_name, "this run": method, "evaluations": content})
+    about = {"baseline": run.baseline_name, "this run": method, "evaluations": content}
+    write_json(folder / "images.json", about, indent=1)
     return "\n".join(lines)
+
+
+def _fits(predictions: Predictions, images: int, classes: int) -> bool:
+    """Whether they can be of so many images and classes."""
+    return len(predictions.label_N) == images and max(predictions.label_N.max(), predictions.predicted_N.max()) < classes
 
 
 # ---- calibration
@@ -137,17 +150,18 @@ def calibrate(run: FinishedRun, folder: Path, evaluations: Sequence[str]) -> str
     """calibration.png, calibration.json: calibration error and reliability, beside the baseline's where it is known."""
     content, curves = {}, {}
     for evaluation in evaluations:
-        baseline = run.baseline(evaluation, evaluate=False)
-        each = {"this run": (run.names["method"], run.predictions(evaluation))}
-        if baseline:
-            each["baseline"] = (run.baseline_name, baseline)
-        curves[evaluation] = {side: _calibration(predicted) for side, (_, predicted) in each.items()}
+        sides = {"this run": (run.names["method"], run.predictions(evaluation).readable())}
+        if baseline := run.baseline(evaluation, evaluate=False):
+            sides["baseline"] = (run.baseline_name, baseline.readable())
+        curves[evaluation] = {
+            side: calibration(predictions.confidence_N, predictions.correct_N) for side, (_, predictions) in sides.items()
+        }
         content[evaluation] = {
-            side: {"method": method, **_summary(predicted, curves[evaluation][side])}
-            for side, (method, predicted) in each.items()
+            side: {"method": method, **_summary(predictions, curves[evaluation][side])}
+            for side, (method, predictions) in sides.items()
         }
     _draw_calibration(folder / "calibration.png", content, curves)
-    write_json(folder / "calibration.json", content)
+    write_json(folder / "calibration.json", content, indent=1)
     lines = [
         f"  {evaluation:<12} {of['method']:<14} accuracy {of['accuracy']:5.1f}   mean confidence {of['confidence']:5.1f}   "
         f"ECE {of['ece']:5.2f}"
@@ -157,16 +171,11 @@ def calibrate(run: FinishedRun, folder: Path, evaluations: Sequence[str]) -> str
     return "\n".join(["calibration, in % (ECE: expected calibration error, 15 bins)", *lines])
 
 
-def _calibration(predicted: Predictions) -> Calibration:
-    read = predicted.confidence_N > 0
-    return calibration(predicted.confidence_N[read], predicted.correct_N[read])
-
-
-def _summary(predicted: Predictions, found: Calibration) -> dict[str, Any]:
-    read = predicted.confidence_N > 0
-    bins = {name: [None if x != x else float(x) for x in values] for name, values in vars(found).items()}  # NaN: empty
-    means = {"accuracy": predicted.correct_N[read].mean(), "confidence": predicted.confidence_N[read].mean()}
-    return {"ece": found.error, **{name: 100 * float(mean) for name, mean in means.items()}, "bins": bins}
+def _summary(predictions: Predictions, curve: Calibration) -> dict[str, Any]:
+    """Of the images that could be read; percentages, and the bins as shares of 1."""
+    bins = {name: [None if x != x else float(x) for x in values] for name, values in vars(curve).items()}  # NaN: empty
+    means = {"accuracy": predictions.correct_N.mean(), "confidence": predictions.confidence_N.mean()}
+    return {"ece": curve.error, **{name: 100 * float(mean) for name, mean in means.items()}, "bins": bins}
 
 
 def _draw_calibration(path: Path, content: dict[str, Any], curves: dict[str, dict[str, Calibration]]) -> None:
@@ -203,25 +212,33 @@ def _draw_calibration(path: Path, content: dict[str, Any], curves: dict[str, dic
 @torch.no_grad()
 def attention(run: FinishedRun, folder: Path) -> str:
     """attention.png, attention.json: the share of each block's attention that falls on prompt rows, in both towers."""
-    learner, found = run.model.learner, {}
-    prompts, pictures = _text_prompts(run), learner.image_prompts()
-    if prompts.tensors:
+    learner, towers = run.model.learner, {}
+    text, image = _text_prompts(run), learner.image_prompts()
+    if text.tensors:
         classes = spread(len(run.model.classnames), SAMPLE)
-        found["text"] = text_shares(run.clip, learner.plan, prompts, classes)
-    if pictures.tensors:
-        found["image"] = image_shares(run.clip, run.some_images(SAMPLE), pictures)
-    if not found:
+        towers["text"] = text_shares(run.clip, learner.plan, text, classes)
+    if image.tensors:
+        towers["image"] = image_shares(run.clip, run.some_images(SAMPLE), image)
+    if not towers:
         return f"attention: {run.names['method']} puts no prompts into the towers"
-    content = {tower: [asdict(share) for share in shares] for tower, shares in found.items()}
-    write_json(folder / "attention.json", content)
-    figure, axes = plt.subplots(1, len(found), figsize=(5 * len(found), 3.8), squeeze=False, layout="constrained")
+    content = {tower: [asdict(share) for share in shares] for tower, shares in towers.items()}
+    write_json(folder / "attention.json", content, indent=1)
+    _draw_attention(folder / "attention.png", towers)
     lines = ["attention on prompts, % of each block's (mean over heads, images and classes; the first block is 1)"]
-    for axis, (tower, shares) in zip(axes.flat, found.items(), strict=True):
-        curves = _attention_curves(tower, shares)
+    for tower, shares in towers.items():
         lines.append(f"  {tower + ' tower, block':<22}" + "".join(f"{block:>7}" for block in range(1, len(shares) + 1)))
-        for name, values in {"prompt rows": [share.prompts for share in shares], **curves}.items():
+        rows = {"prompt rows": [share.prompts for share in shares], **_attention_curves(tower, shares)}
+        for name, values in rows.items():
             form = ".3g" if name == "prompt rows" else ".1f"
             lines.append(f"    {name:<20}" + "".join(f"{'-' if v is None else format(v, form):>7}" for v in values))
+    return "\n".join(lines)
+
+
+def _draw_attention(path: Path, towers: Mapping[str, Sequence[Share]]) -> None:
+    """A panel per tower: % of attention on prompts by block."""
+    figure, axes = plt.subplots(1, len(towers), figsize=(5 * len(towers), 3.8), squeeze=False, layout="constrained")
+    for axis, (tower, shares) in zip(axes.flat, towers.items(), strict=True):
+        curves = _attention_curves(tower, shares)
         palette = Palette(curves, [*PAPER[:2], "#6b7280"])
         for name, values in curves.items():
             style = palette.line(name) | ({"linestyle": ":", "marker": ""} if name == "if even" else {})
@@ -231,12 +248,12 @@ def attention(run: FinishedRun, folder: Path) -> str:
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
-    figure.savefig(folder / "attention.png", dpi=130)
+    figure.savefig(path, dpi=130)
     plt.close(figure)
-    return "\n".join(lines)
 
 
 def _attention_curves(tower: str, shares: Sequence[Share]) -> dict[str, list[float | None]]:
+    """Percent by block; None where the block computes no such row."""
     read_out = "EOT row" if tower == "text" else "CLS row"
     columns = {read_out: "read_out", "all rows": "all_rows", "if even": "even"}
     values = {name: [getattr(share, field) for share in shares] for name, field in columns.items()}

@@ -5,19 +5,13 @@ import shutil
 import sys
 
 import numpy as np
-import PIL.Image
 import pytest
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from toys import NAMES, TESTS, ToySource
 
-from reports.collect import Predictions
 from reports.insight import parts
 from reports.insight.__main__ import main
-from reports.insight.finished import spread
-from reports.insight.sheet import changes, draw
 from runs import launch
-from runs.stored import take_over
 
 IVLP = ("method=ivlp", "method.depth_text=2", "method.depth_image=2", "epochs=1", "shots=4", "optim.lr=0.5")
 
@@ -212,55 +206,3 @@ def test_mistakes_are_one_sentence_and_leave_nothing(folder, insight, tmp_path, 
     monkeypatch.setattr(parts, "calibrate", lambda *_: 1 / 0)
     assert insight(ivlp)[0] == 1
     assert {path.name for path in ivlp.iterdir()} == {"prompts.safetensors", "predictions.npz", "result.json"}
-
-
-def test_gained_and_lost_take_turns_between_classes():
-    label = np.array([0, 0, 0, 1, 1, 1])
-    ours = Predictions(np.array([0, 0, 0, 1, 0, 1]), label, np.array([0.5, 0.9, 0.8, 0.4, 0.7, 0.0]))
-    theirs = Predictions(np.array([1, 1, 1, 0, 1, 0]), label, np.full(6, 0.5))
-    found = changes(ours, theirs)
-    assert found.gained == [1, 3, 2, 0]  # the last image could not be read
-    assert found.lost == [4]
-
-
-def test_a_sheet_fits_what_is_on_it(tmp_path):
-    class Dataset:
-        source, items = ToySource(), ToySource().splits(0).test
-
-    label = np.repeat(np.arange(5), 7)
-    ours, theirs = (Predictions(np.full(35, guess), label, np.full(35, 0.5)) for guess in (0, 1))
-    names = ["a class of a name so long that no line of a sheet has room for all of it", *NAMES[1:]]
-    found = changes(ours, theirs)
-    sizes = []
-    for most in (1, 6, 7):
-        named = [("zeroshot", theirs), ("a method of a long name", ours)]
-        draw(tmp_path / "sheet.png", "title", found, most, Dataset, names, named)
-        with PIL.Image.open(tmp_path / "sheet.png") as sheet:
-            sizes.append(sheet.size)
-    assert sizes[0] == sizes[1]  # one row of either
-    assert sizes[2][0] == sizes[0][0]
-    assert sizes[2][1] > 1.5 * sizes[0][1]
-
-
-def test_stored_values_leave_alone_what_follows_another_key():
-    cfg = OmegaConf.create({"root": "a", "path": "${root}/x", "kept": [1], "other": "${missing}", "part": {"_target_": "good"}})
-    stored = {"root": "b", "path": "b/x", "kept": [1, 2], "other": 5, "new": 1, "part": {"_target_": "bad"}}
-    assert take_over(cfg, stored, "a result") == {}
-    cfg.root = "c"
-    assert cfg == {"root": "c", "path": "c/x", "kept": [1, 2], "other": 5, "part": {"_target_": "good"}}
-    assert take_over(cfg, {"path": "/elsewhere"}, "a result") == {"path": "/elsewhere"}
-    assert cfg.path == "/elsewhere"
-
-
-@pytest.mark.parametrize(
-    "stored", [{"kept": 1}, {"kept": [1, "a"]}, {"root": 5}, {"root": None, "kept": {}}, {"part": 5}, {"n": True}, {"n": 1.5}]
-)
-def test_stored_values_have_our_types(stored):
-    cfg = OmegaConf.create({"root": "a", "kept": [1], "n": 2, "part": {"_target_": "good"}})
-    with pytest.raises(ValueError, match="a result says"):
-        take_over(cfg, stored, "a result")
-
-
-def test_spread_places():
-    assert spread(5, 9) == [0, 1, 2, 3, 4]
-    assert spread(101, 3) == [0, 50, 100]

@@ -18,7 +18,8 @@ def learned(folder, method, last, seed=1, stages=((90.0,), (60.0, 80.0)), **abou
     """A result of three groups of classes learned one after the other."""
     named = [dict(zip(GROUPS, stage, strict=False)) for stage in stages]
     metrics = dict(zip(GROUPS, last, strict=True))
-    put(folder, method, seed, metrics=metrics, stages=named, summary=SUMMARY, protocol="three", **about)
+    summary = SUMMARY if stages else {"average": SUMMARY["average"]}
+    put(folder, method, seed, metrics=metrics, stages=named, summary=summary, protocol="three", **about)
 
 
 def found(folder):
@@ -43,6 +44,18 @@ def test_evaluations_by_stage_and_forgetting(tmp_path):
     assert cells(stages.rows[2]) == cells(table.rows[0])
     assert table.best("forgetting") == 7.5  # the less, the better
     assert table.best("average") == 75
+
+
+def test_an_earlier_stage_stands_within_the_last_one(tmp_path):
+    """Each stage is a run with a result of its own."""
+    stages = [(90.0, 10.0, 11.0), (60.0, 80.0, 12.0)]
+    for at, last in enumerate([*stages, (50.0, 70.0, 75.0)]):
+        learned(tmp_path, "coop", last, stages=stages[:at], digest=f"stage{at}")
+    learned(tmp_path, "coop", stages[0], seed=2, stages=(), digest="stage0")  # whose later stages have not been run
+    table = found(tmp_path)["three, clip tiny, shapes, 16 shots"]
+    labels = {group.label: (group.digest, list(group.runs)) for group in read([tmp_path])}
+    assert labels == {"coop (#stage0)": ("stage0", [2]), "coop (#stage2)": ("stage2", [1])}
+    assert [row.label for row in table.rows] == list(labels)
 
 
 def test_forgetting_is_of_the_means(tmp_path):

@@ -9,9 +9,11 @@ from toys import NAMES, ROOT, TESTS, toy_clip
 from lightning_modules.checkpoints import PROMPTS, save_prompts
 from prompts.coop import CoOp
 from prompts.dpl import DPL
+from prompts.dpl_search import DPLSearch
 from prompts.learner import TrainInfo
 from prompts.maple import MaPLe
 from prompts.prompted_clip import PromptedCLIP
+from prompts.promptsrc import PromptSRC
 from prompts.rpp import RPP
 from runs import jobs
 
@@ -23,19 +25,14 @@ ESCAPE = "\x1b[2J\x1b]0;owned\x07"
 CLASS = "metrics.test.per_class.0"
 SECRET = "open-sesame-4711"
 LENGTHS = {"text": [1, 1], "image": [1, 0]}
-MADE = {
+DEEP = {"n_text": 2, "n_image": 2, "depth_text": 2, "depth_image": 2, "init": None}
+MADE = {  # method -> a learner, its settings, and the keys whose texts could be resolved
     "coop": (lambda: CoOp(n_ctx=2), {"n_ctx": 2, "init": None}, ("init", "position")),
     "maple": (lambda: MaPLe(n_ctx=2, depth=2), {"n_ctx": 2, "depth": 2, "init": None}, ("init", "prompt_lengths")),
-    "dpl": (
-        lambda: DPL("train", prompt_lengths=LENGTHS),
-        {"phase": "train", "prompt_lengths": LENGTHS},
-        ("template", "lengths"),
-    ),
-    "rpp": (
-        lambda: RPP(2, 2, 2, 2),
-        {"n_text": 2, "n_image": 2, "depth_text": 2, "depth_image": 2, "init": None},
-        ("teacher", "init"),
-    ),
+    "dpl": (lambda: DPL(LENGTHS), {"prompt_lengths": LENGTHS}, ("template", "teacher_templates")),
+    "dpl_search": (lambda: DPLSearch([0, 1]), {"lengths": [0, 1]}, ("template", "lengths")),
+    "promptsrc": (lambda: PromptSRC(2, 2, 2, 2), DEEP, ("init", "prompt_lengths")),
+    "rpp": (lambda: RPP(2, 2, 2, 2), DEEP, ("teacher", "init")),
 }
 
 

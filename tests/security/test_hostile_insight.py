@@ -131,6 +131,15 @@ def test_the_screen_says_which_places_a_result_names(insight):
     assert "write-here" not in said.out
 
 
+def test_a_run_of_another_task_is_one_sentence(insight):
+    figure = {"key": "recall", "title": "recall", "unit": "%", "higher_is_better": True}
+    another = {"task": "retrieval", "figure": figure, "metrics": {"test": {"recall": 50.0}}, "summary": {}, "history": []}
+    status, said = insight(lambda result: result.update(another))
+    assert status == 1
+    assert "task=retrieval" in said.err
+    assert len(said.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", ["../../../x", "/etc/x", ".hidden", "a\\b"])
 def test_evaluations_name_no_path(insight, name):
     status, said = insight(lambda result: result["metrics"].update({name: result["metrics"]["test"]}))

@@ -22,7 +22,8 @@ from prompts.parts.prompt_lengths import MOST, read_found, read_lengths
 from prompts.parts.transfer import rows_for
 from prompts.prompted_clip import PromptedCLIP
 from reports import render
-from reports.collect import labelled, make_group, read_run
+from reports.collect import make_group, read_run
+from reports.settings import labelled
 from reports.tables import tables
 from runs.arguments import fits
 from runs.stored import leaves, method_settings, take_over
@@ -123,7 +124,7 @@ FOUND = {"options": [0, 2], **LENGTHS, "alphas": {"text": [[0.5, 0.5], [0.1, 0.2
 def test_what_a_search_left_fits_together(tmp_path, change):
     heat_maps(read_found(dump(tmp_path / "dpl.json", FOUND | {"extra": "<b>"})))
     with pytest.raises(ValueError, match="prompt lengths|options|alphas"):
-        DPL("train", prompt_lengths=str(dump(tmp_path / "dpl.json", FOUND | change)))
+        DPL(str(dump(tmp_path / "dpl.json", FOUND | change)))
 
 
 def places(node, at=()):

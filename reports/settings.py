@@ -1,0 +1,73 @@
+"""What is run, as dotted settings: by them groups are compared, and rows of one method are labelled."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+from reports.groups import Group
+from runs.identity import EXECUTION_KEYS, compared
+from runs.result import Result
+
+LONGEST_SETTING = 100  # characters of a setting in a label
+MOST_SETTINGS = 4  # in a label; with more, the digest stands for them
+
+
+def settings_of(result: Result) -> dict[str, str]:
+    """Dotted key -> value as JSON, of what is run: without the seed, and without how and where it is run."""
+    config = result.get("config", {})
+    root = str(config.get("data_root") or "\0")
+    # which prompts an evaluation is of, or training starts from, is what is run
+    kept = {key for key in ("ckpt", "init_from") if config.get(key) and (key != "ckpt" or not config.get("fit", True))}
+    flat: dict[str, str] = {}
+
+    def walk(key: str, value: Any) -> None:
+        if key.split(".")[-1] in EXECUTION_KEYS.keys() - kept:
+            return
+        if isinstance(value, dict) and value:
+            for name, child in value.items():
+                walk(f"{key}.{name}" if key else name, child)
+        else:
+            flat[key] = json.dumps(value).replace(root, "DATA")
+
+    walk("", compared(config))
+    return flat
+
+
+def differences(settings: list[dict[str, Any]]) -> list[str]:
+    """The keys in which they are not all the same."""
+    keys = {key: None for flat in settings for key in flat}  # in order
+    return [key for key in keys if len({str(flat.get(key)) for flat in settings}) > 1]
+
+
+def labelled(groups: list[Group]) -> list[Group]:
+    """Labels groups of one method that stand in the same place by the settings in which they differ."""
+    rows: dict[tuple, dict[tuple, list[Group]]] = defaultdict(lambda: defaultdict(list))
+    for group in groups:
+        names = group.names
+        row = (group.task, group.figure["key"], group.protocol, names["clip"], names["method"])
+        rows[row][names["data"], group.shots].append(group)
+    result = []
+    for cells in rows.values():
+        crowded = [cell for cell in cells.values() if len(cell) > 1]
+        keys = list(dict.fromkeys(key for cell in crowded for key in differences([group.settings for group in cell])))
+        notes = {
+            group.digest: ", ".join(setting_text(key, group.settings) for key in keys)
+            for cell in cells.values()
+            for group in cell
+        }
+        # where settings do not distinguish them, or only at length, the digest does
+        clear = len(keys) <= MOST_SETTINGS and all(len({notes[g.digest] for g in cell}) == len(cell) for cell in crowded)
+        for cell in cells.values():
+            for group in cell:
+                note = notes[group.digest] if clear else f"#{group.digest}" if len(cell) > 1 else ""
+                result.append(replace(group, label=f"{group.label} ({note})" if note else group.label))
+    return result
+
+
+def setting_text(key: str, settings: dict[str, str]) -> str:
+    """A setting as it stands in a label: "depth=9"."""
+    value = settings.get(key, "absent").strip('"')
+    return f"{key.removeprefix('method.')}={value if len(value) <= LONGEST_SETTING else f'{value[:LONGEST_SETTING]}…'}"
