@@ -9,6 +9,7 @@ from toys import NAMES, ROOT, TESTS, toy_clip
 from lightning_modules.checkpoints import PROMPTS, save_prompts
 from prompts.coop import CoOp
 from prompts.dpl import DPL
+from prompts.dpl_search import DPLSearch
 from prompts.learner import TrainInfo
 from prompts.maple import MaPLe
 from prompts.prompted_clip import PromptedCLIP
@@ -26,15 +27,12 @@ LENGTHS = {"text": [1, 1], "image": [1, 0]}
 MADE = {
     "coop": (lambda: CoOp(n_ctx=2), {"n_ctx": 2, "init": None}, ("init", "position")),
     "maple": (lambda: MaPLe(n_ctx=2, depth=2), {"n_ctx": 2, "depth": 2, "init": None}, ("init", "prompt_lengths")),
-    "dpl": (
-        lambda: DPL("train", prompt_lengths=LENGTHS),
-        {"phase": "train", "prompt_lengths": LENGTHS},
-        ("template", "lengths"),
-    ),
+    "dpl": (lambda: DPL(LENGTHS), {"prompt_lengths": LENGTHS}, ("template", "prompt_lengths")),
+    "dpl_search": (lambda: DPLSearch([0, 2]), {"lengths": [0, 2]}, ("template", "lengths")),
     "rpp": (
         lambda: RPP(2, 2, 2, 2),
         {"n_text": 2, "n_image": 2, "depth_text": 2, "depth_image": 2, "init": None},
-        ("teacher", "init"),
+        ("distillation", "init"),
     ),
 }
 

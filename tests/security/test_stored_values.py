@@ -123,7 +123,7 @@ FOUND = {"options": [0, 2], **LENGTHS, "alphas": {"text": [[0.5, 0.5], [0.1, 0.2
 def test_what_a_search_left_fits_together(tmp_path, change):
     heat_maps(read_found(dump(tmp_path / "dpl.json", FOUND | {"extra": "<b>"})))
     with pytest.raises(ValueError, match="prompt lengths|options|alphas"):
-        DPL("train", prompt_lengths=str(dump(tmp_path / "dpl.json", FOUND | change)))
+        DPL(str(dump(tmp_path / "dpl.json", FOUND | change)))
 
 
 def places(node, at=()):
