@@ -239,5 +239,5 @@ def test_mistakes_are_named(small_clip):
         learner(head="mlp")
     with pytest.raises(ValueError, match="two_stage"):
         learner(schedule="two_stage", detach=False)
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="distill_weight=-1: give a number, 0 or more"):
         learner(distill_weight=-1)

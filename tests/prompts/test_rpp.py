@@ -243,21 +243,3 @@ def test_9_the_size_of_the_published_setting():
     learner.setup(b16, TrainInfo(NAMES, 0))
     assert sum(p.numel() for p in learner.parameters()) == 138_240
     assert learner.effective_parameters() == 138_240 - 8 * 4 * (512 + 768)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"n_text": 0, "n_image": 0}, "RPP without a prompt in any block learns nothing"),
-        ({"prompt_lengths": {"text": [0] * L, "image": [0] * L}}, "method.prompt_lengths that are not all 0"),
-        ({"prompt_lengths": {"text": [2] * 12, "image": [2] * 12}}, "names 12 blocks of the text tower"),
-        ({"qkv_share": "none"}, "method.qkv_share='none' is none of shared, unshared, kv_only"),
-        ({"residual_source": "x"}, "method.residual_source='x' is none of q, k, v, mean, none"),
-        ({"first_layer_entry": None}, "method.first_layer_entry=None is none of clip, raw"),
-        ({"n_text": -1}, "method.n_text=-1: give a number, 0 or more"),
-        ({"depth_text": 4}, "a prompt depth of 4 does not fit the text tower's 3 blocks"),
-    ],
-)
-def test_a_wrong_setting_is_one_sentence(small_clip, settings, message):
-    with pytest.raises(ValueError, match=message):
-        model_of(small_clip, rpp(**settings))

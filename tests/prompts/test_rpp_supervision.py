@@ -121,23 +121,3 @@ def test_26_unshared_prompts_fit_at_least_as_well_as_shared_ones(small_clip):
     shared, unshared = (sum(values) / 3 for values in final.values())
     assert shared < 1.5  # both learn: chance is 1.79
     assert unshared <= shared + 0.1
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"temperature": 0}, "method.distillation.temperature=0: give a number above 0"),
-        ({"weight": -0.5}, "method.distillation.weight=-0.5: give a number, 0 or more"),
-        ({"weight": "1"}, "method.distillation.weight='1' is not of the type float"),
-        ({"weight": float("nan")}, "method.distillation.weight=nan is not of the type float"),
-        ({"form": "convex", "weight": 2}, "give at most 1"),
-        ({"form": "none"}, "method.distillation.form='none' is none of sum, convex, mixed_target"),
-        ({"form": "mixed_target", "class_set": "all"}, "leave distillation.class_set=sampled"),
-        ({"kd_weight": 1.0}, "method.distillation.kd_weight is no setting: there are weight, temperature"),
-    ],
-)
-def test_a_wrong_setting_of_the_distillation_is_one_sentence(settings, message):
-    with pytest.raises(ValueError, match=message):
-        rpp(distillation=settings)
-    with pytest.raises(ValueError, match="method.distillation=5: give a mapping"):
-        rpp(distillation=5)

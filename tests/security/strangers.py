@@ -32,7 +32,7 @@ MADE = {  # method -> a learner, its settings, and the keys whose texts could be
     "dpl": (lambda: DPL(LENGTHS), {"prompt_lengths": LENGTHS}, ("template", "teacher_templates")),
     "dpl_search": (lambda: DPLSearch([0, 1]), {"lengths": [0, 1]}, ("template", "lengths")),
     "promptsrc": (lambda: PromptSRC(2, 2, 2, 2), DEEP, ("init", "prompt_lengths")),
-    "rpp": (lambda: RPP(2, 2, 2, 2), DEEP, ("teacher", "init")),
+    "rpp": (lambda: RPP(2, 2, 2, 2), DEEP, ("distillation", "init")),
 }
 
 

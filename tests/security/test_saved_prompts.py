@@ -82,7 +82,7 @@ def test_honest_settings_are_taken(evaluate, tmp_path, method):
         ("maple", {"prompt_lengths": "~nobody-of-this-name/" + 300 * "x"}),
         ("dpl_search", {"lengths": "0246"}),
         ("dpl_search", {"lengths": [0, "2"]}),
-        ("promptsrc", {"text_weight": "1.0"}),
+        ("dpl", {"kd_weight": "1.0"}),
         ("rpp", {"residual_source": "2"}),
     ],
 )
