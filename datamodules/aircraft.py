@@ -15,6 +15,7 @@ class Aircraft(disk.Disk):
     }
 
     def splits(self, seed: int) -> Splits:
+        """The official lists. ValueError where a list, a variant or an image is missing."""
         disk.require(self.folder, "the dataset's folder (the archive's data/, renamed)")
         disk.require(self.images, "the image folder")
         labels = {name: i for i, name in enumerate(disk.read_text(self.folder / "variants.txt", "the class list"))}
@@ -27,5 +28,5 @@ class Aircraft(disk.Disk):
                 raise ValueError(f"{path} names the variant '{unknown[0]}', which variants.txt lacks: download both again")
             rows = [(f"{image}.jpg", labels[variant], variant) for image, variant in pairs]
             lists.append([item_of(row, f"line {i} of {path}") for i, row in enumerate(rows, start=1)])
-        disk.check(self.images, (item for items in lists for item in items), "images_variant_*.txt")
+        disk.check_images(self.images, (item for items in lists for item in items), "images_variant_*.txt")
         return Splits(*lists)

@@ -1,6 +1,6 @@
-"""Captioned pictures, as many as wanted, for training the tiny CLIP: objects in eleven styles, and printed digits.
+"""Captioned drawn images, as many as wanted, for training the tiny CLIP: objects in eleven styles, and printed digits.
 
-The world is uneven on purpose, as the web is: some styles, colours and words are rare, and captions leave things out.
+They are uneven on purpose, as images of the web are: some styles, colours and words are rare, and captions leave things out.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ def _pick(rng: RandomState, shares: dict[str, float]) -> str:
 
 
 def picture(rng: RandomState) -> tuple[Scene, Image.Image]:
+    """A random scene and its 32 px RGB picture."""
     if rng.uniform() < DIGIT_SHARE:
         scene = Scene("scan" if rng.uniform() < 0.5 else "photo", digit=rng.randint(10))
         return scene, render(scene.digit, scene.style == "scan", rng)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datamodules import disk
 from datamodules.items import Item, Splits, item_of
-from files.untrusted import path_within, text_of
+from files.untrusted import path_within, text_of, visible
 
 
 def class_folders(folder: Path, named_by: str = "its class") -> list[str]:
@@ -14,7 +14,7 @@ def class_folders(folder: Path, named_by: str = "its class") -> list[str]:
     Raises:
         ValueError: the folder does not exist, has no class folders, or one whose name leads out of it.
     """
-    names = disk.folders(disk.require(folder, "the image folder"))
+    names = disk.list_folders(disk.require(folder, "the image folder"))
     if not names:
         raise ValueError(f"{folder} has no class folders: each image belongs in a folder named by {named_by}")
     return [path_within(name, f"a folder in {folder}") for name in names]
@@ -22,25 +22,27 @@ def class_folders(folder: Path, named_by: str = "its class") -> list[str]:
 
 def class_items(images: Path, folder: str, label: int, classname: str) -> list[Item]:
     """Every visible file in `images/folder`, sorted by name, as an item of that class."""
-    return [Item(f"{folder}/{file}", label, classname) for file in disk.files(images / folder)]
+    return [Item(f"{folder}/{file}", label, classname) for file in disk.list_files(images / folder)]
 
 
 def require_class_folders(images: Path, names: list[str], named_by: str) -> None:
     """Raises `disk.MissingFilesError` unless `images` has a folder of each name."""
-    absent = sorted(set(names) - set(disk.folders(images)))
+    absent = sorted(set(names) - set(disk.list_folders(images)))
     if absent:
         raise disk.MissingFilesError(absent, images, named_by, "class folder(s)")
 
 
 def image_files(folder: Path) -> list[str]:
     """Sorted names of the images in a class folder. ValueError where it holds anything else."""
-    if nested := disk.folders(folder):
+    if nested := disk.list_folders(folder):
         raise ValueError(
-            f"{folder} holds the folder {nested[0]}: images belong directly in their class folder, move them there"
+            f"{folder} holds the folder {visible(nested[0])}: images belong directly in their class folder, move them there"
         )
-    names = disk.files(folder)
+    names = disk.list_files(folder)
     if others := [name for name in names if not disk.is_image_name(name)]:
-        raise ValueError(f"{folder / others[0]} is not named like an image ({disk.SUFFIXES}): move it away, or rename it")
+        raise ValueError(
+            f"{folder / visible(others[0])} is not named like an image ({', '.join(disk.SUFFIXES)}): move it away, or rename it"
+        )
     return names
 
 
@@ -92,15 +94,16 @@ class SplitFolders(disk.Disk):
     def _present(self) -> dict[str, str]:
         """{split: folder} of the splits that there are."""
         disk.require(self.folder, "the dataset's folder")
-        here = disk.folders(self.folder)
+        here = disk.list_folders(self.folder)
         for split, folder in self.split_folders.items():
             if folder is None or (self.images / folder).is_dir():
                 continue
             similar = [name for name in here if name.lower().startswith("val") and name not in self.split_folders.values()]
             if split != "val" or similar:
+                others = visible(", ".join(here)) or "none"
                 raise ValueError(
-                    f"{self.folder} has no folder {folder} for the {split} images, only {', '.join(here) or 'none'}: put them "
-                    f"there as {folder}/CLASS/IMAGE, or say which folder it is by {split}=NAME of the source"
+                    f"{self.folder} has no folder {folder} for the {split} images, only {others}: put them there as "
+                    f"{folder}/CLASS/IMAGE, or say which folder it is by {split}=NAME of the source"
                 )
         return {split: folder for split, folder in self.split_folders.items() if folder and (self.images / folder).is_dir()}
 
@@ -122,7 +125,7 @@ class SplitFolders(disk.Disk):
 
     def _items(self, folder: str, names: dict[str, str], first: str) -> list[Item]:
         root = self.images / folder
-        here = class_folders(root)
+        here = dict.fromkeys(class_folders(root))
         if unknown := [name for name in here if name not in names]:
             raise ValueError(
                 f"{root} has the class folder {unknown[0]}, which {self.images / first} lacks ({len(unknown)} such): move it "
@@ -133,9 +136,9 @@ class SplitFolders(disk.Disk):
                 f"{root} has no class folder {absent[0]}, which {self.images / first} has ({len(absent)} such): add it, empty "
                 "where there are no images of that class"
             )
-        if stray := [name for name in disk.files(root) if disk.is_image_name(name)]:
+        if stray := [name for name in disk.list_files(root) if disk.is_image_name(name)]:
             raise ValueError(
-                f"{root / stray[0]} is in no class folder ({len(stray)} such images): move it into its class's folder"
+                f"{root / visible(stray[0])} is in no class folder ({len(stray)} such images): move it into its class's folder"
             )
         items = []
         for label, (name, classname) in enumerate(names.items()):

@@ -45,6 +45,6 @@ def _scene(name: str, style: str, wrong: bool, rng: RandomState) -> Scene:
     truth = list(CLASSES[name])
     if wrong:
         which = rng.randint(3)
-        others = [each for each in (SHAPES, COLOURS, TEXTURES)[which] if each != truth[which]]
+        others = [word for word in (SHAPES, COLOURS, TEXTURES)[which] if word != truth[which]]
         truth[which] = others[rng.randint(len(others))]
     return Scene(style, *truth)

@@ -29,6 +29,7 @@ class Digits:
         return scans.images, scans.target  # (1797, 8, 8) ink 0-16, (1797,)
 
     def splits(self, seed: int) -> Splits:
+        """The fixed splits, whatever the seed."""
         labels = self._data[1]
         items = [Item(f"scan/{i:04d}", int(y), NAMES[y]) for i, y in enumerate(labels)]
         return Splits(train=items[:TRAIN_END], val=items[TRAIN_END:VAL_END], test=items[VAL_END:])
@@ -38,6 +39,7 @@ class Digits:
         return "digits"
 
     def open(self, item: Item) -> Image.Image:
+        """The scan as a 32 px RGB picture. ValueError for a key that is none."""
         prefix, _, number = item.path.partition("/")
         if prefix != "scan" or not number.isdigit() or int(number) >= len(self._data[0]):
             raise ValueError(f"{item.path!r} is no scan of the digits data: keys run from scan/0000 to scan/1796")

@@ -13,7 +13,8 @@ from datamodules.items import Item, Splits
 from files.untrusted import read_bytes, regular_file
 
 FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
-SUFFIXES = ".avif .bmp .gif .jp2 .jpeg .jpg .pgm .png .ppm .tif .tiff .webp"  # of files in those formats, in lower case
+# Of files in those formats, in lower case.
+SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class MissingFilesError(ValueError):
@@ -54,17 +55,17 @@ def _visible(path: Path, kind: Callable[[os.DirEntry], bool]) -> list[str]:
         raise ValueError(f"{path} cannot be listed ({error.strerror}): check that it is a folder you may read") from error
 
 
-def folders(path: Path) -> list[str]:
+def list_folders(path: Path) -> list[str]:
     """Sorted names of the visible folders in a folder."""
     return _visible(path, os.DirEntry.is_dir)
 
 
-def files(path: Path) -> list[str]:
+def list_files(path: Path) -> list[str]:
     """Sorted names of the visible files in a folder; no call per file but for links."""
     return _visible(path, os.DirEntry.is_file)
 
 
-def missing(root: Path, paths: Iterable[str]) -> list[str]:
+def missing_files(root: Path, paths: Iterable[str]) -> list[str]:
     """The paths that are not under root, in order. Lists each folder once, so 100,000 files take a second."""
     listings: dict[str, set[str]] = {}
     absent = []
@@ -80,16 +81,16 @@ def missing(root: Path, paths: Iterable[str]) -> list[str]:
     return absent
 
 
-def check(root: Path, items: Iterable[Item], named_by: str) -> None:
+def check_images(root: Path, items: Iterable[Item], named_by: str) -> None:
     """Raises MissingFilesError unless every image exists."""
-    absent = missing(root, (item.path for item in items))
+    absent = missing_files(root, (item.path for item in items))
     if absent:
         raise MissingFilesError(absent, root, named_by)
 
 
 def is_image_name(name: str) -> bool:
     """Whether a file of that name should be an image, by its suffix."""
-    return Path(name).suffix.lower() in SUFFIXES.split()
+    return name.lower().endswith(SUFFIXES)
 
 
 @cache
@@ -112,6 +113,7 @@ def decode(file: Path | BinaryIO) -> PIL.Image.Image:
 
 
 def open_rgb(path: Path) -> PIL.Image.Image:
+    """The image in RGB. ValueError, which names the file, where it cannot be decoded."""
     try:
         return decode(regular_file(path, "the image"))  # a named pipe would be waited for
     except Exception as error:  # decoders raise many kinds, and each of them means the same to the user
@@ -131,6 +133,7 @@ class Disk:
         self.images = self.folder / images
 
     def splits(self, seed: int) -> Splits:
+        """The full lists. `seed` matters only where a split has to be made. ValueError when something is missing."""
         raise NotImplementedError
 
     def digest(self, seed: int) -> str:
@@ -138,12 +141,14 @@ class Disk:
         return self.digest_of(self.splits(seed))
 
     def digest_of(self, splits: Splits) -> str:
+        """A digest of those lists and of the sizes of some of their images."""
         paths = (item.path for items in (splits.train, splits.val, splits.test) for item in items)
-        return identity.lists_digest(splits, identity.sizes(self.images, paths))
+        return identity.lists_digest(splits, identity.file_sizes(self.images, paths))
 
     def preview(self) -> Splits:
         """The lists, without writing anything."""
         return self.splits(seed=1)
 
     def open(self, item: Item) -> PIL.Image.Image:
+        """The image in RGB. ValueError, which names the file, where it cannot be decoded."""
         return open_rgb(self.images / item.path)

@@ -1,5 +1,6 @@
-"""Small pictures of a shape in a colour, a texture and a style: what `data=shapes` and the tiny CLIP's captions show.
+"""Drawn images: small pictures of a shape in a colour, a texture and a style, made by code from a random state.
 
+`data=shapes` and its relatives are made of them, and the tiny CLIP was trained on captioned ones.
 Legend: S picture side (32 px); masks are (S, S, 1) floats in [0, 1], pictures (S, S, 3) floats in [0, 1]
 """
 
@@ -83,8 +84,8 @@ SHAPES: dict[str, list[tuple[str, np.ndarray]]] = {
 }
 
 
-def place(shape: str, rng: RandomState, radius: float) -> Image.Image:
-    """The filled shape, OVERSAMPLE times too large, placed, turned and stretched a little at random; radius in px."""
+def draw_silhouette(shape: str, rng: RandomState, radius: float) -> Image.Image:
+    """The filled shape, moved, turned and stretched a little at random; OVERSAMPLE times too large, radius in px."""
     big = Image.new("L", (SIZE * OVERSAMPLE,) * 2)
     turn, stretch = rng.uniform(-0.3, 0.3), rng.uniform(0.88, 1.12)
     slack = SIZE / 2 - radius
@@ -98,6 +99,7 @@ def place(shape: str, rng: RandomState, radius: float) -> Image.Image:
 
 
 def mask_of(big: Image.Image) -> np.ndarray:
+    """A silhouette as a mask (S, S, 1)."""
     return np.asarray(big.reduce(OVERSAMPLE), np.float32)[..., None] / 255
 
 
@@ -120,14 +122,15 @@ class Scene:
 
     def __init__(self, shape: str, colour: str, pattern: str, rng: RandomState):
         self.rng = rng
-        self.placed = place(shape, rng, rng.uniform(9, 13.5))
-        self.mask = mask_of(self.placed)
+        self.silhouette = draw_silhouette(shape, rng, rng.uniform(9, 13.5))
+        self.mask = mask_of(self.silhouette)
         self.rgb = np.clip(np.array(COLOURS[colour]) / 255 + rng.uniform(-0.07, 0.07, 3), 0, 1)
         self.pattern = texture(pattern, rng)[..., None]
 
     @cached_property
     def edge(self) -> np.ndarray:
-        outer, inner = self.placed.filter(ImageFilter.MaxFilter(3)), self.placed.filter(ImageFilter.MinFilter(5))
+        """The mask of the object's outline, (S, S, 1)."""
+        outer, inner = self.silhouette.filter(ImageFilter.MaxFilter(3)), self.silhouette.filter(ImageFilter.MinFilter(5))
         return mask_of(ImageChops.subtract(outer, inner))
 
     def surface(self, second: np.ndarray | float) -> np.ndarray:
@@ -147,10 +150,12 @@ class Scene:
         return np.asarray(big, np.float32).reshape(SIZE, SIZE, channels) / 127.5 - 1
 
     def grain(self, amount: float) -> np.ndarray:
+        """Gaussian noise of standard deviation `amount`, (S, S, 1)."""
         return self.rng.normal(0, amount, (SIZE, SIZE, 1))
 
 
-def over(ground: np.ndarray | float, ink: np.ndarray | float, mask: np.ndarray) -> np.ndarray:
+def blend(ground: np.ndarray | float, ink: np.ndarray | float, mask: np.ndarray | float) -> np.ndarray:
+    """`ink` where the mask is 1, `ground` where it is 0."""
     return ground * (1 - mask) + ink * mask
 
 
@@ -158,33 +163,33 @@ def _photo(s: Scene) -> np.ndarray:
     ground = s.rng.uniform(0.25, 0.85) + s.rng.uniform(-0.12, 0.12, 3) + 0.12 * s.blotches(4, 3)
     shadow = np.roll(s.mask, (2, 1), (0, 1))
     light = 0.75 + 0.4 * s.ramp()
-    return over(ground * (1 - 0.35 * shadow), s.surface(0.95) * light, s.mask) + s.grain(0.02)
+    return blend(ground * (1 - 0.35 * shadow), s.surface(0.95) * light, s.mask) + s.grain(0.02)
 
 
 def _busy(s: Scene) -> np.ndarray:
     """A photo with other, smaller things behind the object."""
     ground = np.full((SIZE, SIZE, 3), s.rng.uniform(0.3, 0.8)) + 0.1 * s.blotches(4, 3)
     for _ in range(3):
-        mask = mask_of(place(list(SHAPES)[s.rng.randint(len(SHAPES))], s.rng, s.rng.uniform(4, 7)))
+        mask = mask_of(draw_silhouette(list(SHAPES)[s.rng.randint(len(SHAPES))], s.rng, s.rng.uniform(4, 7)))
         rgb = np.array(list(COLOURS.values())[s.rng.randint(len(COLOURS))]) / 255
-        ground = over(ground, 0.7 * rgb + 0.15, np.roll(mask, s.rng.randint(-9, 10, 2), (0, 1)))
-    return over(ground, s.surface(0.95) * (0.8 + 0.3 * s.ramp()), s.mask) + s.grain(0.02)
+        ground = blend(ground, 0.7 * rgb + 0.15, np.roll(mask, s.rng.randint(-9, 10, 2), (0, 1)))
+    return blend(ground, s.surface(0.95) * (0.8 + 0.3 * s.ramp()), s.mask) + s.grain(0.02)
 
 
 def _drawing(s: Scene) -> np.ndarray:
-    return over(over(0.97, s.surface(1.0), s.mask), 0.08, s.edge)
+    return blend(blend(0.97, s.surface(1.0), s.mask), 0.08, s.edge)
 
 
 def _painting(s: Scene) -> np.ndarray:
     ground = s.rng.uniform(0.3, 0.9, 3) + 0.22 * s.blotches(6, 3)
     ragged = np.clip(s.mask + 0.5 * s.blotches(12) * s.mask * (1 - s.mask) * 4, 0, 1)
-    return over(ground, s.surface(0.9) + 0.2 * s.blotches(9, 3), ragged)
+    return blend(ground, s.surface(0.9) + 0.2 * s.blotches(9, 3), ragged)
 
 
 def _sketch(s: Scene) -> np.ndarray:
     pencil = 0.55 * s.rgb + 0.12
     hatch = s.mask * (0.14 + 0.5 * s.pattern) * (0.75 + 0.5 * s.blotches(16))
-    return over(over(0.93, pencil, np.clip(hatch, 0, 1)), pencil, s.edge * 0.9) + s.grain(0.05)
+    return blend(blend(0.93, pencil, np.clip(hatch, 0, 1)), pencil, s.edge * 0.9) + s.grain(0.05)
 
 
 def _dark(s: Scene) -> np.ndarray:
@@ -198,15 +203,15 @@ def _blurred(s: Scene) -> np.ndarray:
 
 def _faded(s: Scene) -> np.ndarray:
     paper = np.array([0.80, 0.76, 0.66]) + 0.05 * s.blotches(5)
-    ink = over(over(0.92, s.surface(0.85), s.mask), 0.4, 0.4 * s.edge)
-    return over(paper, ink, s.rng.uniform(0.25, 0.42)) + s.grain(0.02)
+    ink = blend(blend(0.92, s.surface(0.85), s.mask), 0.4, 0.4 * s.edge)
+    return blend(paper, ink, s.rng.uniform(0.25, 0.42)) + s.grain(0.02)
 
 
 def _chalk(s: Scene) -> np.ndarray:
     board = np.array([0.13, 0.24, 0.2]) + 0.06 * s.blotches(5)
     dust = np.clip(0.7 + 0.6 * s.blotches(20), 0, 1)
     chalk = 0.55 * s.rgb + 0.45
-    return over(over(board, chalk, s.mask * (0.16 + 0.45 * s.pattern) * dust), chalk, s.edge * dust)
+    return blend(blend(board, chalk, s.mask * (0.16 + 0.45 * s.pattern) * dust), chalk, s.edge * dust)
 
 
 def _neon(s: Scene) -> np.ndarray:
@@ -219,7 +224,7 @@ def _sticker(s: Scene) -> np.ndarray:
     names = list(COLOURS)
     ground = np.array(COLOURS[names[s.rng.randint(len(names))]]) / 255 * s.rng.uniform(0.6, 1.1)
     halo = np.asarray(Image.fromarray((s.mask[..., 0] * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(5))) / 255
-    return over(over(ground, 1.0, halo[..., None]), s.surface(0.15), s.mask) + s.grain(0.02)
+    return blend(blend(ground, 1.0, halo[..., None]), s.surface(0.15), s.mask) + s.grain(0.02)
 
 
 STYLES: dict[str, Callable[[Scene], np.ndarray]] = {
@@ -238,6 +243,7 @@ STYLES: dict[str, Callable[[Scene], np.ndarray]] = {
 
 
 def to_image(picture: np.ndarray) -> Image.Image:
+    """A picture (S, S, 3) as 8-bit RGB."""
     return Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
 
 

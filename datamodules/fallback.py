@@ -17,7 +17,7 @@ from files.untrusted import read_json
 
 
 def split_503020(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
-    """Per class: half for training, a fifth for validation, the rest for testing. Shuffles the groups in place."""
+    """Of each class half for training, a fifth for validation, the rest for testing. Shuffles the groups in place."""
     train, val, test = [], [], []
     for group in groups:
         rng.shuffle(group)
@@ -63,7 +63,11 @@ def _integer(value: Any) -> int:
 
 
 class _Lists:
-    """A fallback that reads the files in `needs`; a line it cannot read ends in one sentence."""
+    """A fallback that makes a split from the files in `needs` (see `datamodules.split_json.Fallback`).
+
+    Called with the dataset's folder, the image folder and the generator for random splits. ValueError, in one sentence, for a
+    file that is missing or that it cannot read.
+    """
 
     needs: dict[str, str] = {}
 
@@ -81,17 +85,24 @@ class _Lists:
             ) from error
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        """The split; may raise whatever a damaged file makes of its parsing."""
         raise NotImplementedError
 
 
 class ClassFolders(_Lists):
-    """One folder per class (Caltech101, Food101, DTD, EuroSAT): 50/20/30."""
+    """One folder per class (Caltech101, Food101, DTD, EuroSAT), each split 50/20/30.
+
+    Args:
+        ignore: folders that are no classes.
+        rename: {folder: class name}; the other classes are named like their folders.
+    """
 
     def __init__(self, ignore: Sequence[str] = (), rename: Mapping[str, str] | None = None):
         self.ignore, self.rename = set(ignore), dict(rename or {})
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
-        folders = [folder for folder in disk.folders(images) if folder not in self.ignore]
+        """The 50/20/30 split of the class folders in `images`."""
+        folders = [folder for folder in disk.list_folders(images) if folder not in self.ignore]
         groups = [class_items(images, folder, label, self.rename.get(folder, folder)) for label, folder in enumerate(folders)]
         return split_503020(groups, rng)
 
@@ -102,6 +113,7 @@ class Pets(_Lists):
     needs = {"annotations/trainval.txt": "the training list", "annotations/test.txt": "the test list"}
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        """The official lists, a fifth of trainval for validation."""
         lists = []
         for path, what in self.needs.items():
             columns = [line.split() for line in disk.read_text(folder / path, what)]
@@ -119,6 +131,7 @@ class Cars(_Lists):
     }
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        """The official annotations, a fifth of train for validation."""
         train, test, meta = self.needs
         names = [year_first(str(name)) for name in load_mat(folder / meta, self.needs[meta], "class_names")]
         lists = []
@@ -135,6 +148,7 @@ class Flowers(_Lists):
     needs = {"imagelabels.mat": "the labels", "cat_to_name.json": "the class names"}
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        """The 50/20/30 split of all images."""
         labels = [_integer(label) for label in load_mat(folder / "imagelabels.mat", "the file of labels", "labels").ravel()]
         names = read_json(folder / "cat_to_name.json", "the file of class names")
         items = [Item(f"image_{i:05d}.jpg", y - 1, names[str(y)]) for i, y in enumerate(labels, start=1)]
@@ -151,6 +165,7 @@ class Sun(_Lists):
     }
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        """The lists of partition 01, a fifth of train for validation."""
         labels = {name: i for i, name in enumerate(disk.read_text(folder / "ClassName.txt", "the class list"))}
         lists = []
         for path in ("Training_01.txt", "Testing_01.txt"):
@@ -169,6 +184,7 @@ class Ucf(_Lists):
     }
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        """The lists of split 01, a fifth of train for validation."""
         classes, *paths = self.needs
         columns = [line.split() for line in disk.read_text(folder / classes, self.needs[classes])]
         labels = {name: int(number) - 1 for number, name in columns}

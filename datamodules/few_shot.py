@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from datamodules.items import Items, ItemTable, Splits, places_by_label, take
+from datamodules.items import Items, ItemTable, Splits, positions_by_label, take
 
 MAX_VAL_SHOTS = 4
 NAMED_SUBSETS = {"all": "1/1", "base": "1/2", "new": "2/2"}
@@ -16,7 +16,7 @@ NAMED_SUBSETS = {"all": "1/1", "base": "1/2", "new": "2/2"}
 
 def _sample(items: Items, shots: int, rng: random.Random) -> Items:
     chosen: list[int] = []
-    for group in places_by_label(items).values():
+    for group in positions_by_label(items).values():
         # A class with too few images is taken whole, in its own order, without a draw.
         chosen += [group[i] for i in rng.sample(range(len(group)), shots)] if len(group) >= shots else list(group)
     return take(items, chosen)
@@ -24,7 +24,7 @@ def _sample(items: Items, shots: int, rng: random.Random) -> Items:
 
 def _sample_numpy(items: Items, shots: int, rng: np.random.RandomState) -> Items:
     chosen: list[int] = []
-    for _, group in sorted(places_by_label(items).items()):
+    for _, group in sorted(positions_by_label(items).items()):
         chosen += [group[i] for i in rng.choice(len(group), shots, replace=False)] if len(group) >= shots else list(group)
     return take(items, chosen)
 

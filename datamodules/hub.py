@@ -24,14 +24,19 @@ CARVE_SEED = 1  # whatever the run's seed: a test set must not depend on it
 
 
 class HubSource:
-    """`repo` is a repository id, a local folder that load_dataset reads, or with `builder` (parquet, imagefolder, ...)
-    the folder of its files.
+    """A dataset that `datasets.load_dataset` reads.
 
-    train, val, test: names of the splits. Without val a fifth of each class of train is held out for it; without
-    test, too, each class is split 50/20/30. With test alone the dataset is for evaluation only.
-    classnames: names by label, where the repository has none (or not CLIP's). rename: {stored name: name} for some; both
-    may be functions that give these. clean: what to do to the others (underscores are fine). ignore: stored names of classes
-    that are dropped.
+    Args:
+        repo: a repository id or a local folder; with `builder` the folder of its files.
+        builder: the builder of local files (parquet, imagefolder, ...); None: the repository's own.
+        config, revision: of the repository, as `load_dataset` takes them.
+        train, val, test: names of the splits. Without val a fifth of each class of train is held out for it; without test, too,
+            each class is split 50/20/30. With test alone the dataset is for evaluation only.
+        image, label: names of the columns.
+        classnames: names by label, where the repository has none (or not CLIP's), or a function that gives them.
+        rename: {stored name: class name} for some classes, or a function that gives it.
+        clean: makes a class name of the other stored names (underscores are fine).
+        ignore: stored names of classes that are dropped.
     """
 
     def __init__(
@@ -57,10 +62,12 @@ class HubSource:
 
     @cached_property
     def classnames(self) -> Sequence[str] | None:
+        """Names by label that replace the repository's."""
         return self._classnames() if callable(self._classnames) else self._classnames
 
     @cached_property
     def rename(self) -> Mapping[str, str]:
+        """{stored name: class name} of some classes."""
         return self._rename() if callable(self._rename) else self._rename
 
     @cached_property
@@ -74,9 +81,9 @@ class HubSource:
 
         try:
             if self.builder:
-                found = datasets.load_dataset(self.builder, data_dir=self.repo)
+                loaded = datasets.load_dataset(self.builder, data_dir=self.repo)
             else:
-                found = datasets.load_dataset(self.repo, self.config, revision=self.revision)
+                loaded = datasets.load_dataset(self.repo, self.config, revision=self.revision)
         except Exception as error:  # no network, no such repository, gated, no space, broken files: one way out
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(
@@ -84,19 +91,20 @@ class HubSource:
                 f"network, set data.source.hub.repo to a local copy, or use source=disk"
             ) from error
         for name in filter(None, self.names.values()):
-            if name not in found:
+            if name not in loaded:
                 raise ValueError(
-                    f"{self.repo} has no split {name}, only {', '.join(found)}: set train, val and test in data.source.hub"
+                    f"{self.repo} has no split {name}, only {', '.join(loaded)}: set train, val and test in data.source.hub"
                 )
             for column in (self.image, self.label):
-                if column not in found[name].column_names:
+                if column not in loaded[name].column_names:
                     raise ValueError(
-                        f"{self.repo} has no column {column}, only {', '.join(found[name].column_names)}: "
+                        f"{self.repo} has no column {column}, only {', '.join(loaded[name].column_names)}: "
                         f"set image and label in data.source.hub"
                     )
-        return found
+        return loaded
 
     def splits(self, seed: int) -> Splits:
+        """The repository's splits, or those made of them; the same for every seed. ValueError for labels without names."""
         used = {split: name for split, name in self.names.items() if name}
         stored = {name: self._labels(name) for name in used.values()}
         classes = self._classes(self._data[next(iter(used.values()))], stored)
@@ -115,22 +123,22 @@ class HubSource:
         return Splits(train, val, test, fixed=frozenset({"val"} if same else ()))
 
     def digest(self, seed: int) -> str:
-        """Of the lists, and the sizes of some images: neither the repository's name, a place perhaps, nor its history."""
+        """Of the lists and the sizes of some images; neither the repository's name, which may be a folder, nor its history."""
         splits = self.splits(seed)
         paths = sorted({item.path for items in (splits.train, splits.val, splits.test) for item in items})
-        sizes = [_size(self._stored(paths[i])) for i in identity.spread(len(paths))]
+        sizes = [_size(self._stored(paths[i])) for i in identity.spread_positions(len(paths))]
         return identity.lists_digest(splits, sizes)
 
     def _labels(self, name: str) -> list[int] | list[str]:
         """The label column: numbers or text alone. ValueError for anything else."""
-        found = list(self._data[name][self.label])
-        types = sorted({type(value).__name__ for value in found})
+        labels = list(self._data[name][self.label])
+        types = sorted({type(value).__name__ for value in labels})
         if len(types) > 1 or not {"int", "str"}.issuperset(types):
             raise ValueError(
                 f"the labels of {name} in {self.repo} are of type {', '.join(types)}: they must be all integers or all text "
                 "(data.source.hub.label names their column)"
             )
-        return found
+        return labels
 
     def _classes(self, data: "Dataset", stored: Mapping[str, Sequence]) -> dict[int | str, tuple[int, str]]:
         """{value in the label column: (label, class name)}; labels are renumbered where classes are ignored."""
@@ -158,10 +166,10 @@ class HubSource:
         """The same data with images as they are stored."""
         import datasets
 
-        for name, found in self._data.items():
-            if not isinstance(found.features[self.image], datasets.Image):
+        for name, split in self._data.items():
+            if not isinstance(split.features[self.image], datasets.Image):
                 raise ValueError(f"the column {self.image} in {name} of {self.repo} holds no images: set data.source.hub.image")
-        return {name: found.cast_column(self.image, datasets.Image(decode=False)) for name, found in self._data.items()}
+        return {name: split.cast_column(self.image, datasets.Image(decode=False)) for name, split in self._data.items()}
 
     def _stored(self, path: str) -> dict[str, Any]:
         """{"bytes", "path"} of an image. ValueError for a path that leads out of the repository and the hub's caches."""
@@ -179,6 +187,7 @@ class HubSource:
         return value
 
     def open(self, item: Item) -> PIL.Image.Image:
+        """The image in RGB. ValueError, which names it, where it cannot be decoded."""
         try:
             stored = self._stored(item.path)
             disk.known_format(stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"]))
@@ -189,4 +198,4 @@ class HubSource:
 
 
 def _size(stored: dict[str, Any]) -> int:
-    return identity.size_of(Path(stored["path"])) if stored["bytes"] is None else len(stored["bytes"])
+    return identity.file_size(Path(stored["path"])) if stored["bytes"] is None else len(stored["bytes"])

@@ -1,7 +1,7 @@
 """What a dataset is, as one digest: it takes part in deciding whether a stored result is this run's.
 
 It changes with the lists (paths, labels, class names of train, val and test) and with the images under them, as far as the
-sizes of a few hundred of them tell. It does not change with the place of the data, file times, the machine, or the run's seed:
+sizes of a few hundred of them tell. It does not change when the data move, with file times, the machine, or the run's seed:
 runs that differ in nothing but the seed are one configuration.
 """
 
@@ -27,8 +27,8 @@ def data_digest(source: Source, seed: int) -> str:
 
     ValueError, in the sentence of a run, when the data are not there.
     """
-    own = getattr(source, "digest", None)
-    return own(seed) if own else lists_digest(source.splits(seed))
+    digest = getattr(source, "digest", None)
+    return digest(seed) if digest else lists_digest(source.splits(seed))
 
 
 def lists_digest(splits: Splits, *others: Any) -> str:
@@ -39,7 +39,7 @@ def lists_digest(splits: Splits, *others: Any) -> str:
 
 def _rows(items: Items) -> Sequence:
     if isinstance(items, ItemTable):
-        return [items.summary(), items.names, [items[i].path for i in spread(len(items))]]
+        return [items.summary(), items.names, [items[i].path for i in spread_positions(len(items))]]
     return items
 
 
@@ -62,21 +62,22 @@ def arrays_digest(holder: Any, names: Mapping[str, type]) -> str:
     return digest.hexdigest()
 
 
-def sizes(root: Path, paths: Iterable[str]) -> list[int]:
+def file_sizes(root: Path, paths: Iterable[str]) -> list[int]:
     """Bytes of up to `SIZES` files, evenly spread over the sorted paths below `root`; -1 where a file is not there."""
     ordered = sorted(dict.fromkeys(paths))  # a set would lose the order that lists have already
-    return [size_of(root / ordered[i]) for i in spread(len(ordered))]
+    return [file_size(root / ordered[i]) for i in spread_positions(len(ordered))]
 
 
-def size_of(path: Path) -> int:
+def file_size(path: Path) -> int:
+    """Bytes of a file; -1 where it is not there."""
     try:
         return os.stat(path).st_size
     except OSError:
         return -1
 
 
-def spread(count: int) -> list[int]:
-    """At most `SIZES` places, first and last among them, evenly spread over `count`."""
+def spread_positions(count: int) -> list[int]:
+    """At most `SIZES` positions, first and last among them, evenly spread over `count`."""
     if count <= SIZES:
         return list(range(count))
     return [i * (count - 1) // (SIZES - 1) for i in range(SIZES)]

@@ -32,7 +32,7 @@ def names_by_wnid() -> dict[str, str]:
 def class_names(folder: Path) -> dict[str, str]:
     """Names by WordNet id from the folder's classnames.txt (`n01440764 tench`), else open_clip's.
 
-    Different classes can share a name; only ids and labels tell them apart.
+    Different classes can share a name (crane); only their ids and labels differ.
     """
     path = folder / "classnames.txt"
     if not path.exists():
@@ -67,23 +67,27 @@ def _folders_digest(source: disk.Disk, images: dict[str, Path]) -> str:
     disk.require(source.folder, "the dataset's folder")
     path = source.folder / "classnames.txt"
     names = disk.read_text(path, "the file of class names") if path.exists() else []
-    found: dict[str, dict[str, list[str]]] = {}
+    listings: dict[str, dict[str, list[str]]] = {}
     for split, root in images.items():
         disk.require(root, "the image folder")
-        found[split] = {name: disk.files(root / name) for name in disk.folders(root)}
+        listings[split] = {name: disk.list_files(root / name) for name in disk.list_folders(root)}
     sizes = [
-        identity.sizes(root, [f"{name}/{file}" for name, files in found[split].items() for file in files])
+        identity.file_sizes(root, [f"{name}/{file}" for name, files in listings[split].items() for file in files])
         for split, root in images.items()
     ]
-    return identity.digest_of(names, found, sizes)
+    return identity.digest_of(names, listings, sizes)
 
 
 class ImageNet(disk.Disk):
     """Validation is the test set, as published, and few-shot sampling leaves it whole.
 
-    Images of a class are in sorted order. CoOp's code took them as the file system listed them, so its few-shot sets
-    cannot be had again but from its pickles: with `legacy`, from split_fewshot/shot_K-seed_S.pkl if it is there, else
-    sampled from preprocessed.pkl.
+    Images of a class are in sorted order. CoOp's code took them as the file system listed them, so only its pickles can give
+    its few-shot sets again.
+
+    Args:
+        legacy: take the lists from CoOp's pickles: from split_fewshot/shot_K-seed_S.pkl if it is there, else sampled from
+            preprocessed.pkl.
+        shots: K, for `legacy`.
     """
 
     needs = {"images/train": "the training images", "images/val": "the validation images"}
@@ -93,6 +97,7 @@ class ImageNet(disk.Disk):
         self.legacy, self.shots = legacy, shots
 
     def splits(self, seed: int) -> Splits:
+        """Training and validation images; the validation list is also the test list."""
         disk.require(self.folder, "the dataset's folder")
         if self.legacy:
             return self._imported(seed)
@@ -102,13 +107,15 @@ class ImageNet(disk.Disk):
         return Splits(train, val, val, fixed=frozenset({"val"}))
 
     def digest(self, seed: int) -> str:
-        found = _folders_digest(self, {split: self.images / split for split in ("train", "val")})
+        """Of the class folders and, with `legacy`, of the pickles' bytes (to read their lists takes half a minute)."""
+        folders = _folders_digest(self, {split: self.images / split for split in ("train", "val")})
         if not self.legacy:
-            return found
-        every, few_shot = self._pickles(seed)  # as they are: to read them takes half a minute
+            return folders
+        preprocessed, few_shot = self._pickles(seed)
         of_all_seeds = few_shot.parent.glob(few_shot.name.replace(f"seed_{seed}.", "seed_*."))
-        kept = sorted(each for each in (every, *of_all_seeds) if each.exists())
-        return identity.digest_of(found, [hashlib.sha256(read_bytes(each, "the list of images")).hexdigest() for each in kept])
+        files = sorted(path for path in (preprocessed, *of_all_seeds) if path.exists())
+        digests = [hashlib.sha256(read_bytes(path, "the list of images")).hexdigest() for path in files]
+        return identity.digest_of(folders, digests)
 
     def _list(self, split: str, wnids: list[str], names: dict[str, str]) -> list[Item]:
         root = disk.require(self.images / split, "the image folder")
@@ -120,20 +127,24 @@ class ImageNet(disk.Disk):
         return self.folder / "preprocessed.pkl", self.folder / "split_fewshot" / f"shot_{self.shots}-seed_{seed}.pkl"
 
     def _imported(self, seed: int) -> Splits:
-        every, few_shot = self._pickles(seed)
-        lists = pickles.load(disk.require(every, "legacy=true, but the list of images"), self.images.name)
+        preprocessed, few_shot = self._pickles(seed)
+        lists = pickles.load(disk.require(preprocessed, "legacy=true, but the list of images"), self.images.name)
         fixed = {"val"}
         if self.shots > 0 and few_shot.exists():
             lists["train"] = pickles.load(few_shot, self.images.name).get("train", [])
             fixed.add("train")
         if not {"train", "test"} <= set(lists):
             raise ValueError(f"{self.folder / 'preprocessed.pkl'} holds {sorted(lists)} in place of train and test")
-        disk.check(self.images, (*lists["train"], *lists["test"]), "CoOp's pickles")
+        disk.check_images(self.images, (*lists["train"], *lists["test"]), "CoOp's pickles")
         return Splits(lists["train"], lists["test"], lists["test"], fixed=frozenset(fixed))
 
 
 class TestFolders(disk.Disk):
-    """A test-only variant. Folders are WordNet ids, sorted (Sketch, A, R), or class numbers (`numbered`: V2)."""
+    """A test-only variant of ImageNet.
+
+    Args:
+        numbered: class folders are named by the class's number (V2), not by its WordNet id (Sketch, A, R).
+    """
 
     __test__ = False  # not a test case
 
@@ -142,6 +153,7 @@ class TestFolders(disk.Disk):
         self.numbered = numbered
 
     def splits(self, seed: int) -> Splits:
+        """The test images alone, classes in the order of their ids or numbers."""
         disk.require(self.folder, "the dataset's folder")
         names = class_names(self.folder)
         if self.numbered:
@@ -155,4 +167,5 @@ class TestFolders(disk.Disk):
         return Splits([], [], [item for items in lists for item in items])
 
     def digest(self, seed: int) -> str:
+        """Of the class folders and the files in them."""
         return _folders_digest(self, {"test": self.images})

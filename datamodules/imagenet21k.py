@@ -17,7 +17,8 @@ from datamodules import disk, identity, index, pickles
 from datamodules.index import Reader
 from datamodules.items import Item, ItemTable, Splits
 from datamodules.parquet import Parquet
-from datamodules.readers import WNID, Folders, TarShards
+from datamodules.readers import Folders
+from datamodules.tar_shards import WNID, TarShards
 from files.untrusted import read_bytes, read_json, text_of
 from files.whole import write_json
 
@@ -28,9 +29,9 @@ MAX_TREE_BYTES = 64 * 2**20  # the release's has 2 MiB
 
 def tree_names(folder: Path, keep: bool = True) -> dict[str, str]:
     """The release's own class names from its tree file, read without running anything in it; `keep` leaves a json beside it."""
-    kept, tree = folder / f"{TREE}.json", folder / f"{TREE}.pth"
-    if kept.exists():
-        return _names(read_json(kept, "the file of class names", MAX_TREE_BYTES), kept)
+    json_copy, tree = folder / f"{TREE}.json", folder / f"{TREE}.pth"
+    if json_copy.exists():
+        return _names(read_json(json_copy, "the file of class names", MAX_TREE_BYTES), json_copy)
     content = io.BytesIO(read_bytes(tree, "the file of class names", MAX_TREE_BYTES))
     try:
         names = _saved(content)["class_description"]
@@ -41,7 +42,7 @@ def tree_names(folder: Path, keep: bool = True) -> dict[str, str]:
         ) from error
     names = _names(names, tree)
     if keep and os.access(folder, os.W_OK):
-        write_json(kept, names)
+        write_json(json_copy, names)
     return names
 
 
@@ -52,20 +53,20 @@ def _saved(content: io.BytesIO) -> Any:
         content.seek(0)
         return [pickles.load_plain(content) for _ in range(4)][-1]
     with zipfile.ZipFile(content) as archive:
-        parts = archive.infolist()
-        if sum(each.file_size for each in parts) > MAX_TREE_BYTES:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > MAX_TREE_BYTES:
             raise ValueError(f"it unpacks to more than {MAX_TREE_BYTES // 2**20} MiB")
-        part = next((each for each in parts if each.filename.endswith("/data.pkl")), None)
-        if part is None or part.compress_type != zipfile.ZIP_STORED:
+        data = next((member for member in members if member.filename.endswith("/data.pkl")), None)
+        if data is None or data.compress_type != zipfile.ZIP_STORED:
             raise ValueError("it is no file of PyTorch")
-        return pickles.load_plain(io.BytesIO(archive.read(part)))
+        return pickles.load_plain(io.BytesIO(archive.read(data)))
 
 
-def _names(found: Any, path: Path) -> dict[str, str]:
-    if not isinstance(found, dict):
+def _names(names: Any, path: Path) -> dict[str, str]:
+    if not isinstance(names, dict):
         raise ValueError(f"{path} is not read: it should hold plain names by WordNet id; download it again, or move it away")
     return {
-        text_of(key, f"a WordNet id in {path}"): text_of(name, f"the name of {key} in {path}") for key, name in found.items()
+        text_of(key, f"a WordNet id in {path}"): text_of(name, f"the name of {key} in {path}") for key, name in names.items()
     }
 
 
@@ -79,10 +80,10 @@ def wordnet_names() -> dict[str, str]:
 
 
 class ImageNet21K(disk.Disk):
-    """Labels are places in the sorted class ids of the training images, however many those are; validation is the test set.
+    """Labels are positions in the sorted class ids of the training images, however many those are; validation is the test set.
 
     Args:
-        format: how the images lie in the folder: folder, webdataset or parquet (`datamodules.readers`).
+        format: how the images lie in the folder: folder, webdataset or parquet (`READERS`).
         repo, revision: a hub repository instead of the folder; its shards are fetched one by one to the hub's cache.
         train, val: the folder of each split; for shards, a word in their names.
         image, label: the columns of parquet files; `label` also the entry of json files in tar shards.
@@ -107,15 +108,16 @@ class ImageNet21K(disk.Disk):
             raise ValueError(f"format={format!r} is not known: use {', '.join(READERS)}")
         if repo and format == "folder":
             raise ValueError("a hub repository is read shard by shard: use format=webdataset or format=parquet")
-        self.format, self.repo, self.revision, self.kept = format, repo, revision, index
+        self.format, self.repo, self.revision, self.index_folder = format, repo, revision, index
         self.names_of_splits = {"train": train, "val": val}
         self.columns = {} if format == "folder" else {"image": image, "label": label}
         self.needs = {train: "the training images", val: "the validation images"} if format == "folder" else {}
-        self.leaves_traces = True
+        self.writes_files = True  # the index, and the class names of the tree as json
         self.broken: list[str] = []  # a sentence per shard that cannot be read to its end
 
     @property
     def cache(self) -> Path:
+        """The user's cache folder for this project."""
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clip-prompt-suite"
 
     @cached_property
@@ -125,32 +127,33 @@ class ImageNet21K(disk.Disk):
             return disk.require(self.folder, "the dataset's folder")
         from huggingface_hub import snapshot_download
 
-        wanted = [f"*{READERS[self.format].suffix}", CLASSNAMES, f"{TREE}.pth"]
+        patterns = [f"*{READERS[self.format].suffix}", CLASSNAMES, f"{TREE}.pth"]
         try:
-            found = snapshot_download(self.repo, repo_type="dataset", revision=self.revision, allow_patterns=wanted)
+            snapshot = snapshot_download(self.repo, repo_type="dataset", revision=self.revision, allow_patterns=patterns)
         except Exception as error:  # the network's and the hub's are of many kinds
             raise ValueError(
                 f"{self.repo} cannot be fetched ({str(error).strip().partition(chr(10))[0]}): check the name, the network, and "
                 "that you have accepted its terms (hf auth login)"
             ) from error
-        return Path(found)
+        return Path(snapshot)
 
     @cached_property
     def reader(self) -> Reader:
+        """The reader for `format`."""
         return READERS[self.format](self.home, self.names_of_splits, **self.columns)
 
     @cached_property
-    def own_names(self) -> tuple[dict[str, str], str]:
+    def stored_names(self) -> tuple[dict[str, str], str]:
         """Class names by id, in the order of numbered labels, and the file that they are from ("": none)."""
         if (self.home / CLASSNAMES).exists():
             lines = (line.partition(" ") for line in disk.read_text(self.home / CLASSNAMES, "the file of class names"))
             return {key: name or key for key, _, name in lines}, CLASSNAMES
         if any((self.home / f"{TREE}{suffix}").exists() for suffix in (".json", ".pth")):
-            return tree_names(self.home, self.leaves_traces), TREE
+            return tree_names(self.home, self.writes_files), TREE
         return {}, ""
 
     def _numbered(self) -> list[str]:
-        names, _ = self.own_names
+        names, _ = self.stored_names
         if not names:
             raise ValueError(
                 f"the labels in {self.home} are numbers: put a {CLASSNAMES} there with a line `<class id> <name>` for each, "
@@ -160,40 +163,42 @@ class ImageNet21K(disk.Disk):
 
     def classnames(self, ids: list[str]) -> list[str]:
         """From classnames.txt, else the release's tree, else WordNet; an id that is no WordNet id is a name itself."""
-        names, where = self.own_names
-        if not where and any(WNID.fullmatch(each) for each in ids):
+        names, where = self.stored_names
+        if not where and any(WNID.fullmatch(key) for key in ids):
             names, where = wordnet_names(), "timm's list of WordNet"
-        if unnamed := [each for each in ids if each not in names and (where == CLASSNAMES or WNID.fullmatch(each))]:
+        if unnamed := [key for key in ids if key not in names and (where == CLASSNAMES or WNID.fullmatch(key))]:
             raise ValueError(
                 f"class {unnamed[0]} has no name in {where} ({len(unnamed)} such): move its images away, or add a "
                 f"{CLASSNAMES} to {self.home} with a line `<class id> <name>` for each class"
             )
-        named = {each: names.get(each, each).replace("_", " ") for each in ids}
-        return [text_of(name, f"the name of class {each!r} in {self.home}") for each, name in named.items()]
+        named = {key: names.get(key, key).replace("_", " ") for key in ids}
+        return [text_of(name, f"the name of class {key!r} in {self.home}") for key, name in named.items()]
 
-    def _places(self) -> list[Path]:
-        own = hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:12]
-        if self.kept:
-            return [Path(self.kept).expanduser() / f"{own}-{self.format}"]
+    def _index_folders(self) -> list[Path]:
+        name = f"{hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:12]}-{self.format}"
+        if self.index_folder:
+            return [Path(self.index_folder).expanduser() / name]
         beside = [] if self.repo else [self.home / ".index" / self.format]  # the hub's cache is not ours to write in
-        return [*beside, self.cache / f"{own}-{self.format}"]
+        return [*beside, self.cache / name]
 
     def _index(self) -> index.Index:
-        return index.find(self.reader, list(self.names_of_splits), self._places(), self._numbered, store=self.leaves_traces)
+        splits = list(self.names_of_splits)
+        return index.find_index(self.reader, splits, self._index_folders(), self._numbered, store=self.writes_files)
 
     def digest(self, seed: int) -> str:
         """From the index, which is built if there is none: where every image lies, and the sizes of some (or of the shards)."""
-        found, (names, _) = self._index(), self.own_names
-        parts = [found.classes, [names.get(each) for each in found.classes]]
-        for listing in found.splits.values():
+        data_index, (names, _) = self._index(), self.stored_names
+        parts = [data_index.classes, [names.get(key) for key in data_index.classes]]
+        for listing in data_index.splits.values():
             parts += [listing.shards, self.reader.sizes(listing), identity.arrays_digest(listing, index.ARRAYS)]
         return identity.digest_of(*parts)
 
     def splits(self, seed: int) -> Splits:
-        found = self._index()
-        self.broken = [line for listing in found.splits.values() for line in listing.broken]
-        names = self.classnames(found.classes)
-        train, val = (self._table(listing, names) for listing in found.splits.values())
+        """Tables of all images, the same for every seed; `broken` then says which shards are cut short."""
+        data_index = self._index()
+        self.broken = [line for listing in data_index.splits.values() for line in listing.broken]
+        names = self.classnames(data_index.classes)
+        train, val = (self._table(listing, names) for listing in data_index.splits.values())
         return Splits(train, val, val, fixed=frozenset({"val"}))
 
     def _table(self, listing: index.Listing, names: list[str]) -> ItemTable:
@@ -201,10 +206,12 @@ class ImageNet21K(disk.Disk):
         return ItemTable(rows, listing.label, names, partial(self.reader.path, listing), listing.shard)
 
     def preview(self) -> Splits:
-        self.leaves_traces = False
+        """The tables, without writing an index."""
+        self.writes_files = False
         return self.splits(seed=1)
 
     def open(self, item: Item) -> PIL.Image.Image:
+        """The image in RGB. ValueError, which names it, where it cannot be decoded."""
         content = self.reader.read(item.path)
         try:
             return disk.decode(io.BytesIO(content))

@@ -1,7 +1,7 @@
-"""An index of millions of images: where each one lies, so that any of them can be read at any time.
+"""An index of millions of images: where they lie, so that any of them can be read at any time.
 
 It is built once and kept as memory-mapped arrays. Its folder is named by a digest of what the reader finds cheap to look at
-(names, sizes, times of change), so an index of data that have changed since is never found, only built anew.
+(names, sizes, times of change), so the index of data that have changed since is not found, and is built anew.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,20 +34,23 @@ class Listing:
     """One split: N images in S shards. What `offset` and `size` (N,) count is the reader's business."""
 
     shards: list[str]  # S names, relative to the data's folder
-    shard: np.ndarray  # (N,) place in `shards`
+    shard: np.ndarray  # (N,) position in `shards`
     offset: np.ndarray
     size: np.ndarray
-    label: np.ndarray  # (N,) place in `ids`
+    label: np.ndarray  # (N,) position in `ids`
     ids: list[str | int]  # a class's id, or its number in a list of ids that the shards do not hold
     text: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))  # file names, one after the other
     broken: list[str] = field(default_factory=list)  # a sentence for each shard that cannot be read to its end
 
 
 class Reader(Protocol):
+    """Reads images that lie on a disk in one form: class folders, tar shards, parquet."""
+
     def stamp(self) -> Any:
         """What changes when the data do; json-able and cheap: nothing is opened."""
 
-    def listing(self, split: str) -> Listing: ...
+    def listing(self, split: str) -> Listing:
+        """Where the images of a split lie, and their classes. ValueError for an image without one."""
 
     def path(self, listing: Listing, row: int) -> str:
         """Names the image, and is all that `read` needs."""
@@ -58,16 +61,19 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Index:
+    """The listings of all splits, with one list of classes."""
+
     classes: list[str]  # ids in the order of labels: sorted
     splits: dict[str, Listing]
 
 
-def find(
-    reader: Reader, splits: Sequence[str], places: Sequence[Path], numbered: Callable[[], list[str]], store: bool = True
+def find_index(
+    reader: Reader, splits: Sequence[str], folders: Sequence[Path], numbered: Callable[[], list[str]], store: bool = True
 ) -> Index:
-    """The index of the data as they are now: the one that is kept in the first of `places` that has it or can have it.
+    """The index of the data as they are now: the one that is kept in the first of `folders` that has it or can have it.
 
     Args:
+        splits: the first is that of the training images.
         numbered: gives the ids by number, for shards whose labels are numbers.
         store: False leaves no trace: an index that is not there is built in memory.
 
@@ -75,56 +81,61 @@ def find(
     that would be taken for an index.
     """
     name = hashlib.sha256(json.dumps([VERSION, list(splits), reader.stamp()]).encode()).hexdigest()[:16]
-    for place in places:
-        if (place / name).is_dir():
-            return load(place / name, splits)
-    place = next((place for place in places if writable(place)), None) if store else None
-    if place is None:
-        return build(reader, splits, numbered)
-    with lock(place / ".lock"):
-        if not (place / name).is_dir():
-            log.warning("building an index in %s, this once: a minute or so per million images", place)
-            index = build(reader, splits, numbered)
-            for other in place.iterdir():  # of data that have changed, or half-written by a process that was killed
+    for folder in folders:
+        if (folder / name).is_dir():
+            return load_index(folder / name, splits)
+    folder = next((folder for folder in folders if make_writable(folder)), None) if store else None
+    if folder is None:
+        return build_index(reader, splits, numbered)
+    with file_lock(folder / ".lock"):
+        if not (folder / name).is_dir():
+            log.warning("building an index in %s, this once: a minute or so per million images", folder)
+            index = build_index(reader, splits, numbered)
+            for other in folder.iterdir():  # of data that have changed, or half-written by a process that was killed
                 if is_index(other):
                     shutil.rmtree(other, ignore_errors=True)
             try:
-                with whole(place / name) as folder:
-                    save(index, folder)
+                with whole_folder(folder / name) as temporary:
+                    save_index(index, temporary)
             except OSError as error:
                 raise ValueError(
-                    f"the index cannot be written to {place} ({error.strerror}): free space there, or set data_index=PATH"
+                    f"the index cannot be written to {folder} ({error.strerror}): free space there, or set data_index=PATH"
                 ) from error
-    return load(place / name, splits)
+    return load_index(folder / name, splits)
 
 
-def build(reader: Reader, splits: Sequence[str], numbered: Callable[[], list[str]]) -> Index:
-    """Reads the data's own listings. Labels are places in the sorted ids of the first split, the training images."""
+def build_index(reader: Reader, splits: Sequence[str], numbered: Callable[[], list[str]]) -> Index:
+    """Reads the data's own listings. Labels are positions in the sorted ids of the first split, the training images.
+
+    Raises:
+        ValueError: a split has no images, or classes without a number's name or a training image.
+    """
     listings = {split: reader.listing(split) for split in splits}
     for split, listing in listings.items():
         if len(listing.label) == 0:
             raise ValueError("; ".join([f"there are no images in the {split} split", *listing.broken]))
         if len(listing.ids) > MAX_CLASSES:
             raise ValueError(f"the images of {split} have {len(listing.ids):,} classes, more than {MAX_CLASSES:,}")
-        if any(isinstance(each, int) for each in listing.ids):
-            if text := next((each for each in listing.ids if not isinstance(each, int)), None):
+        if any(isinstance(key, int) for key in listing.ids):
+            if text := next((key for key in listing.ids if not isinstance(key, int)), None):
                 raise ValueError(f"some labels of {split} are numbers, others text such as {text!r}: use one or the other")
             names = numbered()
             if max(listing.ids) >= len(names) or min(listing.ids) < 0:
                 raise ValueError(f"an image of {split} has label {max(listing.ids)}, but {len(names)} classes are listed")
-            listing.ids = [names[each] for each in listing.ids]
+            listing.ids = [names[number] for number in listing.ids]
     first = listings[splits[0]]
     classes = sorted({first.ids[i] for i in np.unique(first.label)})
-    labels = {each: label for label, each in enumerate(classes)}
+    labels = {key: label for label, key in enumerate(classes)}
     for split, listing in listings.items():
-        new = np.array([labels.get(each, -1) for each in listing.ids], np.int32)
+        new = np.array([labels.get(key, -1) for key in listing.ids], np.int32)
         if unknown := [listing.ids[i] for i in np.unique(listing.label) if new[i] < 0]:
             raise ValueError(f"{split} has {len(unknown)} class(es) without a training image, the first is {unknown[0]}")
         listing.label = new[listing.label]
     return Index(classes, listings)
 
 
-def save(index: Index, folder: Path) -> None:
+def save_index(index: Index, folder: Path) -> None:
+    """Writes an index into an empty folder: `index.json`, and `SPLIT-NAME.npy` for each of `ARRAYS`."""
     about: dict[str, Any] = {"classes": index.classes, "splits": {}}
     for split, listing in index.splits.items():
         about["splits"][split] = {"shards": listing.shards, "broken": listing.broken}
@@ -133,7 +144,7 @@ def save(index: Index, folder: Path) -> None:
     (folder / "index.json").write_text(json.dumps(about))
 
 
-def load(folder: Path, splits: Sequence[str]) -> Index:
+def load_index(folder: Path, splits: Sequence[str]) -> Index:
     """A kept index. It may lie beside data that somebody else packed, so it is checked: it never leads out of their folder."""
     try:
         about = read_json(folder / "index.json", "the file")
@@ -158,45 +169,46 @@ def _listing(folder: Path, split: str, kept: dict[str, Any], classes: list[str])
     return Listing(shards, *(arrays[name] for name in ("shard", "offset", "size", "label")), classes, arrays["text"], broken)
 
 
-def _texts(found: Any, check: Callable[[Any, str], str], what: str) -> list[str]:
-    if not isinstance(found, list):
+def _texts(values: Any, check: Callable[[Any, str], str], what: str) -> list[str]:
+    if not isinstance(values, list):
         raise TypeError(f"{what} stands in no list")
-    return [check(each, what) for each in found]
+    return [check(value, what) for value in values]
 
 
 def _array(path: Path, dtype: type) -> np.ndarray:
-    found = np.load(regular_file(path, "the file"), mmap_mode="r", allow_pickle=False)
-    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype != dtype:
+    array = np.load(regular_file(path, "the file"), mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != dtype:
         raise ValueError(f"{path.name} is no list of {dtype.__name__}")
-    return found
+    return array
 
 
 def is_index(folder: Path) -> bool:
-    """Whether this is an index, or half of one: what else lies there, or where a link leads, is not ours to remove."""
+    """Whether this is an index, or half of one. What else lies there, or where a link leads, is not ours to remove."""
     if folder.is_symlink() or not folder.is_dir() or not re.fullmatch(r"[0-9a-f]{16}|\.[0-9a-f]+-\w+", folder.name):
         return False
-    ours = re.compile(rf"index\.json|.*-({'|'.join(ARRAYS)})\.npy")
-    return all(ours.fullmatch(each.name) and each.is_file() for each in folder.iterdir())
+    names = re.compile(rf"index\.json|.*-({'|'.join(ARRAYS)})\.npy")
+    return all(names.fullmatch(path.name) and path.is_file() for path in folder.iterdir())
 
 
-def lock(path: Path) -> FileLock:
-    """A lock file beside the data; a link there could have any file emptied, and is refused."""
+def file_lock(path: Path) -> FileLock:
+    """A lock beside the data. ValueError for a link, through which any file could be emptied."""
     if path.is_symlink():
         raise ValueError(f"the lock {path} is a link: remove it")
     return FileLock(path)
 
 
-def writable(place: Path) -> bool:
+def make_writable(folder: Path) -> bool:
+    """Makes the folder if it is not there; whether it can be written to."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        return os.access(place, os.W_OK)
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.access(folder, os.W_OK)
     except OSError:
         return False
 
 
 @contextmanager
-def whole(path: Path):
-    """A folder to write into that becomes `path` at the end, or nothing."""
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to write into; it becomes `path` when the block ends, and is removed when the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:

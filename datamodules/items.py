@@ -14,6 +14,8 @@ from files.untrusted import label_of, path_within, text_of
 
 
 class Item(NamedTuple):
+    """One image of a dataset."""
+
     path: str  # POSIX, relative to the source's image root; any stable key where images are not files
     label: int
     classname: str
@@ -37,7 +39,7 @@ class ItemTable(Sequence):
     """Millions of items as arrays; an item is made when it is asked for.
 
     Args:
-        rows: (N,) places in the dataset's index.
+        rows: (N,) positions in the dataset's index.
         labels: (N,), 0..C-1.
         names: class names by label.
         path_of: the path of a row.
@@ -56,16 +58,17 @@ class ItemTable(Sequence):
         label = int(self.labels[i])
         return Item(self.path_of(int(self.rows[i])), label, self.names[label])
 
-    def take(self, places: np.ndarray) -> "ItemTable":
-        return ItemTable(self.rows[places], self.labels[places], self.names, self.path_of, self.shards[places])
+    def take(self, positions: np.ndarray) -> "ItemTable":
+        """The items at those positions (M,), in that order."""
+        return ItemTable(self.rows[positions], self.labels[positions], self.names, self.path_of, self.shards[positions])
 
     def relabelled(self, kept: dict[int, int]) -> "ItemTable":
         """The items whose labels are in `kept`, {label: new label}."""
-        new = np.full(len(self.names), -1, self.labels.dtype)
-        new[list(kept)] = list(kept.values())
-        chosen = self.take(np.flatnonzero(new[self.labels] >= 0))
+        new_labels = np.full(len(self.names), -1, self.labels.dtype)
+        new_labels[list(kept)] = list(kept.values())
+        chosen = self.take(np.flatnonzero(new_labels[self.labels] >= 0))
         names = [name for _, name in sorted((new, self.names[old]) for old, new in kept.items())]
-        return ItemTable(chosen.rows, new[chosen.labels], names, chosen.path_of, chosen.shards)
+        return ItemTable(chosen.rows, new_labels[chosen.labels], names, chosen.path_of, chosen.shards)
 
     def summary(self) -> dict[str, int | str]:
         """What stands for the list in a result: sizes, and a digest that equal lists of equal data share."""
@@ -135,20 +138,21 @@ def by_label(items: Iterable[Item]) -> dict[int, list[Item]]:
     return groups
 
 
-def places_by_label(items: Items) -> dict[int, Sequence[int]]:
-    """Places in the list per label, labels in order of first appearance."""
+def positions_by_label(items: Items) -> dict[int, Sequence[int]]:
+    """Positions in the list per label, labels in order of first appearance."""
     if isinstance(items, ItemTable):
         order = np.argsort(items.labels, kind="stable")
         groups = np.split(order, np.flatnonzero(np.diff(items.labels[order])) + 1) if len(order) else []
         return {int(items.labels[group[0]]): group for group in sorted(groups, key=lambda group: group[0])}
     groups = {}
-    for place, item in enumerate(items):
-        groups.setdefault(item.label, []).append(place)
+    for position, item in enumerate(items):
+        groups.setdefault(item.label, []).append(position)
     return groups
 
 
-def take(items: Items, places: Sequence[int]) -> Items:
-    return items.take(np.asarray(places, np.int64)) if isinstance(items, ItemTable) else [items[i] for i in places]
+def take(items: Items, positions: Sequence[int]) -> Items:
+    """The items at those positions, in that order, as a list or a table like `items`."""
+    return items.take(np.asarray(positions, np.int64)) if isinstance(items, ItemTable) else [items[i] for i in positions]
 
 
 def choose(name: str, **sources: Source) -> Source:

@@ -1,4 +1,4 @@
-"""What `doctor` knows of each dataset: other names that its copies go by, other places of its parts, its sizes."""
+"""What `doctor` knows of each dataset: other names that its copies go by, where its parts may lie instead, its sizes."""
 
 import re
 from pathlib import Path
@@ -64,24 +64,27 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 IMAGES = {".jpg", ".jpeg", ".png"}
 
 
-def plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """The name in lower case, letters and digits alone."""
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def subfolders(path: Path) -> list[Path]:
+    """The folders in a folder, sorted; none where it does not exist."""
     return sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
 
 
 def holds_classes(path: Path) -> bool:
+    """Whether this seems to be a folder of class folders."""
     first = [next(p.iterdir(), None) for p in subfolders(path)[:2]]
     return len(first) == 2 and all(p is not None and p.suffix.lower() in IMAGES for p in first)
 
 
 def candidates(folder: Path) -> list[Path]:
     """Folders that may hold the dataset in place of `folder`: other names beside it, and one level inside each."""
-    names = FOLDER_NAMES.get(folder.name, set()) | {plain(folder.name)}
-    beside = [p for p in subfolders(folder.parent) if p == folder or plain(p.name) in names - {"data", "dataset"}]
-    inside = [p for outer in beside for p in subfolders(outer) if plain(p.name) in names]
+    names = FOLDER_NAMES.get(folder.name, set()) | {plain_name(folder.name)}
+    beside = [p for p in subfolders(folder.parent) if p == folder or plain_name(p.name) in names - {"data", "dataset"}]
+    inside = [p for outer in beside for p in subfolders(outer) if plain_name(p.name) in names]
     return [p for p in (*beside, *inside) if p != folder]
 
 
@@ -97,10 +100,10 @@ def elsewhere(folder: Path, part: str) -> Path | None:
 
 def archive(folder: Path, part: str) -> Path | None:
     """An archive that was left packed and is named like the dataset or the missing part."""
-    names = FOLDER_NAMES.get(folder.name, set()) | {plain(folder.name), plain(Path(part).name)}
+    names = FOLDER_NAMES.get(folder.name, set()) | {plain_name(folder.name), plain_name(Path(part).name)}
     for where in (folder, folder.parent):
         for path in sorted(where.iterdir()) if where.is_dir() else ():
             suffix = next((s for s in ARCHIVES if path.name.lower().endswith(s)), None)
-            if suffix and plain(path.name[: -len(suffix)]) in names:
+            if suffix and plain_name(path.name[: -len(suffix)]) in names:
                 return path
     return None

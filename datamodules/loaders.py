@@ -1,6 +1,7 @@
 """Loaders that give the same samples whatever the number of workers or ranks, and after a resume.
 
 Which images make step t of epoch e depends on (seed, e, t); what is random about an image on (seed, e, index, view).
+Legend: B images of a micro-batch, V views of each, N items of a dataset.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
 
 
 class ImageDataset(Dataset):
-    """Items of a source as `{"image": (V,3,H,W) float32, "label", "index", "weight", "batch_index"}`; rows: see `StepSampler`.
+    """Items of a source as samples `{"image": (V,3,H,W) float32, "label", "index", "weight", "batch_index"}`.
 
-    The global generators are seeded before each transform and put back after it: transforms may use any of them.
+    Asked for by a row of `StepSampler`, or by an index alone. The global generators are seeded before each transform and put
+    back after it, so that transforms may use any of them.
 
     Args:
         views: V, how often the transform is applied to each image.
@@ -103,6 +105,7 @@ def windowed(shards: np.ndarray, run: int = 1024, window: int = 16384) -> Order:
 
 
 def shards_of(items: Sequence[Item]) -> np.ndarray:
+    """The shard of each item, (N,); zeros for lists."""
     return items.shards if isinstance(items, ItemTable) else np.zeros(len(items), np.int32)
 
 
@@ -178,13 +181,13 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
 
 
 class ImageLoader(DataLoader):
-    """A DataLoader that says in one sentence (a ValueError) that a worker process was killed."""
+    """A DataLoader that raises ValueError, one sentence, where a worker process was killed."""
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         try:
             yield from super().__iter__()
         except (RuntimeError, ConnectionError, EOFError) as error:
-            if not (self.num_workers and tells_of_a_killed_worker(error)):
+            if not (self.num_workers and is_killed_worker(error)):
                 raise
             raise ValueError(
                 "a worker process that loads images was killed: the memory was probably used up (fewer workers=..., a "
@@ -192,15 +195,16 @@ class ImageLoader(DataLoader):
             ) from error
 
 
-def tells_of_a_killed_worker(error: Exception) -> bool:
-    """torch notices the death, or the connection breaks over which a batch was on its way. An error that a living worker met
-    brings the worker's traceback with it."""
+def is_killed_worker(error: Exception) -> bool:
+    """Whether a worker process died: torch says so, or the connection to it broke. The error of a living worker brings that
+    worker's traceback with it."""
     if isinstance(error, RuntimeError):
         return bool(re.search(r"DataLoader worker \(pid", str(error)))
     return "Original Traceback" not in str(error)
 
 
 def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
+    """This rank's share of a dataset, over all ranks each image once."""
     sampler = RankSampler(len(dataset), batch_size, rank, world)
     return ImageLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, generator=torch.Generator())
 
@@ -240,10 +244,12 @@ class TrainLoader:
         self.position = 0
 
     def state_dict(self) -> dict[str, Any]:
+        """The epoch, the batches handed out in it, and the images that could not be read."""
         bad = [] if self.dataset.bad is None else self.dataset.bad.nonzero().flatten().tolist()
         return {"epoch": self.sampler.epoch, "position": self.position, "accumulate": self.sampler.accumulate, "bad": bad}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from there. ValueError where the steps were cut into another number of micro-batches."""
         if self.dataset.bad is not None:
             self.dataset.bad[state["bad"]] = True
         if state["accumulate"] != self.sampler.accumulate:

@@ -40,13 +40,13 @@ def _elements(content: bytes, order: str, left: dict[str, int], depth: int) -> N
     """Walks data elements; ValueError where they claim more than is there or than is `left`."""
     if depth > MAX_DEPTH:
         raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
-    place, number = 0, 0
-    while place + 8 <= len(content):
-        kind, size = struct.unpack_from(f"{order}II", content, place)
+    position, number = 0, 0
+    while position + 8 <= len(content):
+        kind, size = struct.unpack_from(f"{order}II", content, position)
         if kind >> 16:  # a short element: type, size and at most four bytes of data in eight bytes
-            kind, size, start, end = kind & 0xFFFF, kind >> 16, place + 4, place + 8
+            kind, size, start, end = kind & 0xFFFF, kind >> 16, position + 4, position + 8
         else:
-            start, end = place + 8, place + 8 + size + (0 if kind == COMPRESSED else -size % 8)
+            start, end = position + 8, position + 8 + size + (0 if kind == COMPRESSED else -size % 8)
         body = content[start : start + size]
         if len(body) < size:
             raise ValueError("it is cut short")
@@ -63,4 +63,4 @@ def _elements(content: bytes, order: str, left: dict[str, int], depth: int) -> N
             left["entries"] -= math.prod(dims)
             if min(dims, default=0) < 0 or left["entries"] < 0:
                 raise ValueError(f"its arrays claim more than {MAX_ENTRIES:,} entries")
-        place, number = end, number + 1
+        position, number = end, number + 1

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from datamodules.index import Listing
-from datamodules.readers import MAX_IMAGE_BYTES, Shards, printable
+from datamodules.readers import MAX_IMAGE_BYTES, Location, Shards, printable
 from files.untrusted import label_of, parse_json, regular_file, text_of
 
 MAX_ROWS = 5_000_000  # of a file
@@ -24,7 +24,7 @@ class Parquet(Shards):
 
     suffix = ".parquet"
 
-    def _rows(self, path: str) -> Iterator[tuple[str, int, int, str | int]]:
+    def _locations(self, path: str) -> Iterator[Location]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -39,8 +39,9 @@ class Parquet(Shards):
                     raise ValueError(f"{self.root / path} claims {rows:,} rows in {size:,} bytes, which hold no such images")
                 for group in range(file.num_row_groups):
                     about = file.metadata.row_group(group)
-                    chunks = (about.column(at) for at in range(about.num_columns))
-                    if sum(each.total_uncompressed_size for each in chunks if each.path_in_schema == self.label) > MAX_LABELS:
+                    chunks = (about.column(number) for number in range(about.num_columns))
+                    label_chunks = (chunk for chunk in chunks if chunk.path_in_schema == self.label)
+                    if sum(chunk.total_uncompressed_size for chunk in label_chunks) > MAX_LABELS:
                         raise ValueError(f"the labels of row group {group} in {self.root / path} unpack to too much")
                     column = file.read_row_group(group, columns=[self.label], use_threads=False).column(0)
                     if len(column) != file.metadata.row_group(group).num_rows:
@@ -81,9 +82,11 @@ class Parquet(Shards):
         return [text_of(name, f"a class name in {self.root / path}") for name in names], False
 
     def path(self, listing: Listing, row: int) -> str:
+        """FILE#ROW GROUP#ROW IN IT."""
         return f"{listing.shards[listing.shard[row]]}#{listing.offset[row]}"
 
     def read(self, path: str) -> bytes:
+        """The image as encoded. ValueError where the file does not hold it."""
         import pyarrow as pa
 
         name, group, row = path.rsplit("#", 2)
@@ -104,7 +107,7 @@ def _values(chunk: Any) -> Iterator[int | str | None]:
         yield from chunk.to_pylist()
         return
     texts = chunk.dictionary.to_pylist()
-    yield from (None if place is None else texts[place] for place in chunk.indices.to_pylist())
+    yield from (None if index is None else texts[index] for index in chunk.indices.to_pylist())
 
 
 def _class(value: int | str, what: str) -> int | str:
@@ -116,11 +119,12 @@ def _row_group(path: str, group: int, column: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found, size = [], 0
+    """The column's values in a row group. OSError where they unpack to too much."""
+    chunks, size = [], 0
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH, row_groups=[group], columns=[column], use_threads=False):
-            found.append(batch.column(0))
+            chunks.append(batch.column(0))
             size += batch.nbytes
             if size > MAX_GROUP_BYTES:
                 raise OSError(f"it unpacks to more than {MAX_GROUP_BYTES // 2**30} GiB: write it with fewer rows per group")
-    return pa.chunked_array(found)
+    return pa.chunked_array(chunks)

@@ -55,7 +55,7 @@ CLASSES: dict[str, tuple[str, str, str]] = {
     "violet plain rhombus": ("diamond", "purple", "plain"),
 }
 # What is left of the colours (1: all), and the styles. The tiny CLIP never saw washed-out colours: its zero-shot guesses
-# suffer, yet most of what tells the classes apart is still there for a prompt to find.
+# suffer, yet most of what distinguishes the classes is still there for a prompt to find.
 DOMAINS: dict[str, tuple[float, tuple[str, ...]]] = {
     "shapes": (0.45, ("painting", "faded", "blurred", "busy")),
     "sketch": (0.45, ("sketch", "chalk")),
@@ -74,6 +74,7 @@ class Shapes:
         self._drawn: dict[str, Image.Image] = {}
 
     def splits(self, seed: int) -> Splits:
+        """The keys of all pictures of the domain, whatever the seed."""
         return Splits(**{split: self._items(split) for split in SIZES})
 
     def _items(self, split: str) -> list[Item]:
@@ -88,6 +89,7 @@ class Shapes:
         return f"shapes: {self.domain}"
 
     def open(self, item: Item) -> Image.Image:
+        """The picture of a key, 32 px RGB, drawn at the first call. ValueError for a key that is none."""
         if item.path not in self._drawn:
             self._drawn[item.path] = self._draw(item.path)
         return self._drawn[item.path]

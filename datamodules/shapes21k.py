@@ -1,4 +1,4 @@
-"""`data=shapes21k`: the drawn world with 604 classes, on the disk in each form that ImageNet-21K comes in.
+"""`data=shapes21k`: drawn images of 604 classes, on the disk in each form that ImageNet-21K comes in.
 
 A class is a colour, a texture and a shape: all of them but the 36 of data=shapes, so that these are new to a prompt pretrained
 here. Names use the captions' usual and rare words alike. Splits per class: 20 train, 4 val (which is the test set, too).
@@ -20,7 +20,7 @@ from PIL import ImageEnhance
 from datamodules.captions import WORDS
 from datamodules.drawing import COLOURS, SHAPES, TEXTURES, draw
 from datamodules.imagenet21k import CLASSNAMES, ImageNet21K
-from datamodules.index import lock, whole, writable
+from datamodules.index import file_lock, make_writable, whole_folder
 from datamodules.shapes import CLASSES as FEW
 
 SIZES = {"train": 20, "val": 4}
@@ -33,20 +33,20 @@ Picture = tuple[str, int, bytes]  # key, label, PNG
 @cache
 def classes() -> dict[str, tuple[str, str, str, str]]:
     """By class id, in order of label: class name, shape, colour, texture."""
-    wanted = [each for each in product(SHAPES, COLOURS, TEXTURES) if each not in FEW.values()]
-    found = {}
-    for label, (shape, colour, texture) in enumerate(wanted):
-        words = (WORDS.get(key, (key,)) for key in (colour, texture, shape))
-        name = " ".join(each[zlib.crc32(f"{label} {each[0]}".encode()) % len(each)] for each in words)
-        found[f"c{label:05d}"] = (name, shape, colour, texture)
-    return found
+    combinations = [kind for kind in product(SHAPES, COLOURS, TEXTURES) if kind not in FEW.values()]
+    classes_by_id = {}
+    for label, (shape, colour, texture) in enumerate(combinations):
+        synonyms = (WORDS.get(key, (key,)) for key in (colour, texture, shape))
+        name = " ".join(words[zlib.crc32(f"{label} {words[0]}".encode()) % len(words)] for words in synonyms)
+        classes_by_id[f"c{label:05d}"] = (name, shape, colour, texture)
+    return classes_by_id
 
 
 def pictures(split: str) -> Iterator[Picture]:
     """All pictures of a split, classes mixed, always the same."""
     ids = list(classes())
-    for place in RandomState(zlib.crc32(split.encode())).permutation(len(ids) * SIZES[split]):
-        label, number = divmod(int(place), SIZES[split])
+    for position in RandomState(zlib.crc32(split.encode())).permutation(len(ids) * SIZES[split]):
+        label, number = divmod(int(position), SIZES[split])
         key = f"{ids[label]}_{number}"
         picture = draw(
             *classes()[ids[label]][1:], STYLES[number % len(STYLES)], RandomState(zlib.crc32(f"{split}/{key}".encode()))
@@ -56,31 +56,35 @@ def pictures(split: str) -> Iterator[Picture]:
         yield key, label, content.getvalue()
 
 
-def write_folder(folder: Path, split: str, found: list[Picture]) -> None:
-    for key, _, content in found:
+def write_folder(folder: Path, split: str, split_pictures: list[Picture]) -> None:
+    """Writes `SPLIT/CLASS ID/KEY.png`."""
+    for key, _, content in split_pictures:
         path = folder / split / key.partition("_")[0] / f"{key}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
 
-def write_webdataset(folder: Path, split: str, found: list[Picture]) -> None:
-    for number, start in enumerate(range(0, len(found), SHARD)):
+def write_webdataset(folder: Path, split: str, split_pictures: list[Picture]) -> None:
+    """Writes `SPLIT-NUMBER.tar`, in which a picture is `KEY.png` and its label `KEY.cls`."""
+    for number, start in enumerate(range(0, len(split_pictures), SHARD)):
         with tarfile.open(folder / f"{split}-{number:05d}.tar", "w") as tar:
-            for key, label, content in found[start : start + SHARD]:
+            for key, label, content in split_pictures[start : start + SHARD]:
                 for extension, data in (("png", content), ("cls", str(label).encode())):
                     member = tarfile.TarInfo(f"{key}.{extension}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
 
 
-def write_parquet(folder: Path, split: str, found: list[Picture]) -> None:
+def write_parquet(folder: Path, split: str, split_pictures: list[Picture]) -> None:
+    """Writes `SPLIT-NUMBER.parquet` with columns image and label, as `datasets` does."""
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes()))})
-    for number, start in enumerate(range(0, len(found), SHARD)):
-        rows = [{"image": {"bytes": data, "path": f"{key}.png"}, "label": y} for key, y, data in found[start : start + SHARD]]
+    for number, start in enumerate(range(0, len(split_pictures), SHARD)):
+        shard = split_pictures[start : start + SHARD]
+        rows = [{"image": {"bytes": content, "path": f"{key}.png"}, "label": label} for key, label, content in shard]
         table = pa.Table.from_pylist(rows, schema=features.arrow_schema)
         pq.write_table(table, folder / f"{split}-{number:05d}.parquet", row_group_size=100)
 
@@ -97,19 +101,20 @@ class Shapes21K(ImageNet21K):
 
     @cached_property
     def home(self) -> Path:
-        for place in (self.folder, self.cache / "shapes21k"):
-            home = place / self.format
+        """The folder of the pictures, which are drawn if they are not there. ValueError where they cannot be written."""
+        for parent in (self.folder, self.cache / "shapes21k"):
+            home = parent / self.format
             if home.is_dir():
                 return home
-            if writable(place):
-                with lock(place / f".{self.format}.lock"):
+            if make_writable(parent):
+                with file_lock(parent / f".{self.format}.lock"):
                     if not home.is_dir():
-                        with whole(home) as folder:
+                        with whole_folder(home) as folder:
                             self._draw(folder)
                 return home
         raise ValueError(f"neither {self.folder} nor {self.cache} can be written to: set data_root=PATH")
 
     def _draw(self, folder: Path) -> None:
-        (folder / CLASSNAMES).write_text("".join(f"{key} {each[0]}\n" for key, each in classes().items()))
+        (folder / CLASSNAMES).write_text("".join(f"{key} {name}\n" for key, (name, *_) in classes().items()))
         for split in SIZES:
             WRITERS[self.format](folder, split, list(pictures(split)))

@@ -22,14 +22,15 @@ class Fallback(Protocol):
 
     needs: dict[str, str]  # what it reads in the dataset's folder: {relative path: what that is}
 
-    def __call__(self, folder: Path, images: Path, rng: random.Random) -> Splits: ...
+    def __call__(self, folder: Path, images: Path, rng: random.Random) -> Splits:
+        """The split of the dataset in `folder`, item paths relative to `images`. ValueError where its lists are not usual."""
 
 
-def read(path: Path, seed: int | None = None) -> Splits:
-    """Class names are as stored. A split made here by a fallback with this seed brings its generator's state back.
+def read_split(path: Path, seed: int | None = None) -> Splits:
+    """The splits of a file; class names are as stored. A split that a fallback made with this seed has its `rng_state`.
 
-    Raises ValueError, which names the file: it is not json of this form, a label is no integer, a path leaves the image
-    folder, labels have gaps.
+    Raises:
+        ValueError: the file is no json of this form, a label is no integer, a path leaves the image folder, labels have gaps.
     """
     try:
         content = read_json(path, "the file")
@@ -58,19 +59,19 @@ def _rng_state(made_here: Any, seed: int | None) -> tuple | None:
     match made_here.get("rng_state"):
         case None:
             return None
-        case [3, [*words, place], after] if (
+        case [3, [*words, position], after] if (
             len(words) == 624
             and all(type(word) is int and 0 <= word < 2**32 for word in words)
-            and type(place) is int
-            and 0 <= place <= 624
+            and type(position) is int
+            and 0 <= position <= 624
             and (after is None or (isinstance(after, float) and math.isfinite(after)))
         ):
-            return (3, (*words, place), after) if made_here["seed"] == seed else None
+            return (3, (*words, position), after) if made_here["seed"] == seed else None
     raise ValueError('the rng_state of its entry "fallback" is no state of a random generator')
 
 
-def write(path: Path, splits: Splits, made_with: int | None = None) -> None:
-    """Atomic, and never over an existing file: of two runs that make a split at once, both use the first one's.
+def write_split(path: Path, splits: Splits, made_with: int | None = None) -> None:
+    """Writes the file whole, and never over an existing one: of two runs that make a split at once, both use the first one's.
 
     The published reader ignores the extra key "fallback", which says that (and with which seed) the split was made.
     """
@@ -115,24 +116,27 @@ class SplitJson(disk.Disk):
 
     @property
     def needs(self) -> dict[str, str]:
+        """What is missing without the split file: {path in the folder: what that is}."""
         if self.split.exists():
             return {}
         return {self.split.name: "the published split file"} | (self.fallback.needs if self.fallback else {})
 
     def preview(self) -> Splits:
+        """The lists, without storing a split."""
         return super().preview() if self.split.exists() else self.make(seed=1)
 
     def splits(self, seed: int) -> Splits:
+        """The lists of the split file, which the fallback makes with `seed` if it is missing. ValueError for missing files."""
         disk.require(self.folder, "the dataset's folder")
         if not self.split.exists():
             self._store(seed)
-        splits = read(self.split, seed)
-        disk.check(self.images, (*splits.train, *splits.val, *splits.test), self.split.name)
+        splits = read_split(self.split, seed)
+        disk.check_images(self.images, (*splits.train, *splits.val, *splits.test), self.split.name)
         return splits
 
     def _store(self, seed: int) -> None:
         splits = self.make(seed)
-        write(self.split, splits, made_with=seed)
+        write_split(self.split, splits, made_with=seed)
         log.warning(
             "%s\n%s is missing: a split was made from the dataset's own files with seed %d and stored there. It is NOT "
             "the published split: numbers are not comparable with papers. For the published one delete the file, and "
@@ -146,8 +150,8 @@ class SplitJson(disk.Disk):
         disk.require(self.images, "the image folder")
         rng = random.Random(seed)
         splits = self.fallback(self.folder, self.images, rng)
-        everything = [item_of(item, f"{item.path!r} of {self.folder}") for each in NAMES for item in getattr(splits, each)]
+        everything = [item_of(item, f"{item.path!r} of {self.folder}") for split in NAMES for item in getattr(splits, split)]
         if not everything:
             raise ValueError(f"no images found under {self.images}: extract the dataset there")
-        disk.check(self.images, everything, "the dataset's own lists")
+        disk.check_images(self.images, everything, "the dataset's own lists")
         return Splits(splits.train, splits.val, splits.test, rng_state=rng.getstate())

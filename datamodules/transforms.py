@@ -13,12 +13,15 @@ ELONGATED = 32
 
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The image in mode RGB."""
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def middle(image: PIL.Image.Image) -> PIL.Image.Image:
-    """The middle of an image that is more than `ELONGATED` times as long as wide: resized whole, a line of a few hundred bytes
-    would take gigabytes, and the centre crop keeps a square of it. Others as they are."""
+def crop_elongated(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The middle of an image that is more than `ELONGATED` times as long as wide; others as they are.
+
+    Resized whole, a line of a few hundred bytes would take gigabytes, and the centre crop keeps a square of it.
+    """
     (width, height), most = image.size, ELONGATED * min(image.size)
     if max(width, height) <= most:
         return image
@@ -27,13 +30,16 @@ def middle(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def train_transform(size: int, mean: Sequence[float], std: Sequence[float], augment: Augment | None = None) -> Transform:
-    """Random crop of 8-100% of the area, random flip, `augment`; (3, size, size) float32. Random numbers are torch's."""
+    """Random crop of 8-100% of the area, random flip, then `augment`: (3, size, size) float32, normalised by mean and std.
+
+    Random numbers are torch's.
+    """
     crop = T.RandomResizedCrop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation=BICUBIC)
     more = [augment] if augment else []
     return T.Compose([to_rgb, crop, T.RandomHorizontalFlip(), *more, T.ToTensor(), T.Normalize(mean, std)])
 
 
 def eval_transform(size: int, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    """Shorter side to `size`, centre crop; (3, size, size) float32."""
+    """The shorter side resized to `size` px, then a centre crop: (3, size, size) float32, normalised by mean and std."""
     resize = T.Resize(size, interpolation=BICUBIC)
-    return T.Compose([to_rgb, middle, resize, T.CenterCrop(size), T.ToTensor(), T.Normalize(mean, std)])
+    return T.Compose([to_rgb, crop_elongated, resize, T.CenterCrop(size), T.ToTensor(), T.Normalize(mean, std)])

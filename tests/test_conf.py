@@ -2,6 +2,7 @@
 
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from toys import ROOT
 
 from datamodules.shapes import CLASSES
@@ -51,7 +52,7 @@ def test_methods_under_each_protocol(method, protocol):
         cfg = compose(f"method={method}", f"protocol={protocol}", f"shots={shots}")
         assert isinstance(make_method(cfg), PromptLearner)
         assert cfg.epochs >= 1
-        assert protocol_of(cfg.protocol).evaluations(cfg.data.name)
+        assert protocol_of(OmegaConf.to_container(cfg.protocol, resolve=True)).evaluations(cfg.data.name)
 
 
 @pytest.mark.parametrize("protocol", ["cross_dataset", "domain_generalization"])

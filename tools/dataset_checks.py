@@ -11,7 +11,7 @@ from datamodules import layouts
 from datamodules.disk import Disk, MissingFilesError
 from datamodules.imagenet import ImageNet, TestFolders
 from datamodules.imagenet21k import ImageNet21K
-from datamodules.items import Item, Items, Splits, places_by_label, take
+from datamodules.items import Item, Items, Splits, positions_by_label, take
 from datamodules.split_json import SplitJson
 
 
@@ -155,7 +155,7 @@ def class_name_remarks(source: Disk) -> list[str]:
     if isinstance(source, ImageNet | TestFolders) and not (source.folder / "classnames.txt").exists():
         return ["there is no classnames.txt: open_clip's class names are used, which may differ from CoOp's"]
     if isinstance(source, ImageNet21K):
-        return [f"class names are from {source.own_names[1] or 'WordNet (timm), first lemma'}"]
+        return [f"class names are from {source.stored_names[1] or 'WordNet (timm), first lemma'}"]
     return []
 
 
@@ -166,4 +166,4 @@ def is_made_here(source: Disk) -> bool:
 
 def first_of_each(items: Items) -> Items:
     """The first item of every class."""
-    return take(items, [group[0] for group in places_by_label(items).values()])
+    return take(items, [group[0] for group in positions_by_label(items).values()])

@@ -11,7 +11,8 @@ from scipy.io import savemat
 
 from datamodules.fallback import camel_to_underscores, split_8020, split_503020, sun_name, year_first
 from datamodules.items import Item, by_label
-from tools.doctor import DEFAULTS, disk_source
+from tools.dataset_config import DEFAULTS
+from tools.doctor import disk_source
 
 
 @pytest.fixture

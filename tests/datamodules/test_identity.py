@@ -192,8 +192,8 @@ def test_missing_data_are_a_runs_sentence(tmp_path):
 
 
 def test_places_are_spread():
-    assert identity.spread(3) == [0, 1, 2]
-    places = identity.spread(1_300_000)
+    assert identity.spread_positions(3) == [0, 1, 2]
+    places = identity.spread_positions(1_300_000)
     assert (len(set(places)), places[0], places[-1]) == (256, 0, 1_299_999)
 
 

@@ -9,7 +9,8 @@ from datamodules import pickles
 from datamodules.few_shot import select
 from datamodules.imagenet import ImageNet, names_by_wnid
 from datamodules.items import Item
-from tools.doctor import DEFAULTS, disk_source
+from tools.dataset_config import DEFAULTS
+from tools.doctor import disk_source
 
 NAMES = "n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\nn02012849 crane\nn03126707 crane\n"
 WNIDS = [line.split()[0] for line in NAMES.splitlines()]

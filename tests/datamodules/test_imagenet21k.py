@@ -168,4 +168,4 @@ def test_the_yaml(where):
     made = instantiate(data.source, _convert_="all")
     assert isinstance(made, ImageNet21K)
     assert made.folder.as_posix() == "/data/imagenet21k_resized"
-    assert (made.format, made.kept) == ("folder" if where == "disk" else "parquet", "/kept")
+    assert (made.format, made.index_folder) == ("folder" if where == "disk" else "parquet", "/kept")

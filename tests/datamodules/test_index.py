@@ -24,7 +24,7 @@ class Counting(Folders):
 
 def find(folder, place, **options):
     reader = Counting(folder, SPLITS)
-    return index.find(reader, list(SPLITS), [place], list, **options), reader.listed
+    return index.find_index(reader, list(SPLITS), [place], list, **options), reader.listed
 
 
 def paths(folder, found, split="train"):
@@ -93,7 +93,7 @@ def test_two_processes_at_once_build_one_index(tmp_path):
         "    def listing(self, split):\n"
         "        time.sleep(0.3); return super().listing(split)\n"
         "reader = Slow(Path(sys.argv[1]), SPLITS)\n"
-        "found = index.find(reader, list(SPLITS), [Path(sys.argv[2])], list)\n"
+        "found = index.find_index(reader, list(SPLITS), [Path(sys.argv[2])], list)\n"
         "print(reader.listed, len(found.splits['train'].label))\n"
     )
     here = Path(__file__).parent

@@ -6,7 +6,7 @@ from large import COUNTS, FORMATS, IDS, as_json, pictures, png, write, write_tar
 
 from datamodules.imagenet21k import ImageNet21K
 from datamodules.parquet import Parquet
-from datamodules.readers import TarShards
+from datamodules.tar_shards import TarShards
 
 SPLITS = {"train": "train", "val": "val"}
 

@@ -10,7 +10,7 @@ from toys import IMAGE_SPEC
 
 from datamodules.few_shot import select
 from datamodules.hub import HubSource
-from tools.doctor import CONF
+from tools.dataset_config import CONF
 
 TEMPLATES = {
     "imagenet": "a photo of a {}.",

@@ -7,7 +7,7 @@ from datamodules.disk import MissingFilesError
 from datamodules.fallback import ClassFolders
 from datamodules.few_shot import select
 from datamodules.items import Item, Splits
-from datamodules.split_json import SplitJson, read, write
+from datamodules.split_json import SplitJson, read_split, write_split
 
 CONTENT = {
     "train": [["b/2.jpg", 1, "big dog"], ["a/1.jpg", 0, "cat"], ["b/1.jpg", 1, "big dog"]],
@@ -34,8 +34,8 @@ def test_reads_in_order_with_integer_labels(source):
 
 def test_writes_what_it_reads(source, tmp_path):
     splits = source.splits(seed=1)
-    write(tmp_path / "again.json", splits)
-    assert read(tmp_path / "again.json") == splits
+    write_split(tmp_path / "again.json", splits)
+    assert read_split(tmp_path / "again.json") == splits
     text = (tmp_path / "again.json").read_text()
     assert json.loads(text) == {**CONTENT, "val": [["a/3.jpg", 0, "cat"]]}
     assert text.startswith('{\n    "train": [\n        [\n            "b/2.jpg",')
@@ -94,9 +94,9 @@ def test_a_truncated_image_is_named(source):
 def test_the_first_of_two_fallback_splits_wins(tmp_path):
     path = tmp_path / "split.json"
     first, second = Splits([Item("a", 0, "x")], [], []), Splits([Item("b", 0, "x")], [], [])
-    write(path, first, made_with=1)
-    write(path, second, made_with=2)
-    assert read(path).train == first.train
+    write_split(path, first, made_with=1)
+    write_split(path, second, made_with=2)
+    assert read_split(path).train == first.train
     assert [p.name for p in tmp_path.iterdir()] == ["split.json"]
 
 

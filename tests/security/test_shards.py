@@ -17,7 +17,8 @@ from refusals import few, one_sentence, refused
 from datamodules import index
 from datamodules.index import Listing
 from datamodules.parquet import Parquet
-from datamodules.readers import Folders, TarShards
+from datamodules.readers import Folders
+from datamodules.tar_shards import TarShards
 
 SPLITS = {"train": "train", "val": "val"}
 
@@ -228,5 +229,5 @@ def test_numbers_and_names_as_labels_are_not_mixed(tmp_path):
     for split in ("train", "val"):
         tar(tmp_path, ("0.cls", b"0"), ("0.png", b"1"), ("1.cls", b"a"), ("1.png", b"1"))
         os.rename(tmp_path / "train.tar", tmp_path / f"{split}-1.tar")
-    found = refused(index.build, TarShards(tmp_path, SPLITS), ["train", "val"], lambda: ["x"])
+    found = refused(index.build_index, TarShards(tmp_path, SPLITS), ["train", "val"], lambda: ["x"])
     assert "some labels of train are numbers, others text" in found

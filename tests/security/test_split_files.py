@@ -15,7 +15,7 @@ from datamodules.disk import open_rgb
 from datamodules.few_shot import select
 from datamodules.imagenet import class_names
 from datamodules.items import Item, Splits
-from datamodules.split_json import SplitJson, read, write
+from datamodules.split_json import SplitJson, read_split, write_split
 from files import untrusted
 from files.untrusted import read_json
 
@@ -57,25 +57,25 @@ def content_of(*row):
 
 @pytest.mark.parametrize("path", WRONG_PATHS)
 def test_paths_of_a_split_stay_in_the_image_folder(tmp_path, path):
-    assert "entry 1 of train: the path" in refused(read, split_file(tmp_path, content_of(path, 0, "cat")))
+    assert "entry 1 of train: the path" in refused(read_split, split_file(tmp_path, content_of(path, 0, "cat")))
 
 
 @pytest.mark.parametrize("label", WRONG_LABELS)
 def test_labels_of_a_split_are_small_integers(tmp_path, label):
     content = content_of("b.jpg", label, "dog")
     if label == float("inf"):
-        assert "Infinity is no JSON number" in refused(read, split_file(tmp_path, content))
+        assert "Infinity is no JSON number" in refused(read_split, split_file(tmp_path, content))
     else:
-        assert "entry 1 of train: the label" in refused(read, split_file(tmp_path, content))
+        assert "entry 1 of train: the label" in refused(read_split, split_file(tmp_path, content))
 
 
 @pytest.mark.parametrize("name", WRONG_NAMES)
 def test_names_of_a_split_are_text(tmp_path, name):
-    assert "entry 1 of train: the name" in refused(read, split_file(tmp_path, content_of("b.jpg", 0, name)))
+    assert "entry 1 of train: the name" in refused(read_split, split_file(tmp_path, content_of("b.jpg", 0, name)))
 
 
 def test_gaps_are_told_shortly(tmp_path):
-    text = refused(read, split_file(tmp_path, content_of("b.jpg", 999_999, "dog")))
+    text = refused(read_split, split_file(tmp_path, content_of("b.jpg", 999_999, "dog")))
     assert "999,998 labels are missing, the first are [1, 2, 3, 4, 5]" in text
     huge = Splits([Item("a", 0, "a"), Item("b", 10**15, "b")], [], [])
     assert "labels are missing, the first are [1, 2, 3, 4, 5]" in refused(lambda: huge.classnames)
@@ -97,7 +97,7 @@ def test_gaps_are_told_shortly(tmp_path):
 )
 def test_split_files_of_another_form(tmp_path, text, reason):
     (tmp_path / "split.json").write_bytes(text.encode(errors="surrogatepass"))
-    message = refused(read, tmp_path / "split.json")
+    message = refused(read_split, tmp_path / "split.json")
     assert reason in message
     assert str(tmp_path) in message
 
@@ -119,20 +119,20 @@ def test_split_files_of_another_form(tmp_path, text, reason):
 )
 def test_a_stored_generator_state_is_input_too(tmp_path, state):
     content = content_of("b.jpg", 0, "cat") | {"fallback": {"seed": 1, "rng_state": state}}
-    assert 'rng_state of its entry "fallback"' in refused(read, split_file(tmp_path, content), seed=1)
+    assert 'rng_state of its entry "fallback"' in refused(read_split, split_file(tmp_path, content), seed=1)
     for fallback in (5, [], {"seed": True}, {"seed": "1", "rng_state": None}):
         content["fallback"] = fallback
-        assert "no integer seed" in refused(read, split_file(tmp_path, content), seed=1)
+        assert "no integer seed" in refused(read_split, split_file(tmp_path, content), seed=1)
 
 
 def test_a_good_state_comes_back(tmp_path):
     rng = random.Random(1)
     rng.gauss(0, 1)
     made = Splits([Item(f"{i}.jpg", 0, "cat") for i in range(9)], [], [], rng_state=rng.getstate())
-    write(tmp_path / "split.json", made, made_with=1)
-    assert read(tmp_path / "split.json", 1) == made
-    assert read(tmp_path / "split.json", 2).rng_state is None
-    assert len(select(read(tmp_path / "split.json", 1), 2, 1).train) == 2
+    write_split(tmp_path / "split.json", made, made_with=1)
+    assert read_split(tmp_path / "split.json", 1) == made
+    assert read_split(tmp_path / "split.json", 2).rng_state is None
+    assert len(select(read_split(tmp_path / "split.json", 1), 2, 1).train) == 2
 
 
 @few
@@ -141,7 +141,7 @@ def test_a_good_state_comes_back(tmp_path):
     | st.fixed_dictionaries({k: st.lists(st.tuples(PLAIN, PLAIN, PLAIN) | PLAIN) for k in ("train", "val", "test")})
 )
 def test_any_json_is_read_or_refused(tmp_path, content):
-    found = one_sentence(read, split_file(tmp_path, json.dumps(content)), seed=1)
+    found = one_sentence(read_split, split_file(tmp_path, json.dumps(content)), seed=1)
     if isinstance(found, Splits):
         for item in (*found.train, *found.val, *found.test):
             assert not os.path.isabs(item.path)
@@ -162,7 +162,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         MAKE[kind](path)
-    refused(read, tmp_path / "split.json")
+    refused(read_split, tmp_path / "split.json")
     assert "x.jpg" in refused(open_rgb, tmp_path / "images/x.jpg")
     refused(pickles.load, tmp_path / "preprocessed.pkl", "images")
     if kind != "loop":  # a link that leads nowhere is a file that is missing

@@ -31,7 +31,11 @@ OURS = "composes the yaml files of the project and of the user's --config-dir, w
 ALLOWED = {
     ("runs/jobs.py", "OmegaConf.create"): OURS,
     ("runs/jobs.py", "OmegaConf.merge"): OURS,
-    ("reports/insight/finished.py", "instantiate"): OURS + "; a result's values are checked by stored.take_over",
+    ("runs/earlier.py", "OmegaConf.merge"): "of what a config says an earlier run has otherwise: the yaml files and overrides",
+    ("runs/earlier.py", "OmegaConf.update"): "sets a key to the path of an earlier run's folder",
+    ("runs/recipe_files.py", "OmegaConf.create"): OURS,
+    ("runs/recipe_files.py", "OmegaConf.load"): OURS,
+    ("runs/recipe_files.py", "OmegaConf.merge"): OURS,
     ("runs/arguments.py", "instantiate"): OURS,
     ("runs/arguments.py", "pkgutil.resolve_name"): "imports the `_target_` of a yaml or of the command line",
     ("runs/sweep.py", "OmegaConf.load"): "what Optuna's sweeper of this process has just written",
@@ -39,8 +43,10 @@ ALLOWED = {
     ("runs/sweep.py", "subprocess.Popen"): "the jobs of a sweep: the user's own overrides, no shell",
     ("runs/gpus.py", "subprocess.run"): "nvidia-smi, with fixed arguments",
     ("runs/ranks.py", "subprocess.Popen"): "a type: the ranks that Lightning has started",
+    ("lightning_modules/loggers.py", "get_object"): "imports the `_target_` of a yaml or of the command line",
     ("lightning_modules/resume_state.py", "torch.load"): "weights_only=True, after prompts.engine.archives.check_state",
-    ("reports/tables.py", "json.loads"): "published.json of the project",
+    ("reports/tasks.py", "yaml.safe_load"): "conf/task/NAME.yaml of the project and of the user's --config-dir, which are code",
+    ("reports/tasks.py", "importlib.import_module"): "the module that such a yaml names; a result names a task and no module",
     ("reports/arrays.py", "zipfile.ZipFile"): "predictions.npz: sizes are checked before anything is unpacked",
     ("prompts/engine/archives.py", "zipfile.ZipFile"): "weights and checkpoints: sizes are checked, members are read as bytes",
     ("prompts/engine/weights.py", "load_file"): "safetensors: its header is checked against the file's size",
@@ -66,7 +72,7 @@ ALLOWED = {
         "datamodules/pickles.py",
         "pickle._Unpickler",
     ): "an allow-list of opcodes and one class: a stand-in for Datum, or OrderedDict",
-    ("datamodules/readers.py", "tarfile.open"): "members are read at their offsets, never extracted",
+    ("datamodules/tar_shards.py", "tarfile.open"): "members are read at their offsets, never extracted",
     ("datamodules/shapes21k.py", "tarfile.open"): "writes shards of drawn images",
 }
 
