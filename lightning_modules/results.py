@@ -60,7 +60,7 @@ def result_of(
         "selected": data.selection(),
         "bad_images": {"count": len(bad_images), "names": list(bad_images[:100])},
         "versions": versions(),
-        "config": job.config,
+        "config": job.config | {"method": job.config["method"] | run.settings},  # what ran is what the result says
     }
 
 

@@ -104,10 +104,12 @@ class RunFolder:
         loggers.finish(0)
 
     def interrupted(self, error: BaseException) -> signals.Interrupted:
+        """The error that ends an interrupted run: where it stopped, and what the same command does next."""
         where = error.where if isinstance(error, signals.Interrupted) else ""
         return signals.Interrupted(getattr(error, "number", None), where, self.then())
 
     def is_done(self) -> bool:
+        """Whether a result stands in the folder, and no later run is under way."""
         return (self.path / RESULT).exists() and not (self.path / LAST).exists()
 
     def then(self) -> str:

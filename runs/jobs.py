@@ -75,6 +75,7 @@ class Job:
 
     @property
     def title(self) -> str:
+        """The run in a few words, for the screen and for loggers."""
         config = self.config
         return f"{self.names['method']} on {self.names['data']}, {config['shots']} shots, seed {config['seed']}"
 
@@ -153,6 +154,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def names_of(hydra_config: Any) -> dict[str, str]:
+    """The option that Hydra chose in each group that names a run. ValueError where a group has none."""
     keys.check_overrides(hydra_config.overrides.task)
     keys.check_choices(hydra_config.runtime.choices, keys.GROUPS)
     return {key: hydra_config.runtime.choices[key] for key in NAMED}
