@@ -15,8 +15,7 @@ from omegaconf import DictConfig
 from prompts.parts.words import context_words
 from prompts.prompted_clip import PromptedCLIP
 from reports.collect import Run
-from runs.arguments import found as import_target
-from runs.arguments import make
+from runs.arguments import import_target, make
 from runs.jobs import RESULT, Job
 from runs.result import load_result
 

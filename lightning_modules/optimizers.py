@@ -22,7 +22,7 @@ from prompts.learner import PromptLearner
 Make = Callable[[list[dict[str, Any]]], Optimizer]
 
 
-class Together(Optimizer):
+class CombinedOptimizer(Optimizer):
     """Several optimisers of distinct parameters that step together.
 
     Groups and state are shared with the parts, not copied: a rate set here is theirs, and the inherited `state_dict` and
@@ -44,6 +44,7 @@ class Together(Optimizer):
             start = stop
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Steps all parts; the loss that the closure returns, None without one."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -54,24 +55,24 @@ class Together(Optimizer):
 
 
 def make_optimizer(default: Make, groups: list[dict[str, Any]]) -> Optimizer:
-    """One optimiser of all groups; those of `default` stand first."""
+    """One optimiser of all groups; those of `default` come first. ValueError where `default` makes no optimiser."""
     ordinary = [group for group in groups if "optimizer" not in group]
-    own = [dict(group) for group in groups if "optimizer" in group]
+    separate = [dict(group) for group in groups if "optimizer" in group]
     parts = [default(ordinary)] if ordinary else []
     if ordinary and not isinstance(parts[0], Optimizer):
         raise ValueError(f"optim._target_ makes a {type(parts[0]).__name__}, which is no optimizer: choose one of torch.optim.")
-    parts += [group.pop("optimizer")([group]) for group in own]
-    return parts[0] if len(parts) == 1 else Together(parts)
+    parts += [group.pop("optimizer")([group]) for group in separate]
+    return parts[0] if len(parts) == 1 else CombinedOptimizer(parts)
 
 
 def check_groups(learner: PromptLearner, groups: Iterable[Mapping[str, Any]]) -> None:
     """ValueError where the learner's trainable tensors and those of its parameter groups are not the same."""
     name = type(learner).__name__
-    held = {id(p) for group in groups for p in group["params"]}
+    grouped = {id(p) for group in groups for p in group["params"]}
     trainable = {key: p for key, p in learner.named_parameters() if p.requires_grad}
     if not trainable:
         raise ValueError(f"{name} has no trainable tensor: make some in setup, or set uses_gradients=False.")
-    if left := ", ".join(key for key, p in trainable.items() if id(p) not in held):
+    if left := ", ".join(key for key, p in trainable.items() if id(p) not in grouped):
         raise ValueError(
             f"{name} would never train {left}: no group of parameter_groups holds them; add them to one, or set their "
             "requires_grad to False."
@@ -79,8 +80,10 @@ def check_groups(learner: PromptLearner, groups: Iterable[Mapping[str, Any]]) ->
 
 
 def check_gradients(learner: PromptLearner) -> None:
-    """After the losses of a whole optimiser step: ValueError naming the trainable tensors that none of them reached. A gradient
-    of zeros is one."""
+    """ValueError that names the trainable tensors without a gradient, after the backward passes of a whole optimiser step.
+
+    A gradient of zeros is one.
+    """
     if names := ", ".join(key for key, p in learner.named_parameters() if p.requires_grad and p.grad is None):
         raise ValueError(
             f"{type(learner).__name__} learns nothing in {names}: no loss of the first optimiser step gives them a gradient; "
@@ -89,7 +92,7 @@ def check_gradients(learner: PromptLearner) -> None:
 
 
 def set_rates(optimizer: Optimizer, epoch: int, epochs: int) -> None:
-    """Gives every group its rate in this epoch (0-based); the rate that it was made with is the peak of its schedule."""
+    """Sets the rate of every group for this epoch (0-based). The peak of a group's schedule is the rate it was made with."""
     for group in optimizer.param_groups:
         peak = group.setdefault("initial_lr", group["lr"])
         first, last = (round(share * epochs) for share in group.get("span", (0, 1)))

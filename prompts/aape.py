@@ -1,4 +1,4 @@
-"""AAPE (Huang et al., NeurIPS 2024, arXiv 2410.23698): prompts read off the image, learned from a language model's sentences.
+"""AAPE (Huang et al., NeurIPS 2024, arXiv 2410.23698): prompts made from the image, learned from a language model's sentences.
 
 In training an aggregator sums up the reference prompts of an image's class, close to the image, and a generator h learns to
 give that summary from the image alone. Only h and the head g are kept: a test needs no label, no prompt file and no aggregator.
@@ -19,10 +19,16 @@ from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import Outputs, PromptLearner, TrainInfo
-from prompts.parts.aape_aggregator import PromptAggregator, ReferenceBank, check_choice, clip_reward
+from prompts.parts.aape_aggregator import PromptAggregator, ReferenceBank, clip_reward
 from prompts.parts.aape_head import BottleneckHead, LinearHead, generator
 from prompts.parts.context import fixed_plan
 from prompts.parts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
+from prompts.parts.settings import check_at_least, check_choice
+
+Head = Literal["bottleneck", "linear_relu", "h_only"]
+Space = Literal["unit", "raw"]
+Schedule = Literal["joint", "two_stage"]
+AggregatorOptimizer = Literal["adamw", "configured"]
 
 
 class AAPE(PromptLearner):
@@ -60,44 +66,38 @@ class AAPE(PromptLearner):
         unit_prompts: bool = True,
         aggregator: Callable[[int, int, int], PromptAggregator] = PromptAggregator,
         template: str = "a photo of a {}.",
-        head: Literal["bottleneck", "linear_relu", "h_only"] = "bottleneck",
+        head: Head = "bottleneck",
         hidden: int | None = None,
         h_bias: bool = True,
         g_bias: bool = False,
         residual: bool = False,
         norm_h: bool = False,
         distill_weight: float = 5.0,
-        distill_space: Literal["unit", "raw"] = "unit",
+        distill_space: Space = "unit",
         detach: bool = True,
         reward_scale: float = 2.5,
-        schedule: Literal["joint", "two_stage"] = "joint",
+        schedule: Schedule = "joint",
         aggregator_share: float = 0.5,
-        aggregator_optimizer: Literal["adamw", "configured"] = "adamw",
+        aggregator_optimizer: AggregatorOptimizer = "adamw",
         aggregator_lr: float = 1e-3,
     ):
         super().__init__()
-        check_choice("head", head, ("bottleneck", "linear_relu", "h_only"))
-        check_choice("distill_space", distill_space, ("unit", "raw"))
-        check_choice("schedule", schedule, ("joint", "two_stage"))
-        check_choice("aggregator_optimizer", aggregator_optimizer, ("adamw", "configured"))
+        check_choice("head", head, Head)
+        check_choice("distill_space", distill_space, Space)
+        check_choice("schedule", schedule, Schedule)
+        check_choice("aggregator_optimizer", aggregator_optimizer, AggregatorOptimizer)
         if hidden is not None and hidden < 1:
             raise ValueError(f"method.hidden={hidden}: give a width of 1 or more, or null for a sixteenth of the embedding's.")
         if prompts_per_query is not None and prompts_per_query < 1:
             raise ValueError(f"method.prompts_per_query={prompts_per_query}: give a number, 1 or more, or null for all.")
-        for key, value in {"aggregator_lr": aggregator_lr, "reward_scale": reward_scale}.items():
-            if value < 0:
-                raise ValueError(f"method.{key}={value}: give a number, 0 or more.")
-        if distill_weight < 0:
-            raise ValueError(
-                f"method.distill_weight={distill_weight} is negative: give 0 to train without distillation, or more."
-            )
+        check_at_least(0, aggregator_lr=aggregator_lr, reward_scale=reward_scale, distill_weight=distill_weight)
         if schedule == "two_stage" and not (detach and 0 < aggregator_share < 1):
             raise ValueError(
                 "method.schedule=two_stage fixes the aggregator before h learns: it needs method.detach=true and "
                 f"0 < method.aggregator_share < 1, not {aggregator_share}."
             )
         self.prompts, self.unit_prompts, self.make_aggregator = prompts, unit_prompts, aggregator
-        self.reading = {"aliases": aliases, "fallback": fallback, "dedup": dedup, "per_query": prompts_per_query}
+        self.prompt_options = {"aliases": aliases, "fallback": fallback, "dedup": dedup, "per_query": prompts_per_query}
         self.template, self.head, self.hidden, self.residual = template, head, hidden, residual
         self.h_bias, self.g_bias, self.norm_h = h_bias, g_bias, norm_h
         self.distill_weight, self.distill_space, self.detach = distill_weight, distill_space, detach
@@ -108,6 +108,7 @@ class AAPE(PromptLearner):
         self.step_seed = 0
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        """Makes h and g and, for training with distillation, encodes the reference prompts and makes the aggregator."""
         d = clip.embed_dim
         hidden = self.hidden or max(1, d // 16)
         self.h = generator(d, hidden, self.h_bias)
@@ -122,18 +123,21 @@ class AAPE(PromptLearner):
                 "method=aape learns from reference prompts: name a file with method.prompts=PATH (docs/aape.md says where to "
                 "get one), or train without them by method.distill_weight=0."
             )
-        lists = load_reference_prompts(self.prompts, info.classnames, **self.reading)
+        lists = load_reference_prompts(self.prompts, info.classnames, **self.prompt_options)
         self.bank = ReferenceBank(*encode_prompts(clip, lists), self.unit_prompts)
         self.images = info.num_images
         self.aggregator = self.make_aggregator(d, self.images, len(lists))
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Lays out the fixed text."""
         self.plan = fixed_plan(clip, classnames, self.template)
 
     def sample(self, labels: Tensor, batch_index: Tensor, seed: int) -> None:
+        """All classes; keeps the seed for `draws`."""
         self.step_seed = seed
 
     def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor) -> Tensor:
+        """(B,C): the scaled cosines of the images and g."""
         with torch.autocast(image.device.type, enabled=False):
             x, w = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
             h = self.h(x)
@@ -143,6 +147,7 @@ class AAPE(PromptLearner):
             return clip.model.logit_scale.exp() * self.g.cosine(x, w, h)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy; in training also the aggregator's reward, negated, and the distance of h(x) to its summary."""
         losses = super().losses(out, labels, index)
         if self.aggregator is None:
             return losses
@@ -157,7 +162,7 @@ class AAPE(PromptLearner):
         return losses
 
     def distance(self, h: Tensor, target: Tensor) -> Tensor:
-        """(B,) squared Euclidean distances"""
+        """(B,) squared Euclidean distances of h(x) (B,d) and the summary (B,d)."""
         if self.distill_space == "unit":
             h, target = F.normalize(h, dim=-1), F.normalize(target, dim=-1)
         return (h - target).square().sum(-1)
@@ -168,18 +173,21 @@ class AAPE(PromptLearner):
         return torch.rand(self.images, generator=generator).to(index.device)[index]
 
     def kept_parameters(self) -> list[nn.Parameter]:
+        """Those of h and g, which an evaluation needs."""
         return [p for part in (self.h, self.g) if part is not None for p in part.parameters()]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
+        """h and g follow `optim`; the aggregator has a rate and a span, and by default an optimiser, of its own."""
         kept: dict[str, Any] = {"params": self.kept_parameters()}
         if self.aggregator is None or not list(self.aggregator.parameters()):
             return [kept]
-        own: dict[str, Any] = {"params": list(self.aggregator.parameters()), "lr": self.aggregator_lr}
+        aggregator: dict[str, Any] = {"params": list(self.aggregator.parameters()), "lr": self.aggregator_lr}
         if self.aggregator_optimizer == "adamw":
-            own["optimizer"] = torch.optim.AdamW
+            aggregator["optimizer"] = torch.optim.AdamW
         if self.schedule == "two_stage":
-            kept["span"], own["span"] = (self.aggregator_share, 1.0), (0.0, self.aggregator_share)
-        return [kept, own]
+            kept["span"], aggregator["span"] = (self.aggregator_share, 1.0), (0.0, self.aggregator_share)
+        return [kept, aggregator]
 
     def effective_parameters(self) -> int:
+        """Without the aggregator, which no logit sees."""
         return sum(p.numel() for p in self.kept_parameters())

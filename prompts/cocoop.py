@@ -1,4 +1,8 @@
-"""CoCoOp (Zhou et al., CVPR 2022, section 3.2): CoOp's context plus a bias that a small network reads off the image."""
+"""CoCoOp (Zhou et al., CVPR 2022, section 3.2): CoOp's context plus a bias that a small network makes from the
+image.
+
+Shapes: B images, n context tokens, d width of the shared embedding, D width of the text tower.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +28,17 @@ class CoCoOp(PromptLearner):
         self.n_ctx, self.init = n_ctx, init
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        """Makes the context and the network, whose hidden layer is a sixteenth of d wide."""
         self.ctx = nn.Parameter(initial_rows(clip, self.n_ctx, self.init))  # (n,D)
         d, hidden = clip.embed_dim, clip.embed_dim // 16
         layers = [("linear1", nn.Linear(d, hidden)), ("relu", nn.ReLU()), ("linear2", nn.Linear(hidden, clip.text_width))]
         self.meta_net = nn.Sequential(OrderedDict(layers))
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Lays out the context and the class names."""
         self.plan = context_plan(clip, classnames, self.n_ctx, self.init)
 
     def text_prompts(self, image: Tensor) -> TowerPrompts:
+        """A context for each image."""
         bias_BD = self.meta_net(F.normalize(image, dim=-1))
         return TowerPrompts(Rows(self.ctx + bias_BD[:, None].float(), per="image"))  # (B,n,D)

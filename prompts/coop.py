@@ -1,5 +1,8 @@
 """CoOp (Zhou et al., IJCV 2022, section 3): learnable context vectors around the class name, the same for all classes or one
-set per class."""
+set per class.
+
+Shapes: C classes, n context tokens, D width of the text tower.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from prompts.engine.rows import Rows, TowerPrompts
 from prompts.engine.text_plan import Position
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.parts.context import STD, context_plan, initial_rows
+from prompts.parts.settings import check_choice
 
 
 class CoOp(PromptLearner):
@@ -23,13 +27,13 @@ class CoOp(PromptLearner):
         super().__init__()
         if n_ctx < 1:
             raise ValueError(f"method.n_ctx={n_ctx} leaves no context to learn: choose 1 or more.")
-        if position not in ("end", "middle", "front"):
-            raise ValueError(f"method.position={position!r} is none of end, middle, front.")
+        check_choice("position", position, Position)
         if class_context and init is not None:
             raise ValueError("class-specific contexts start at random: set method.init=null or method.class_context=false.")
         self.n_ctx, self.init, self.position, self.class_specific = n_ctx, init, position, class_context
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        """Makes the context, (n,D) or (C,n,D)."""
         if self.class_specific:
             context_plan(clip, info.classnames[:1], self.n_ctx, self.init)  # a context that fits no text would fill the memory
             self.ctx = nn.Parameter(STD * torch.randn(len(info.classnames), self.n_ctx, clip.text_width))  # (C,n,D)
@@ -37,7 +41,9 @@ class CoOp(PromptLearner):
             self.ctx = nn.Parameter(initial_rows(clip, self.n_ctx, self.init))  # (n,D)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Lays out the context and the class names."""
         self.plan = context_plan(clip, classnames, self.n_ctx, self.init, self.position, self.class_specific)
 
     def text_prompts(self, image: Tensor) -> TowerPrompts:
+        """The context, at the text tower's input."""
         return TowerPrompts(Rows(self.ctx, per="class" if self.class_specific else "shared"))

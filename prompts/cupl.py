@@ -29,11 +29,13 @@ class CuPL(GradientFree):
         self.prompts, self.aliases, self.fallback = prompts, aliases, fallback
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Encodes the classes' sentences. ValueError where a class has none."""
         lists = load_reference_prompts(self.prompts, classnames, self.aliases, self.fallback)
         features, present = encode_prompts(clip, lists)
-        # sentences that are absent are zero, and stay so
+        # the features are padded with zeros, which normalisation leaves as they are
         self.text = F.normalize(features, dim=-1).sum(1) / present.sum(1, keepdim=True)  # (C,d)
 
     def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> Tensor:
+        """(C,d): the mean of each class's normalised sentences."""
         text = self.text.to(image.device)
         return text if classes is None else text[classes]

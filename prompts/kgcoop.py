@@ -30,9 +30,11 @@ class KgCoOp(CoOp):
         self.weight, self.teacher = weight, Teacher(templates)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Lays out the text, for the teacher too."""
         super().bind(clip, classnames)
         self.teacher.bind(clip, classnames)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy and the distance, a scalar."""
         distance = (F.normalize(out.text_features, dim=-1) - self.teacher.text()).square().sum(-1)  # (C,)
         return super().losses(out, labels, index) | {"knowledge": self.weight * distance.mean()}

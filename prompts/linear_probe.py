@@ -1,6 +1,6 @@
 """Linear probe on CLIP's image features (Radford et al. 2021, section 3.2, few-shot as in CoOp's repository).
 
-Shapes: N images, C classes, d feature width.
+Shapes: N images, B images of a batch, C classes, d feature width.
 """
 
 from __future__ import annotations
@@ -49,20 +49,23 @@ class LinearProbe(GradientFree):
         self.max_iter = max_iter
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        """Makes the weights (C,d) and the biases (C,)."""
         self.weight = nn.Parameter(torch.zeros(len(info.classnames), clip.embed_dim), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(len(info.classnames)), requires_grad=False)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
-        pass
+        """Nothing to do: there is no text."""
 
     def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> None:
-        return None
+        """None: there is no text."""
 
     def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor | None) -> Tensor:
+        """(B,C): the regression's, of un-normalised features."""
         with torch.autocast(image.device.type, enabled=False):
             return image.float() @ self.weight.T + self.bias
 
     def fit(self, model: PromptedCLIP, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], seed: int) -> None:
+        """Fits for every C that the search tries, and keeps the last. ValueError without validation images."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 

@@ -59,12 +59,12 @@ class PromptedCLIP(nn.Module):
         return Outputs(self.learner.logits(self.clip, image, text), image, text, pixels, sample)
 
     def text_features(self, image: Tensor) -> Tensor | None:
-        """Features of the bound classes: (C,d) or (B,C,d). Kept while all that they are made from stays as it is, so that an
-        evaluation encodes its class list once."""
+        """Features of the bound classes for image features (B,d): (C,d) or (B,C,d). Cached while all that they are made from
+        stays as it is, so that an evaluation encodes its class list once."""
         return self._text.features(image)
 
     def text_depends_on(self) -> Literal["nothing", "tensors", "image"]:
-        """What the text features of the bound classes are made from beside the class names: seen, not declared."""
+        """What the text features of the bound classes are made from beside the class names."""
         return self._text.depends_on()
 
     @property
@@ -73,14 +73,15 @@ class PromptedCLIP(nn.Module):
         return self._text.encodings
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """The learner's named losses: see `PromptLearner.losses`."""
         return self.learner.losses(out, labels, index)
 
-    # ---------------------------------------------------------------- what is kept and shared
+    # ---------------------------------------------------------------- what is saved and shared
 
     def prompt_state(self) -> tuple[dict[str, Tensor], list[str] | None]:
         """The learned tensors, and the class list they belong to if they serve no other; ValueError where one is not finite."""
         self.check_finite()
-        return {k: v.detach().cpu() for k, v in self._kept().items()}, self._own_classes
+        return {k: v.detach().cpu() for k, v in self._shared().items()}, self._own_classes
 
     def check_finite(self) -> None:
         """ValueError naming the learner's tensors that hold NaN or infinite numbers, if any do."""
@@ -91,9 +92,9 @@ class PromptedCLIP(nn.Module):
                 f"{', '.join(names)}): {what_to_do}."
             )
 
-    def _kept(self) -> dict[str, Tensor]:
-        passing = tuple(self.learner.training_only)
-        return {k: v for k, v in self.learner.state_dict().items() if not (passing and k.startswith(passing))}
+    def _shared(self) -> dict[str, Tensor]:
+        left_out = tuple(self.learner.training_only)
+        return {k: v for k, v in self.learner.state_dict().items() if not k.startswith(left_out)}
 
     def load_prompt_state(self, state: dict[str, Tensor], own_classes: list[str] | None = None) -> None:
         """Takes over learned tensors; ValueError naming the first that disagrees with the configured method."""
@@ -102,15 +103,15 @@ class PromptedCLIP(nn.Module):
                 f"the checkpoint's class-specific tensors belong to {len(own_classes or [])} classes, not to the "
                 f"{len(self._own_classes)} of this dataset: evaluate it where it was trained, or choose a unified context."
             )
-        own = self._kept()
-        for name in sorted(own.keys() | state.keys()):
-            here, there = (tuple(s[name].shape) if name in s else "absent" for s in (own, state))
+        ours = self._shared()
+        for name in sorted(ours.keys() | state.keys()):
+            here, there = (tuple(s[name].shape) if name in s else "absent" for s in (ours, state))
             if here != there:
                 raise ValueError(
                     f"the checkpoint does not fit {type(self.learner).__name__} as configured: {name} is {there} in the "
                     f"checkpoint and {here} here; give the method, clip and method settings that it was trained with."
                 )
-            if not state[name].to(own[name].dtype).isfinite().all():
+            if not state[name].to(ours[name].dtype).isfinite().all():
                 raise ValueError(
                     f"the checkpoint's tensor {name} holds NaN or infinite numbers: its training went wrong, so train it again "
                     "with a lower optim.lr, or give another checkpoint."

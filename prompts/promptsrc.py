@@ -23,9 +23,9 @@ TEMPLATES = [PLAIN, *(t for t in IMAGENET_TEMPLATES if t != PLAIN)][:60]
 
 
 def gaussian_weights(epochs: int, mu: float, sigma: float) -> Tensor:
-    """Of epochs 1 to `epochs`: proportional to the density of Normal(mu, sigma), float64, summing to 1."""
-    place = torch.arange(1, epochs + 1, dtype=torch.float64)
-    return (-((place - mu) ** 2) / (2 * sigma**2)).softmax(0)
+    """(epochs,) float64, summing to 1: for epochs 1, 2, ... proportional to the density of Normal(mu, sigma)."""
+    epoch = torch.arange(1, epochs + 1, dtype=torch.float64)
+    return (-((epoch - mu) ** 2) / (2 * sigma**2)).softmax(0)
 
 
 class PromptSRC(IVLP, TrainingHooks):
@@ -62,14 +62,17 @@ class PromptSRC(IVLP, TrainingHooks):
         self.teacher = Teacher(TEMPLATES)
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
+        """Makes the prompts and the buffer of their average."""
         super().setup(clip, info)
         self.register_buffer("averaged", torch.zeros(sum(p.numel() for p in self.parameters())))
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Lays out the text, for the teacher too."""
         super().bind(clip, classnames)
         self.teacher.bind(clip, classnames)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy and the three weighted distances to the frozen CLIP (3.2)."""
         image, text = self.teacher.image(out.pixels), self.teacher.text()
         terms = {
             "text": (F.normalize(out.text_features, dim=-1) - text).abs().mean(),
@@ -80,7 +83,7 @@ class PromptSRC(IVLP, TrainingHooks):
 
     @torch.no_grad()
     def end_epoch(self, epoch: int, epochs: int) -> None:
-        """Adds the epoch's prompts to the average, and takes the average over after the last."""
+        """Adds the epoch's prompts to the average; after the last epoch the prompts become the average (3.3)."""
         if self.sigma is None:
             return
         prompts = list(self.parameters())

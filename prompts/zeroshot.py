@@ -29,10 +29,10 @@ SELECTED_TEMPLATES = [
 
 
 class ZeroShot(GradientFree):
-    """`templates`: "single" (a photo of a {}.), "dataset" (the dataset's own), "selected" (the seven above and the dataset's
-    own, CoOp's ensemble; ImageNet has the seven only), "imagenet80" (OpenAI's 80), or a list of templates of yours.
+    """`templates`: "single" (a photo of a {}.), "dataset" (those of the dataset), "selected" (the seven above and those of the
+    dataset, CoOp's ensemble; ImageNet has the seven only), "imagenet80" (OpenAI's 80), or a list of templates.
 
-    `dataset_templates` are the dataset's own, `dataset` its name.
+    `dataset_templates` are those of the dataset, `dataset` is its name.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class ZeroShot(GradientFree):
         dataset: str = "",
     ):
         super().__init__()
-        own = [] if dataset == "imagenet" else list(dataset_templates)
+        extra = [] if dataset == "imagenet" else list(dataset_templates)
         named = {
             "single": ["a photo of a {}."],
             "dataset": list(dataset_templates),
-            "selected": SELECTED_TEMPLATES + own,
+            "selected": SELECTED_TEMPLATES + extra,
             "imagenet80": IMAGENET_TEMPLATES,
         }
         if isinstance(templates, str) and templates not in named:
@@ -59,7 +59,9 @@ class ZeroShot(GradientFree):
         self.plans: list[TextPlan] = []
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Lays out the text of every template."""
         self.plans = [fixed_plan(clip, classnames, template) for template in self.templates]
 
     def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> Tensor:
+        """(C,d), or (K,d) of the classes with these ids: the mean over templates of normalised features."""
         return torch.stack([F.normalize(clip.encode_text(plan, classes=classes), dim=-1) for plan in self.plans]).mean(0)

@@ -48,6 +48,7 @@ def check_all(cfg: DictConfig) -> None:
 
 def make(node: DictConfig, **arguments: Any) -> Any:
     """What the node's `_target_` makes; a failure of the making is a ValueError that names the node."""
+    # OmegaConf has no public way to ask a node for its place, and every caller would have to repeat it
     where = str(node._get_full_key(None)) if isinstance(node, DictConfig) else ""
     where = where or str(node.get("_target_"))
     with making(where):
@@ -64,7 +65,7 @@ def make(node: DictConfig, **arguments: Any) -> Any:
 
 def source_of(data: DictConfig) -> Any:
     """The source of images that a dataset's config names, checked and made; torch is not needed for it."""
-    where = str(data._get_full_key("source"))
+    where = str(data._get_full_key("source"))  # as in `make`
     node = resolved(data, "source", where)
     if not (isinstance(node, Mapping) and "_target_" in node):
         raise ValueError(f"{where}={shown(node)}: give a mapping with the _target_ that makes it.")

@@ -80,10 +80,9 @@ def earlier_of(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
         return None
     before = deepcopy(cfg)
     with open_dict(before):
-        for key in cfg.earlier:
+        for key, node in cfg.earlier.items_ex(resolve=False):  # with its interpolations as they are: these are of the root
             if key in (GIVES, NAMES):
                 continue
-            node = cfg.earlier._get_node(key)  # as it stands, with its interpolations: these are of the root
             whole = not isinstance(node, DictConfig) or "_target_" in node
             before[key] = deepcopy(node) if whole else OmegaConf.merge(before[key], node)
         before.earlier = None

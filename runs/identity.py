@@ -16,8 +16,9 @@ from typing import Any
 from prompts.engine import weight_folder
 from runs.protocol import protocol_of
 
-# What a folder stands for: the prompts of a run, the lengths that a DPL search found, or CLIP weights with their config.
-STANDS_FOR = (("prompts.safetensors",), ("dpl.json",), (weight_folder.CONFIG, *weight_folder.WEIGHTS))
+# What a folder stands for: the prompts of a run, or CLIP weights with their config; else what a method left there as json.
+STANDS_FOR = (("prompts.safetensors",), (weight_folder.CONFIG, *weight_folder.WEIGHTS))
+RESULT = "result.json"  # says when and where a run was made
 # Keys that say how or where something is run, not what: they change no result. With a fixed value for each, which is put in its
 # place before the digest is computed, as other keys interpolate them.
 EXECUTION_KEYS = {
@@ -141,7 +142,7 @@ def with_digests(value: Any) -> Any:
 
 
 def digest_of(path: str | None) -> str | None:
-    """sha256 of a file, or of the files of a folder of prompts or weights: equal files have one digest wherever they lie.
+    """sha256 of a file, or of the files that a folder stands for: equal files have one digest wherever they lie.
 
     Returns:
         None where there is no such file.
@@ -149,7 +150,8 @@ def digest_of(path: str | None) -> str | None:
     place = Path((path or "").removeprefix("local-dir:")).expanduser()
     if not place.is_dir():
         return file_digest(place) if place.is_file() else None
-    for names in STANDS_FOR:
+    left_by_method = sorted(file.name for file in place.glob("*.json") if file.name != RESULT)
+    for names in (*STANDS_FOR, left_by_method):
         digests = [file_digest(place / name) for name in names if (place / name).is_file()]
         if digests:
             return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -142,7 +142,7 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
-    return OmegaConf.create({key: cfg._get_node(key) for key in cfg if key != "hydra"})
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
@@ -200,4 +200,4 @@ def add_targets(cfg: DictConfig, data: str) -> None:
             f"+protocol.targets.{data}=[NAMES]."
         )
     with open_dict(cfg):
-        cfg.targets = {name: compose("config", [f"data={name}"])._get_node("data") for name in targets[data]}
+        cfg.targets = {name: compose("config", [f"data={name}"]).data for name in targets[data]}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ def check_groups(cfg: DictConfig) -> None:
         if not isinstance(node, dict):
             raise ValueError(f"{group}={shown(node)}: choose one of its options by name, as listed by --help.")
         check_target(group, node)
+    check_task(resolved(cfg, "task"))
     check_named_nodes(cfg, "callbacks", "callback")
     if "_target_" not in cfg.logger:  # a mapping of loggers
         check_named_nodes(cfg, "logger", "logger")
@@ -141,7 +142,7 @@ def check_named_nodes(cfg: DictConfig, group: str, kind: str) -> None:
 def resolved(cfg: DictConfig, key: str, name: str = "") -> Any:
     """The plain value of a key; ValueError where it is missing or its interpolations fail."""
     name = name or key
-    if cfg._get_node(key) is None:  # `key in cfg` is false for a mandatory value that is missing, too
+    if key not in cfg.keys():  # noqa: SIM118 - `key in cfg` is false for a mandatory value that is missing, too
         raise ValueError(f"there is no key {name}, which a run needs: leave out the ~{name} that took it away.")
     try:
         if OmegaConf.is_missing(cfg, key):
@@ -184,6 +185,15 @@ def check_output(output: str) -> None:
         return
 
 
+def check_task(task: Mapping[str, Any]) -> None:
+    """ValueError unless a task says what makes its module, and, if it has one, the path of its report."""
+    module, report = task.get("module"), task.get("report")
+    if not (isinstance(module, dict) and isinstance(module.get("_target_"), str) and module["_target_"]):
+        raise ValueError(f"task.module={shown(module)}: give a mapping with the _target_ of the task's LightningModule.")
+    if report is not None and not (isinstance(report, str) and report):
+        raise ValueError(f"task.report={shown(report)}: give the dotted path of a module with `sections`, or null.")
+
+
 def check_templates(templates: Any) -> None:
     """ValueError unless these are texts with a place for the class name."""
     good = isinstance(templates, list) and all(isinstance(text, str) and "{}" in text for text in templates)
@@ -221,8 +231,18 @@ def check_choices(choices: Mapping[str, Any], named: tuple[str, ...]) -> None:
             raise ValueError(f"{group}={option} is a part of other options, and none by itself: choose one listed by --help.")
 
 
+def check_one_option(overrides: Sequence[str]) -> None:
+    """ValueError for `GROUP=[A,B]`: Hydra merges the options of a list, and what a run is made of is one option."""
+    for override in overrides:
+        group, _, value = override.lstrip("+").partition("=")
+        if value.strip().startswith("[") and ((group in GROUPS and group != "callbacks") or group.startswith("recipe")):
+            raise ValueError(f"{override} names a list: give one option, {group}=NAME; -m {group}=A,B runs a job for each.")
+
+
 def check_overrides(overrides: ListConfig) -> None:
-    """ValueError for a change that would have no effect: a mapping is merged with what is there, so {} leaves it as it is."""
+    """ValueError for lists of options, and for a change that would have no effect: a mapping is merged with what is there, so
+    {} leaves it as it is."""
+    check_one_option(OmegaConf.to_container(overrides, resolve=False))
     for override in OmegaConf.to_container(overrides, resolve=False):
         key, _, value = override.partition("=")
         if value.strip() == "{}" and not key.startswith(("+", "~")):

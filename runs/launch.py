@@ -111,6 +111,11 @@ def error_message(error: BaseException) -> str | None:
 def _hydra_message(error: BaseException) -> str | None:
     """For errors of the command line and of the yaml files; None for others."""
     text = str(error).strip()
+    if isinstance(error, HydraException | OmegaConfBaseException) or while_composing(error):
+        try:
+            keys.check_one_option(sys.argv[1:])
+        except ValueError as refusal:
+            return str(refusal)
     if isinstance(error, OverrideParseException):
         reasons = [line for line in text.splitlines() if not line.startswith("Error parsing override")]
         return f"cannot read {error.override!r} as a key and its value: {(reasons or [text])[0]}"
@@ -179,7 +184,9 @@ def unknown_option(error: MissingConfigException) -> str:
         return f"there is no config named {name!r}: leave out --config-name, or give --config-dir=FOLDER where it lies."
     close = difflib.get_close_matches(name, options, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    return f"{group}={name} is not known.{hint} Options of {group}: {', '.join(options) or 'none'}."
+    if not options:  # Hydra does not list them where it was given a list of names
+        return f"{group}={name} is not known: --help lists the options of {group}."
+    return f"{group}={name} is not known.{hint} Options of {group}: {', '.join(options)}."
 
 
 def unknown_key(error: ConfigKeyError | ConfigAttributeError) -> str:

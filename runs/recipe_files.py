@@ -17,23 +17,24 @@ Imports neither torch nor lightning.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
+import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
 
 FOLDER = "recipe"  # of the files, below a folder of configs
 SECTIONS = {"recipe": "protocol", "recipe_clip": "clip", "recipe_data": "data"}  # Hydra's group -> section, later ones win
 COMMON = "common"
+PACKAGE = re.compile(r"^\s*#\s*@package", re.MULTILINE)  # the header of a recipe by itself
 
 
 # ---- the files
@@ -45,10 +46,6 @@ class MethodRecipes:
 
     method: str
     sections: Mapping[str, Mapping[str, DictConfig]]
-
-    def names(self, group: str) -> list[str]:
-        """The options of a Hydra group that the file holds, as METHOD-NAME."""
-        return [f"{self.method}-{name}" for name in self.sections[SECTIONS[group]]]
 
 
 def read_recipes(file: Path) -> MethodRecipes | None:
@@ -66,11 +63,11 @@ def read_recipes(file: Path) -> MethodRecipes | None:
 @lru_cache(maxsize=128)
 def _read(file: Path, modified: int) -> MethodRecipes | None:
     text = file.read_text(encoding="utf-8")
-    if re.search(r"^\s*#\s*@package", text, re.MULTILINE):
+    if PACKAGE.search(text):
         return None
     try:
         content = OmegaConf.create(text)
-    except YAMLError as error:
+    except yaml.YAMLError as error:
         raise ValueError(f"{file} cannot be read as yaml: {error}") from error
     layout = f"recipes of a method are {COMMON}, {', '.join(SECTIONS.values())}; a recipe by itself starts with # @package"
     if not isinstance(content, DictConfig):
@@ -80,11 +77,29 @@ def _read(file: Path, modified: int) -> MethodRecipes | None:
     common, sections = content.get(COMMON) or OmegaConf.create({}), {}
     for section in SECTIONS.values():
         entries = content.get(section) or OmegaConf.create({})
-        if not all(isinstance(entry, DictConfig) for entry in (common, entries, *entries.values())):
+        mappings = isinstance(common, DictConfig) and isinstance(entries, DictConfig)
+        if not mappings or not all(isinstance(entry, DictConfig) for entry in entries.values()):
             raise ValueError(f"{file}: {COMMON} is a mapping, and {section} a mapping of names to mappings; {layout}.")
         base = common if section == "protocol" else {}
         sections[section] = {str(name): OmegaConf.merge(base, entry) for name, entry in entries.items()}
     return MethodRecipes(file.stem, sections)
+
+
+def section_names(file: Path, group: str) -> list[str] | None:
+    """The options of a Hydra group that a file holds, as METHOD-NAME; None where it is one recipe by itself.
+
+    Reads no values, which is fast enough to look at all files.
+    """
+    text = file.read_text(encoding="utf-8")
+    if PACKAGE.search(text):
+        return None
+    try:
+        content = yaml.compose(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        sections = {key.value: entries.value for key, entries in content.value}
+        return [f"{file.stem}-{name.value}" for name, _ in sections.get(SECTIONS[group], [])]
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        read_recipes(file)  # says what is wrong
+        return []
 
 
 def find_section(folder: Path, group: str, name: str) -> DictConfig | None:
@@ -147,7 +162,7 @@ class RecipeSource(ConfigSource):
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """The groups at the root; in a group the sections, without protocols that use another's."""
         if config_path in SECTIONS and results_filter != ObjectType.GROUP:
-            return sorted({name for recipes in _recipes_in(Path(self.path)) for name in recipes.names(config_path)})
+            return sorted(_sections_in(Path(self.path), config_path))
         return sorted(SECTIONS) if not config_path and results_filter != ObjectType.CONFIG else []
 
 
@@ -168,10 +183,8 @@ Plugins.instance().register(RecipeSource)
 Plugins.instance().register(RecipeSearchPath)
 
 
-def _recipes_in(folder: Path) -> Iterator[MethodRecipes]:
-    for file in sorted((folder / FOLDER).glob("*.yaml")):
-        if recipes := read_recipes(file):
-            yield recipes
+def _sections_in(folder: Path, group: str) -> set[str]:
+    return {name for file in (folder / FOLDER).glob("*.yaml") for name in section_names(file, group) or []}
 
 
 def config_folders(sources: Iterable[tuple[str, str]]) -> list[Path]:
@@ -190,7 +203,6 @@ def options(group: str, folders: Iterable[Path]) -> list[str]:
     names = set()
     for folder in folders:
         files = (folder / group).glob("*.yaml")
-        names |= {file.stem for file in files if group != FOLDER or read_recipes(file) is None}
-        if group in SECTIONS:
-            names |= {name for recipes in _recipes_in(folder) for name in recipes.names(group)}
+        names |= {file.stem for file in files if group != FOLDER or section_names(file, group) is None}
+        names |= _sections_in(folder, group) if group in SECTIONS else set()
     return sorted(names)

@@ -13,7 +13,17 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from runs import keys
-from runs.recipe_files import FOLDER, SECTIONS, RecipeSource, config_folders, find_section, options, read_recipes, served_name
+from runs.recipe_files import (
+    FOLDER,
+    SECTIONS,
+    RecipeSource,
+    config_folders,
+    find_section,
+    options,
+    read_recipes,
+    section_names,
+    served_name,
+)
 
 
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
@@ -54,8 +64,8 @@ def check_names(method: str, folders: Sequence[Path]) -> None:
     for folder in folders:
         file = folder / FOLDER / f"{method}.yaml"
         for section, entries in (recipes.sections if (recipes := read_recipes(file)) else {}).items():
-            if unknown := sorted(set(entries) - set(known := options(section, folders))):
-                known = [name for name in known if not name.startswith("_")]
+            known = [name for name in options(section, folders) if not name.startswith("_")]
+            if unknown := sorted(set(entries) - set(known)):
                 raise ValueError(f"{file}: {section} has {unknown[0]}, which is not known: choose among {', '.join(known)}.")
 
 
@@ -96,16 +106,16 @@ def _compose_again(cfg: DictConfig, hydra: DictConfig, folders: Iterable[Path], 
     quoted = ",".join("'" + path.replace("'", r"\'") + "'" for path in search)
     composed = compose(hydra.job.config_name, [f"hydra.searchpath=[{quoted}]", *overrides])
     with open_dict(cfg):
-        for key in composed:
-            cfg[key] = composed._get_node(key)
+        for key, node in composed.items_ex(resolve=False):
+            cfg[key] = node
 
 
 def _missing(choices: Mapping[str, str], folders: Sequence[Path]) -> str:
     """The sentence that refuses to train a method without a recipe. Reads no other method's file."""
     method = choices["method"]
     own = {file.stem for folder in folders for file in (folder / FOLDER).glob(f"{method}-*.yaml")}
-    for folder in folders:
-        own |= set(recipes.names("recipe")) if (recipes := read_recipes(folder / FOLDER / f"{method}.yaml")) else set()
+    for file in (folder / FOLDER / f"{method}.yaml" for folder in folders):
+        own |= set(section_names(file, "recipe") or []) if file.is_file() else set()
     others = " or ".join(f"recipe={name}" for name in sorted(own))
     others = f"such as {others}" if own else "recipe=NAME with a name that --help lists under recipe"
     return (

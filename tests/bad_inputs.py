@@ -34,6 +34,8 @@ clip: tinny
 protocol: few_shots
 task: classificatio [a]
 task: null 5 | --help lists them
+task.module: 5 null {a:5} | task.module
+task.report: 5 [a]
 optim: sgdd
 trainer: gpuu _base
 logger: cvs
@@ -148,7 +150,7 @@ fit=false init_from: nowhere | ckpt=PATH
 """
 GONE = """
 shots seed epochs precision fit ckpt targets source output workers threads save_steps method data clip protocol optim trainer
-logger callbacks task task.module task.report protocol.train protocol.evaluate protocol.targets data.name data.source optim.lr
+logger callbacks task task.module protocol.train protocol.evaluate protocol.targets data.name data.source optim.lr
 trainer.devices data._target_ method._target_ optim._target_
 """
 LINES = [
@@ -216,7 +218,7 @@ LINES = [
     ("++seed=abc", "seed="),
     ("fit=false", "ckpt=PATH"),
     # lists of options, where there is room for one
-    ("experiment=[a,b]", "experiment=[a,b]"),
+    ("experiment=[a,b]", "experiment=b is not known: --help lists"),
     ("method=[coop,maple]", "method=[coop,maple]"),
     ("recipe=[coop-few_shot]", "recipe=[coop-few_shot]"),
     ("optim=[sgd,adamw]", "optim=[sgd,adamw]"),

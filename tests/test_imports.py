@@ -12,8 +12,8 @@ FORBIDDEN = {
     "prompts": {"lightning", "pytorch_lightning", "hydra", "omegaconf", "wandb"} | OURS - {"prompts", "files"},
     "datamodules": {"open_clip"} | OURS - {"datamodules", "files"},
     "runs": TORCH | OURS - {"runs", "datamodules", "files"},
-    "lightning_modules": {"open_clip"} | OURS - {"lightning_modules", "prompts", "runs", "files"},
-    "reports": {"open_clip"} | OURS - {"reports", "lightning_modules", "prompts", "runs", "files"},
+    "lightning_modules": {"open_clip"} | OURS - {"lightning_modules", "prompts", "datamodules", "runs", "files"},
+    "reports": {"open_clip"} | OURS - {"reports", "lightning_modules", "prompts", "datamodules", "runs", "files"},
     "tools": {"run", "report", "benchmarks"},
 }
 ALLOWED = {

@@ -7,22 +7,22 @@ Shapes: B images, C classes, n the most prompts of any class, d width of the sha
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prompts.parts.settings import check_choice
+
 Kind = Literal["attention", "mlp", "mean", "random"]
 Query = Literal["per_image", "per_class", "shared", "mean", "image_conditioned"]
-ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
-
-
-def check_choice(key: str, value: str, choices) -> None:
-    """ValueError unless `value` is one of a Literal's or an iterable's."""
-    known = get_args(choices) or tuple(choices)
-    if value not in known:
-        raise ValueError(f"method.{key}={value!r} is none of {', '.join(known)}.")
+Activation = Literal["gelu", "relu"]
+Norm = Literal["pre", "post"]
+Keys = Literal["query_and_prompts", "prompts"]
+Carry = Literal["query", "mean"]
+Init = Literal["zero", "default"]
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
 def clip_reward(x: Tensor, p: Tensor, scale: float) -> Tensor:
@@ -42,7 +42,7 @@ class ReferenceBank(nn.Module):
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Prompts (B,n,d), their mask (B,n) and their mean (B,d), of the images' own classes."""
+        """Labels (B,) -> the prompts (B,n,d) of these classes, their mask (B,n) and their mean (B,d)."""
         return self.emb[labels], self.mask[labels], self.mean[labels]
 
 
@@ -50,7 +50,7 @@ class AttentionLayer(nn.Module):
     """One transformer layer over [query; prompts] without positions, of which only the query's row is computed: the other rows
     cannot reach it, so this is the first row of the paper's equation 1 in O(n)."""
 
-    def __init__(self, d: int, heads: int, ffn: int, activation: str, norm: str, keys: str, init: str):
+    def __init__(self, d: int, heads: int, ffn: int, activation: Activation, norm: Norm, keys: Keys, init: Init):
         super().__init__()
         self.attn = nn.MultiheadAttention(d, heads, batch_first=True)
         self.ffn = nn.Sequential(nn.Linear(d, ffn * d), ACTIVATIONS[activation](), nn.Linear(ffn * d, d))
@@ -62,8 +62,8 @@ class AttentionLayer(nn.Module):
                 nn.init.zeros_(last.bias)
 
     def forward(self, query: Tensor, prompts: Tensor, mask: Tensor, carried: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B,d), (B,n,d), (B,n) -> (B,d) and the attention (B,n+1), averaged over heads, the query's own first; (B,n) where
-        it is no key. The residual stream carries `carried` (B,d), or the query."""
+        """(B,d), (B,n,d), (B,n) -> (B,d) and the attention (B,n+1), averaged over heads, that of the query first; (B,n)
+        where it is no key. The residual stream carries `carried` (B,d), or the query."""
         q, keys = query[:, None], prompts
         start = q if carried is None else carried[:, None]
         if self.with_query:
@@ -91,6 +91,7 @@ class MLP(nn.Module):
         self.alpha = nn.Parameter(torch.tensor(alpha))
 
     def forward(self, mean: Tensor) -> Tensor:
+        """(B,d) -> (B,d)"""
         return self.alpha * self.f(mean) + (1 - self.alpha) * mean
 
 
@@ -119,23 +120,24 @@ class PromptAggregator(nn.Module):
         query: Query = "per_image",
         heads: int | None = None,
         ffn: int = 4,
-        activation: str = "gelu",
-        norm: Literal["pre", "post"] = "pre",
-        keys: Literal["query_and_prompts", "prompts"] = "query_and_prompts",
-        carry: Literal["query", "mean"] = "query",
-        init: Literal["zero", "default"] = "zero",
+        activation: Activation = "gelu",
+        norm: Norm = "pre",
+        keys: Keys = "query_and_prompts",
+        carry: Carry = "query",
+        init: Init = "zero",
     ):
         super().__init__()
         choices = {
-            "kind": (kind, Kind),
-            "query": (query, Query),
-            "activation": (activation, ACTIVATIONS),
-            "norm": (norm, ("pre", "post")),
-            "keys": (keys, ("query_and_prompts", "prompts")),
-            "carry": (carry, ("query", "mean")),
-            "init": (init, ("zero", "default")),
+            "kind": Kind,
+            "query": Query,
+            "activation": Activation,
+            "norm": Norm,
+            "keys": Keys,
+            "carry": Carry,
+            "init": Init,
         }
-        for key, (value, known) in choices.items():
+        given = (kind, query, activation, norm, keys, carry, init)
+        for (key, known), value in zip(choices.items(), given, strict=True):
             check_choice(f"aggregator.{key}", value, known)
         if ffn < 1 or (heads is not None and heads < 1):
             raise ValueError(f"method.aggregator.ffn={ffn} and heads={heads}: give 1 or more of both, or heads=null.")
@@ -156,8 +158,8 @@ class PromptAggregator(nn.Module):
                 self.delta = nn.Parameter(torch.zeros(rows, d))
 
     def forward(self, bank: ReferenceBank, labels: Tensor, index: Tensor, x: Tensor, draws: Tensor | None = None) -> Tensor:
-        """(B,d) for images `x` (B,d) of length 1, their class ids and places in the training list, both (B,). `draws` (B,) in
-        [0, 1) say which prompt is taken by kind=random."""
+        """(B,d) for images `x` (B,d) of length 1, their class ids and positions in the training list, both (B,). `draws` (B,)
+        in [0, 1) say which prompt kind=random takes."""
         prompts, mask, mean = bank(labels)
         if self.kind == "mean":
             return mean
@@ -171,7 +173,7 @@ class PromptAggregator(nn.Module):
     def attend(
         self, prompts: Tensor, mask: Tensor, mean: Tensor, labels: Tensor, index: Tensor, x: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The summary and the attention it was made with."""
+        """The summary (B,d) and the attention it was made with; the arguments as `ReferenceBank` and `forward` have them."""
         query = self.start(mean, labels, index, x)
         return self.layer(query, prompts, mask, mean if self.carry == "mean" else None)
 

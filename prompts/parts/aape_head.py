@@ -15,7 +15,7 @@ EPS = 1e-12  # of a squared length: a row whose ReLU is dead has cosine 0 instea
 
 
 def generator(d: int, hidden: int, bias: bool) -> nn.Sequential:
-    """h: image embedding (B,d) -> prompt embedding (B,d)"""
+    """h: image embedding (B,d) -> prompt embedding (B,d), by two linear layers with a ReLU between them."""
     layers = [("linear1", nn.Linear(d, hidden, bias)), ("relu", nn.ReLU()), ("linear2", nn.Linear(hidden, d, bias))]
     return nn.Sequential(OrderedDict(layers))
 
@@ -29,7 +29,7 @@ class BottleneckHead(nn.Module):
         self.d, self.residual = d, residual
 
     def hidden(self, w_CD: Tensor, h_BD: Tensor) -> Tensor:
-        """(B,C,r)"""
+        """relu(linear1([w; h])): (B,C,r)."""
         left, right = self.linear1.weight.split(self.d, 1)
         return (F.linear(w_CD, left) + F.linear(h_BD, right, self.linear1.bias)[:, None]).relu()
 
@@ -61,12 +61,12 @@ class LinearHead(nn.Module):
         self.linear1, self.d, self.residual = nn.Linear(2 * d, d, bias), d, residual
 
     def forward(self, w_CD: Tensor, h_BD: Tensor) -> Tensor:
-        """(B,C,d)"""
+        """The text features, (B,C,d)."""
         left, right = self.linear1.weight.split(self.d, 1)
         y = (F.linear(w_CD, left) + F.linear(h_BD, right, self.linear1.bias)[:, None]).relu()
         return y + w_CD if self.residual else y
 
     def cosine(self, x_BD: Tensor, w_CD: Tensor, h_BD: Tensor) -> Tensor:
-        """(B,C)"""
+        """(B,C) cosines of the images `x_BD`, of length 1, and g."""
         y = self(w_CD, h_BD)
         return torch.einsum("bcd,bd->bc", y, x_BD) * y.square().sum(-1).clamp_min(EPS).rsqrt()

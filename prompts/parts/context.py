@@ -17,7 +17,8 @@ STD = 0.02  # of random initial vectors in every published method
 
 
 def initial_rows(clip: FrozenCLIP, n_ctx: int, words: str | None) -> Tensor:
-    """(n,D) float32: the embeddings of the first `n_ctx` tokens of `words`, or N(0, 0.02) where there are none."""
+    """(n,D) float32: the embeddings of the first `n_ctx` tokens of `words`, or N(0, 0.02) where there are none.
+    ValueError where `words` has fewer tokens."""
     if words is None:
         return STD * torch.randn(n_ctx, clip.text_width)
     ids = clip.tokenizer.encode(words)
@@ -46,19 +47,20 @@ def context_plan(
 
 
 def fixed_plan(clip: FrozenCLIP, classnames: Sequence[str], template: str) -> TextPlan:
-    """A template's text without slots, "{}" being the class name."""
+    """A template's text without slots, "{}" being the class name. ValueError where it has no {}."""
     if "{}" not in template:
         raise ValueError(f"the template {template!r} has no {{}} for the class name: write it as in 'a photo of a {{}}.'")
     return TextPlan(token_lists(clip.tokenizer, classnames, template, 0, "end"))
 
 
 def check_depth(depth: int, blocks: int, tower: str) -> None:
-    """A method's depth counts the input as the first of the blocks it prompts."""
+    """ValueError where a method prompts more blocks than a tower has. The depth counts the input as the first block's."""
     if not 1 <= depth <= blocks:
         raise ValueError(f"a prompt depth of {depth} does not fit the {tower} tower's {blocks} blocks: choose 1 to {blocks}.")
 
 
 def needs_vit(clip: FrozenCLIP, method: str) -> None:
+    """ValueError where the image tower is a ResNet, whose blocks take no prompts."""
     if not clip.is_vit:
         raise ValueError(
             f"{method} prompts the blocks of a vision transformer, and this CLIP's image tower is a ResNet: use a ViT."

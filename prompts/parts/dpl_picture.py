@@ -10,17 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 
-def heat_maps(found: Mapping[str, Any]) -> Figure:
-    """Blocks x lengths, one map for the text and one for the image tower; a frame marks the length that was chosen."""
-    figure = Figure(figsize=(7, 0.6 + 0.4 * max(len(found["text"]), len(found["image"]))), layout="constrained")
+def heat_maps(search: Mapping[str, Any]) -> Figure:
+    """Blocks x lengths, one map for the text and one for the image tower; a frame marks the length that was chosen. `search` is
+    the content of a dpl.json with options and alphas."""
+    figure = Figure(figsize=(7, 0.6 + 0.4 * max(len(search["text"]), len(search["image"]))), layout="constrained")
     for axes, tower in zip(figure.subplots(1, 2), ("text", "image"), strict=True):
-        weights = torch.tensor(found["alphas"][tower], dtype=torch.float32).softmax(-1)  # (L,t)
+        weights = torch.tensor(search["alphas"][tower], dtype=torch.float32).softmax(-1)  # (L,t)
         drawn = axes.imshow(weights.numpy(), cmap="Blues", vmin=0, aspect="auto")
         axes.set(title=f"{tower} tower", xlabel="prompts", ylabel="block")
-        axes.set_xticks(range(len(found["options"])), found["options"])
+        axes.set_xticks(range(len(search["options"])), search["options"])
         axes.set_yticks(range(len(weights)))
-        for block, length in enumerate(found[tower]):
-            corner = (found["options"].index(length) - 0.5, block - 0.5)
+        for block, length in enumerate(search[tower]):
+            corner = (search["options"].index(length) - 0.5, block - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="tab:red", linewidth=1.5))
         figure.colorbar(drawn, ax=axes, label="weight")
     return figure

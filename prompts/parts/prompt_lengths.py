@@ -1,4 +1,7 @@
-"""How many prompt rows each block of the two towers has: what DPL's search finds, and what shapes other deep methods."""
+"""How many prompt rows each block of the two towers has: what DPL's search finds, and what shapes other deep methods.
+
+A dpl.json may come from anybody, so what it says is bounded and checked.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ LARGEST = 1e6  # of an alpha: the softmax of ours is of numbers around 1
 
 @dataclass(frozen=True)
 class PromptLengths:
-    """One number per block, 0 where a block has no prompts."""
+    """One number per block, 0 where a block has no prompts. ValueError where they are no such lists."""
 
     text: list[int]
     image: list[int]
@@ -33,6 +36,7 @@ class PromptLengths:
                 )
 
     def check(self, clip: FrozenCLIP) -> None:
+        """ValueError where this CLIP's towers have other numbers of blocks."""
         for tower, lengths, blocks in (("text", self.text, clip.text_blocks), ("image", self.image, clip.image_blocks)):
             if len(lengths) != blocks:
                 raise ValueError(
@@ -51,7 +55,11 @@ class PromptLengths:
 
 
 def read_found(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a dpl.json, named by its path, its folder, or given as {"text": [...], "image": [...]}."""
+    """The content of a dpl.json, named by its path, its folder, or given as {"text": [...], "image": [...]}.
+
+    Raises:
+        ValueError: it cannot be read, or is not what a search writes.
+    """
     if isinstance(source, Mapping):
         content = source
     else:
@@ -71,14 +79,14 @@ def read_found(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _check_search(content: Mapping[str, Any], found: PromptLengths) -> None:
-    """ValueError where what a search left beside the lengths, the options and their alphas, does not fit them."""
+def _check_search(content: Mapping[str, Any], lengths_found: PromptLengths) -> None:
+    """ValueError where the options and alphas that a search writes beside the lengths do not fit them."""
     if "alphas" not in content:
         return
     options, alphas = content.get("options"), content["alphas"]
     if not _integers(options) or not 0 < len(set(options)) == len(options) <= MOST_OPTIONS:
         raise ValueError(f"a {FILE} with alphas has options, different numbers of prompts, and this one has {options!r:.100}.")
-    for tower, lengths in asdict(found).items():
+    for tower, lengths in asdict(lengths_found).items():
         rows = alphas.get(tower) if isinstance(alphas, Mapping) else None
         good = isinstance(rows, list) and len(rows) == len(lengths) and set(lengths) <= set(options)
         if not good or not all(isinstance(row, list) and len(row) == len(options) for row in rows):
@@ -92,6 +100,6 @@ def _integers(values: Any) -> bool:
 
 
 def read_lengths(source: str | Path | Mapping[str, Any]) -> PromptLengths:
-    """ValueError where the source is absent or holds no lengths."""
-    found = read_found(source)
-    return PromptLengths(found["text"], found["image"])
+    """The lengths alone of what `read_found` reads."""
+    content = read_found(source)
+    return PromptLengths(content["text"], content["image"])

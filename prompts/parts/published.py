@@ -24,16 +24,16 @@ NOT_LEARNED = re.compile(
 def read_published(path: Path) -> dict[str, Tensor]:
     """The state dict, float32. ValueError where the file is no such checkpoint."""
     try:
-        found = read_tensors(regular_file(path, "the checkpoint"))
+        archive = read_tensors(regular_file(path, "the checkpoint"))
     except ValueError as error:
         raise ValueError(
             f"{path} is neither prompts of this suite nor a published checkpoint with a state_dict ({error}): copy it again."
         ) from error
-    if found.is_script:
+    if archive.is_script:
         raise ValueError(
             f"{path} is a TorchScript archive, which holds no prompts: give a published checkpoint or saved prompts."
         )
-    return {name: tensor.float() for name, tensor in found.tensors.items()}
+    return {name: tensor.float() for name, tensor in archive.tensors.items()}
 
 
 def learned_tensors(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
@@ -42,8 +42,8 @@ def learned_tensors(state: Mapping[str, Tensor], names: Mapping[str, str]) -> di
     learned = {}
     for name, tensor in state.items():
         for pattern, ours in names.items():
-            if found := re.fullmatch(pattern, name):
-                learned[found.expand(ours)] = tensor
+            if match := re.fullmatch(pattern, name):
+                learned[match.expand(ours)] = tensor
                 break
         else:
             if not NOT_LEARNED.match(name):

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from files.untrusted import MAX_CLASSES, read_json, regular_file, text_of
+from files.whole import write_bytes
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.text_plan import TextPlan
 
@@ -61,10 +62,11 @@ def _checked(content: object, where: str) -> dict[str, list[str]]:
                 raise ValueError(
                     f"{where} has a sentence for {name!r} of more than {LONGEST:,} characters, or half a character."
                 )
-    return {name: [text for each in texts if (text := each.strip())] for name, texts in content.items()}
+    return {name: [text for line in texts if (text := line.strip())] for name, texts in content.items()}
 
 
 def normalised(name: str) -> str:
+    """A name in lower case, with single spaces for underscores and runs of space."""
     return " ".join(name.lower().replace("_", " ").split())
 
 
@@ -99,18 +101,18 @@ def match_names(classnames: Sequence[str], keys: Sequence[str], aliases: Mapping
         tables[how] = {}
         for key in keys:
             tables[how].setdefault(form(key), []).append(key)
-    found = {}
+    matches = {}
     for name in classnames:
         if aliases and aliases.get(name) in keys:
-            found[name] = aliases[name], "alias"
+            matches[name] = aliases[name], "alias"
             continue
         for how, form in WAYS.items():
             answers = tables[how].get(form(name), ())
             if len(answers) == 1:
-                found[name] = answers[0], how
+                matches[name] = answers[0], how
             if answers:
                 break
-    return found
+    return matches
 
 
 def load_reference_prompts(
@@ -139,16 +141,16 @@ def load_reference_prompts(
         content, where = read_prompt_file(source), f"the prompt file {source}"
     if per_query is not None and not 1 <= per_query <= PER_QUERY:
         raise ValueError(f"{per_query} prompts per query: give 1 to {PER_QUERY}, or null for all.")
-    found = match_names(classnames, list(content), aliases)
-    absent = [name for name in dict.fromkeys(classnames) if name not in found]
-    empty = [name for name, (key, _) in found.items() if not content[key]]
+    matches = match_names(classnames, list(content), aliases)
+    absent = [name for name in dict.fromkeys(classnames) if name not in matches]
+    empty = [name for name, (key, _) in matches.items() if not content[key]]
     if (absent or empty) and fallback is None:
         parts = [f"no entry for {len(absent)} classes ({', '.join(absent)})"] if absent else []
         parts += [f"an empty list for {len(empty)} classes ({', '.join(empty)})"] if empty else []
         raise ValueError(f"{where} has {' and '.join(parts)}: add prompts for them, or map their names with aliases.")
     lists = []
     for name in classnames:
-        texts = content[found[name][0]] if name in found else []
+        texts = content[matches[name][0]] if name in matches else []
         if per_query:
             texts = [text for i, text in enumerate(texts) if i % PER_QUERY < per_query]
         texts = list(dict.fromkeys(texts)) if dedup else texts
@@ -173,14 +175,14 @@ def encode_prompts(clip: FrozenCLIP, lists: Sequence[Sequence[str]], cache: Path
             f"a class has {max(map(len, lists)):,} reference prompts: for all {len(lists):,} classes the table of features "
             f"would have {padded:,} numbers, more than {MAX_PADDED:,}; give fewer prompts to that class."
         )
-    texts = list(dict.fromkeys(text for each in lists for text in each))
+    texts = list(dict.fromkeys(text for sentences in lists for text in sentences))
     row = {text: i for i, text in enumerate(texts)}
     features = _encode_cached(clip, texts, cache or _cache_folder())
     mask = torch.zeros(len(lists), max(map(len, lists)), dtype=torch.bool)
-    for places, each in zip(mask, lists, strict=True):
-        places[: len(each)] = True
+    for present, sentences in zip(mask, lists, strict=True):
+        present[: len(sentences)] = True
     emb = torch.zeros(*mask.shape, features.shape[-1])
-    emb[mask] = features[torch.tensor([row[text] for each in lists for text in each])]
+    emb[mask] = features[torch.tensor([row[text] for sentences in lists for text in sentences])]
     return emb.to(clip.device), mask.to(clip.device)
 
 
@@ -201,15 +203,12 @@ def cache_key(clip: FrozenCLIP, texts: Sequence[str]) -> str:
 def _encode_cached(clip: FrozenCLIP, texts: Sequence[str], cache: Path) -> Tensor:
     path = cache / f"{cache_key(clip, texts)}.safetensors"
     with suppress(OSError, SafetensorError, KeyError, ValueError):  # absent or damaged: it is made again
-        found = load_file(regular_file(path, "the cached features"))["features"]
-        if found.shape == (len(texts), clip.embed_dim) and found.dtype == torch.float32 and found.isfinite().all():
-            return found
+        cached = load_file(regular_file(path, "the cached features"))["features"]
+        if cached.shape == (len(texts), clip.embed_dim) and cached.dtype == torch.float32 and cached.isfinite().all():
+            return cached
     features = _encode(clip, texts).float().cpu()
     with suppress(OSError):  # a home that cannot be written to costs time only
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_bytes(save({"features": features}))
-        os.replace(temporary, path)
+        write_bytes(path, save({"features": features}))
     return features
 
 

@@ -29,13 +29,15 @@ class Teacher:
             raise ValueError("the frozen teacher needs at least one template: name some, or give the dataset its own.")
         self.templates, self.make = list(templates), make
         self._made: FrozenCLIP | None = None
-        self._known: tuple[tuple[list[str], torch.device], Tensor] | None = None
+        self._cache: tuple[tuple[list[str], torch.device], Tensor] | None = None  # of the text features
 
     def bind(self, student: FrozenCLIP, classnames: Sequence[str]) -> None:
+        """Takes the class list, and the CLIP whose preprocessing the images have. Encodes nothing."""
         self.student, self.classnames = student, list(classnames)
 
     @property
     def clip(self) -> FrozenCLIP:
+        """The teacher's CLIP, frozen, on the student's device."""
         if self.make is None:
             return self.student
         device = self.student.device
@@ -48,26 +50,27 @@ class Teacher:
 
     @torch.no_grad()
     def text(self) -> Tensor:
-        """(C,d), unit length"""
+        """Text features of the bound classes: (C,d), unit length."""
         clip = self.clip
-        if self._known is None or self._known[0] != (self.classnames, clip.device):
+        if self._cache is None or self._cache[0] != (self.classnames, clip.device):
             total = sum(clip.encode_text(fixed_plan(clip, self.classnames, t)) for t in self.templates)
-            self._known = (self.classnames, clip.device), F.normalize(total, dim=-1)
-        return self._known[1]
+            self._cache = (self.classnames, clip.device), F.normalize(total, dim=-1)
+        return self._cache[1]
 
     @torch.no_grad()
     def image(self, images: Tensor) -> Tensor:
-        """(B,3,S,S), normalised as the student wants them -> (B,d), unit length"""
+        """Pixels (B,3,S,S), normalised as the student wants them -> image features (B,d), unit length."""
         return F.normalize(self.clip.encode_image(converted(images, self.student.image_spec, self.clip.image_spec)), dim=-1)
 
     @torch.no_grad()
     def logits(self, image: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Image features (B,d) -> (B,C), or (B,K) over the classes with these ids."""
+        """Image features (B,d) -> (B,C), or (B,K) over the classes with these ids (K,)."""
         return self.clip.logits(image, self.text() if ids is None else self.text()[ids])
 
 
 def converted(images: Tensor, spec: Mapping[str, Any], wanted: Mapping[str, Any]) -> Tensor:
-    """The same pictures in another model's size (bicubic) and normalisation; the same tensor where nothing differs."""
+    """Pixels (B,3,S,S) as another model wants them: its size (bicubic) and normalisation, both specs holding "size", "mean" and
+    "std". The same tensor where nothing differs."""
     if all(spec[key] == wanted[key] for key in ("size", "mean", "std")):
         return images
 
@@ -86,8 +89,8 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Te
     have no part in it."""
     masked = teacher.isneginf()
     target = (teacher / temperature).log_softmax(-1)
-    reached = (student / temperature).log_softmax(-1)
-    return (target.exp() * (target - reached).masked_fill(masked, 0.0)).sum(-1)
+    prediction = (student / temperature).log_softmax(-1)
+    return (target.exp() * (target - prediction).masked_fill(masked, 0.0)).sum(-1)
 
 
 def soft_cross_entropy(student: Tensor, target: Tensor) -> Tensor:

@@ -16,27 +16,29 @@ from torch import Tensor
 from prompts.prompted_clip import PromptedCLIP
 
 
-class Place(NamedTuple):
+class PromptBlock(NamedTuple):
+    """The rows at the input of a block (0: the tower's input)."""
+
     tower: str
     block: int
 
 
-def place_of(name: str) -> tuple[Place, str] | None:
-    """Where the tensor of this name stands, and its stream ("" for all three); None where it is no prompt's rows."""
+def block_of(name: str) -> tuple[PromptBlock, str] | None:
+    """Where the tensor of this name enters, and its stream ("" for all three); None where it is no prompt's rows."""
     if name == "ctx":
-        return Place("text", 0), ""
+        return PromptBlock("text", 0), ""
     if match := re.fullmatch(r"(text|image)_ctx\.(\d+)(?:\.([qkv]))?", name):
-        return Place(match[1], int(match[2])), match[3] or ""
+        return PromptBlock(match[1], int(match[2])), match[3] or ""
     if match := re.fullmatch(r"compound_prompts_text\.(\d+)", name):  # MaPLe counts its deep prompts from the second block
-        return Place("text", int(match[1]) + 1), ""
+        return PromptBlock("text", int(match[1]) + 1), ""
     return None
 
 
 def rows_for(stream: str, given: Mapping[str, Tensor]) -> Tensor:
-    """What a stream ("": all three in one) starts from, of a place's streams.
+    """What a stream ("": all three in one) starts from, of the streams (n,D) that a block has in the source.
 
     One token for all three takes the mean of keys and values, as queries of replaced prompts have hardly any effect. A query
-    of its own takes the keys where there is none, as `qkv_share=kv_only` does.
+    takes the keys where there is none, as `qkv_share=kv_only` does. ValueError where the streams do not fit together.
     """
     if stream in given:
         return given[stream]
@@ -52,32 +54,34 @@ def rows_for(stream: str, given: Mapping[str, Tensor]) -> Tensor:
 
 @torch.no_grad()
 def start_from(model: PromptedCLIP, tensors: Mapping[str, Tensor]) -> list[str]:
-    """Copies the rows that `tensors` (another method's, or this one's, by name) hold for this learner's prompts, and tensors of
-    equal name and shape -> the names that got a value. ValueError where a shape disagrees or nothing fits."""
-    source: dict[Place, dict[str, Tensor]] = {}
+    """Copies the rows that `tensors` (of this method or another, by name) hold for this learner's prompts, and tensors of equal
+    name and shape -> the names that got a value. ValueError where a shape disagrees or nothing fits."""
+    source: dict[PromptBlock, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        if found := place_of(name):
-            source.setdefault(found[0], {})[found[1]] = tensor
-    own, _ = model.prompt_state()
-    taken = {}
-    for name, here in own.items():
-        found = place_of(name)
-        if found and found[0] in source:
-            rows = rows_for(found[1], source[found[0]])
-            if here.dim() == 3 and rows.dim() == 2:  # every class's own context starts from the common one
-                rows = rows.expand(len(here), -1, -1)
-            if rows.shape != here.shape:
+        if position := block_of(name):
+            block, stream = position
+            source.setdefault(block, {})[stream] = tensor
+    ours, _ = model.prompt_state()
+    copied = {}
+    for name, tensor in ours.items():
+        position = block_of(name)
+        if position and position[0] in source:
+            block, stream = position
+            rows = rows_for(stream, source[block])
+            if tensor.dim() == 3 and rows.dim() == 2:  # class-specific contexts all start from the common one
+                rows = rows.expand(len(tensor), -1, -1)
+            if rows.shape != tensor.shape:
                 raise ValueError(
-                    f"init_from holds {tuple(rows.shape)} rows where {name} has {tuple(here.shape)}: configure as many prompt "
-                    "tokens as it was trained with, and the same clip."
+                    f"init_from holds {tuple(rows.shape)} rows where {name} has {tuple(tensor.shape)}: configure as many "
+                    "prompt tokens as it was trained with, and the same clip."
                 )
-            taken[name] = rows
-        elif not found and name in tensors and tensors[name].shape == here.shape:
-            taken[name] = tensors[name]
-    if not any(place_of(name) for name in taken):
+            copied[name] = rows
+        elif not position and name in tensors and tensors[name].shape == tensor.shape:
+            copied[name] = tensors[name]
+    if not any(block_of(name) for name in copied):
         raise ValueError(
             f"init_from holds nothing that {type(model.learner).__name__} could start from: it has "
-            f"{', '.join(sorted(tensors)[:4])}, this method {', '.join(sorted(own)[:4]) or 'no tensors'}."
+            f"{', '.join(sorted(tensors)[:4])}, this method {', '.join(sorted(ours)[:4]) or 'no tensors'}."
         )
-    model.load_prompt_state(own | taken, model.prompt_state()[1])
-    return sorted(taken)
+    model.load_prompt_state(ours | copied, model.prompt_state()[1])
+    return sorted(copied)

@@ -10,27 +10,27 @@ import torch
 from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
-from prompts.parts.transfer import Place, place_of
+from prompts.parts.transfer import PromptBlock, block_of
 from prompts.prompted_clip import PromptedCLIP
 
 
-class Vocabulary:
+class LearnedTokens:
     """The tokens that a CLIP has learned, and their embeddings; neither start nor end, nor rows that no training touched."""
 
     def __init__(self, clip: FrozenCLIP):
         weight = clip.model.token_embedding.weight.detach().float()
         # A file may hold the learned rows alone; all others are then one and the same row (`prompts.engine.weights`).
-        known = (weight != weight.median(0).values).any(-1)
-        known[[clip.tokenizer.sot_token_id, clip.tokenizer.eot_token_id]] = False
-        self.tokenizer, self.ids = clip.tokenizer, known.nonzero().flatten()
+        learned = (weight != weight.median(0).values).any(-1)
+        learned[[clip.tokenizer.sot_token_id, clip.tokenizer.eot_token_id]] = False
+        self.tokenizer, self.ids = clip.tokenizer, learned.nonzero().flatten()
         self.embeddings = weight[self.ids]  # (V,D)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def word(self, place: int) -> str:
-        """A token as text; one that goes on within the same word ends in a hyphen."""
-        token = int(self.ids[place])
+    def word(self, number: int) -> str:
+        """The token of this row (0 to V-1) as text; one that goes on within the same word ends in a hyphen."""
+        token = int(self.ids[number])
         symbol, text = self.tokenizer.decoder[token], self.tokenizer.decode([token]).strip()
         if not text or "\ufffd" in text:  # a part of a letter
             text = symbol.removesuffix("</w>")
@@ -38,29 +38,30 @@ class Vocabulary:
 
     def nearest(self, vectors_ND: Tensor, count: int) -> list[list[tuple[str, float]]]:
         """For each vector the `count` nearest words and their Euclidean distances, nearest first."""
-        found = []
+        words = []
         for part in vectors_ND.detach().float().to(self.embeddings.device).split(256):  # distances to all words at once
-            distances, places = self._distances(part).topk(min(count, len(self)), largest=False)
-            found += [
-                [(self.word(place), distance) for place, distance in zip(*row, strict=True)]
-                for row in zip(places.tolist(), distances.tolist(), strict=True)
+            distances, numbers = self._distances(part).topk(min(count, len(self)), largest=False)
+            words += [
+                [(self.word(number), distance) for number, distance in zip(*row, strict=True)]
+                for row in zip(numbers.tolist(), distances.tolist(), strict=True)
             ]
-        return found
+        return words
 
     def spacing(self, sample: int = 256) -> float:
         """The median distance from a word to the nearest other one, over at most `sample` words: what counts as near."""
         chosen = torch.linspace(0, len(self) - 1, min(sample, len(self)), device=self.ids.device).long()
         return self._distances(self.embeddings[chosen]).topk(2, largest=False).values[:, 1].median().item()
 
-    def _distances(self, vectors: Tensor) -> Tensor:
-        return torch.cdist(vectors, self.embeddings)
+    def _distances(self, vectors_ND: Tensor) -> Tensor:
+        """(N,V)"""
+        return torch.cdist(vectors_ND, self.embeddings)
 
 
 def context_words(model: PromptedCLIP, count: int = 5, most: int = 64) -> list[tuple[str, int, str]]:
     """(tensor, vector, its nearest words) of the learned vectors at the text tower's input, of the first `most`."""
     rows: list[tuple[str, int, str]] = []
     for name, tensor in model.prompt_state()[0].items():
-        if (found := place_of(name)) and found[0] == Place("text", 0):
-            near = Vocabulary(model.clip).nearest(tensor.flatten(0, -2)[: most - len(rows)], count)
+        if (position := block_of(name)) and position[0] == PromptBlock("text", 0):
+            near = LearnedTokens(model.clip).nearest(tensor.flatten(0, -2)[: most - len(rows)], count)
             rows += [(name, i, ", ".join(word for word, _ in words)) for i, words in enumerate(near, 1)]
     return rows

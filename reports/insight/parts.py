@@ -13,7 +13,7 @@ import torch
 from lightning_modules.results import write_json
 from prompts.engine.attention import Share, image_shares, text_shares
 from prompts.engine.rows import TowerPrompts
-from prompts.parts.words import Vocabulary
+from prompts.parts.words import LearnedTokens
 from reports.collect import Predictions
 from reports.insight import sheet
 from reports.insight.finished import FinishedRun, spread
@@ -35,7 +35,7 @@ def words(run: FinishedRun, folder: Path, count: int) -> str:
     rows = prompts.inputs or prompts.rows.get(0)
     if rows is None or not rows.count:
         return f"words: {run.names['method']} has no context vectors among its words"
-    vocabulary = Vocabulary(run.clip)
+    vocabulary = LearnedTokens(run.clip)
     streams = {"q": rows.q, "k": rows.k, "v": rows.v} if rows.k is not None or rows.v is not None else {"": rows.q}
     found = []
     for stream, vectors in streams.items():

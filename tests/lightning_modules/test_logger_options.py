@@ -62,7 +62,7 @@ class Mine(Logger):
 
 
 def test_a_logger_of_the_users_own_gets_title_and_job():
-    [logger], job = loggers_of("logger._target_=test_habits.Mine", "+logger.colour=blue")
+    [logger], job = loggers_of("logger._target_=test_logger_options.Mine", "+logger.colour=blue")
     assert (logger.title, logger.job, logger.colour) == ("toy on toy, 16 shots, seed 1", job, "blue")
 
 

@@ -6,7 +6,7 @@ from lightning.pytorch import Callback
 from small_runs import SGD, parts, trainer
 from toys import NAMES, Toy
 
-from lightning_modules.optimizers import Together, make_optimizer, set_rates
+from lightning_modules.optimizers import CombinedOptimizer, make_optimizer, set_rates
 from lightning_modules.schedule import cosine_after_warmup
 from prompts.aape import AAPE
 
@@ -96,7 +96,7 @@ def two_stages():
 def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path, learner):
     data, whole, module = parts(learner=learner())
     trainer(callbacks=[Save(tmp_path / "ckpt")]).fit(module)
-    assert isinstance(module.trainer.optimizers[0], Together)
+    assert isinstance(module.trainer.optimizers[0], CombinedOptimizer)
     data, resumed, module = parts(learner=learner())
     trainer().fit(module, ckpt_path=tmp_path / "ckpt", weights_only=True)
     for p, q in zip(whole.learner.parameters(), resumed.learner.parameters(), strict=True):

@@ -1,12 +1,12 @@
 import torch
 
 from prompts.engine.clip import load_tiny
-from prompts.parts.words import Vocabulary
+from prompts.parts.words import LearnedTokens
 
 
 def test_a_word_is_nearest_to_itself_and_what_no_caption_held_is_no_word():
     clip = load_tiny()
-    vocabulary = Vocabulary(clip)
+    vocabulary = LearnedTokens(clip)
     red, blue, unseen = (clip.tokenizer.encode(word)[0] for word in ("red", "blue", "parliament"))
     assert 50 < len(vocabulary) < 1000  # of 49,408
     kept = set(vocabulary.ids.tolist())
@@ -22,7 +22,7 @@ def test_a_word_is_nearest_to_itself_and_what_no_caption_held_is_no_word():
 
 
 def test_every_token_of_a_whole_vocabulary_counts_and_pieces_of_words_are_told(small_clip):
-    vocabulary = Vocabulary(small_clip)
+    vocabulary = LearnedTokens(small_clip)
     assert len(vocabulary) == 49408 - 2
     whole, piece = (small_clip.tokenizer.encoder[token] for token in ("cat</w>", "cat"))
     names = [row[0][0] for row in vocabulary.nearest(small_clip.embed_tokens(torch.tensor([whole, piece])), 1)]
@@ -31,6 +31,6 @@ def test_every_token_of_a_whole_vocabulary_counts_and_pieces_of_words_are_told(s
 
 
 def test_spacing_is_the_median_distance_to_another_word():
-    vocabulary = Vocabulary(load_tiny())
+    vocabulary = LearnedTokens(load_tiny())
     apart = torch.cdist(vocabulary.embeddings, vocabulary.embeddings).fill_diagonal_(float("inf")).amin(1)
     assert abs(vocabulary.spacing(10_000) - apart.median().item()) < 1e-3
