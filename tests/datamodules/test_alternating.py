@@ -33,8 +33,8 @@ def paths(items):
 def test_held_out_images_are_no_training_and_no_test_images(source, which, shots):
     data = data_of(source(), shots, subset=which)
     held = held_out(data.source, data.selected, shots, 1, which)
-    for each in (data.train_items, data.test_items):
-        assert not paths(held) & paths(each)
+    for others in (data.train_items, data.test_items):
+        assert not paths(held) & paths(others)
     classes = [item.label for item in held]
     expected = min(shots, 4) if source is ToySource or shots < 16 else 4
     assert [classes.count(label) for label in range(len(data.classnames))] == [expected] * len(data.classnames)
@@ -77,13 +77,13 @@ def test_validation_batches_cycle_shuffled_over_all_images():
     batches = [[index for _, index, *_ in rows] for epoch in range(4) for rows in rows_of(data, epoch)[::2]]
     passes = [sum(batches[i : i + 4], []) for i in range(0, len(batches), 4)]
     assert len(passes) == 3  # four epochs of three steps are three passes of four
-    assert all(sorted(each) == list(range(20, 40)) for each in passes)
+    assert all(sorted(one_pass) == list(range(20, 40)) for one_pass in passes)
     assert passes[0] != passes[1] != passes[2]
     assert passes[0] != sorted(passes[0])
 
 
 @pytest.mark.parametrize("start", range(1, 6))
-def test_any_place_of_an_epoch_gives_the_same_rest(start):
+def test_an_epoch_goes_on_the_same_from_any_step(start):
     assert rows_of(data_of(), 1, start) == rows_of(data_of(), 1)[start:]
 
 

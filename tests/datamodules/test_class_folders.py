@@ -79,6 +79,22 @@ def test_a_dataset_that_stays_is_a_yaml_of_three_lines(birds, tmp_path, put_text
     assert instantiate(cfg.data.source, _convert_="all").splits(1).classnames == ["Sea gull", "house sparrow", "European robin"]
 
 
+def test_a_run_from_a_folder_alone(birds, run_here):
+    """Trained and evaluated on each half of the classes; the result lists the images that were drawn."""
+    result = run_here(
+        "data=folder",
+        "data.name=birds",
+        f"data_root={birds.parent}",
+        "clip=toy",
+        "protocol=base_to_new",
+        "recipe=none",
+        "shots=2",
+    )
+    assert (result["metrics"]["base"]["images"], result["metrics"]["new"]["images"]) == (6, 3)
+    drawn = select(SplitFolders(str(birds)).splits(1), 2, 1).train
+    assert result["selected"]["train"] == [item.path for item in drawn if item.label < 2]
+
+
 def test_a_folder_named_by_a_number_is_renamed_though_yaml_reads_a_number(tmp_path):
     for name in ("0", "10", "2"):
         for split in ("train", "test"):

@@ -38,9 +38,9 @@ def tree(tmp_path, put_images, put_text):
     return tmp_path / "a"
 
 
-def changed(content, where, place, value):
+def changed(content, where, column, value):
     rows = [list(row) for row in content[where]]
-    rows[0][place] = value
+    rows[0][column] = value
     return content | {where: rows}
 
 
@@ -145,7 +145,7 @@ def test_large_data(tmp_path, form):
         write(tmp_path / "c", form, size=9)
         path.write_bytes((tmp_path / "c/imagenet21k_resized" / path.name).read_bytes())
     assert data_digest(source("b"), 1) != before
-    (tmp_path / "a/imagenet21k_resized/classnames.txt").write_text("".join(f"{each} name {each}\n" for each in IDS))
+    (tmp_path / "a/imagenet21k_resized/classnames.txt").write_text("".join(f"{key} name {key}\n" for key in IDS))
     assert data_digest(source("a"), 1) != before
 
 
@@ -193,8 +193,8 @@ def test_missing_data_are_a_runs_sentence(tmp_path):
 
 def test_places_are_spread():
     assert identity.spread_positions(3) == [0, 1, 2]
-    places = identity.spread_positions(1_300_000)
-    assert (len(set(places)), places[0], places[-1]) == (256, 0, 1_299_999)
+    positions = identity.spread_positions(1_300_000)
+    assert (len(set(positions)), positions[0], positions[-1]) == (256, 0, 1_299_999)
 
 
 def test_no_torch_is_imported(tmp_path):

@@ -22,13 +22,13 @@ class Counting(Folders):
         return super().listing(split)
 
 
-def find(folder, place, **options):
+def find(folder, home, **options):
     reader = Counting(folder, SPLITS)
-    return index.find_index(reader, list(SPLITS), [place], list, **options), reader.listed
+    return index.find_index(reader, list(SPLITS), [home], list, **options), reader.listed
 
 
-def paths(folder, found, split="train"):
-    reader, listing = Folders(folder, SPLITS), found.splits[split]
+def paths(folder, data_index, split="train"):
+    reader, listing = Folders(folder, SPLITS), data_index.splits[split]
     return [reader.path(listing, i) for i in range(len(listing.label))]
 
 
@@ -39,7 +39,7 @@ def test_built_once_and_found_again(tmp_path):
     assert (listed, again) == (2, 0)
     assert first.classes == second.classes == IDS
     assert isinstance(second.splits["train"].offset, np.memmap)
-    expected = [f"imagenet21k_train/{each}/{each}_{i}.JPEG" for each in IDS for i in range(5)]
+    expected = [f"imagenet21k_train/{key}/{key}_{i}.JPEG" for key in IDS for i in range(5)]
     assert paths(folder, first) == paths(folder, second) == expected
     assert second.splits["train"].label.tolist() == [0] * 5 + [1] * 5 + [2] * 5
 
@@ -56,10 +56,10 @@ def test_changed_data_get_a_new_index(tmp_path, change):
     else:
         (home / (IDS[1] if change == "image" else "n00000001")).mkdir(exist_ok=True)
         (home / (IDS[1] if change == "image" else "n00000001") / "new.JPEG").write_bytes(png("train", 0, 0))
-    found, listed = find(folder, tmp_path / "index")
+    data_index, listed = find(folder, tmp_path / "index")
     assert listed == 2
-    assert len(found.splits["train"].label) == (14 if change == "gone" else 16)
-    assert found.classes == (["n00000001", *IDS] if change == "class" else IDS)
+    assert len(data_index.splits["train"].label) == (14 if change == "gone" else 16)
+    assert data_index.classes == (["n00000001", *IDS] if change == "class" else IDS)
     kept = {path for path in (tmp_path / "index").iterdir() if path.is_dir()}
     assert len(kept) == 1
     assert not kept & old  # the index of what was there before is not kept
@@ -67,8 +67,8 @@ def test_changed_data_get_a_new_index(tmp_path, change):
 
 def test_a_killed_builder_leaves_nothing_that_counts(tmp_path, monkeypatch):
     folder = write(tmp_path, "folder")
-    place = tmp_path / "index"
-    half = place / ".0123-half"
+    home = tmp_path / "index"
+    half = home / ".0123-half"
     half.mkdir(parents=True)
     (half / "index.json").write_text("{")
 
@@ -77,11 +77,11 @@ def test_a_killed_builder_leaves_nothing_that_counts(tmp_path, monkeypatch):
 
     monkeypatch.setattr(index.os, "rename", die)
     with pytest.raises(KeyboardInterrupt):
-        find(folder, place)
+        find(folder, home)
     monkeypatch.undo()
-    found, listed = find(folder, place)
+    data_index, listed = find(folder, home)
     assert listed == 2
-    assert len(found.splits["val"].label) == 6
+    assert len(data_index.splits["val"].label) == 6
     assert not half.exists()
 
 
@@ -93,8 +93,8 @@ def test_two_processes_at_once_build_one_index(tmp_path):
         "    def listing(self, split):\n"
         "        time.sleep(0.3); return super().listing(split)\n"
         "reader = Slow(Path(sys.argv[1]), SPLITS)\n"
-        "found = index.find_index(reader, list(SPLITS), [Path(sys.argv[2])], list)\n"
-        "print(reader.listed, len(found.splits['train'].label))\n"
+        "data_index = index.find_index(reader, list(SPLITS), [Path(sys.argv[2])], list)\n"
+        "print(reader.listed, len(data_index.splits['train'].label))\n"
     )
     here = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [here, here.parent, here.parents[1]]))}
@@ -106,12 +106,12 @@ def test_two_processes_at_once_build_one_index(tmp_path):
 
 def test_nothing_is_left_without_store_or_a_place(tmp_path, monkeypatch):
     folder = write(tmp_path, "folder")
-    found, listed = find(folder, tmp_path / "index", store=False)
-    assert (len(found.splits["train"].label), listed) == (15, 2)
+    data_index, listed = find(folder, tmp_path / "index", store=False)
+    assert (len(data_index.splits["train"].label), listed) == (15, 2)
     assert not (tmp_path / "index").exists()
     (tmp_path / "file").write_text("")
-    found, _ = find(folder, tmp_path / "file" / "index")  # a place that cannot be made
-    assert len(found.splits["train"].label) == 15
+    data_index, _ = find(folder, tmp_path / "file" / "index")  # a folder that cannot be made
+    assert len(data_index.splits["train"].label) == 15
 
 
 def test_mistakes_are_named(tmp_path):

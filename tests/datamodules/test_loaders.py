@@ -43,7 +43,7 @@ def test_the_last_short_step_is_dropped_if_there_is_a_full_one(size, steps):
 @pytest.mark.parametrize("accumulate", [1, 2, 5])
 def test_parts_of_a_step_add_up_to_it(batch_size, world, accumulate):
     whole = [{i: w for _, i, w, _ in rows} for rows in StepSampler(10, batch_size, 7)]
-    places = [[i for _, i, _, _ in rows] for rows in StepSampler(10, batch_size, 7)]
+    steps = [[i for _, i, _, _ in rows] for rows in StepSampler(10, batch_size, 7)]
     ranks = [list(StepSampler(10, batch_size, 7, rank, world, accumulate)) for rank in range(world)]
     assert {len(batches) for batches in ranks} == {len(whole) * accumulate}
     for step, expected in enumerate(whole):
@@ -51,7 +51,7 @@ def test_parts_of_a_step_add_up_to_it(batch_size, world, accumulate):
         assert len({len(part) for part in parts}) == 1  # ranks do the same work
         assert len(parts[0]) > 0
         real = [(i, w) for part in parts for _, i, w, _ in part if w > 0]
-        assert all(places[step][place] == i for part in parts for _, i, w, place in part if w > 0)
+        assert all(steps[step][batch_index] == i for part in parts for _, i, w, batch_index in part if w > 0)
         assert len(real) == len(expected)
         assert dict(real) == expected
         assert sum(w for _, w in real) == pytest.approx(1)

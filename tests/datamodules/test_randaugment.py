@@ -60,7 +60,7 @@ def test_two_draws_each_done_with_probability_0_6(monkeypatch):
         counts[len(done) - before] += 1
     assert counts / 3000 == pytest.approx([0.16, 0.48, 0.36], abs=0.04)
     for name, (least, greatest) in RANGES.items():
-        values = np.array([value for each, value in done if each == name])
+        values = np.array([value for operation, value in done if operation == name])
         assert len(values) / len(done) == pytest.approx(1 / 15, abs=0.02)
         assert values.min() >= least
         assert values.max() <= greatest

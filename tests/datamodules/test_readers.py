@@ -22,8 +22,8 @@ def test_each_form_holds_the_same_pictures_and_labels(tmp_path, form):
     source = ImageNet21K(str(tmp_path), "imagenet21k_resized", form)
     splits = source.splits(1)
     for table, split in ((splits.train, "imagenet21k_train"), (splits.test, "imagenet21k_val")):
-        found = Counter((source.reader.read(item.path), item.label) for item in table)
-        assert found == Counter((content, label) for _, label, content in pictures(split))
+        images = Counter((source.reader.read(item.path), item.label) for item in table)
+        assert images == Counter((content, label) for _, label, content in pictures(split))
         assert len(table) == 3 * COUNTS[split]
     assert source.open(splits.train[0]).getpixel((0, 0)) == (170, 20, 0)
 
@@ -41,8 +41,8 @@ def test_each_form_holds_the_same_pictures_and_labels(tmp_path, form):
 def test_labels_in_tar_shards(tmp_path, members, expected):
     reader = tar(tmp_path, *members)
     listing = reader.listing("train")
-    found = [(listing.ids[listing.label[i]], reader.read(reader.path(listing, i))) for i in range(len(listing.label))]
-    assert found == expected
+    images = [(listing.ids[listing.label[i]], reader.read(reader.path(listing, i))) for i in range(len(listing.label))]
+    assert images == expected
     assert not listing.broken
 
 

@@ -22,13 +22,13 @@ def few(monkeypatch):
 
 
 def test_classes_are_hundreds_and_others_than_those_of_shapes():
-    found = shapes21k.classes()
-    assert len(found) == len(SHAPES) * len(COLOURS) * len(TEXTURES) - len(FEW) == 604
-    assert len({each[0] for each in found.values()}) == 604
-    assert not {each[1:] for each in found.values()} & set(FEW.values())
-    assert list(found) == sorted(found)
+    classes = shapes21k.classes()
+    assert len(classes) == len(SHAPES) * len(COLOURS) * len(TEXTURES) - len(FEW) == 604
+    assert len({name for name, *_ in classes.values()}) == 604
+    assert not {entry[1:] for entry in classes.values()} & set(FEW.values())
+    assert list(classes) == sorted(classes)
     spoken = {word for key in (*SHAPES, *COLOURS, *TEXTURES) for word in WORDS.get(key, (key,))}
-    assert {word for each in found.values() for word in each[0].split()} == spoken  # the tiny CLIP has read each of them
+    assert {word for name, *_ in classes.values() for word in name.split()} == spoken  # the tiny CLIP has read each of them
 
 
 def test_each_form_holds_the_same_pictures(few, tmp_path):
@@ -36,11 +36,13 @@ def test_each_form_holds_the_same_pictures(few, tmp_path):
     for form in FORMATS:
         source = Shapes21K(str(tmp_path), "shapes21k", form)
         splits = source.splits(1)
-        assert splits.classnames == [each[0] for each in few.values()]
-        found = [Counter((source.reader.read(item.path), item.label) for item in table) for table in (splits.train, splits.val)]
-        assert [sum(each.values()) for each in found] == [12 * size for size in SIZES.values()]
-        assert [len(each) for each in found] == [12 * size for size in SIZES.values()]  # no picture twice
-        contents.append(found)
+        assert splits.classnames == [name for name, *_ in few.values()]
+        images = [
+            Counter((source.reader.read(item.path), item.label) for item in table) for table in (splits.train, splits.val)
+        ]
+        assert [sum(counts.values()) for counts in images] == [12 * size for size in SIZES.values()]
+        assert [len(counts) for counts in images] == [12 * size for size in SIZES.values()]  # no picture twice
+        contents.append(images)
     assert contents[0] == contents[1] == contents[2]
 
 
