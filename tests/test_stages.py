@@ -91,3 +91,17 @@ def test_two_ranks_find_and_train_the_same(cli, run_here, tmp_path):
         a, b = (load_file(folders[phase] / "prompts.safetensors") for folders in (one, two))
         assert a.keys() == b.keys()
         assert all((a[key] - b[key]).abs().max() < 1e-3 for key in a)
+
+
+@pytest.mark.parametrize("method", ["toy", "zeroshot", "coop"])
+def test_a_stage_starts_from_all_that_the_one_before_has_learned(run_here, tmp_path, method):
+    """Whatever its tensors are called, and also where there are none."""
+    line = ["protocol=base_to_new", f"method={method}", "recipe=none", "shots=4", "batch_size=6", "optim.lr=0.5"]
+    result = run_here(*line, "protocol.train=[base,new]")
+    [first] = [path for path in tmp_path.rglob("result.json") if not json.loads(path.read_text())["stages"]]
+    assert result["stages"] == [
+        {name: metrics["accuracy"] for name, metrics in json.loads(first.read_text())["metrics"].items()}
+    ]
+    by_hand = run_here(*line, "protocol.train=new", f"init_from={first.parent}")
+    assert by_hand["metrics"] == result["metrics"]
+    assert by_hand["train_loss"] == result["train_loss"]
