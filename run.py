@@ -20,30 +20,26 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from runs import arguments, earlier, jobs, launch, locks, sweep
+from runs import jobs, launch, sweep
+from runs.once import run_once
 
 
 def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
     """Runs one job, or finds it done: the content of its result.json. `names`: the option chosen in each group."""
-    job = jobs.describe(cfg, names)
-    if result := job.done(cfg.force):
-        return result
-    arguments.check_all(cfg)
-    with locks.held(job.folder, job.title):  # another process may have done it meanwhile
-        return job.done(cfg.force) or train_and_test(job, cfg, names)
+    return run_once(cfg, names, train_and_test)
 
 
-def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
-    """The run itself, after the earlier one that it needs: the content of its result.json."""
+def train_and_test(job: jobs.Job, cfg: DictConfig, stages: list[dict[str, float]]) -> dict[str, Any]:
+    """The run itself. `stages`: the figures of earlier stages of its protocol."""
     # imported only now: a sweep's parent and a finished run do without torch and lightning
     from lightning_modules import process, results
     from lightning_modules.assembly import Assembly
     from lightning_modules.fitting import fit
     from lightning_modules.run_folder import RunFolder
 
+    started = time.monotonic()
     process.quiet()
-    stages, started = run_earlier(cfg, names), time.monotonic()
-    parts = Assembly(cfg, names)
+    parts = Assembly(cfg, job.names)
     folder = RunFolder(job, cfg.save_every, cfg.save_steps, cfg.select, cfg.force)
     trainer = parts.trainer(job, folder.callbacks)
     process.say(results.opening(job, parts, trainer))
@@ -51,17 +47,6 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, names: dict[str, str]) -> dic
         fit(parts, trainer, folder)
         trainer.test(parts.module, verbose=False)
         return folder.finish(parts, time.monotonic() - started, stages)
-
-
-def run_earlier(cfg: DictConfig, names: dict[str, str]) -> list[dict[str, float]]:
-    """Runs what has to be finished before, if anything has, and lets this run take it over: the figures of earlier stages."""
-    before = earlier.earlier_of(cfg, names)
-    if before is None:
-        return []
-    folder = jobs.describe(before.cfg, before.names).folder
-    result = run(before.cfg, before.names)
-    earlier.take_over(cfg, before.gives, folder)
-    return earlier.stages(result) if before.is_stage else []
 
 
 def start(cfg: DictConfig) -> None:

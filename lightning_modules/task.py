@@ -61,9 +61,7 @@ class TaskModule(EvaluatedModule):
             raise ValueError(f"epochs={epochs!r}: give a number of epochs, 1 or more.")
         self.data, self.make_optimizer, self.epochs, self.seed = data, optimizer, epochs, seed
         self.train_classnames = model.classnames
-        for evaluation in (*self.vals, *self.tests):
-            model.bind(evaluation.classnames)  # a class list that the learner refuses ends the run before it starts
-        model.bind(self.train_classnames)
+        model.check_classes(evaluation.classnames for evaluation in (*self.vals, *self.tests))
         self.losses: list[list[float]] = []  # of each epoch: sum and number of its steps' losses
         self.seconds_before = 0.0  # spent by earlier processes on the same run
         self.started = time.monotonic()

@@ -5,7 +5,7 @@ Shapes: B images, C classes, d width of the shared embedding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -35,10 +35,16 @@ class PromptedCLIP(nn.Module):
         self.learner.setup(self.clip, info)
         if self.learner.class_specific:
             self._own_classes = list(info.classnames)
+        self.classnames = []
         self.bind(info.classnames)
 
     def bind(self, classnames: Sequence[str]) -> None:
-        """From now on logits are over `classnames`. Any time, any list, unless the learner's tensors belong to one list."""
+        """From now on logits are over `classnames`. Any time, any list, unless the learner's tensors belong to one list.
+
+        A list that is bound already stays as it is.
+        """
+        if self.classnames and list(classnames) == self.classnames:
+            return
         if self._own_classes is not None and list(classnames) != self._own_classes:
             raise ValueError(
                 f"{type(self.learner).__name__} learned tensors for each of its {len(self._own_classes)} classes and cannot "
@@ -47,6 +53,14 @@ class PromptedCLIP(nn.Module):
         self.learner.bind(self.clip, classnames)
         self.classnames = list(classnames)
         self._text.forget()
+
+    def check_classes(self, lists: Iterable[Sequence[str]]) -> None:
+        """ValueError where the learner refuses one of these class lists: before a run starts, not at its end. The bound list
+        stays."""
+        bound = self.classnames
+        for classnames in dict.fromkeys(map(tuple, lists)):
+            self.bind(classnames)
+        self.bind(bound)
 
     def forward(self, pixels: Tensor, sample: ClassSample | None = None) -> Outputs:
         """(B,3,S,S) -> logits over the bound classes, or over a training step's `sample` of them, and the features they come

@@ -50,9 +50,9 @@ class FinishedRun:
     def __init__(
         self, folder: Path, overrides: Sequence[str] = (), against: Path | None = None, config_dir: Path | None = None
     ) -> None:
-        for each in filter(None, (folder, against)):
-            if not (each / RESULT).is_file():
-                raise ValueError(f"there is no {RESULT} in {each}: give the folder of a finished run.")
+        for path in filter(None, (folder, against)):
+            if not (path / RESULT).is_file():
+                raise ValueError(f"there is no {RESULT} in {path}: give the folder of a finished run.")
         self.folder, self.against = folder.resolve(), against
         self.result = load_result(folder / RESULT)
         for key in ("config", "classnames"):
@@ -142,8 +142,8 @@ class FinishedRun:
     def predictions(self, evaluation: str) -> Predictions:
         """Of every test image, in order; confidence 0 where an image could not be read."""
         if evaluation not in self._predictions:
-            found = self._stored_predictions(self.folder, evaluation)
-            self._predictions[evaluation] = found or self.predict(self.parts, evaluation)
+            stored = self._stored_predictions(self.folder, evaluation)
+            self._predictions[evaluation] = stored or self.predict(self.parts, evaluation)
         return self._predictions[evaluation]
 
     def _stored_predictions(self, folder: Path, evaluation: str) -> Predictions | None:
@@ -171,37 +171,37 @@ class FinishedRun:
         """What to set the run's predictions beside; None where this is zero-shot CLIP itself or, unless `evaluate`, where
         nothing is stored."""
         if evaluation not in self._baselines:
-            found = self._stored_baseline(evaluation)
-            if found is None and evaluate and self.names["method"] != self.default_baseline:
-                found = self.predict(self.zeroshot, evaluation)
-            if found is None:
+            stored = self._stored_baseline(evaluation)
+            if stored is None and evaluate and self.names["method"] != self.default_baseline:
+                stored = self.predict(self.baseline_parts, evaluation)
+            if stored is None:
                 return None
-            self._baselines[evaluation] = found
+            self._baselines[evaluation] = stored
         return self._baselines[evaluation]
 
     @cached_property
-    def zeroshot(self) -> Assembly:
+    def baseline_parts(self) -> Assembly:
         """The task's baseline on the same backbone and images."""
         return Assembly(self.config(self.default_baseline), self.names | {"method": self.default_baseline}, shared=self.parts)
 
     def _stored_baseline(self, evaluation: str) -> Predictions | None:
         ours = self.predictions(evaluation)
         if self.against:
-            found = self._stored_predictions(self.against, evaluation)
-            if found is None:
+            stored = self._stored_predictions(self.against, evaluation)
+            if stored is None:
                 raise ValueError(f"{self.against} has no predictions of {evaluation!r}: run it again with force=true.")
             data = load_result(self.against / RESULT)["names"]["data"]
-            if data != self.names["data"] or not found.is_of_the_images_of(ours):
+            if data != self.names["data"] or not stored.is_of_the_images_of(ours):
                 raise ValueError(f"{self.against} was tested on other images than {self.folder}: give a run on the same data.")
-            return found
-        for folder in self._zeroshot_folders():
+            return stored
+        for folder in self._baseline_folders():
             with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
-                found = self._stored_predictions(folder, evaluation)
-                if found is not None and found.is_of_the_images_of(ours):
-                    return found
+                stored = self._stored_predictions(folder, evaluation)
+                if stored is not None and stored.is_of_the_images_of(ours):
+                    return stored
         return None
 
-    def _zeroshot_folders(self) -> Iterator[Path]:
+    def _baseline_folders(self) -> Iterator[Path]:
         """Runs of zero-shot CLIP as configured by default, with this run's seed, beside it in the tree of outputs."""
         if self.names["method"] == self.default_baseline or len(self.folder.parents) < 6:
             return
