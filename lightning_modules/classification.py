@@ -57,14 +57,18 @@ class Classification(TaskModule):
             metrics["predictions"].update(index, logits, labels)
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
-        """Accuracy and macro-F1 in percent, the number of images, and `per_class`. ValueError where logits are not finite."""
+        """Accuracy and macro-F1 in percent, the number of images, and `per_class`. ValueError where logits are not finite
+        or no image can be read."""
         image = int(evaluation.metrics["not_finite"].compute())
         if image != FirstNotFinite.NONE:
             raise ValueError(
                 f"evaluation {evaluation.name}: the logits of image {image} are not finite (NaN or infinite), so it has no "
                 f"result: {self.what_to_lower}."
             )
-        return summarise(evaluation.metrics["counts"].compute(), evaluation.classnames)
+        metrics = summarise(evaluation.metrics["counts"].compute(), evaluation.classnames)
+        if not metrics["images"]:
+            raise ValueError(f"evaluation {evaluation.name}: none of its images can be read, so it has no result.")
+        return metrics
 
     def line(self, metrics: Mapping[str, Any]) -> str:
         """Accuracy, macro-F1, and what they are of."""

@@ -42,10 +42,10 @@ class EvaluatedModule(LightningModule):
 
     figure: ClassVar[Figure]
 
-    allow_zero_length_dataloader_with_multiple_devices = True  # an evaluation may have fewer images than ranks
-
     def __init__(self, model: PromptedCLIP, tests: Sequence[Evaluation], vals: Sequence[Evaluation] = ()) -> None:
         super().__init__()
+        # an evaluation may have fewer images than ranks; Lightning's constructor sets it to False
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.model, self.tests, self.vals = model, list(tests), list(vals)
         self.metrics: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
@@ -97,6 +97,12 @@ class EvaluatedModule(LightningModule):
         return self._loaders(self.tests)
 
     def _loaders(self, evaluations: list[Evaluation]) -> list[DataLoader]:
+        most = max((evaluation.images for evaluation in evaluations), default=self.trainer.world_size)
+        if most < self.trainer.world_size:  # Lightning skips a rank's evaluation without a batch, and the others would wait
+            raise ValueError(
+                f"{evaluations[0].name} has fewer images ({most}) than this run has ranks ({self.trainer.world_size}): run on "
+                "fewer devices."
+            )
         return [evaluation.loader(self.trainer.global_rank, self.trainer.world_size) for evaluation in evaluations]
 
     def _start(self, evaluations: list[Evaluation]) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import PIL.Image
 import pytest
 from safetensors.torch import load_file
 from toys import curve, only
@@ -103,3 +104,30 @@ def test_hydras_own_refusals_are_one_message(cli, tmp_path, overrides, words):
     assert "Traceback" not in run.stderr
     assert all(word in run.stderr for word in words), run.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_evaluations_with_fewer_images_than_ranks_and_with_none_that_can_be_read(cli, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, counts in (("train", (4, 4)), ("test", (1, 2))):
+        for name, count in zip("ab", counts, strict=True):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for i in range(count):
+                image = PIL.Image.fromarray(rng.integers(0, 255, (40, 40, 3)).astype("uint8"))
+                image.save(tmp_path / "images" / split / name / f"{i}.png")
+    line = [
+        "data=folder", "data.source.root=images", "data.source.val=null", "clip=toy", "method=coop", "shots=2", "epochs=1",
+        "eval_every=1", "data.on_bad_image=skip", "callbacks=none", "logger=none",
+    ]  # fmt: skip
+    run = cli(*line, "protocol=base_to_new", "trainer=ddp_cpu", "output=two")
+    assert run.returncode == 0, run.stderr
+    assert "(1 images, 1 classes)" in run.stdout
+    (tmp_path / "images" / "test" / "b" / "0.png").unlink()
+    (tmp_path / "images" / "test" / "b" / "1.png").unlink()
+    run = cli(*line, "trainer=ddp_cpu", "output=none")
+    assert run.returncode == 1
+    assert "error: test has fewer images (1) than this run has ranks (2): run on fewer devices." in run.stderr
+    (tmp_path / "images" / "test" / "a" / "0.png").write_bytes(b"no image")
+    run = cli(*line, "trainer=cpu", "output=none")
+    assert run.returncode == 1
+    assert "error: evaluation test: none of its images can be read, so it has no result." in run.stderr
+    assert not (tmp_path / "none").exists()
