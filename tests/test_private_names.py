@@ -13,7 +13,7 @@ CONFIG_KEYS = {"_target_", "_partial_"}  # keys of a config are attributes too
 ALLOWED = {
     ("lightning_modules/callbacks.py", "_signal_connector"): "no public way to replace Lightning's handler of SIGTERM",
     ("lightning_modules/callbacks.py", "_sigterm_notifier_fn"): "as above",
-    ("runs/arguments.py", "_get_full_key"): "no public way to ask a node of a config for its place",
+    ("runs/arguments.py", "_get_full_key"): "no public way to ask a node of a config for its key",
     ("runs/jobs.py", "hydra.core.global_hydra"): "the options of all groups, for --help: Hydra offers them to plugins alone",
     ("runs/signals.py", "_exit"): "os._exit, which is documented",
     ("runs/ranks.py", "_exit"): "as above",
