@@ -40,7 +40,7 @@ def gradients(parameters):
 def test_t9_what_learns_from_what(small_clip, detach):
     model = model_of(small_clip, learner(detach=detach))
     frozen = {name: p.clone() for name, p in small_clip.state_dict().items()}
-    kept, own = model.learner.kept_parameters(), list(model.learner.aggregator.parameters())
+    kept, own = model.learner.head_parameters(), list(model.learner.aggregator.parameters())
     model.train()
     losses_of(model)["distill"].sum().backward()
     assert bool(gradients(own)) == (not detach)

@@ -18,7 +18,7 @@ from prompts.coop import CoOp
 from prompts.dpl import DPL
 from prompts.learner import TrainInfo
 from prompts.parts.dpl_picture import heat_maps
-from prompts.parts.prompt_lengths import MOST, read_found, read_lengths
+from prompts.parts.prompt_lengths import MOST, read_lengths, read_search
 from prompts.parts.transfer import rows_for
 from prompts.prompted_clip import PromptedCLIP
 from reports import render
@@ -96,7 +96,7 @@ def test_prompt_lengths(tmp_path_factory, content):
     found = in_one_sentence(read_lengths, path)
     if found is not None:
         assert all(type(n) is int and 0 <= n <= MOST for n in found.text + found.image)
-        assert set(read_found(path)) <= {"text", "image", "options", "alphas"}
+        assert set(read_search(path)) <= {"text", "image", "options", "alphas"}
 
 
 LENGTHS = {"text": [0, 2], "image": [2]}
@@ -122,7 +122,7 @@ FOUND = {"options": [0, 2], **LENGTHS, "alphas": {"text": [[0.5, 0.5], [0.1, 0.2
     ],
 )
 def test_what_a_search_left_fits_together(tmp_path, change):
-    heat_maps(read_found(dump(tmp_path / "dpl.json", FOUND | {"extra": "<b>"})))
+    heat_maps(read_search(dump(tmp_path / "dpl.json", FOUND | {"extra": "<b>"})))
     with pytest.raises(ValueError, match="prompt lengths|options|alphas"):
         DPL(str(dump(tmp_path / "dpl.json", FOUND | change)))
 
