@@ -16,7 +16,7 @@ from pathlib import Path
 
 FILE_LINES, FUNCTION_LINES = 260, 60
 KEPT_AS_THEY_CAME = "tests/golden/"
-# Methods of libraries' classes, documented there: those of ours that override them need no docstring of their own.
+# Methods that are documented in a library's class: overrides of them need no docstring.
 LIBRARY_METHODS = {
     # torch
     "forward", "backward", "setup_context", "train", "eval", "state_dict", "load_state_dict", "step",
@@ -50,7 +50,7 @@ def long_parts(name: str, text: str, tree: ast.Module) -> Iterator[str]:
 
 
 class Classes:
-    """The classes of the project by name; those of one name count as one."""
+    """The classes of the project by name; classes with the same name count as one."""
 
     def __init__(self, trees: list[ast.Module]):
         self.bases: dict[str, set[str]] = {}
