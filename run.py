@@ -1,6 +1,6 @@
 """One run: config -> clip -> learner -> data -> task module -> trainer -> result
 
-python run.py                                     CoOp on drawn shapes with the tiny CLIP; --help lists the groups and keys
+python run.py                                     CoOp on drawn images with the tiny CLIP; --help lists the groups and keys
 python run.py -m method=coop,maple seed=1,2,3     a sweep, one fresh process per job
 python run.py fit=false ckpt=FOLDER data=digits   evaluate saved prompts on another dataset
 """

@@ -1,4 +1,4 @@
-"""Train the tiny CLIP that `clip=tiny` loads, from nothing, on captioned drawn pictures.
+"""Train the tiny CLIP that `clip=tiny` loads, from nothing, on captioned drawn images.
 
 python -m tools.tiny_clip            # a quarter of an hour on 2 cores; writes prompts/engine/tiny_clip/
 
