@@ -114,16 +114,16 @@ def findings(root: Path) -> list[str]:
     texts = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in python_files(root)}
     trees = {name: ast.parse(text, name) for name, text in texts.items()}
     classes = Classes(list(trees.values()))
-    found = [line for name, tree in trees.items() for line in long_parts(name, texts[name], tree)]
+    problems = [line for name, tree in trees.items() for line in long_parts(name, texts[name], tree)]
     code = {name: tree for name, tree in trees.items() if not name.startswith("tests/")}
-    return found + [line for name, tree in code.items() for line in undocumented(name, tree, classes)]
+    return problems + [line for name, tree in code.items() for line in undocumented(name, tree, classes)]
 
 
 def main(arguments: list[str]) -> int:
     """Prints the findings; the exit status."""
-    found = findings(Path(arguments[0]) if arguments else Path(__file__).resolve().parents[1])
-    print(*found, sep="\n", end="\n" if found else "")
-    return 1 if found else 0
+    problems = findings(Path(arguments[0]) if arguments else Path(__file__).resolve().parents[1])
+    print(*problems, sep="\n", end="\n" if problems else "")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads golden cases: the inputs and outputs of the published implementations, and the method and tensors each of them needs.
+"""Reads golden cases: inputs and outputs of the published implementations, and the method and tensors that each needs.
 
 `NAME.json` lists the inputs (sizes, class names, labels, tensors), `NAME.safetensors` the outputs as `case|logits`,
 `case|loss`, `case|param|TENSOR`, ... Depths and lengths of prompts are those of the files; a prompt tensor of length 0 is a
@@ -148,9 +148,9 @@ def deep_prompts(method, params):
         "image": [k for k in params if k.startswith("image_encoder")],
         "text": [k for k in params if k == "prompt_learner.ctx" or k.startswith("text_encoder")],
     }
-    names = {name: f"{tower}_ctx.{block(name)}" for tower, own in towers.items() for name in own}
-    lengths = {tower: len(params[own[0]]) if own else 0 for tower, own in towers.items()}
-    depths = {tower: len(own) for tower, own in towers.items()}
+    names = {name: f"{tower}_ctx.{block(name)}" for tower, tensor_names in towers.items() for name in tensor_names}
+    lengths = {tower: len(params[tensor_names[0]]) if tensor_names else 0 for tower, tensor_names in towers.items()}
+    depths = {tower: len(tensor_names) for tower, tensor_names in towers.items()}
     if method == "vpt":
         return VPT(lengths["image"], depth=depths["image"]), names
     both = {"ivlp": IVLP, "promptsrc": PromptSRC}[method]

@@ -1,4 +1,4 @@
-"""Private names of Lightning, Hydra and OmegaConf, by file: a new use is noticed, and has to say why there is no public way."""
+"""A list of the private names of libraries that are used, by file, each with the reason why there is no public way."""
 
 import ast
 
@@ -7,7 +7,7 @@ from toys import ROOT
 
 FOLDERS = ("datamodules", "files", "lightning_modules", "prompts", "reports", "runs", "tests", "tools")
 SCRIPTS = ("run.py", "report.py")
-# Public by name, yet the inside of a library
+# Private modules without an underscore
 INSIDE = ("hydra._internal", "hydra.core.global_hydra", "hydra.core.singleton")
 CONFIG_KEYS = {"_target_", "_partial_"}  # keys of a config are attributes too
 ALLOWED = {
