@@ -149,7 +149,7 @@ def test_debug_and_experiments(group):
 
 def test_variants_of_the_ablation():
     made = [make(compose("method=rpp", f"+ablation={option}").method) for option in options("ablation")]
-    assert len({(each.names, tuple(each.text_lengths)) for each in made}) == len(made)
+    assert len({(learner.streams, tuple(learner.text_lengths)) for learner in made}) == len(made)
 
 
 @pytest.mark.parametrize("method", options("method"))
