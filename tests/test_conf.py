@@ -148,8 +148,8 @@ def test_debug_and_experiments(group):
 
 
 def test_variants_of_the_ablation():
-    instances = [make(compose("method=rpp", f"+ablation={option}").method) for option in options("ablation")]
-    assert len({(instance.names, tuple(instance.text_lengths)) for instance in instances}) == len(instances)
+    learners = [make(compose("method=rpp", f"+ablation={option}").method) for option in options("ablation")]
+    assert len({(learner.streams, tuple(learner.text_lengths)) for learner in learners}) == len(learners)
 
 
 @pytest.mark.parametrize("method", options("method"))
