@@ -110,7 +110,7 @@ def with_average(
 ) -> list[Table]:
     """A table for each dataset; where there are several, the table of their average comes first."""
     by_data = by(groups, lambda g: g.names["data"])
-    made = []
+    result = []
     if len(by_data) > 1:
         summary, rows, notes = summaries(groups), [], []
         for label, members in by(groups, lambda g: g.label).items():
@@ -124,13 +124,13 @@ def with_average(
             rows.append(make_row(label, figures, summary, members, data))
         if rows:
             title_of_average = f"{title}{suffix}, average over {len(by_data)} datasets"
-            made.append(make_table(title_of_average, rows, notes, groups, summary, shots))
+            result.append(make_table(title_of_average, rows, notes, groups, summary, shots))
     for data, cell in sorted(by_data.items(), key=lambda item: dataset_rank(item[0])):
         summary = summaries(cell)
         rows = [make_row(label, figures_of(g), summary, g, data) for label, g in by(cell, lambda g: g.label).items()]
         table = make_table(f"{title}, {data}{suffix}", rows, [], cell, summary, shots)
-        made.append(replace(table, datasets=len(by_data)))
-    return made
+        result.append(replace(table, datasets=len(by_data)))
+    return result
 
 
 def transfer(title: str, groups: list[Group]) -> Table:

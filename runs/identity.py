@@ -82,16 +82,14 @@ WATCHING_CALLBACKS = (
 
 
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved config that can change a result: without the keys above that change none.
-
-    Runs are equal, and share a folder, where this part is equal.
-    """
-    kept = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
-    kept["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
-    kept["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
+    """The part of a resolved config that can change a result: without logging, and without the entries of the task, the trainer and
+    the callbacks that change none. `EXECUTION_KEYS` are left to the caller."""
+    relevant = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
+    relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
+    relevant["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
     callbacks = config.get("callbacks") or {}
-    kept["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
-    return kept
+    relevant["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
+    return relevant
 
 
 def prompts_read(config: Mapping[str, Any]) -> list[str]:

@@ -48,9 +48,9 @@ class Case:
 
     @property
     def images(self):
-        return self.made("image")
+        return self.tensor("image")
 
-    def made(self, name):
+    def tensor(self, name):
         """A tensor that the json describes."""
         spec = self.inputs["tensors"][name]
         return toy().make_tensor(name, tuple(spec["shape"]), spec["std"], self.inputs["seed"])
@@ -68,8 +68,8 @@ def read_case(folder, file, name):
     case = Case(name, inputs, {k.removeprefix(f"{name}|"): v for k, v in tensors.items() if k.startswith(f"{name}|")})
     for key in [key for key in case.golden if key.startswith("param|")]:
         tensor = key.removeprefix("param|")
-        made = f"{name}/{tensor}" in inputs["tensors"]
-        value = case.made(f"{name}/{tensor}") if made else case.golden[key]
+        is_described = f"{name}/{tensor}" in inputs["tensors"]
+        value = case.tensor(f"{name}/{tensor}") if is_described else case.golden[key]
         if value.numel():
             case.params[tensor] = value
         else:
