@@ -82,8 +82,8 @@ WATCHING_CALLBACKS = (
 
 
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved config that can change a result: without logging, and without the entries of the task, the trainer and
-    the callbacks that change none. `EXECUTION_KEYS` are left to the caller."""
+    """The part of a resolved config that can change a result: without logging, and without the entries of the task, the trainer
+    and the callbacks that change none. `EXECUTION_KEYS` are left to the caller."""
     relevant = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
     relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
     relevant["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
