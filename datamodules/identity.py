@@ -28,6 +28,10 @@ def data_digest(source: Source, seed: int) -> str:
     ValueError, in the sentence of a run, when the data are not there.
     """
     digest = getattr(source, "digest", None)
+    if not callable(getattr(source, "splits", None)):
+        raise ValueError(
+            f"data.source makes a {type(source).__name__}, which is no source of images: name a class that has `splits`."
+        )
     return digest(seed) if digest else lists_digest(source.splits(seed))
 
 

@@ -26,6 +26,11 @@ from runs.arguments import import_target, make
 from runs.jobs import Job
 from runs.protocol import Protocol, protocol_of
 
+# what a run asks of a dataset, of any class
+OF_DATA = (
+    "offers", "classnames", "train_items", "alternating_batch_size", "train_loader", "evaluation", "selection", "bad_images",
+)  # fmt: skip
+
 
 class Assembly:
     """The parts of a run, each made when it is first used: a tool that needs only the prompts reads no images.
@@ -82,7 +87,15 @@ class Assembly:
     @cached_property
     def data(self) -> Any:
         """The dataset that is trained on, with its test images."""
-        return self.shared.data if self.shared else make(self.cfg.data, image_spec=self.clip.image_spec)
+        if self.shared:
+            return self.shared.data
+        data = make(self.cfg.data, image_spec=self.clip.image_spec)
+        if lacking := [name for name in OF_DATA if not hasattr(data, name)]:
+            raise ValueError(
+                f"data._target_={self.cfg.data['_target_']} makes a {type(data).__name__}, which has no {lacking[0]}: name a "
+                "class with what datamodules.module.FewShotData has."
+            )
+        return data
 
     @cached_property
     def model(self) -> PromptedCLIP:
@@ -139,8 +152,15 @@ class Assembly:
 
     def check_offers(self) -> None:
         """ValueError where neither the method nor the data offer what the task needs."""
+        target = self.cfg.task.module["_target_"]
+        task = import_target(target, "task.module._target_")
+        if not (isinstance(task, type) and issubclass(task, TaskModule) and hasattr(task, "figure")):
+            raise ValueError(
+                f"task.module._target_={target} is no kind of task: name a subclass of lightning_modules.task.TaskModule that "
+                "has a figure."
+            )
         offered = (*self.learner.offers, *self.data.offers)
-        for need in import_target(self.cfg.task.module["_target_"], "task.module._target_").needs:
+        for need in task.needs:
             if need not in offered:
                 raise ValueError(
                     f"task={self.cfg.task.name} needs {need}, which neither method={self.names['method']} nor "

@@ -123,6 +123,8 @@ def begin_from(path: str | None, clip_name: str, model: PromptedCLIP, other_clip
         return ""
     saved = _read("init_from", path)
     check_backbone(saved, model.clip, clip_name, other_clip)
+    if not saved.tensors and not model.prompt_state()[0]:  # a method without anything to learn, in its next stage
+        return ""
     published = model.learner.published_names
     taken = start_from(model, learned_tensors(saved.tensors, published) if saved.published else saved.tensors)
     rest = sorted(set(model.prompt_state()[0]) - set(taken))

@@ -34,6 +34,7 @@ def quiet() -> None:
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ".*barrier\\(\\).*",
         ".*Total length of .* across ranks is zero.*",
+        ".*recommended to use `self.log.*sync_dist=True.*",  # metrics are summed up over the ranks before they are logged
         ".*has zero length.*",  # intended: an evaluation may have fewer images than ranks
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*pkg_resources is deprecated.*",

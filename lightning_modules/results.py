@@ -48,7 +48,7 @@ def result_of(
         "seed": job.config["seed"],
         "shots": job.config["shots"],
         **module.lines(),
-        "summary": run.protocol.summarise(module.figures, targets, stages, module.figure.higher_is_better),
+        "summary": run.protocol.summarise(module.figures, targets, stages, module.figure.higher_is_better, job.names["data"]),
         "stages": list(stages),
         "epoch": module.kept_epoch,
         "train_loss": [total / max(steps, 1) for total, steps in module.losses],

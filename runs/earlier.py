@@ -14,10 +14,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from runs import identity
 from runs.protocol import protocol_of
 
 PREFIX = "earlier."  # of a group within the mapping, as Hydra names its choice: method@earlier.method
 GIVES, NAMES = "gives", "names"
+NOT_OTHERWISE = ("earlier", "fit", "recipes", "targets")  # root keys that an earlier run has by itself
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
     """Adds to `cfg.earlier` the options that Hydra chose for it; drops it where the key that it would set is already set.
 
     Raises:
-        ValueError: `earlier` is no mapping that names a key of this run.
+        ValueError: `earlier` is no mapping that names a key of this run, or has what is no key of a run.
     """
     if not cfg.get("earlier"):
         return
@@ -49,8 +51,14 @@ def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
         raise ValueError(
             f"earlier.gives={gives!r} is no key of this run: name the one that gets the folder, such as init_from."
         )
+    known = set(cfg) - {"hydra", *NOT_OTHERWISE}
+    if unknown := [key for key in cfg.earlier if key not in known | {GIVES, NAMES}]:
+        raise ValueError(f"earlier.{unknown[0]} is nothing that an earlier run can have otherwise: leave it out.")
+    value = parent[gives.rpartition(".")[2]]
+    if not isinstance(value, str | None):
+        raise ValueError(f"earlier.gives={gives} names a key that holds no path: name the one that gets the folder.")
     with open_dict(cfg):
-        if not cfg.fit or parent[gives.rpartition(".")[2]]:
+        if not cfg.fit or value:
             cfg.earlier = None
         else:
             groups = {key.partition("@")[0]: name for key, name in choices.items() if f"@{PREFIX}" in key}
@@ -61,10 +69,21 @@ def earlier_of(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
     """The run that has to be done before this one; None where there is none.
 
     Raises:
-        ValueError: the method needs an earlier run and the protocol has several stages.
+        ValueError: the method needs an earlier run and the protocol has several stages, or the earlier run would keep nothing.
     """
     if not cfg.fit:
         return None
+    before = _before(cfg, names)
+    if before and (cuts := identity.cuts(OmegaConf.to_container(before.cfg.trainer, resolve=True))):
+        instead = "" if before.is_stage else f", or give {before.gives}=PATH of one that is finished"
+        raise ValueError(
+            f"{cuts[0]} runs only a part, of which nothing is kept, and this run needs what an earlier one leaves: leave it "
+            f"out{instead}."
+        )
+    return before
+
+
+def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
     stages = protocol_of(OmegaConf.to_container(cfg.protocol, resolve=True)).train
     if len(stages) > 1:
         if cfg.earlier:

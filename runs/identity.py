@@ -38,6 +38,8 @@ EXECUTION_KEYS = {
     "other_clip": False,
     "seed": 0,
 }
+# Those of them that an earlier run may have otherwise without a change to its result, and so to that of the later one.
+EARLIER_EXECUTION = tuple(set(EXECUTION_KEYS) - {"data_root", "data_index", "ckpt", "init_from", "other_clip", "seed"})
 # Groups that change no result: how a run is logged, how Hydra starts it, and the names of recipes, whose values count.
 EXECUTION_GROUPS = ("logger", "hydra", "recipes")
 # Arguments of the trainer that change no result: where it runs and what it shows. Any other argument enters the digest.
@@ -87,6 +89,8 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     relevant = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
     relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
     relevant["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
+    if earlier := config.get("earlier"):
+        relevant["earlier"] = {key: value for key, value in compared(earlier).items() if key not in EARLIER_EXECUTION}
     callbacks = config.get("callbacks") or {}
     relevant["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
     return relevant

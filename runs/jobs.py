@@ -194,7 +194,9 @@ def add_targets(cfg: DictConfig, data: str) -> None:
 
     By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
     """
-    targets = protocol_of(keys.resolved(cfg, "protocol")).targets
+    protocol = protocol_of(keys.resolved(cfg, "protocol"))
+    protocol.check_names(data)
+    targets = protocol.targets
     if not targets:
         return
     if data not in targets:

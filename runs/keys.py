@@ -59,6 +59,8 @@ GROUP_KEYS = {
     "optim.lr": number("give a number above 0", 1e-300),
     "optim.momentum": number("give a number from 0 to 1", 0, 1),
     "optim.weight_decay": number("give a number, 0 or more", 0),
+    "task.name": Key((str,), "give the name of the task's yaml"),
+    "task.baseline": Key((str,), "give the name of a method, or null", also=(None,)),
     "trainer.num_nodes": count("give a number of machines, 1 or more"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.log_every_n_steps": count("give a number of steps, or 0 for none", 0),
@@ -69,7 +71,7 @@ GROUP_KEYS = {
     "trainer.accumulate_grad_batches": count("give accumulate=N instead, 1 or more"),
     "trainer.gradient_clip_val": number("give the largest norm of a gradient, above 0, or null for any", 1e-300, also=(None,)),
 }
-REQUIRED = ("optim.lr", "protocol.train", "protocol.evaluate", "protocol.targets")
+REQUIRED = ("task.name", "optim.lr", "protocol.train", "protocol.evaluate", "protocol.targets")
 
 
 def check_config(cfg: DictConfig) -> None:

@@ -5,6 +5,8 @@ Imports neither torch nor lightning.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ from runs.summaries import FUNCTIONS, summary_value
 SOURCE = "source"  # an evaluation of this name is renamed to the dataset that is trained on
 TARGETS = "targets"  # stands for all evaluations on other datasets
 OF_STAGES = ("forgetting",)  # functions that compare with earlier stages
+OF_TRAINING = ("val", "epoch")  # entries of a result's history that are no test
 KEYS = {"train", "evaluate", "targets", "summary", "recipe"}
 
 
@@ -50,12 +53,24 @@ class Protocol:
         """{evaluation: class subset} of the evaluations on the dataset's own test images."""
         return {data if name == SOURCE else name: subset for name, subset in self.evaluate.items()}
 
+    def check_names(self, data: str) -> None:
+        """ValueError where an evaluation or a summary would go by the name of another, with this dataset to train on."""
+        subsets = [data if name == SOURCE else name for name in self.evaluate]
+        names = Counter([*subsets, *self.targets.get(data, []), *self.summary])
+        for name, count in names.items():
+            if count > 1:
+                raise ValueError(
+                    f"this protocol would give {name} twice with data={data}: evaluations, targets and summaries have one "
+                    "name each, so give another, or leave one out."
+                )
+
     def summarise(
         self,
         figures: Mapping[str, float],
         targets: Sequence[str],
         stages: Sequence[Mapping[str, float]],
         higher_is_better: bool = True,
+        data: str = SOURCE,
     ) -> dict[str, dict[str, Any]]:
         """The summaries of a finished run, as result.json holds them.
 
@@ -63,12 +78,14 @@ class Protocol:
             figures: the task's main figure by evaluation.
             targets: the evaluations on other datasets.
             stages: `figures` of the earlier stages, the first one first.
+            data: the dataset that was trained on, whose name the evaluation `source` bears.
         """
-        summaries = {}
+        summaries, subsets = {}, self.evaluations(data)
         for name, (function, evaluations) in self.summary.items():
-            names = list(targets) if evaluations == TARGETS else list(evaluations)
+            names = targets if evaluations == TARGETS else [data if name == SOURCE else name for name in evaluations]
+            names = list(names)
             if function in OF_STAGES:  # only classes that an earlier stage has learned
-                names = [name for name in names if self.evaluate.get(name) in self.train[:-1]] if stages else []
+                names = [name for name in names if subsets.get(name) in self.train[:-1]] if stages else []
             if not names:
                 continue
             value = summary_value(function, names, figures, stages, higher_is_better)
@@ -102,6 +119,12 @@ def _check_subset(subset: Any, key: str) -> None:
         raise ValueError(f"{key}: {error}") from error
 
 
+def _check_name(name: Any, key: str) -> None:
+    """ValueError for what cannot name a column, an array and a picture."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w .+-]{0,99}", name):
+        raise ValueError(f"{key} has the name {name!r:.80}: give letters, digits and any of _ . + - (in yaml, quote a number).")
+
+
 def _evaluations(evaluate: Any) -> Mapping[str, str]:
     if not evaluate:
         raise ValueError("protocol.evaluate names no evaluation, so there would be no result: add one, such as {test: all}.")
@@ -110,6 +133,9 @@ def _evaluations(evaluate: Any) -> Mapping[str, str]:
             f"protocol.evaluate={evaluate!r:.80}: name at least one evaluation and its classes, as in {{test: all}}."
         )
     for name, subset in evaluate.items():
+        _check_name(name, "protocol.evaluate")
+        if name in OF_TRAINING:
+            raise ValueError(f"protocol.evaluate.{name} has a name that the history of a training needs: choose another.")
         _check_subset(subset, f"protocol.evaluate.{name}")
     return evaluate
 
@@ -130,12 +156,15 @@ def _summary(summary: Any, evaluate: Mapping[str, str]) -> dict[str, tuple[str, 
         raise ValueError(f"protocol.summary={summary!r:.80}: give a function of evaluations by name, {example}.")
     summaries = {}
     for name, entry in summary.items():
+        _check_name(name, "protocol.summary")
         if not isinstance(entry, Mapping) or len(entry) != 1:
             raise ValueError(f"protocol.summary.{name}={entry!r:.80}: give one function and its evaluations, {example}.")
         ((function, evaluations),) = entry.items()
         if function not in FUNCTIONS:
             raise ValueError(f"protocol.summary.{name}.{function} is not known: choose one of {', '.join(FUNCTIONS)}.")
         named = [] if evaluations == TARGETS else evaluations
+        if evaluations == []:
+            raise ValueError(f"protocol.summary.{name} is of no evaluation: choose among {', '.join(evaluate)}.")
         if not isinstance(named, list) or (unknown := [evaluation for evaluation in named if evaluation not in evaluate]):
             what = f"{unknown[0]!r}, which is no evaluation" if isinstance(named, list) else f"{named!r:.80}"
             raise ValueError(

@@ -123,12 +123,13 @@ def _names(value: Any, what: str) -> None:
 
 
 def _config(value: Any, what: str) -> None:
-    """Checks a resolved config. Its trainer, callbacks and targets are objects, which readers rely on."""
+    """Checks a resolved config. Its task, trainer, callbacks, targets and earlier run are objects, which readers rely on."""
     mapped(plain, 10_000)(value, what)
     if _dotted(value) > MOST_DOTTED:
         raise ValueError(f"{what} is nested so deep that its dotted keys have more than {MOST_DOTTED:,} characters.")
-    optional(mapped(plain, 1000))(value.get("trainer"), f"{what}.trainer")
-    optional(mapped(plain, 1000))(value.get("targets"), f"{what}.targets")
+    for key in ("task", "trainer", "targets"):
+        optional(mapped(plain, 1000))(value.get(key), f"{what}.{key}")
+    optional(_config)(value.get("earlier"), f"{what}.earlier")
     optional(mapped(mapped(plain, 1000), 1000))(value.get("callbacks"), f"{what}.callbacks")
 
 

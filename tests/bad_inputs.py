@@ -16,7 +16,8 @@ ckpt: 5 [a] ''
 init_from: true '' nowhere
 init_from: a_file | a_file
 targets: 5 null
-earlier: 5 [a] {} {gives:5} {gives:nope} {gives:nope.ckpt} | earlier
+earlier: 5 [a] {} {gives:5} {gives:nope} {gives:nope.ckpt} {gives:epochs} | earlier
+earlier: {gives:init_from,nope:1} {gives:init_from,fit:false} | is nothing that an earlier run can have otherwise
 source: 5 null
 data_root: 5 null
 data_index: [a] ''
@@ -36,6 +37,9 @@ task: classificatio [a]
 task: null 5 | --help lists them
 task.module: 5 null {a:5} | task.module
 task.report: 5 [a]
+task.name: null 5
+task.baseline: 5
+task.module._target_: builtins.dict prompts.coop.CoOp lightning_modules.task.TaskModule | is no kind of task
 optim: sgdd
 trainer: gpuu _base
 logger: cvs
@@ -65,8 +69,8 @@ data.order: null
 data.on_bad_image: x
 data.subset: x
 data.name: null
-data.source: 5 null foo {_target_:toys.Nothing} {_target_:toys.NAMES} | data.source
-data._target_: 5 datamodules.module.Few nowhere.Thing os.getcwd | data.
+data.source: 5 null foo {_target_:toys.Nothing} {_target_:toys.NAMES} {_target_:builtins.list} | data.source
+data._target_: 5 datamodules.module.Few nowhere.Thing os.getcwd builtins.dict | data.
 optim.lr: abc -1 null nan inf 0 true [1] '0.1'
 optim.momentum: abc -1
 optim.weight_decay: null inf

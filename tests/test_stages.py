@@ -78,6 +78,7 @@ def test_two_ranks_find_and_train_the_same(cli, run_here, tmp_path):
     run = cli(*DPL, "trainer=ddp_cpu", "output=two")
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
+    assert "sync_dist" not in run.stderr  # Lightning's advice for metrics that are not yet summed up over the ranks
     assert run.stdout.count("trainable parameters") == 2  # one rank speaks, of both stages
     run_here(*DPL, "output=one")
     one, two = ({phase: f for phase, (f, _) in runs(tmp_path / name).items()} for name in ("one", "two"))
@@ -91,3 +92,17 @@ def test_two_ranks_find_and_train_the_same(cli, run_here, tmp_path):
         a, b = (load_file(folders[phase] / "prompts.safetensors") for folders in (one, two))
         assert a.keys() == b.keys()
         assert all((a[key] - b[key]).abs().max() < 1e-3 for key in a)
+
+
+@pytest.mark.parametrize("method", ["toy", "zeroshot", "coop"])
+def test_a_stage_starts_from_all_that_the_one_before_has_learned(run_here, tmp_path, method):
+    """Whatever its tensors are called, and also where there are none."""
+    line = ["protocol=base_to_new", f"method={method}", "recipe=none", "shots=4", "batch_size=6", "optim.lr=0.5"]
+    result = run_here(*line, "protocol.train=[base,new]")
+    [first] = [path for path in tmp_path.rglob("result.json") if not json.loads(path.read_text())["stages"]]
+    assert result["stages"] == [
+        {name: metrics["accuracy"] for name, metrics in json.loads(first.read_text())["metrics"].items()}
+    ]
+    by_hand = run_here(*line, "protocol.train=new", f"init_from={first.parent}")
+    assert by_hand["metrics"] == result["metrics"]
+    assert by_hand["train_loss"] == result["train_loss"]

@@ -78,7 +78,8 @@ def start_from(model: PromptedCLIP, tensors: Mapping[str, Tensor]) -> list[str]:
             copied[name] = rows
         elif not position and name in tensors and tensors[name].shape == tensor.shape:
             copied[name] = tensors[name]
-    if not any(block_of(name) for name in copied):
+    # prompts, or all that a method of the same tensors has learned
+    if not any(block_of(name) for name in copied) and not (copied and copied.keys() == ours.keys() == tensors.keys()):
         raise ValueError(
             f"init_from holds nothing that {type(model.learner).__name__} could start from: it has "
             f"{', '.join(sorted(tensors)[:4])}, this method {', '.join(sorted(ours)[:4]) or 'no tensors'}."

@@ -19,7 +19,7 @@ from lightning_modules.assembly import Assembly
 from lightning_modules.process import say
 from prompts.prompted_clip import PromptedCLIP
 from reports.arrays import PREDICTIONS, Predictions, read_predictions
-from runs.jobs import RESULT, compose_job
+from runs.jobs import RESULT, compose_job, last
 from runs.result import load_result
 from runs.stored import check_names, take_over
 
@@ -83,6 +83,9 @@ class FinishedRun:
         cfg, _ = compose_job([*self.search, *(f"{group}={name}" for group, name in names.items())], CONF)
         groups = (*GROUPS, "method") if method == self.names["method"] else GROUPS
         given = {key: stored[key] for key in (*TAKEN, *groups) if key in stored}
+        if isinstance(protocol := given.get("protocol"), dict) and "train" in protocol:  # one subset, or a list of them
+            subset = last(protocol["train"])
+            given["protocol"] = protocol | {"train": [subset] if OmegaConf.is_list(cfg.protocol.train) else subset}
         self.places = take_over(cfg, given, str(self.folder / RESULT))
         cfg.merge_with_dotlist(self.overrides)
         return cfg

@@ -23,7 +23,8 @@ def folder(run_here, tmp_path):
     def run(*overrides):
         before = set(tmp_path.rglob("result.json"))
         run_here(*overrides)
-        return (set(tmp_path.rglob("result.json")) - before).pop().parent
+        new = set(tmp_path.rglob("result.json")) - before
+        return max(new, key=lambda path: len(json.loads(path.read_text())["stages"])).parent
 
     return run
 
@@ -206,3 +207,12 @@ def test_mistakes_are_one_sentence_and_leave_nothing(folder, insight, tmp_path, 
     monkeypatch.setattr(parts, "calibrate", lambda *_: 1 / 0)
     assert insight(ivlp)[0] == 1
     assert {path.name for path in ivlp.iterdir()} == {"prompts.safetensors", "predictions.npz", "result.json"}
+
+
+def test_the_last_of_several_stages_or_one_subset_alone(folder, insight):
+    """A protocol's yaml may give one class subset where the command line gave a list, and the other way round."""
+    staged = folder("protocol=base_to_new", "protocol.train=[base,base]", "epochs=1", "shots=1")
+    alone = folder("protocol=base_to_new", "protocol.train=new", "epochs=1", "shots=1")
+    for run in (staged, alone):
+        status, said = insight(run, "--only", "calibration", "--evaluations", "new")
+        assert status == 0, said.err

@@ -51,6 +51,29 @@ def test_forgetting_is_of_the_classes_that_an_earlier_stage_has_learned():
     assert second["forgetting"]["value"] == 20.0
 
 
+def test_a_summary_of_the_dataset_that_is_trained_on_and_of_others():
+    protocol = protocol_of(FEW_SHOT | {"evaluate": {"source": "all", "a": "base"}, "summary": {"m": {"mean": ["source", "a"]}}})
+    summary = protocol.summarise({"eurosat": 10.0, "a": 20.0}, [], [], data="eurosat")
+    assert summary["m"] == {"function": "mean", "evaluations": ["eurosat", "a"], "value": 15.0}
+    stages = GROUPS | {"evaluate": {"source": "1/3"}, "summary": {"f": {"forgetting": ["source"]}}}
+    assert protocol_of(stages).summarise({"toy": 1.0}, [], [{"toy": 4.0}], data="toy")["f"]["value"] == 3.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"summary": {"test": {"mean": ["test"]}}},
+        {"evaluate": {"test": "all", "source": "all", "toy": "base"}},
+        {"targets": {"toy": ["digits", "digits"]}},
+        {"targets": {"toy": ["test"]}},
+        {"targets": {"toy": ["digits"]}, "summary": {"digits": {"mean": "targets"}}},
+    ],
+)
+def test_no_name_stands_for_two_numbers(change):
+    with pytest.raises(ValueError, match="this protocol would give .* twice with data=toy"):
+        protocol_of(FEW_SHOT | change).check_names("toy")
+
+
 def test_a_run_trains_on_the_last_of_the_subsets():
     assert protocol_of(GROUPS).subset == "3/3"
     assert protocol_of(BASE_TO_NEW).train == ("base",)
@@ -69,6 +92,12 @@ def test_a_run_trains_on_the_last_of_the_subsets():
         ({"summary": {"H": {"median": ["base", "new"]}}}, "protocol.summary.H.median is not known: choose one of"),
         ({"summary": {"H": {"mean": ["base", "old"]}}}, "protocol.summary.H is of 'old', which is no evaluation"),
         ({"summary": {"H": {"mean": 5}}}, "protocol.summary.H is of 5"),
+        ({"summary": {"H": {"mean": []}}}, "protocol.summary.H is of no evaluation"),
+        ({"summary": {"H/2": {"mean": ["base"]}}}, "protocol.summary has the name 'H/2'"),
+        ({"evaluate": {"a/b": "all"}}, "protocol.evaluate has the name 'a/b'"),
+        ({"evaluate": {1: "all"}}, "protocol.evaluate has the name 1"),
+        ({"evaluate": {"val": "all"}}, "protocol.evaluate.val has a name that the history of a training needs"),
+        ({"evaluate": {"epoch": "all"}}, "protocol.evaluate.epoch has a name that the history of a training needs"),
         ({"summary": {"H": {"mean": ["base"], "harmonic_mean": ["base"]}}}, "protocol.summary.H=.*: give one function"),
         ({"recipe": 3}, "protocol.recipe=3: give the name of a protocol"),
         ({"subset": "all"}, "protocol.subset is not known"),

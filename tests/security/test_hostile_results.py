@@ -28,6 +28,8 @@ WRONG = [  # a dotted key and a value that no run writes there
     ("history", [{"epoch": 0, "test": {"accuracy": 1.0}}, {"epoch": 1}]),
     *(("train_loss", value) for value in (5, "abc", ["a"], [None], [1e300], [True], [[1.0]])),
     *(("config", value) for value in (None, [], "a", {"trainer": "x"}, {"callbacks": {"a": "b"}}, {"a": 10**400}, {ESCAPE: 1})),
+    *(("config", {"task": value}) for value in (5, "a", [])),
+    *(("config", {"earlier": value}) for value in (5, {"trainer": "x"}, {"callbacks": {"a": "b"}})),
     *(("seconds", value) for value in ("a", -1, None, 1e300)),
     *(("trainable_parameters", value) for value in ("many", -1, 1.5, None)),
     *(("versions", value) for value in ("2.6", ["2.6"], {"torch": 2}, {"torch": ESCAPE})),
