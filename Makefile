@@ -16,7 +16,7 @@ install: .venv/installed  ## make .venv and install the project with its tested 
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: .venv/installed  ## zero-shot, CoOp, CoCoOp and MaPLe on drawn pictures: a table and a plot, a few minutes on two cores
+demo: .venv/installed  ## zero-shot CLIP, CoOp, CoCoOp and MaPLe on drawn images: a table and a plot, a few minutes on two cores
 	@echo "16 runs, two at a time, about three minutes on two cores; one line each:"
 	$(BIN)/python run.py -m experiment=demo
 	$(BIN)/python report.py outputs/demo
@@ -29,7 +29,7 @@ check: .venv/installed  ## lint, formatting, lengths and docstrings, changing no
 	$(BIN)/ruff format --check .
 	$(BIN)/python .ci/check_limits.py
 
-fix: .venv/installed  ## lint and formatting, mended where that is safe
+fix: .venv/installed  ## lint and formatting, fixed where that is safe
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

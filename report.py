@@ -24,8 +24,8 @@ from reports.groups import Group
 from reports.tables import Table, parts, tables
 from reports.tasks import TaskReport, task_reports
 
-WARNED = 20  # files that cannot be read, by name on the screen
-MANY = 4  # datasets, above which the screen shows their average alone
+WARNED = 20  # unreadable files that the screen names
+MANY = 4  # with more datasets the screen shows their average alone
 
 
 def arguments() -> argparse.Namespace:
@@ -65,13 +65,13 @@ def main() -> int:
     if options.compare:
         render.compared(pairs, Console())
         return 0
-    made = tables(groups)
+    all_tables = tables(groups)
     if options.markdown or options.latex or options.csv:
         text = render.to_markdown if options.markdown else render.to_latex if options.latex else None
-        print(text(made, options.decimals) if text else render.to_csv(made), end="")
+        print(text(all_tables, options.decimals) if text else render.to_csv(all_tables), end="")
         return 0
     try:
-        show(groups, made, left_out, reports, options)
+        show(groups, all_tables, left_out, reports, options)
     except OSError as error:
         where = options.page or options.folders[0]
         return failed(f"the page cannot be written to {where} ({error.strerror}): name another place with --page PATH.")
@@ -97,30 +97,30 @@ def warn(left_out: list[str]) -> None:
 
 
 def failed(error: ValueError | str) -> int:
-    """Says the error; the exit status."""
+    """Prints the error and returns the exit status."""
     print(f"error: {visible(str(error))}", file=sys.stderr)
     return 1
 
 
 def show(
     groups: list[Group],
-    made: list[Table],
+    all_tables: list[Table],
     left_out: list[str],
     reports: dict[str, TaskReport],
     options: argparse.Namespace,
 ) -> None:
-    """The tables on the screen, the page and the plot; says where they are."""
-    brief = [table for table in made if options.all or table.datasets <= MANY]
+    """Prints the tables, writes the page and the plot, and prints where these are."""
+    brief = [table for table in all_tables if options.all or table.datasets <= MANY]
     render.to_terminal(brief, options.decimals, Console())
-    if len(brief) < len(made):
-        print(f"{len(made) - len(brief)} tables by dataset: on the page, or with --all")
+    if len(brief) < len(all_tables):
+        print(f"{len(all_tables) - len(brief)} tables by dataset: on the page, or with --all")
 
-    from reports.page import page  # matplotlib takes a second: the tables need not wait for it
+    from reports.page import page  # here, as matplotlib takes a second and the tables above do not need it
     from reports.plots import shots_png
     from reports.sections import is_by_shots
 
     first = options.folders[0]
-    if by_shots := [table for table in made if is_by_shots(table)]:
+    if by_shots := [table for table in all_tables if is_by_shots(table)]:
         shots_png(by_shots, first / "accuracy.png")
         print(f"plot against shots: {first / 'accuracy.png'}")
     path = options.page or first / "report.html"
@@ -131,7 +131,7 @@ def show(
     if options.wandb:
         from lightning_modules.loggers import report_to_wandb
 
-        report_to_wandb(options.wandb, first, title, render.figures(made), content)
+        report_to_wandb(options.wandb, first, title, render.figures(all_tables), content)
     print(f"results: result.json in the folders below {', '.join(map(str, options.folders))}")
 
 

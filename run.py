@@ -1,6 +1,6 @@
 """One run: config -> clip -> learner -> data -> task module -> trainer -> result
 
-python run.py                                     CoOp on drawn shapes with the tiny CLIP; --help lists the groups and keys
+python run.py                                     CoOp on drawn images with the tiny CLIP; --help lists the groups and keys
 python run.py -m method=coop,maple seed=1,2,3     a sweep, one fresh process per job
 python run.py fit=false ckpt=FOLDER data=digits   evaluate saved prompts on another dataset
 """
@@ -14,7 +14,7 @@ from typing import Any
 from runs import signals
 
 if __name__ == "__main__":
-    signals.install(raising=False)  # what follows takes a while to import
+    signals.install(raising=False)  # before the imports below, which take a while
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,13 +25,13 @@ from runs.once import run_once
 
 
 def run(cfg: DictConfig, names: dict[str, str]) -> dict[str, Any]:
-    """Runs one job, or finds it done: the content of its result.json. `names`: the option chosen in each group."""
+    """Runs one job unless it is done, and returns the content of its result.json. `names`: the option chosen in each group."""
     return run_once(cfg, names, train_and_test)
 
 
 def train_and_test(job: jobs.Job, cfg: DictConfig, stages: list[dict[str, float]]) -> dict[str, Any]:
     """The run itself. `stages`: the figures of earlier stages of its protocol."""
-    # imported only now: a sweep's parent and a finished run do without torch and lightning
+    # imported here: a sweep's parent process and a finished run need neither torch nor lightning
     from lightning_modules import process, results
     from lightning_modules.assembly import Assembly
     from lightning_modules.fitting import fit

@@ -16,7 +16,7 @@ from pathlib import Path
 
 FILE_LINES, FUNCTION_LINES = 260, 60
 KEPT_AS_THEY_CAME = "tests/golden/"
-# Methods of libraries' classes, documented there: those of ours that override them need no docstring of their own.
+# Methods that are documented in a library's class: overrides of them need no docstring.
 LIBRARY_METHODS = {
     # torch
     "forward", "backward", "setup_context", "train", "eval", "state_dict", "load_state_dict", "step",
@@ -50,7 +50,7 @@ def long_parts(name: str, text: str, tree: ast.Module) -> Iterator[str]:
 
 
 class Classes:
-    """The classes of the project by name; those of one name count as one."""
+    """The classes of the project by name; classes with the same name count as one."""
 
     def __init__(self, trees: list[ast.Module]):
         self.bases: dict[str, set[str]] = {}
@@ -114,16 +114,16 @@ def findings(root: Path) -> list[str]:
     texts = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in python_files(root)}
     trees = {name: ast.parse(text, name) for name, text in texts.items()}
     classes = Classes(list(trees.values()))
-    found = [line for name, tree in trees.items() for line in long_parts(name, texts[name], tree)]
+    problems = [line for name, tree in trees.items() for line in long_parts(name, texts[name], tree)]
     code = {name: tree for name, tree in trees.items() if not name.startswith("tests/")}
-    return found + [line for name, tree in code.items() for line in undocumented(name, tree, classes)]
+    return problems + [line for name, tree in code.items() for line in undocumented(name, tree, classes)]
 
 
 def main(arguments: list[str]) -> int:
     """Prints the findings; the exit status."""
-    found = findings(Path(arguments[0]) if arguments else Path(__file__).resolve().parents[1])
-    print(*found, sep="\n", end="\n" if found else "")
-    return 1 if found else 0
+    problems = findings(Path(arguments[0]) if arguments else Path(__file__).resolve().parents[1])
+    print(*problems, sep="\n", end="\n" if problems else "")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main() -> None:
         run()
         gradients[name] = [p.grad.clone() for p in head.parameters()]
         with PeakMemory(device) as peak:
-            for _ in range(10):  # a step is shorter than the time between two looks
+            for _ in range(10):  # one step is shorter than the interval at which memory is sampled
                 run()
         memory[name] = peak.mib
     times: dict[str, list[float]] = {name: [] for name in sides}

@@ -4,8 +4,8 @@
     python -m benchmarks.exact_softmax --share 1      # the real size, where memory allows it
 
 A training step of POMP's recipe (arXiv 2304.04704 and its code) encodes the classes of 128 images and 999 sampled ones, 1,127
-sequences of 77 positions. The engine encodes all of the 10,450 classes of the processed ImageNet-21K instead, each from its
-first own token to EOT. ViT-B/16's text tower with random weights, 4 context tokens, float32, forward + backward of a
+sequences of 77 positions. The engine encodes all of the 10,450 classes of the processed ImageNet-21K instead, each from the
+first token that differs to EOT. ViT-B/16's text tower with random weights, 4 context tokens, float32, forward + backward of a
 cross-entropy over what was encoded, in one process, the two sides in turn. Names: those of the 11,221 synsets that timm lists
 for the same release's older edition, which is the closest list that is at hand without the data.
 

@@ -4,10 +4,10 @@
     python -m benchmarks.text_engine --cases coop --repeats 5
 
 ViT-B/16's text tower with random weights, float32, forward + backward of a cross-entropy over 100 classes. Both sides run in
-one process, each a first step that is watched for memory and then timed steps one after the other, as in training (three times
-as many of the short ones). The ratio is that of the medians, its spread the slowest against the fastest either way. The
-gradients of the learnable tensors are compared; the peak memory is what a side needs beyond the weights. Plain CoCoOp goes
-backward image by image, which is kinder to its memory than keeping all graphs.
+one process: a first step whose memory is measured, then timed steps one after the other, as in training (three times as many of
+the short ones). The ratio is that of the medians; its spread is from the slowest plain against the fastest engine step to the
+reverse. The gradients of the learnable tensors are compared; the peak memory does not count the weights. Plain CoCoOp runs its
+backward pass image by image, which needs less memory than keeping all graphs.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class PeakMemory:
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
         elif hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-            libc.malloc_trim(0)  # what the heap kept from earlier steps would hide this one's need
+            libc.malloc_trim(0)  # free memory that the heap keeps from earlier steps would hide what this step needs
         self.start = self.most = self._now()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._watch)

@@ -1,4 +1,4 @@
-"""FGVC Aircraft: the official variant split; it has no split json, and needs none."""
+"""FGVC Aircraft: the official variant split, read from its own text files (CoOp has no split json for it)."""
 
 from datamodules import disk
 from datamodules.items import Splits, item_of

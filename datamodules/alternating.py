@@ -1,6 +1,6 @@
 """Alternating batches: a batch of validation images, a batch of training images, and so on.
 
-They are for methods that fit some of their tensors on other images than the rest, such as DPL in its search for prompt lengths.
+They are for methods that fit some tensors on validation images and the others on training images.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class AlternatingDataset(Dataset):
 class AlternatingSampler:
     """A validation step, then a training step, and so on: every step of `train` has one of `val` before it.
 
-    Validation steps go on from epoch to epoch, and each pass over the validation images has an order of its own. What a step
-    holds is a function of its number, so that a resumed run has the same steps.
+    Passes over the validation images go on from epoch to epoch, each in another order. The images of a step are a function of
+    the step's number, so that a resumed run has the same steps.
     """
 
     def __init__(self, train: StepSampler, val: StepSampler) -> None:
         self.train, self.val = train, val
         self.accumulate, self.epoch, self.start = train.accumulate, 0, 0
-        self.batch_size = (train.batch_size + val.batch_size) / 2  # of a step, on average
+        self.batch_size = (train.batch_size + val.batch_size) / 2  # mean over the two kinds of step
 
     def __len__(self) -> int:
         return 2 * len(self.train)

@@ -1,6 +1,7 @@
 """Captioned drawn images, as many as wanted, for training the tiny CLIP: objects in eleven styles, and printed digits.
 
-They are uneven on purpose, as images of the web are: some styles, colours and words are rare, and captions leave things out.
+The distribution is uneven on purpose, like images of the web: some styles, colours and words are rare, and captions are
+incomplete.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ DIGIT_SHARE = 0.12
 DIGIT_PHRASES = ("a photo of the number {}", "the number {}", "a picture of the number {}")
 SCAN_PHRASES = ("a scan of the digit {}", "a coarse scan of the number {}", "a scan of {}", "the digit {}")
 
-# The first word is the usual one; the others share what remains.
+# The first word is the usual one; the others share the remaining probability.
 WORDS: dict[str, tuple[str, ...]] = {
     "circle": ("circle", "disc"),
     "ring": ("ring", "hoop"),
@@ -78,7 +79,7 @@ FILLER = (
 
 
 class Scene(NamedTuple):
-    """What a picture shows; a digit's picture has only `digit` and `style` ("scan" or "photo")."""
+    """The content of a picture; a digit's picture has only `digit` and `style` ("scan" or "photo")."""
 
     style: str
     shape: str = ""

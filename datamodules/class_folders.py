@@ -1,4 +1,4 @@
-"""Images in class folders, `FOLDER/CLASS/FILE`: what several sources share, and a dataset of a user's own."""
+"""Images in class folders, `FOLDER/CLASS/FILE`: functions for several sources, and a source for a user's dataset."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from files.untrusted import path_within, text_of, visible
 
 
 def class_folders(folder: Path, named_by: str = "its class") -> list[str]:
-    """Sorted names of the class folders in a folder; `named_by` says in the refusal what they are called after.
+    """Sorted names of the class folders in a folder; `named_by` says in the message what the folders are named by.
 
     Raises:
         ValueError: the folder does not exist, has no class folders, or one whose name leads out of it.
@@ -92,7 +92,7 @@ class SplitFolders(disk.Disk):
         return Splits(lists.get("train", []), lists.get("val", []), lists["test"])
 
     def _present(self) -> dict[str, str]:
-        """{split: folder} of the splits that there are."""
+        """{split: folder} of the splits that exist."""
         disk.require(self.folder, "the dataset's folder")
         here = disk.list_folders(self.folder)
         for split, folder in self.split_folders.items():

@@ -1,5 +1,5 @@
-"""Sentences about each class of `data=shapes`, as a language model's are: many of one mould, some vague, some wrong, some empty
-of meaning. Made by code from the words that the tiny CLIP's captions use, so that it understands them.
+"""Sentences about each class of `data=shapes`, like those of a language model: many are similar, some vague, some wrong, some
+about nothing. They are generated from the words of the captions that the tiny CLIP was trained on.
 
 `python -m tools.prompt_bank shapes PATH` writes them to a file.
 """
@@ -14,9 +14,8 @@ from datamodules.captions import Scene, caption
 from datamodules.drawing import COLOURS, SHAPES, TEXTURES
 from datamodules.shapes import CLASSES
 
-COMPLETIONS = 10  # to each question
-# What becomes of a sentence, and how often: right in all it says (which may leave things out), an earlier one again, wrong in
-# one thing, or about nothing at all.
+COMPLETIONS = 10  # per question
+# Kinds of sentences, with their shares: right (though it may be incomplete), a repeated one, wrong in one thing, about nothing.
 SHARES = {"right": 0.55, "repeated": 0.15, "wrong": 0.2, "empty": 0.1}
 STYLES = (("photo", "busy"), ("painting", "faded", "blurred"), ("drawing", "sketch", "sticker"))  # by question
 EMPTY = ("this is my own page.", "you can see one on this page.", "here you can see one from my small book.", "a photo of one.")

@@ -1,4 +1,4 @@
-"""What all sources on disk share: checked listings, RGB images, errors that say what to do."""
+"""Functions for all sources on disk: checked listings, RGB images, errors that say what to do."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".
 
 
 class MissingFilesError(ValueError):
-    """What a split names and the disk does not have; `paths`, relative to `root`, lists all of it."""
+    """Files that a split names and that are missing on the disk; `paths`, relative to `root`, lists them all."""
 
     def __init__(self, paths: list[str], root: Path, named_by: str, what: str = "image(s)"):
         self.paths, self.root = paths, root
@@ -95,7 +95,7 @@ def is_image_name(name: str) -> bool:
 
 @cache
 def image_formats() -> list[str]:
-    """What images may be encoded as, of what this Pillow reads. Never EPS, for which it starts Ghostscript."""
+    """The allowed image formats, as far as this Pillow reads them. EPS is not allowed: Pillow starts Ghostscript for it."""
     PIL.Image.init()
     return sorted(FORMATS & set(PIL.Image.OPEN))
 
@@ -115,8 +115,8 @@ def decode(file: Path | BinaryIO) -> PIL.Image.Image:
 def open_rgb(path: Path) -> PIL.Image.Image:
     """The image in RGB. ValueError, which names the file, where it cannot be decoded."""
     try:
-        return decode(regular_file(path, "the image"))  # a named pipe would be waited for
-    except Exception as error:  # decoders raise many kinds, and each of them means the same to the user
+        return decode(regular_file(path, "the image"))  # reading a named pipe would hang
+    except Exception as error:  # decoders raise many types for damaged files
         raise ValueError(
             f"image {path} cannot be decoded ({error}): extract or download it again; "
             f"`python -m tools.doctor data=NAME images=true` finds all such files"
@@ -126,7 +126,7 @@ def open_rgb(path: Path) -> PIL.Image.Image:
 class Disk:
     """A dataset folder `root/folder` whose items are relative to its sub-folder `images`."""
 
-    needs: dict[str, str] = {}  # what it reads besides images: {path in the folder: what that is}
+    needs: dict[str, str] = {}  # files it reads besides images: {path in the folder: description}
 
     def __init__(self, root: str, folder: str, images: str = ""):
         self.folder = Path(root).expanduser() / folder
@@ -137,7 +137,7 @@ class Disk:
         raise NotImplementedError
 
     def digest(self, seed: int) -> str:
-        """What the data are, see `datamodules.identity`. ValueError, in the sentence of a run, when they are not there."""
+        """The data's digest, see `datamodules.identity`. ValueError, as in a run, where data are missing."""
         return self.digest_of(self.splits(seed))
 
     def digest_of(self, splits: Splits) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
-from numpy.random import RandomState  # its streams are frozen for good, unlike default_rng's
+from numpy.random import RandomState  # its streams never change between versions of numpy, unlike default_rng's
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 SIZE = 32
@@ -118,7 +118,7 @@ def texture(name: str, rng: RandomState) -> np.ndarray:
 
 
 class Scene:
-    """What a style paints: the masks of one object, its colour and its random source."""
+    """The input of a style: the masks of one object, its colour and its random generator."""
 
     def __init__(self, shape: str, colour: str, pattern: str, rng: RandomState):
         self.rng = rng

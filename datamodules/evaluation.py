@@ -11,14 +11,14 @@ from torch.utils.data import DataLoader
 
 @dataclass
 class Evaluation:
-    """What a task is measured on, built once and passed along.
+    """The images and classes that a task is measured on. Built once per run.
 
     Args:
         name: names the metrics in result.json and in the loggers.
         classnames: the class list, in the order of the labels.
         images: how many images there are.
         loader: (rank, world) -> that rank's share, over all ranks each image once.
-        metrics: what the task measures, made anew by its module when the evaluation starts.
+        metrics: the task's torchmetrics; its module makes new ones when the evaluation starts.
     """
 
     name: str

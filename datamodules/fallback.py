@@ -1,4 +1,4 @@
-"""Splits out of the datasets' own files, for when the published split json is missing, and class-name clean-ups.
+"""Splits from the datasets' own files, used where the published split json is missing, and clean-ups of class names.
 
 Each class reads one dataset's layout, as CoOp's loaders do. Listings are sorted (CoOp's follow the file system).
 """
@@ -77,7 +77,7 @@ class _Lists:
         try:
             return self.read(folder, images, rng)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            if str(folder) in str(error):  # a sentence of ours
+            if str(folder) in str(error):  # already a message of this project, which names the file
                 raise
             lists = ", ".join(self.needs) or str(images)
             raise ValueError(
@@ -85,7 +85,7 @@ class _Lists:
             ) from error
 
     def read(self, folder: Path, images: Path, rng: random.Random) -> Splits:
-        """The split; may raise whatever a damaged file makes of its parsing."""
+        """The split. May raise any error that parsing a damaged file causes."""
         raise NotImplementedError
 
 

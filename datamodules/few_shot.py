@@ -32,9 +32,12 @@ def _sample_numpy(items: Items, shots: int, rng: np.random.RandomState) -> Items
 def select(splits: Splits, shots: int, seed: int, sampler: Literal["coop", "numpy"] = "coop") -> Splits:
     """`shots` images per class for training, then min(shots, 4) for validation; shots <= 0 keeps everything.
 
-    Sampling is over all classes (take `subset` afterwards) from a generator of its own. "coop", the sampler of the published
-    prompt learners: `random.Random(seed)`, or, after a fallback split made with this seed, the state that the split left.
-    "numpy", that of the published linear probe: `RandomState(seed)`, classes in ascending order. Lists in `splits.fixed` stay.
+    Sampling is over all classes (take `subset` afterwards). Lists in `splits.fixed` are returned unchanged.
+
+    Args:
+        sampler: "coop", as in the published prompt learners: `random.Random(seed)`, or, after a fallback split made with this
+            seed, the generator's state after the split. "numpy", as in the published linear probe: `RandomState(seed)`, classes
+            in ascending order.
     """
     if shots <= 0:
         return splits

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 log = logging.getLogger(__name__)
-CARVE_SEED = 1  # whatever the run's seed: a test set must not depend on it
+CARVE_SEED = 1  # fixed, as a test set must not depend on the run's seed
 
 
 class HubSource:
@@ -84,7 +84,7 @@ class HubSource:
                 loaded = datasets.load_dataset(self.builder, data_dir=self.repo)
             else:
                 loaded = datasets.load_dataset(self.repo, self.config, revision=self.revision)
-        except Exception as error:  # no network, no such repository, gated, no space, broken files: one way out
+        except Exception as error:  # no network, no such repository, gated, no space, broken files: one message for all
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(
                 f"the dataset {self.repo} cannot be loaded through `datasets` ({reason}): check the name and the "
@@ -119,11 +119,11 @@ class HubSource:
         if "train" in lists and "val" not in lists:
             log.warning("%s has no validation split: a fifth of each class's training images is held out", self.repo)
             return split_8020(train, test, rng)
-        same = bool(val) and self.names["val"] == self.names["test"]  # as with ImageNet; sampling leaves it whole
+        same = bool(val) and self.names["val"] == self.names["test"]  # as for ImageNet: few-shot sampling leaves val whole
         return Splits(train, val, test, fixed=frozenset({"val"} if same else ()))
 
     def digest(self, seed: int) -> str:
-        """Of the lists and the sizes of some images; neither the repository's name, which may be a folder, nor its history."""
+        """A digest of the lists and the sizes of some images. The repository's name, which may be a folder, does not enter."""
         splits = self.splits(seed)
         paths = sorted({item.path for items in (splits.train, splits.val, splits.test) for item in items})
         sizes = [_size(self._stored(paths[i])) for i in identity.spread_positions(len(paths))]
@@ -154,9 +154,9 @@ class HubSource:
             names = dict(enumerate(known))
         if values and (unnamed := [value for value in values if value not in names]):
             raise ValueError(f"{self.repo} has a label {unnamed[0]}, but {len(names)} class names: correct classnames")
-        kept = [(value, name) for value, name in names.items() if name not in self.ignore]
-        shown = ((value, self.rename.get(name) or self.clean(name)) for value, name in kept)
-        return {value: (i, text_of(name, f"a class name of {self.repo}")) for i, (value, name) in enumerate(shown)}
+        stored = [(value, name) for value, name in names.items() if name not in self.ignore]
+        renamed = ((value, self.rename.get(name) or self.clean(name)) for value, name in stored)
+        return {value: (i, text_of(name, f"a class name of {self.repo}")) for i, (value, name) in enumerate(renamed)}
 
     def _items(self, name: str, column: list, classes: dict) -> list[Item]:
         return [Item(f"{name}/{i}", *classes[value]) for i, value in enumerate(column) if value in classes]

@@ -1,8 +1,8 @@
-"""What a dataset is, as one digest: it takes part in deciding whether a stored result is this run's.
+"""The digest of a dataset, a part of the digest that names a run's folder.
 
-It changes with the lists (paths, labels, class names of train, val and test) and with the images under them, as far as the
-sizes of a few hundred of them tell. It does not change when the data move, with file times, the machine, or the run's seed:
-runs that differ in nothing but the seed are one configuration.
+It changes with the lists (paths, labels, class names of train, val and test) and with the images, as far as the sizes of a few
+hundred of them show. It does not change when the data move, and does not depend on file times, the machine or the run's seed:
+runs that differ only in the seed are one configuration.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 
 from datamodules.items import Items, ItemTable, Source, Splits
 
-SIZES = 256  # images whose sizes are compared: a stat each, milliseconds also on a network's file system
-CHUNK = 2**20  # numbers that are brought to their type at a time
+SIZES = 256  # images whose sizes are compared: one stat call each, milliseconds even on a network file system
+CHUNK = 2**20  # numbers that are converted at a time
 
 
 def data_digest(source: Source, seed: int) -> str:
@@ -68,7 +68,7 @@ def arrays_digest(holder: Any, names: Mapping[str, type]) -> str:
 
 def file_sizes(root: Path, paths: Iterable[str]) -> list[int]:
     """Bytes of up to `SIZES` files, evenly spread over the sorted paths below `root`; -1 where a file is not there."""
-    ordered = sorted(dict.fromkeys(paths))  # a set would lose the order that lists have already
+    ordered = sorted(dict.fromkeys(paths))  # keeps the order, unlike a set, so that sorting sorted lists is fast
     return [file_size(root / ordered[i]) for i in spread_positions(len(ordered))]
 
 

@@ -81,8 +81,8 @@ def _folders_digest(source: disk.Disk, images: dict[str, Path]) -> str:
 class ImageNet(disk.Disk):
     """Validation is the test set, as published, and few-shot sampling leaves it whole.
 
-    Images of a class are in sorted order. CoOp's code took them as the file system listed them, so only its pickles can give
-    its few-shot sets again.
+    Images of a class are in sorted order. CoOp's code takes them in the order of the file system, so only its pickles reproduce
+    its few-shot sets.
 
     Args:
         legacy: take the lists from CoOp's pickles: from split_fewshot/shot_K-seed_S.pkl if it is there, else sampled from
@@ -146,7 +146,7 @@ class TestFolders(disk.Disk):
         numbered: class folders are named by the class's number (V2), not by its WordNet id (Sketch, A, R).
     """
 
-    __test__ = False  # not a test case
+    __test__ = False  # pytest must not collect it
 
     def __init__(self, root: str, folder: str, images: str, numbered: bool = False):
         super().__init__(root, folder, images)

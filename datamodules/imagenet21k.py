@@ -35,7 +35,7 @@ def tree_names(folder: Path, keep: bool = True) -> dict[str, str]:
     content = io.BytesIO(read_bytes(tree, "the file of class names", MAX_TREE_BYTES))
     try:
         names = _saved(content)["class_description"]
-    except Exception as error:  # a hostile or truncated file can fail in any way, and never gets further than here
+    except Exception as error:  # a hostile or truncated file can raise any error
         raise ValueError(
             f"{tree} is not read ({str(error).partition(chr(10))[0]}): it should hold plain names by WordNet id; download it "
             f"again, or move it away to get WordNet's names"
@@ -130,7 +130,7 @@ class ImageNet21K(disk.Disk):
         patterns = [f"*{READERS[self.format].suffix}", CLASSNAMES, f"{TREE}.pth"]
         try:
             snapshot = snapshot_download(self.repo, repo_type="dataset", revision=self.revision, allow_patterns=patterns)
-        except Exception as error:  # the network's and the hub's are of many kinds
+        except Exception as error:  # the network and the hub raise many types
             raise ValueError(
                 f"{self.repo} cannot be fetched ({str(error).strip().partition(chr(10))[0]}): check the name, the network, and "
                 "that you have accepted its terms (hf auth login)"
@@ -178,7 +178,7 @@ class ImageNet21K(disk.Disk):
         name = f"{hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:12]}-{self.format}"
         if self.index_folder:
             return [Path(self.index_folder).expanduser() / name]
-        beside = [] if self.repo else [self.home / ".index" / self.format]  # the hub's cache is not ours to write in
+        beside = [] if self.repo else [self.home / ".index" / self.format]  # nothing is written into the hub's cache
         return [*beside, self.cache / name]
 
     def _index(self) -> index.Index:
@@ -215,7 +215,7 @@ class ImageNet21K(disk.Disk):
         content = self.reader.read(item.path)
         try:
             return disk.decode(io.BytesIO(content))
-        except Exception as error:  # decoders raise many kinds, and each of them means the same to the user
+        except Exception as error:  # decoders raise many types for damaged files
             cause = "no image format is recognised" if isinstance(error, PIL.UnidentifiedImageError) else error
             raise ValueError(
                 f"image {self.home / item.path} cannot be decoded ({cause}): extract or download it again, or leave such "

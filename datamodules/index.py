@@ -1,7 +1,7 @@
-"""An index of millions of images: where they lie, so that any of them can be read at any time.
+"""An index of millions of images: where they lie, so that any of them can be read at random.
 
-It is built once and kept as memory-mapped arrays. Its folder is named by a digest of what the reader finds cheap to look at
-(names, sizes, times of change), so the index of data that have changed since is not found, and is built anew.
+It is built once and stored as memory-mapped arrays, in a folder named by a digest of the data's names, sizes and times
+of change (`Reader.stamp`). Where the data have changed, that folder does not exist and the index is built anew.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ ARRAYS = {"shard": np.int32, "offset": np.int64, "size": np.int64, "label": np.i
 
 @dataclass
 class Listing:
-    """One split: N images in S shards. What `offset` and `size` (N,) count is the reader's business."""
+    """One split: N images in S shards. The meaning of `offset` and `size` (N,) depends on the reader."""
 
     shards: list[str]  # S names, relative to the data's folder
     shard: np.ndarray  # (N,) position in `shards`
     offset: np.ndarray
     size: np.ndarray
     label: np.ndarray  # (N,) position in `ids`
-    ids: list[str | int]  # a class's id, or its number in a list of ids that the shards do not hold
+    ids: list[str | int]  # class ids, or class numbers where the list of ids is not in the shards
     text: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))  # file names, one after the other
     broken: list[str] = field(default_factory=list)  # a sentence for each shard that cannot be read to its end
 
@@ -47,10 +47,10 @@ class Reader(Protocol):
     """Reads images that lie on a disk in one form: class folders, tar shards, parquet."""
 
     def stamp(self) -> Any:
-        """What changes when the data do; json-able and cheap: nothing is opened."""
+        """A value for json that changes when the data change. Cheap: opens no file."""
 
     def listing(self, split: str) -> Listing:
-        """Where the images of a split lie, and their classes. ValueError for an image without one."""
+        """Where the images of a split lie, and their classes. ValueError for an image without a class."""
 
     def path(self, listing: Listing, row: int) -> str:
         """Names the image, and is all that `read` needs."""
@@ -70,15 +70,15 @@ class Index:
 def find_index(
     reader: Reader, splits: Sequence[str], folders: Sequence[Path], numbered: Callable[[], list[str]], store: bool = True
 ) -> Index:
-    """The index of the data as they are now: the one that is kept in the first of `folders` that has it or can have it.
+    """The index of the present data, read from, or built in, the first of `folders` that has it or can be written to.
 
     Args:
         splits: the first is that of the training images.
         numbered: gives the ids by number, for shards whose labels are numbers.
-        store: False leaves no trace: an index that is not there is built in memory.
+        store: False writes nothing: an index that does not exist is built in memory.
 
-    Several processes may call this at once: one of them builds, the others wait for it. One that is killed leaves nothing
-    that would be taken for an index.
+    Several processes may call this at once: one builds, the others wait. A process that is killed leaves no folder that would
+    be taken for an index.
     """
     name = hashlib.sha256(json.dumps([VERSION, list(splits), reader.stamp()]).encode()).hexdigest()[:16]
     for folder in folders:
@@ -91,7 +91,7 @@ def find_index(
         if not (folder / name).is_dir():
             log.warning("building an index in %s, this once: a minute or so per million images", folder)
             index = build_index(reader, splits, numbered)
-            for other in folder.iterdir():  # of data that have changed, or half-written by a process that was killed
+            for other in folder.iterdir():  # indexes of data that have changed, and half-written ones
                 if is_index(other):
                     shutil.rmtree(other, ignore_errors=True)
             try:
@@ -145,7 +145,7 @@ def save_index(index: Index, folder: Path) -> None:
 
 
 def load_index(folder: Path, splits: Sequence[str]) -> Index:
-    """A kept index. It may lie beside data that somebody else packed, so it is checked: it never leads out of their folder."""
+    """A stored index. It may come with data that somebody else packed, so its content is checked, paths included."""
     try:
         about = read_json(folder / "index.json", "the file")
         classes = _texts(about["classes"], text_of, "a class")
@@ -157,13 +157,13 @@ def load_index(folder: Path, splits: Sequence[str]) -> Index:
         raise ValueError(f"the index {folder} cannot be read ({reason}): remove that folder, it is built anew") from error
 
 
-def _listing(folder: Path, split: str, kept: dict[str, Any], classes: list[str]) -> Listing:
-    shards, broken = _texts(kept["shards"], path_within, "a shard"), _texts(kept["broken"], text_of, "a remark")
+def _listing(folder: Path, split: str, stored: dict[str, Any], classes: list[str]) -> Listing:
+    shards, broken = _texts(stored["shards"], path_within, "a shard"), _texts(stored["broken"], text_of, "a remark")
     arrays = {name: _array(folder / f"{split}-{name}.npy", dtype) for name, dtype in ARRAYS.items()}
     count = len(arrays["label"])
     if not count or any(len(arrays[name]) != count for name in ("shard", "offset", "size")):
         raise ValueError(f"its lists of {split} are not equally long")
-    for name, most in (("label", len(classes)), ("shard", len(shards))):  # what the others say is checked where it is used
+    for name, most in (("label", len(classes)), ("shard", len(shards))):  # the other arrays are checked when they are used
         if not 0 <= arrays[name].min() <= arrays[name].max() < most:
             raise ValueError(f"a {name} of {split} is not in its list")
     return Listing(shards, *(arrays[name] for name in ("shard", "offset", "size", "label")), classes, arrays["text"], broken)
@@ -183,7 +183,7 @@ def _array(path: Path, dtype: type) -> np.ndarray:
 
 
 def is_index(folder: Path) -> bool:
-    """Whether this is an index, or half of one. What else lies there, or where a link leads, is not ours to remove."""
+    """Whether this is a whole or half-written index, which may be removed; other folders and links may not."""
     if folder.is_symlink() or not folder.is_dir() or not re.fullmatch(r"[0-9a-f]{16}|\.[0-9a-f]+-\w+", folder.name):
         return False
     names = re.compile(rf"index\.json|.*-({'|'.join(ARRAYS)})\.npy")
@@ -198,7 +198,7 @@ def file_lock(path: Path) -> FileLock:
 
 
 def make_writable(folder: Path) -> bool:
-    """Makes the folder if it is not there; whether it can be written to."""
+    """Makes the folder if it does not exist. Returns whether it can be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return os.access(folder, os.W_OK)

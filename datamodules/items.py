@@ -1,4 +1,4 @@
-"""What every source of images hands over: lists of items, and a way to open one."""
+"""The interface of a source of images: lists of items, and a method to open one."""
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,7 +22,7 @@ class Item(NamedTuple):
 
 
 def item_of(row: Any, what: str) -> Item:
-    """The item of a row [path, label, class name] from a file that others may have made. ValueError that opens with `what`.
+    """The item of a row [path, label, class name] from a file that anyone may have made. ValueError that begins with `what`.
 
     A label may be text of digits, as some split files have it.
     """
@@ -36,7 +36,7 @@ def item_of(row: Any, what: str) -> Item:
 
 
 class ItemTable(Sequence):
-    """Millions of items as arrays; an item is made when it is asked for.
+    """Millions of items as arrays; an `Item` is made when it is indexed.
 
     Args:
         rows: (N,) positions in the dataset's index.
@@ -62,16 +62,16 @@ class ItemTable(Sequence):
         """The items at those positions (M,), in that order."""
         return ItemTable(self.rows[positions], self.labels[positions], self.names, self.path_of, self.shards[positions])
 
-    def relabelled(self, kept: dict[int, int]) -> "ItemTable":
-        """The items whose labels are in `kept`, {label: new label}."""
+    def relabelled(self, new_label: dict[int, int]) -> "ItemTable":
+        """The items whose labels are in `new_label`, {label: new label}, with their new labels."""
         new_labels = np.full(len(self.names), -1, self.labels.dtype)
-        new_labels[list(kept)] = list(kept.values())
+        new_labels[list(new_label)] = list(new_label.values())
         chosen = self.take(np.flatnonzero(new_labels[self.labels] >= 0))
-        names = [name for _, name in sorted((new, self.names[old]) for old, new in kept.items())]
+        names = [name for _, name in sorted((new, self.names[old]) for old, new in new_label.items())]
         return ItemTable(chosen.rows, new_labels[chosen.labels], names, chosen.path_of, chosen.shards)
 
     def summary(self) -> dict[str, int | str]:
-        """What stands for the list in a result: sizes, and a digest that equal lists of equal data share."""
+        """The list's entry in a result: sizes, and a digest that is equal for equal lists of equal data."""
         digest = hashlib.sha256(np.ascontiguousarray(self.rows, np.int64))
         digest.update(np.ascontiguousarray(self.labels, np.int64))
         return {"images": len(self), "classes": len(np.unique(self.labels)), "sha256": digest.hexdigest()}
@@ -87,13 +87,13 @@ class Splits:
     train: Items
     val: Items
     test: Items
-    fixed: frozenset[str] = frozenset()  # lists that few-shot sampling leaves alone ("val" of ImageNet is its test set)
-    rng_state: tuple | None = None  # where a fallback split left the generator: few-shot sampling goes on from there
+    fixed: frozenset[str] = frozenset()  # lists that few-shot sampling leaves unchanged ("val" of ImageNet is its test set)
+    rng_state: tuple | None = None  # the generator's state after a fallback split: few-shot sampling continues from it
 
     @cached_property
     def classnames(self) -> list[str]:
         """One name per label. Raises ValueError where labels are not 0..C-1 or an item has a label without a name."""
-        if isinstance(self.train, ItemTable):  # whoever made the table has seen to its labels
+        if isinstance(self.train, ItemTable):  # its labels were checked when the index was built
             return self.train.names
         names: dict[int, str] = {}
         for item in self.train or self.test:
@@ -111,16 +111,16 @@ def _gaps(labels: Collection[int]) -> str:
         return "all missing"
     if min(labels) < 0:
         return f"{min(labels)} is below 0"
-    count = max(labels) + 1 - len(labels)  # never a set of them: a label of a hostile file may be as large as it likes
+    count = max(labels) + 1 - len(labels)  # no set of all labels below the largest: a hostile file may have huge labels
     first = list(islice((label for label in range(max(labels)) if label not in labels), 5))
     return f"{first} missing" if count == len(first) else f"{count:,} labels are missing, the first are {first}"
 
 
 class Source(Protocol):
-    """Where images come from.
+    """A source of images: reads one dataset.
 
-    A source may also have a method `digest(seed) -> str`, which says what its data are (`datamodules.identity`): without
-    one the lists of `splits` stand for them.
+    A source may also have a method `digest(seed) -> str`, the data's digest (`datamodules.identity`); without it the digest is
+    that of the lists of `splits`.
     """
 
     def splits(self, seed: int) -> Splits:

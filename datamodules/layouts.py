@@ -1,4 +1,4 @@
-"""What `doctor` knows of each dataset: other names that its copies go by, where its parts may lie instead, its sizes."""
+"""Facts about each dataset for `tools.doctor`: other names of its folders, other places of its parts, its sizes."""
 
 import re
 from pathlib import Path

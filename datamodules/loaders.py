@@ -1,6 +1,6 @@
 """Loaders that give the same samples whatever the number of workers or ranks, and after a resume.
 
-Which images make step t of epoch e depends on (seed, e, t); what is random about an image on (seed, e, index, view).
+The images of step t in epoch e depend on (seed, e, t) alone; the random transform of an image on (seed, e, index, view).
 Legend: B images of a micro-batch, V views of each, N items of a dataset.
 """
 
@@ -36,12 +36,12 @@ def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
 class ImageDataset(Dataset):
     """Items of a source as samples `{"image": (V,3,H,W) float32, "label", "index", "weight", "batch_index"}`.
 
-    Asked for by a row of `StepSampler`, or by an index alone. The global generators are seeded before each transform and put
-    back after it, so that transforms may use any of them.
+    Indexed by a row of `StepSampler`, or by an index alone. The global random generators are seeded before each transform and
+    restored after it, so that transforms may use any of them.
 
     Args:
         views: V, how often the transform is applied to each image.
-        bad: (N,) flags in shared memory, set for images that cannot be opened, which then are blank and weigh nothing.
+        bad: (N,) flags in shared memory, set for images that cannot be opened; these are returned blank, with weight 0.
             None: such an image is an error.
     """
 
@@ -87,7 +87,7 @@ class ImageDataset(Dataset):
 
 
 def windowed(shards: np.ndarray, run: int = 1024, window: int = 16384) -> Order:
-    """An order for disks that dislike random reads: rows are near those that are read at about the same time.
+    """An order for disks that are slow at random reads: rows that are read at about the same time lie near each other.
 
     Rows that follow each other in one shard (N,) are runs of at most `run`; runs are shuffled, then the rows within each
     window of `window`.
@@ -204,13 +204,13 @@ def is_killed_worker(error: Exception) -> bool:
 
 
 def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
-    """This rank's share of a dataset, over all ranks each image once."""
+    """A loader of this rank's share of a dataset; over all ranks each image comes once."""
     sampler = RankSampler(len(dataset), batch_size, rank, world)
     return ImageLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, generator=torch.Generator())
 
 
 class TrainLoader:
-    """A loader that knows how far it is. Lightning saves and restores it through `state_dict` / `load_state_dict`.
+    """A loader that can resume within an epoch. Lightning saves and restores it through `state_dict` / `load_state_dict`.
 
     Iteration starts lazily: Lightning asks for the iterator of the first epoch before it says which epoch that is.
     """
@@ -226,7 +226,7 @@ class TrainLoader:
             collate_fn=collate,
             pin_memory=pin,
             persistent_workers=workers > 0,
-            generator=torch.Generator(),  # a loader draws a number for its workers, and would take it from the global one
+            generator=torch.Generator(),  # for the workers' base seed, which would otherwise be drawn from the global generator
         )
 
     def __len__(self) -> int:
@@ -249,7 +249,7 @@ class TrainLoader:
         return {"epoch": self.sampler.epoch, "position": self.position, "accumulate": self.sampler.accumulate, "bad": bad}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from there. ValueError where the steps were cut into another number of micro-batches."""
+        """Continues from a saved state. ValueError where it was saved with another number of micro-batches per step."""
         if self.dataset.bad is not None:
             self.dataset.bad[state["bad"]] = True
         if state["accumulate"] != self.sampler.accumulate:

@@ -1,4 +1,4 @@
-"""MATLAB files (version 5) that others may have made: looked over before scipy reads them, which believes what they claim."""
+"""MATLAB files (version 5) that anyone may have made: checked before scipy reads them, as scipy trusts the sizes in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datamodules import disk
 from files.untrusted import read_bytes
 
 MAX_BYTES = 64 * 2**20  # unpacked; Stanford Cars' annotations, the largest of ours, are 0.4 MiB packed and 13 MiB unpacked
-MAX_ENTRIES = 10_000_000  # of all arrays together: scipy makes an object for each entry of a cell or structure that is claimed
+MAX_ENTRIES = 10_000_000  # in all arrays together: scipy makes an object for each claimed entry of a cell or structure
 MAX_DEPTH = 16
 HEADER, MATRIX, COMPRESSED = 128, 14, 15
 
@@ -26,7 +26,7 @@ def load_mat(path: Path, what: str, key: str) -> Any:
         from scipy.io import loadmat
 
         return loadmat(io.BytesIO(content), squeeze_me=True)[key]
-    except Exception as error:  # scipy's errors for a truncated or foreign file have no common type
+    except Exception as error:  # scipy raises many types for damaged files
         raise ValueError(f"{what} {path} cannot be read ({error!r}): download it again") from error
 
 

@@ -29,7 +29,7 @@ KINDS = {"train": "training", "val": "validation", "test": "test"}  # of images,
 
 
 class FewShotData(LightningDataModule):
-    """The images of one dataset: those that a run trains on, and evaluations of its splits. Complete once it is made.
+    """A few-shot dataset: the training images of a run, and evaluations of the splits. Reads its lists when it is made.
 
     Args:
         image_spec: size, mean and std that the CLIP model wants (`FrozenCLIP.image_spec`).
@@ -51,7 +51,7 @@ class FewShotData(LightningDataModule):
         ValueError: a wrong argument, or whatever is missing on disk, in one sentence.
     """
 
-    offers = ("labelled images",)  # what tasks may need
+    offers = ("labelled images",)  # words for what the data give a task, see `TaskModule.needs`
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class FewShotData(LightningDataModule):
     def splits(self, which: str | None = None) -> Splits:
         """The selected items of a class subset (default: the one trained on), labels from 0."""
         which = which or self.subset
-        if which not in self._subsets:  # kept: lists may hold a million images
+        if which not in self._subsets:  # cached, as lists may hold a million images
             self._subsets[which] = subset_of(self.selected, which)
         return self._subsets[which]
 
@@ -148,7 +148,7 @@ class FewShotData(LightningDataModule):
         }
 
     def bad_images(self) -> list[str]:
-        """With on_bad_image=skip: what this process and its workers could not read so far, and shards that are cut short."""
+        """With on_bad_image=skip: images that this process and its workers could not read so far, and shards cut short."""
         paths = {items[i].path for items, flags in self._bad.values() for i in flags.nonzero().flatten().tolist()}
         return [*getattr(self.source, "broken", []), *sorted(paths)]
 

@@ -13,7 +13,7 @@ from files.untrusted import label_of, parse_json, regular_file, text_of
 MAX_ROWS = 5_000_000  # of a file
 MAX_LABELS = 256 * 2**20  # bytes of a row group's labels, unpacked
 MAX_GROUP_BYTES = 2 * 2**30  # of a row group's images: the least that can be read at once
-BATCH = 256  # rows that are unpacked before the limit is looked at: a few bytes can stand for many equal rows
+BATCH = 256  # rows that are unpacked between checks of the limit: a few bytes can encode many equal rows
 
 
 class Parquet(Shards):
@@ -102,7 +102,7 @@ class Parquet(Shards):
 
 
 def _values(chunk: Any) -> Iterator[int | str | None]:
-    """The values of a chunk of labels. Equal texts are one object, however many rows a file has them stand in."""
+    """The values of a chunk of labels. Equal texts are one object, to save memory."""
     if not hasattr(chunk, "dictionary"):
         yield from chunk.to_pylist()
         return
@@ -114,7 +114,7 @@ def _class(value: int | str, what: str) -> int | str:
     return text_of(value, what) if isinstance(value, str) else label_of(value, what)
 
 
-@lru_cache(maxsize=16)  # per process: workers have their own
+@lru_cache(maxsize=16)  # per process, so each worker has a cache
 def _row_group(path: str, group: int, column: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq

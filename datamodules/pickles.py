@@ -1,5 +1,5 @@
-"""Reads the pickles that CoOp's loaders leave in a dataset's folder, and `torch.save`'s plain data. None is ever written, and
-nothing in one runs (`files.pickles`).
+"""Reads the pickles that CoOp's loaders write into a dataset's folder, and plain data of `torch.save`, without running anything
+in them (`files.pickles`).
 
 CoOp's are dicts of lists of `dassl`'s Datum, an image with path, label and class name: 12 s per million images.
 """
@@ -17,26 +17,26 @@ MAX_OPCODES = 60_000_000  # ImageNet's list of 1.33 million images takes 30 mill
 
 
 class _DatumMachine(PickleMachine):
-    """Knows one class, `dassl`'s Datum."""
+    """Computes pickles that use one class, `dassl`'s Datum."""
 
     def look_up(self, name: str) -> Global:
-        """Datum of any module of `dassl`'s."""
+        """Datum, from any module of `dassl`. ValueError for any other name."""
         if name.startswith("dassl.") and name.endswith(".Datum"):
             return Global(name)
         raise ValueError(f"it asks for {name[:200]}")
 
 
 class _PlainMachine(PickleMachine):
-    """Knows ordered dicts, which it makes plain ones."""
+    """Computes pickles whose only class is the ordered dict, which becomes a dict."""
 
     def look_up(self, name: str) -> Global:
-        """The ordered dict alone."""
+        """The ordered dict. ValueError for any other name."""
         if name == "collections.OrderedDict":
             return Global(name)
         raise ValueError(f"it asks for {name[:200]}")
 
     def make(self, kind: str, arguments: tuple) -> dict:
-        """An empty dict."""
+        """An empty dict. ValueError for any other call."""
         if not kind or arguments:
             raise ValueError("it asks for a call")
         return {}
@@ -57,10 +57,10 @@ def read_item_lists(path: Path, root_name: str) -> dict[str, list[Item]]:
         content = _DatumMachine().run(io.BytesIO(read_bytes(path, "the file")), MAX_OPCODES)
         if type(content) is not dict or not all(type(k) is str and type(v) is list for k, v in content.items()):
             raise TypeError("it is no dict of lists")
-        if sum(map(len, content.values())) > MAX_ITEMS:  # one list may stand there many times
+        if sum(map(len, content.values())) > MAX_ITEMS:  # a pickle can repeat one list many times
             raise ValueError(f"its lists have more than {MAX_ITEMS:,} images")
         return {split: [_item(datum, root_name, split) for datum in data] for split, data in content.items()}
-    except Exception as error:  # a hostile or truncated pickle can fail in any way, and never gets further than here
+    except Exception as error:  # a hostile or truncated pickle can raise any error
         reason = str(error).rstrip(".") or type(error).__name__
         raise ValueError(
             f"{path} is refused ({reason}): it should be a dict of lists of dassl's Datum as CoOp's code writes it; "

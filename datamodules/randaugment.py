@@ -13,13 +13,13 @@ Image = PIL.Image.Image
 
 
 def _shear(image: Image, x: float, y: float) -> Image:
-    """About the upper left corner, by slopes."""
+    """The image sheared about its upper left corner; `x` and `y` are slopes."""
     degrees = [math.degrees(math.atan(x)), math.degrees(math.atan(y))]
     return F.affine(image, angle=0, translate=[0, 0], scale=1, shear=degrees, center=[0, 0])
 
 
 def _shift(image: Image, x: float, y: float) -> Image:
-    """By fractions of the width and the height."""
+    """The image shifted by the fractions `x` of its width and `y` of its height."""
     pixels = [int(x * image.width), int(y * image.height)]
     return F.affine(image, angle=0, translate=pixels, scale=1, shear=[0, 0])
 

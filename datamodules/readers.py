@@ -1,4 +1,4 @@
-"""Ways in which millions of images lie on a disk, each read at random: class folders, and what all shards share.
+"""Readers of millions of images on a disk, at random: class folders, and the base of all readers of shards.
 
 The shards themselves are in `datamodules.tar_shards` and `datamodules.parquet`.
 """
@@ -19,7 +19,7 @@ from datamodules.index import Listing
 from files.untrusted import path_within, read_bytes, regular_file
 
 MAX_IMAGE_BYTES = 256 * 2**20  # encoded
-Location = tuple[str, int, int, str | int]  # of an image: its shard, offset and size there, its class
+Location = tuple[str, int, int, str | int]  # an image's shard, its offset and size there, and its class
 
 
 class Folders:
@@ -34,7 +34,7 @@ class Folders:
         return [path_within(f"{self.splits[split]}/{name}", f"a class folder in {self.root}") for name in names]
 
     def stamp(self) -> list:
-        """The class folders and their times of change, which change with each file that comes or goes."""
+        """The class folders and their times of change, which change with each file that is added or removed."""
         folders = [folder for split in self.splits for folder in self._classes(split)]
         return [[folder, os.stat(self.root / folder).st_mtime_ns] for folder in folders]
 
@@ -91,7 +91,7 @@ class Shards:
                 f"{self.root} has no {self.suffix} file with the word {self.splits[split]} in its name for the {split} images"
                 f" ({len(paths)} others): put them there, or say which word (train=..., val=... of the source)"
             )
-        for path in chosen:  # a named pipe would be waited for
+        for path in chosen:  # reading a named pipe would hang
             regular_file(self.root / path_within(path, f"a shard in {self.root}"), "shard")
         return chosen
 
@@ -108,7 +108,7 @@ class Shards:
         return [self.splits, self.label, *times]
 
     def listing(self, split: str) -> Listing:
-        """Every image in the shards of a split; a shard that cannot be read to its end is said in `broken`."""
+        """Every image in the shards of a split; `broken` lists the shards that cannot be read to their end."""
         ids: dict[str | int, int] = {}
         shards, broken, rows = [], [], []
         for path in self._files(split):
@@ -132,10 +132,10 @@ class Shards:
         return Listing(shards, *table.T, list(ids), broken=broken)
 
     def _locations(self, path: str) -> Iterator[Location]:
-        """Of every image in a shard. OSError or TarError where it is cut short or damaged."""
+        """The location of every image in a shard. OSError or TarError where it is cut short or damaged."""
         raise NotImplementedError
 
 
 def printable(text: object) -> str:
-    """For messages: of a file's own words no control characters and at most 200 characters."""
+    """Text from a file, for a message: without control characters, at most 200 characters."""
     return "".join(c if c.isprintable() else "?" for c in str(text)[:200])

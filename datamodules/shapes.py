@@ -1,7 +1,7 @@
-"""`data=shapes`: a few-shot benchmark of 36 classes, every picture drawn from its key when it is asked for.
+"""`data=shapes`: a few-shot benchmark of 36 classes of drawn images, each drawn from its key when it is opened.
 
-A class is a colour, a texture and a shape. Classes stand in an order in which both halves hold all twelve shapes and
-every colour and texture: a context learned on the base half can carry over to the new half, or be lost there.
+A class is a colour, a texture and a shape. The classes are ordered so that both halves have all twelve shapes and every colour
+and texture: a context learned on the base half can generalise to the new half, or fail to.
 Splits per class: 40 train, 8 val, 20 test. The domains share the class list and differ in the styles drawn.
 """
 
@@ -54,8 +54,8 @@ CLASSES: dict[str, tuple[str, str, str]] = {
     "red checked crown": ("crown", "red", "checked"),
     "violet plain rhombus": ("diamond", "purple", "plain"),
 }
-# What is left of the colours (1: all), and the styles. The tiny CLIP never saw washed-out colours: its zero-shot guesses
-# suffer, yet most of what distinguishes the classes is still there for a prompt to find.
+# By domain, the saturation of the colours (1: full) and the styles. The tiny CLIP was not trained on pale colours, so its
+# zero-shot accuracy drops, yet the classes remain distinguishable for a learned prompt.
 DOMAINS: dict[str, tuple[float, tuple[str, ...]]] = {
     "shapes": (0.45, ("painting", "faded", "blurred", "busy")),
     "sketch": (0.45, ("sketch", "chalk")),

@@ -24,7 +24,7 @@ from datamodules.index import file_lock, make_writable, whole_folder
 from datamodules.shapes import CLASSES as FEW
 
 SIZES = {"train": 20, "val": 4}
-SATURATION = 0.45  # as in data=shapes: colours that the tiny CLIP never saw so pale
+SATURATION = 0.45  # as in data=shapes: paler than the images that the tiny CLIP was trained on
 STYLES = ("painting", "faded", "blurred", "busy", "photo", "drawing")
 SHARD = 1000  # images in a tar shard or a parquet file
 Picture = tuple[str, int, bytes]  # key, label, PNG
@@ -97,11 +97,11 @@ class Shapes21K(ImageNet21K):
 
     def __init__(self, root: str, folder: str, format: str = "folder", index: str | None = None) -> None:
         super().__init__(root, folder, format, train="train", val="val", index=index)
-        self.needs = {}  # it makes what it needs
+        self.needs = {}  # nothing: the pictures are drawn
 
     @cached_property
     def home(self) -> Path:
-        """The folder of the pictures, which are drawn if they are not there. ValueError where they cannot be written."""
+        """The folder of the pictures, which are drawn if they are missing. ValueError where they cannot be written."""
         for parent in (self.folder, self.cache / "shapes21k"):
             home = parent / self.format
             if home.is_dir():

@@ -1,4 +1,4 @@
-"""Datasets whose lists stand in CoOp's split json: {"train" | "val" | "test": [[path, label, class name], ...]}."""
+"""Datasets with a split json of CoOp's form: {"train" | "val" | "test": [[path, label, class name], ...]}."""
 
 import json
 import logging
@@ -18,9 +18,9 @@ NAMES = ("train", "val", "test")
 
 
 class Fallback(Protocol):
-    """How to make a split out of a dataset's own files when the json is not there."""
+    """Makes a split from a dataset's own files where the json is missing."""
 
-    needs: dict[str, str]  # what it reads in the dataset's folder: {relative path: what that is}
+    needs: dict[str, str]  # files it reads in the dataset's folder: {relative path: description}
 
     def __call__(self, folder: Path, images: Path, rng: random.Random) -> Splits:
         """The split of the dataset in `folder`, item paths relative to `images`. ValueError where its lists are not usual."""
@@ -78,7 +78,7 @@ def write_split(path: Path, splits: Splits, made_with: int | None = None) -> Non
     content: dict = {split: getattr(splits, split) for split in NAMES}
     text = json.dumps(content, indent=4)
     if made_with is not None:
-        # Without it a run's few-shot images would differ between the run that makes the split and its resumption.
+        # The generator's state is stored, so that a resumed run selects the few-shot images of the run that made the split.
         extra = json.dumps({"seed": made_with, "rng_state": splits.rng_state})
         text = f'{text[:-2]},\n    "fallback": {extra}\n}}'
     try:
@@ -144,7 +144,7 @@ class SplitJson(disk.Disk):
         )  # fmt: skip
 
     def make(self, seed: int) -> Splits:
-        """The fallback's split, not stored. Random numbers go on into few-shot sampling, as published."""
+        """The fallback's split, not stored. Few-shot sampling continues with its random generator, as published."""
         if self.fallback is None:
             raise ValueError(f"the split file {self.split} is missing: put it there, as CoOp's DATASETS.md describes")
         disk.require(self.images, "the image folder")

@@ -15,7 +15,7 @@ from files.untrusted import label_of, parse_json, regular_file, text_of
 WNID = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)")
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_MEMBER_BYTES = 2**20  # of a tar's headers, and of the files in it that hold a label
-MAX_HEADERS = 1000  # entries of a tar's global headers, which every member gets a copy of
+MAX_HEADERS = 1000  # entries in a tar's global headers, which are copied for every member
 
 
 class TarShards(Shards):
@@ -87,13 +87,13 @@ class TarShards(Shards):
 
 
 class _Headers:
-    """A tar file of which little is read at a time: a header can claim any size, and tarfile reads all of it."""
+    """A tar file whose reads are limited: a header can claim any size, and tarfile would read all of it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.seek, self.tell = file, file.seek, file.tell
 
     def read(self, size: int) -> bytes:
-        """As a file's; ReadError for a size that no header has."""
+        """Like a file's `read`; ReadError for a size that no header has."""
         if not 0 <= size <= MAX_MEMBER_BYTES:
             raise tarfile.ReadError(f"a header claims {size:,} bytes")
         return self.file.read(size)
@@ -108,7 +108,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo 
     try:
         with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # it would keep them all
+                tar.members = []  # tarfile would collect all members, which takes memory
                 if member.size < 0 or tar.offset <= last or len(tar.pax_headers) > MAX_HEADERS:
                     raise tarfile.ReadError("a header makes no sense")
                 last = tar.offset
@@ -124,7 +124,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo 
                 raise tarfile.ReadError("its end is missing")
     except (OSError, tarfile.TarError):
         raise
-    except Exception as error:  # such as text in place of a number, or headers nested without end
+    except Exception as error:  # damaged headers cause many types of error
         raise tarfile.ReadError(f"a header makes no sense: {type(error).__name__}") from error
 
 

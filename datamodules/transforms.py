@@ -18,9 +18,9 @@ def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def crop_elongated(image: PIL.Image.Image) -> PIL.Image.Image:
-    """The middle of an image that is more than `ELONGATED` times as long as wide; others as they are.
+    """The middle of an image that is more than `ELONGATED` times as long as wide; other images unchanged.
 
-    Resized whole, a line of a few hundred bytes would take gigabytes, and the centre crop keeps a square of it.
+    The centre crop keeps only a square of such an image, and resizing all of it could take gigabytes.
     """
     (width, height), most = image.size, ELONGATED * min(image.size)
     if max(width, height) <= most:

@@ -1,4 +1,4 @@
-"""Files at the edges: reading what other people made (`untrusted`), writing so that nothing is half-written (`whole`).
+"""Reading files that other people made (`untrusted`, `pickles`), and writing files atomically (`whole`).
 
 Imports nothing of the project, and neither torch nor numpy.
 """

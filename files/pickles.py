@@ -1,8 +1,8 @@
 """The values that a pickle describes, computed from its opcodes without a call: a pickle is a program that may call anything.
 
-Lists, dicts, text and numbers are what they are; every other object is an inert `Node`. Nothing is imported, no tuple is hashed
-(which can take for ever), and no memory is taken for a size that the file only claims. A reader of one kind of file is a
-subclass of `PickleMachine` that says which names it knows and what becomes of objects.
+Lists, dicts, text and numbers become themselves; every other object an inert `Node`. Nothing is imported, no tuple is hashed
+(which can take for ever), and no memory is allocated for a size that the file only claims. A reader of one kind of file is a
+subclass of `PickleMachine` that defines which names are known and what objects become.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
 MAX_NAME = 1000  # characters of the name of a class
-Argument = Any  # what stands behind an opcode in the file
+Argument = Any  # an opcode's argument in the file
 LOST = "its pickle takes what it has not put"
 
 
@@ -56,7 +56,7 @@ class PickleMachine:
             do(self, read_argument(file) if read_argument else None)
         raise ValueError(f"its pickle has more than {most:,} opcodes")
 
-    # ---------------------------------------------------------------- what a subclass says
+    # ---------------------------------------------------------------- what a subclass overrides
 
     def look_up(self, name: str) -> Any:
         """What a pickle gets for the name of a class or function; ValueError to refuse the file."""
@@ -108,16 +108,16 @@ class PickleMachine:
     def _mark(self, _: Argument) -> None:
         self.marks.append(len(self.stack))
 
-    def _put(self, place: Argument) -> None:
-        self.memo[place] = self.top()
+    def _put(self, key: Argument) -> None:
+        self.memo[key] = self.top()
 
     def _memoize(self, _: Argument) -> None:
         self.memo[len(self.memo)] = self.top()
 
-    def _get(self, place: Argument) -> None:
-        if place not in self.memo:
+    def _get(self, key: Argument) -> None:
+        if key not in self.memo:
             raise ValueError(LOST)
-        self.stack.append(self.memo[place])
+        self.stack.append(self.memo[key])
 
     def _list(self, _: Argument) -> None:
         self.stack.append(self.pop_to_mark())
@@ -152,7 +152,7 @@ class PickleMachine:
             target.update(self.pairs(items))
 
     def _add_items(self, _: Argument) -> None:
-        self.pop_to_mark()  # of a set, whose items nobody reads
+        self.pop_to_mark()  # the items of a set, which no reader needs
 
     def _global(self, names: Argument) -> None:
         self.stack.append(self.look_up(names.replace(" ", ".", 1)))
@@ -163,8 +163,8 @@ class PickleMachine:
         self.stack.append(self.look_up(f"{module}.{name}" if is_short else ""))
 
     def _reduce(self, _: Argument) -> None:
-        arguments, made = self.pop(), self.pop()
-        self._make(made, arguments)
+        arguments, function = self.pop(), self.pop()
+        self._make(function, arguments)
 
     def _new_with_keywords(self, _: Argument) -> None:
         self.pop()
@@ -178,8 +178,8 @@ class PickleMachine:
         items = self.pop_to_mark()
         self._make(items[0] if items else None, tuple(items[1:]))
 
-    def _make(self, made: Any, arguments: Any) -> None:
-        kind = made.name if isinstance(made, Global) else ""
+    def _make(self, function: Any, arguments: Any) -> None:
+        kind = function.name if isinstance(function, Global) else ""
         self.stack.append(self.make(kind, arguments if isinstance(arguments, tuple) else ()))
 
     def _build(self, _: Argument) -> None:

@@ -42,7 +42,7 @@ def read_bytes(path: str | Path, what: str, most: int = MAX_JSON_BYTES) -> bytes
     """The content of a regular file of at most `most` bytes."""
     path = regular_file(path, what)
     try:
-        with open(path, "rb") as file:  # its size first: read(most) would set aside that much memory
+        with open(path, "rb") as file:  # the size is checked first, as read(most) would allocate that much memory
             size = os.fstat(file.fileno()).st_size
             content = file.read() if size <= most else b""
     except OSError as error:
@@ -84,19 +84,19 @@ def _refuse_constant(name: str) -> None:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
-    return found
+    return content
 
 
 def too_deep(data: Any, most: int = MAX_DEPTH) -> bool:
     """Whether lists and mappings are nested more than `most` levels deep."""
     level = [data]
     for _ in range(most + 1):
-        level = [child for each in level for child in children(each)]
+        level = [child for parent in level for child in children(parent)]
         if not level:
             return False
     return True
@@ -136,7 +136,7 @@ def text_of(value: Any, what: str, most: int = MAX_TEXT) -> str:
 
 
 def visible(text: str) -> str:
-    """The text on one line without what a terminal would obey: control characters, and what no encoding can hold, as "�"."""
+    """The text on one line; control characters, and characters that no encoding can hold, are replaced by "�"."""
     return "".join("�" if ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 else c for c in text)
 
 

@@ -1,4 +1,4 @@
-"""Writes files that are there whole or not at all."""
+"""Writes files atomically: a reader sees the whole new file, or the old one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it becomes `path` when the block ends, and is removed when the block fails.
 
-    Two processes may write the same path at once: each has a temporary file of its own, and the last one to finish stays.
-    Makes the folder. OSError, which names `path`, when the disk is full or the folder is read-only; the file that was there
-    then stays as it was. A process that is killed outright leaves its temporary file: see `remove_temporaries`.
+    Two processes may write the same path at once: each has its own temporary file, and the last one to finish wins. Makes the
+    folder. OSError, which names `path`, when the disk is full or the folder is read-only; an existing file is then unchanged. A
+    process that is killed (SIGKILL) leaves its temporary file: see `remove_temporaries`.
     """
     path, temporary = Path(path), None
     try:
@@ -32,30 +32,30 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno is not None:
-            error.filename, error.filename2 = str(path), None  # a write that fails does not say where
+            error.filename, error.filename2 = str(path), None  # a failed write does not name its file
         raise
 
 
 def remove_temporaries(folder: str | Path) -> None:
-    """Removes what writers to files in this folder left that were killed outright. Only where nobody writes there now."""
+    """Removes temporary files in this folder, left by killed processes. Call it only while nothing writes there."""
     for temporary in Path(folder).glob(".*.tmp"):
         temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Writes bytes, whole or not at all."""
+    """Writes bytes atomically."""
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text, whole or not at all."""
+    """Writes UTF-8 text atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, content: Any, **options: Any) -> None:
-    """Writes json and a final newline, whole or not at all; `options` are `json.dumps`'s."""
+    """Writes json and a final newline atomically; `options` are `json.dumps`'s."""
     write_text(path, json.dumps(content, **options) + "\n")
 
 

@@ -33,7 +33,7 @@ OF_DATA = (
 
 
 class Assembly:
-    """The parts of a run, each made when it is first asked for: what only prompts are needed for reads no images.
+    """The parts of a run, each made when it is first used: a tool that needs only the prompts reads no images.
 
     Args:
         cfg: a composed config (`runs.jobs.compose_job`); with fit=false `ckpt` names the prompts that are evaluated.
@@ -41,7 +41,7 @@ class Assembly:
         shared: another assembly of the same clip and data, which need not be made again.
 
     Raises:
-        ValueError: from the parts, in one sentence: what cannot be made, is missing, or does not fit.
+        ValueError: a part cannot be made, is missing, or does not fit the others.
     """
 
     def __init__(self, cfg: DictConfig, names: dict[str, str], shared: Assembly | None = None) -> None:
@@ -61,8 +61,8 @@ class Assembly:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The method's settings that saved prompts were trained with. What a file says goes to the constructor as it stands:
-        Hydra sees our yaml alone."""
+        """The method's settings that saved prompts were trained with. They go to the constructor as plain values; Hydra only
+        instantiates nodes from this project's yaml files."""
         return self.saved.settings(self.cfg.method) if self.saved else {}
 
     @cached_property
@@ -120,7 +120,8 @@ class Assembly:
         return [self.evaluation(name) for name in (*subsets, *self.cfg.targets)]
 
     def evaluation(self, name: str) -> Evaluation:
-        """A test by its name, made once. ValueError where the protocol has none of this name, or the data no such images."""
+        """The test evaluation of this name, made once. ValueError where the protocol has none of this name, or the data have
+        no such images."""
         if name not in self._evaluations:
             subsets = self.protocol.evaluations(self.names["data"])
             if name in subsets:
@@ -136,8 +137,8 @@ class Assembly:
     @cached_property
     def validations(self) -> list[Evaluation]:
         """What is evaluated during training."""
-        own = [self.data.evaluation("val", "val", self.protocol.subset)] if self.cfg.select == "best_val" else []
-        return own + (self.tests if self.cfg.eval_every else [])
+        best_val = [self.data.evaluation("val", "val", self.protocol.subset)] if self.cfg.select == "best_val" else []
+        return best_val + (self.tests if self.cfg.eval_every else [])
 
     @cached_property
     def module(self) -> TaskModule:
@@ -167,7 +168,7 @@ class Assembly:
                 )
 
     def tested(self, evaluation: str) -> TaskModule:
-        """The module after a test on this evaluation alone, in this process and without a file or a line of output."""
+        """The module after a test on this evaluation alone, in this process; writes no file and prints nothing."""
         module = self._module([self.evaluation(evaluation)])
         trainer = make_trainer(1, "auto", logger=False, enable_progress_bar=False)
         trainer.test(module, verbose=False)

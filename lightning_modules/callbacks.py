@@ -18,7 +18,7 @@ from runs import signals
 from runs.arguments import make
 from runs.jobs import LAST
 
-CHECKPOINTS = "checkpoints"  # folder, in the run's, of a ModelCheckpoint that names none
+CHECKPOINTS = "checkpoints"  # folder within the run's folder, for a ModelCheckpoint without `dirpath`
 
 
 def make_callbacks(node: DictConfig, folder: Path) -> list[Callback]:
@@ -34,14 +34,14 @@ def make_callbacks(node: DictConfig, folder: Path) -> list[Callback]:
 class Resumable(Checkpoint):
     """Saves `last.ckpt` regularly, and when SIGTERM or SIGINT asks the run to stop in training.
 
-    Saved at the end of an epoch or, within one, between optimiser steps: half-accumulated gradients are not kept. As one of
-    Lightning's `Checkpoint`s it is called after EarlyStopping and, standing last in the list, after every ModelCheckpoint: the
-    state at an epoch's end holds what they decided.
+    Saved at the end of an epoch or, within one, between optimiser steps: half-accumulated gradients are not kept. It is one of
+    Lightning's `Checkpoint`s and last in the list, so it runs after EarlyStopping and every ModelCheckpoint, and the state at
+    an epoch's end includes what they decided.
 
     Args:
         every: seconds between saves; 0 saves after each optimiser step.
         steps: also saves after every so many optimiser steps, if given.
-        run: stored with the state: which run it belongs to.
+        run: stored with the state, to say which run it belongs to.
     """
 
     patience = 10.0  # seconds that an evaluation during training may go on after a signal, so that its epoch is saved with it
@@ -56,7 +56,7 @@ class Resumable(Checkpoint):
         self.started = False  # whether training has started: until then a state is being restored
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Checkpoints, those of a ModelCheckpoint too, are whole files."""
+        """Makes all checkpoints, those of a ModelCheckpoint too, be written atomically."""
         trainer.strategy.checkpoint_io = WholeFiles()
         # Lightning's answer to SIGTERM enters a collective wherever the signal arrives, and ends in status 0. It is installed
         # between this hook and `on_train_start`, with no hook between, and there is no public way to replace it; so its handler
@@ -70,7 +70,7 @@ class Resumable(Checkpoint):
         self.holding = self.started = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Interrupted where a signal came after the last save."""
+        """Raises `Interrupted` where a signal came after the last save."""
         self.restore()
         signals.check()
 
@@ -94,12 +94,12 @@ class Resumable(Checkpoint):
             self.save_if_due(trainer, now=self.steps is not None and trainer.global_step % self.steps == 0)
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Interrupted where a signal has waited for a long evaluation; the state is that of the last save."""
-        if signals.waited() > self.patience:  # no collective: the first rank ends the others
+        """Raises `Interrupted` where a signal has waited long for an evaluation; the state is that of the last save."""
+        if signals.waited() > self.patience:  # without asking the other ranks: the first rank ends them
             raise signals.Interrupted(where=f"in the evaluation after epoch {trainer.current_epoch + 1}")
 
     def on_test_batch_end(self, *args: Any) -> None:
-        """Interrupted where a library has swallowed what the handler of a signal raised."""
+        """Raises `Interrupted` where a library has swallowed the exception of the signal's handler."""
         signals.check()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -117,8 +117,8 @@ class Resumable(Checkpoint):
         trainer.should_stop = bool(checkpoint.get("stopped"))
 
     def save_if_due(self, trainer: Trainer, now: bool = False) -> None:
-        """Saves on all ranks if one has a reason to: a signal, `now`, or the time since the last save. Interrupted after a
-        signal."""
+        """Saves on all ranks if one has a reason to: a signal, `now`, or the time since the last save. Raises `Interrupted`
+        after a signal."""
 
         def anywhere(here: bool) -> bool:
             return trainer.strategy.reduce_boolean_decision(here, all=False)
@@ -136,9 +136,9 @@ class Resumable(Checkpoint):
 class BestOnValidation(Callback):
     """Keeps the prompts of the epoch with the best main figure of one of the validations (the first of equals).
 
-    Not Lightning's ModelCheckpoint: that would write a pickle where prompts are safetensors, and remembers scores and absolute
-    paths in a state of its own, which a moved folder or a process killed between its save and that of `last.ckpt` leaves out
-    of step. Here the best epoch is read from the module's history alone.
+    Lightning's ModelCheckpoint would write a pickle instead of safetensors. It also keeps scores and absolute paths in a state
+    of its own, which is wrong after the folder has moved, or after a kill between its save and that of `last.ckpt`. Here the
+    best epoch follows from the module's history alone.
     """
 
     def __init__(self, folder: Path, monitor: str = "val") -> None:

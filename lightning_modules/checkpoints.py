@@ -1,4 +1,4 @@
-"""Saved prompts: `prompts.safetensors`, the artefact of a run to keep and share, and published checkpoints of others."""
+"""Saved prompts: `prompts.safetensors` of this project, and published checkpoints of other authors."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from prompts.prompted_clip import PromptedCLIP
 from runs.stored import checked_about, method_settings
 
 PROMPTS, BEST = "prompts.safetensors", "best.safetensors"
-ABOUT = "about"  # entry of a prompts file's metadata: json
+ABOUT = "about"  # the only entry of a prompts file's metadata, json
 
 
 def save_prompts(path: Path, model: PromptedCLIP, about: dict[str, Any]) -> None:
-    """Writes the learner's prompts, whole or not at all.
+    """Writes the learner's prompts, atomically.
 
     Args:
-        about: json-able; says what the prompts belong to, beside their class names and the CLIP's identity.
+        about: metadata that json can hold; class names and the CLIP's identity are added.
     """
     tensors, own_classes = model.prompt_state()
     about = {"classnames": model.classnames, "own_classes": own_classes, "backbone": model.clip.identity, **about}
@@ -49,7 +49,7 @@ class SavedPrompts:
     path: Path | None = None
 
     def classnames(self, here: list[str]) -> list[str]:
-        """The classes trained on; `here`, those of the dataset at hand, where the file does not say."""
+        """The classes trained on; where the file does not say, `here`, the classes of the present dataset."""
         return here if self.published else self.about["classnames"]
 
     def into(self, model: PromptedCLIP) -> None:
@@ -71,7 +71,7 @@ class SavedPrompts:
 
 
 def read_prompts(path: Path) -> SavedPrompts:
-    """Reads a prompts file, which anyone may have made. ValueError where it is none."""
+    """Reads a prompts file, which anyone may have made. ValueError where it is damaged or another kind of file."""
     regular_file(path, "the prompts file")
     try:
         with safe_open(path, framework="pt") as file:
@@ -111,10 +111,10 @@ def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:
 
 
 def begin_from(path: str | None, clip_name: str, model: PromptedCLIP, other_clip: bool) -> str:
-    """Lets the model's prompts start from saved ones, of any method.
+    """Copies saved prompts, of any method, into the model's prompts as far as they fit.
 
     Returns:
-        A line that names the tensors that did and those that did not; "" without a path.
+        A line that names the tensors that were copied and those that were not; "" without a path.
 
     Raises:
         ValueError: the prompts belong to another CLIP, or none of them fits.

@@ -38,14 +38,14 @@ class Classification(TaskModule):
         return self.model.losses(outputs, batch["label"], batch["index"]), outputs.logits
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """Counts by class and, at the test, the prediction for every image."""
+        """Makes counts by class and, for a test, the prediction for every image."""
         metrics = nn.ModuleDict({"counts": ClassCounts(len(evaluation.classnames)), "not_finite": FirstNotFinite()})
         if any(evaluation is test for test in self.tests) and self.trainer.testing:
             metrics["predictions"] = PredictionMetric(evaluation.images)
         evaluation.metrics = metrics.to(self.device)
 
     def evaluate_batch(self, evaluation: Evaluation, batch: dict[str, Tensor], first: bool) -> None:
-        """Counts the images that can be read."""
+        """Updates the metrics with the batch's readable images; binds the class list at the first batch of an evaluation."""
         if first:
             self.model.bind(evaluation.classnames)
         metrics, readable = evaluation.metrics, batch["weight"] > 0
@@ -71,12 +71,12 @@ class Classification(TaskModule):
         return metrics
 
     def line(self, metrics: Mapping[str, Any]) -> str:
-        """Accuracy, macro-F1, and what they are of."""
+        """Accuracy, macro-F1, and the numbers of images and classes."""
         counts = f"({metrics['images']} images, {len(metrics['per_class'])} classes)"
         return f"{super().line(metrics)}   macro-F1 {metrics['macro_f1']:6.2f} %   {counts}"
 
     def finish_evaluations(self) -> None:
-        """Back to the classes that are trained on."""
+        """Binds the training classes again, which an evaluation has replaced."""
         self.model.bind(self.train_classnames)
 
     def on_test_epoch_end(self) -> None:
@@ -84,5 +84,5 @@ class Classification(TaskModule):
         self.predicted = {evaluation.name: evaluation.metrics["predictions"].compute() for evaluation in self.tests}
 
     def write_files(self, folder: Path) -> None:
-        """`predictions.npz`"""
+        """Writes predictions.npz."""
         write_predictions(folder / PREDICTIONS, self.predicted)

@@ -1,4 +1,4 @@
-"""The course of an evaluation, which every task shares: loaders, batches, metrics, logging and history."""
+"""The evaluation loop that every task shares: loaders, batches, metrics, logging and history."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from prompts.prompted_clip import PromptedCLIP
 
 @dataclass(frozen=True)
 class Figure:
-    """The number by which a task is judged: every evaluation's metrics have it."""
+    """The main figure of a task, such as accuracy: the metrics of every evaluation have it."""
 
-    key: str  # in the metrics
+    key: str  # its entry in the metrics
     title: str
     unit: str
     higher_is_better: bool = True
@@ -49,16 +49,21 @@ class EvaluatedModule(LightningModule):
         self.model, self.tests, self.vals = model, list(tests), list(vals)
         self.metrics: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
-        self._evaluated: Evaluation | None = None  # the one that the last batch belonged to
+        self._evaluated: Evaluation | None = None  # the evaluation of the last batch
 
-    # ---- what a task says
+    # ---- what a task overrides
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """Makes `evaluation.metrics`, torchmetrics of this task. On every rank, before any batch."""
+        """Makes `evaluation.metrics`, the torchmetrics of this task. Called on every rank, before any batch."""
         raise NotImplementedError
 
     def evaluate_batch(self, evaluation: Evaluation, batch: dict[str, Tensor], first: bool) -> None:
-        """Updates `evaluation.metrics`. `first`: the batch before was another evaluation's."""
+        """Updates `evaluation.metrics`.
+
+        Args:
+            batch: as `datamodules.loaders.collate` makes it.
+            first: whether this is the evaluation's first batch on this rank.
+        """
         raise NotImplementedError
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
@@ -71,13 +76,13 @@ class EvaluatedModule(LightningModule):
         return self.figure.text(metrics[self.figure.key])
 
     def finish_evaluations(self) -> None:
-        """After the last batch of the last evaluation, on every rank."""
+        """Called after the last batch of the last evaluation, on every rank."""
 
     def write_files(self, folder: Path) -> None:
-        """Writes what the task keeps of the test beside result.json."""
+        """Writes the task's files of the test, beside result.json."""
 
     def store_towers(self) -> None:
-        """On a GPU under bf16 autocast, frozen weights are kept in bf16: autocast would cast them anew at each call."""
+        """On a GPU under bf16 autocast, stores the frozen weights in bf16: autocast would cast them anew at each call."""
         if self.device.type == "cuda" and str(self.trainer.precision).startswith("bf16"):
             self.model.clip.store_bf16()
 
@@ -108,7 +113,8 @@ class EvaluatedModule(LightningModule):
     def _start(self, evaluations: list[Evaluation]) -> None:
         self.model.check_finite()
         self._evaluated = None
-        for evaluation in evaluations:  # at once: a rank without images of one still takes part in summing it up
+        # All of them before the first batch: a rank without images of an evaluation still takes part in its reduction.
+        for evaluation in evaluations:
             self.start_evaluation(evaluation)
 
     def _step(self, evaluation: Evaluation, batch: dict[str, Tensor]) -> None:

@@ -17,20 +17,22 @@ from prompts.prompted_clip import PromptedCLIP
 
 @torch.no_grad()
 def encode(model: PromptedCLIP, batches: Iterable[dict[str, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Features (N,d) float32 and labels (N,) of all images that can be read, on the CPU."""
+    """Image features (N,d) float32 and labels (N,) of all images that can be read, on the CPU. ValueError where a feature is
+    not finite."""
     features, labels = [torch.empty(0, model.clip.embed_dim)], [torch.empty(0, dtype=torch.long)]
     for batch in batches:
         readable = batch["weight"] > 0
         features.append(model.clip.encode_image(batch["image"][readable].to(device)).float().cpu())
         labels.append(batch["label"][readable])
-    if not (found := torch.cat(features)).isfinite().all():
+    all_features = torch.cat(features)
+    if not all_features.isfinite().all():
         raise ValueError("the frozen CLIP gives image features that are not finite (NaN or infinite): check clip.weights.")
-    return found, torch.cat(labels)
+    return all_features, torch.cat(labels)
 
 
 def fit(run: Assembly, trainer: Trainer, folder: RunFolder) -> None:
-    """Trains the run's learner: by gradients, from the state that an interrupted run left if there is one, or on frozen
-    features. Nothing where the run evaluates saved prompts."""
+    """Trains the run's learner: by gradients, resuming an interrupted run if there is one, or on frozen features. Does nothing
+    with fit=false."""
     if not run.cfg.fit:
         return
     if run.learner.uses_gradients:
@@ -40,7 +42,8 @@ def fit(run: Assembly, trainer: Trainer, folder: RunFolder) -> None:
 
 
 def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int) -> None:
-    """Every rank does the whole of it: the images are few and ranks then agree without talking.
+    """Fits a learner without gradients on frozen features. Every rank does the whole computation: the images are few, and all
+    ranks get the same tensors without communication.
 
     Raises:
         ValueError: the learner has trainable tensors and nothing to fit them with; features or fitted tensors are not finite.

@@ -1,4 +1,4 @@
-"""Loggers of a run: any of Lightning's, several at once, and what only some of them take: pictures, tables, an exit status."""
+"""Loggers of a run: any of Lightning's, several at once; and pictures, tables and exit statuses for those that take them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_loggers(node: DictConfig, job: Job) -> list[Logger]:
 def _make_logger(node: DictConfig, where: str, job: Job) -> Logger:
     try:
         parameters = inspect.signature(import_target(node["_target_"], f"{where}._target_")).parameters
-    except ValueError:  # a builtin type: no logger
+    except ValueError:  # a builtin type, which has no signature
         parameters = {}
     available = {"save_dir": str(job.folder), "job": job}
     if "name" in parameters and parameters["name"].default in (None, inspect.Parameter.empty):
@@ -61,7 +61,7 @@ def _make_logger(node: DictConfig, where: str, job: Job) -> Logger:
 
 
 def _missing_package(error: ModuleNotFoundError) -> str:
-    """The end of a sentence. Lightning names the packages that it looked for in the text of its error."""
+    """The end of a sentence about a missing package, whose name stands in the text of Lightning's error."""
     names = re.findall(r"[`']([A-Za-z][\w.-]*)", error.name or str(error)) or [error.name or "it"]
     return f"needs the package {names[0]}, which is not installed: pip install {names[0]}"
 

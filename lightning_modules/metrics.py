@@ -10,10 +10,10 @@ from torchmetrics import Metric
 
 
 class ClassCounts(Metric):
-    """Right predictions, predictions and images of each class. Summed over the ranks.
+    """Correct predictions, all predictions and images of each class, summed over the ranks.
 
-    torchmetrics' own class statistics go through a table of classes x classes at each update, which for ImageNet-21K is a
-    second and 0.9 GB a batch.
+    torchmetrics' class statistics build a table of classes x classes at each update, which takes a second and 0.9 GB per batch
+    for ImageNet-21K.
     """
 
     def __init__(self, classes: int) -> None:
@@ -22,19 +22,19 @@ class ClassCounts(Metric):
             self.add_state(name, torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """logits (B,C), labels (B,)"""
-        best = logits.argmax(-1)
-        for counts, seen in ((self.right, labels[best == labels]), (self.predicted, best), (self.images, labels)):
-            counts += seen.bincount(minlength=len(counts))
+        """Counts a batch: logits (B,C), labels (B,)."""
+        pred = logits.argmax(-1)
+        for counts, classes in ((self.right, labels[pred == labels]), (self.predicted, pred), (self.images, labels)):
+            counts += classes.bincount(minlength=len(counts))
 
     def compute(self) -> Tensor:
-        """(3,C): right, predicted, images"""
+        """The counts (3,C): correct, predicted, images."""
         return torch.stack([self.right, self.predicted, self.images])
 
 
 class FirstNotFinite(Metric):
-    """The first image (its place in the evaluation's list) whose logits are not all finite, NONE where all are. Read once at
-    the end, so that no batch waits for the device."""
+    """The smallest index (in the evaluation's list) of an image whose logits are not all finite; NONE where all are finite.
+    It is read once at the end, so that no batch waits for the device."""
 
     NONE = 2**62
 
@@ -43,7 +43,7 @@ class FirstNotFinite(Metric):
         self.add_state("image", torch.tensor(self.NONE), dist_reduce_fx="min")
 
     def update(self, index: Tensor, logits: Tensor) -> None:
-        """index (B,), logits (B,C)"""
+        """Looks at a batch: index (B,), logits (B,C)."""
         bad = torch.where(logits.isfinite().all(-1), self.NONE, index)
         self.image = torch.cat([bad, self.image[None]]).amin()
 
@@ -55,7 +55,7 @@ def summarise(counts: Tensor, classnames: list[str]) -> dict[str, Any]:
     """`ClassCounts` (3,C) as percentages (0-100). As published, macro-F1 averages the classes that have test images; others
     have no accuracy.
 
-    `per_class` is a list, not a mapping: two classes may bear the same name (ImageNet has such pairs).
+    `per_class` is a list, not a mapping: two classes may have the same name (ImageNet has such pairs).
     """
     tp, predicted, support = counts.double().cpu()
     present = support > 0

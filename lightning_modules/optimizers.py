@@ -1,11 +1,11 @@
-"""Parameter groups with an optimiser or a schedule of their own, as one optimiser.
+"""Parameter groups with different optimisers or schedules, as one optimiser.
 
 What `PromptLearner.parameter_groups` may put into a group beside "params" and settings of the optimiser:
 
 - "optimizer": makes the group's own optimiser from [group]; without it the group goes to the configured one;
-- "scheduled": False keeps the group's rate where it starts; True (the default) lets it follow the run's schedule;
-- "span": (start, end), shares of the run, 0 to 1: the epochs in which the group learns, its schedule within them. Outside them
-  its rate is 0 and it does not move.
+- "scheduled": False keeps the group's rate constant; with True (the default) it follows the run's schedule;
+- "span": (start, end), as shares of the run from 0 to 1: the epochs in which the group is trained, with its schedule between
+  them. Outside the span its rate is 0 and it does not change.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Make = Callable[[list[dict[str, Any]]], Optimizer]
 class CombinedOptimizer(Optimizer):
     """Several optimisers of distinct parameters that step together.
 
-    Groups and state are shared with the parts, not copied: a rate set here is theirs, and the inherited `state_dict` and
-    `load_state_dict` see one optimiser.
+    Groups and state are shared with the parts, not copied: a rate that is set here is also set there, and the inherited
+    `state_dict` and `load_state_dict` work as for one optimiser.
     """
 
     def __init__(self, parts: Iterable[Optimizer]):
@@ -82,7 +82,7 @@ def check_groups(learner: PromptLearner, groups: Iterable[Mapping[str, Any]]) ->
 def check_gradients(learner: PromptLearner) -> None:
     """ValueError that names the trainable tensors without a gradient, after the backward passes of a whole optimiser step.
 
-    A gradient of zeros is one.
+    A gradient of zeros counts as a gradient.
     """
     if names := ", ".join(key for key, p in learner.named_parameters() if p.requires_grad and p.grad is None):
         raise ValueError(

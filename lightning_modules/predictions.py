@@ -16,8 +16,8 @@ PREDICTIONS = "predictions.npz"
 
 
 class PredictionMetric(Metric):
-    """Of `images` test images, in the order of the test list: class, true class, and confidence (the softmax's largest): 0
-    where an image could not be read."""
+    """Predicted class, true class and confidence (largest softmax value) of each of `images` test images, in the order of the
+    test list; all 0 where an image could not be read."""
 
     def __init__(self, images: int) -> None:
         super().__init__()
@@ -26,12 +26,12 @@ class PredictionMetric(Metric):
         self.add_state("confidence", torch.zeros(images), dist_reduce_fx="sum")
 
     def update(self, index: Tensor, logits: Tensor, label: Tensor) -> None:
-        """index and label (B,), logits (B,C) float32. Over all ranks each image comes once."""
+        """Stores a batch: index and label (B,), logits (B,C) float32. Over all ranks each image comes once."""
         confidence, pred = logits.softmax(-1).max(-1)
         self.pred[index], self.label[index], self.confidence[index] = pred, label, confidence
 
     def compute(self) -> dict[str, np.ndarray]:
-        """The smallest unsigned integers that hold the classes, and float16."""
+        """Arrays "pred" and "label" (N,), of the smallest unsigned integer type, and "confidence" (N,) float16."""
         classes = max(int(t.max(initial=0)) for t in (self.pred.cpu().numpy(), self.label.cpu().numpy()))
         whole = np.min_scalar_type(classes)
         kinds = {"pred": whole, "label": whole, "confidence": np.float16}
@@ -39,6 +39,10 @@ class PredictionMetric(Metric):
 
 
 def write_predictions(path: Path, sets: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """One compressed file with arrays "EVALUATION/pred" and so on; whole or not at all."""
+    """Writes one compressed file with arrays "EVALUATION/pred" and so on, atomically.
+
+    Args:
+        sets: by evaluation, what `PredictionMetric.compute` returned.
+    """
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{f"{name}/{key}": array for name, own in sets.items() for key, array in own.items()})
+        np.savez_compressed(file, **{f"{name}/{key}": array for name, arrays in sets.items() for key, array in arrays.items()})

@@ -1,4 +1,4 @@
-"""The process of a run: its output, its random generators, its threads, its memory, the versions of its libraries."""
+"""The process of a run: warnings, output, random seeds, threads, memory, versions of libraries."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PACKAGES = ("torch", "torchvision", "lightning", "open_clip_torch", "torchmetric
 
 
 def quiet() -> None:
-    """Silences what others warn of and a user can do nothing about. Our own warnings stay."""
+    """Silences warnings of libraries that a user can do nothing about. This project's own warnings stay."""
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     for message in (
-        ".*does not have many workers.*",  # images come from memory or are few; `workers` is ours to advise on
-        ".*in eval mode at the start of training.*",  # the towers: meant
+        ".*does not have many workers.*",  # images are in memory or few, and `workers` is a key of this project
+        ".*in eval mode at the start of training.*",  # intended: the towers are frozen
         ".*number of training batches .* is smaller than the logging interval.*",
         ".*Experiment logs directory .* exists and is not empty.*",  # resumed runs: older files were renamed
         ".*GPU available but not used.*",
@@ -35,7 +35,7 @@ def quiet() -> None:
         ".*barrier\\(\\).*",
         ".*Total length of .* across ranks is zero.*",
         ".*recommended to use `self.log.*sync_dist=True.*",  # metrics are summed up over the ranks before they are logged
-        ".*has zero length.*",  # fewer images than ranks: meant
+        ".*has zero length.*",  # intended: an evaluation may have fewer images than ranks
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*pkg_resources is deprecated.*",
         ".*but have no `val_dataloader`.*",  # evaluation during training is off unless asked for
@@ -47,22 +47,23 @@ def quiet() -> None:
 
 @rank_zero_only
 def say(text: str, in_sweep: str = "") -> None:
-    """Prints the text; in a job of a sweep, which has many, what stands for it there."""
+    """Prints the text or, in a job of a sweep, the shorter text `in_sweep`."""
     text = in_sweep if IN_SWEEP in os.environ else text
     if text:
         print(text, flush=True)
 
 
 def seed_everything(seed: int) -> None:
-    """For what is drawn while the learner is made; training and data have generators of their own."""
+    """Seeds the global generators, from which a learner draws its initial tensors. Training and data have other generators."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 def set_threads(threads: int | str, clip: torch.nn.Module) -> None:
-    """`auto`: one for small towers, else torch's choice. Threads that wait for each other cost a tiny CLIP more than they
-    give: on two busy cores a step took 25 ms with one and 2 s with two. OMP_NUM_THREADS goes before."""
+    """Sets torch's number of threads. `auto` is one for small towers and torch's choice otherwise: threads that wait for each
+    other slow a tiny CLIP down (on two busy cores, 25 ms a step with one and 2 s with two). OMP_NUM_THREADS takes
+    precedence."""
     small = sum(p.numel() for p in clip.parameters()) < 20e6
     if threads != "auto":
         torch.set_num_threads(threads)
@@ -71,7 +72,7 @@ def set_threads(threads: int | str, clip: torch.nn.Module) -> None:
 
 
 def peak_memory() -> dict[str, float]:
-    """MiB of this process (of rank 0): resident memory, and GPU memory where there is a GPU."""
+    """The peak memory of this process (rank 0) in MiB: resident memory, and GPU memory where there is a GPU."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak = {"cpu_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)}
     if torch.cuda.is_available():

@@ -27,11 +27,11 @@ class RunProgress(RichProgressBar):
         self.lines = not sys.stdout.isatty() and not sweep
         if not sys.stdout.isatty() or sweep == "beside others":
             self.disable()
-        self.start: tuple[float, int] | None = None  # when, and after how many batches, timing began
-        self.batches_done = 0  # of the whole run
+        self.start: tuple[float, int] | None = None  # the time, and the number of batches done, when timing began
+        self.batches_done = 0  # in the whole run, earlier processes included
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Timing begins anew: a resumed run is timed from where this process began."""
+        """Starts timing: a resumed run is timed from where this process began."""
         super().on_train_start(trainer, pl_module)
         self.start = None
 
@@ -43,7 +43,7 @@ class RunProgress(RichProgressBar):
         done, total = trainer.current_epoch * batches + batch_idx + 1, epochs * batches
         self.batches_done = done
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)  # asks for `get_metrics`
-        if self.start is None:  # the first batch warms up
+        if self.start is None:  # the first batch is slow and not timed
             self.start = time.monotonic(), done
         if self.lines and trainer.is_global_zero and done * 10 // total > (done - 1) * 10 // total:
             total_loss, steps = pl_module.losses[-1]

@@ -1,4 +1,4 @@
-"""What a run says on the screen and leaves in `result.json`."""
+"""The content of `result.json`, and the lines that a run prints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runs.result import VERSION
 
 
 def about(job: Job, model: PromptedCLIP) -> dict[str, Any]:
-    """What prompts.safetensors says about itself beside its classes and its backbone."""
+    """The metadata of prompts.safetensors, beside its classes and its backbone: options, settings, shots, seed."""
     settings = {key: value for key, value in job.config["method"].items() if key != "_target_"}
     return {
         **job.names,
@@ -32,9 +32,9 @@ def result_of(
     """The content of result.json (`runs.result.Result`).
 
     Args:
-        run: trained and tested.
-        bad_images: that could not be read, of all ranks.
-        seconds: that this process spent on it.
+        run: the run, trained and tested.
+        bad_images: the images of all ranks that could not be read.
+        seconds: how long this process took.
         stages: the main figure by evaluation of each earlier stage, the first one first.
     """
     module, model, data = run.module, run.model, run.data
@@ -60,12 +60,13 @@ def result_of(
         "selected": data.selection(),
         "bad_images": {"count": len(bad_images), "names": list(bad_images[:100])},
         "versions": versions(),
-        "config": job.config | {"method": job.config["method"] | run.settings},  # what ran is what the result says
+        # saved prompts are evaluated with the settings that they were trained with, whatever the command line says
+        "config": job.config | {"method": job.config["method"] | run.settings},
     }
 
 
 def opening(job: Job, run: Assembly, trainer: Trainer) -> str:
-    """The first screen: what is run, what it starts from, and where its results go."""
+    """The text printed at the start: what is run, what it starts from, and where its results go."""
     config, data, module = job.config, run.data, run.module
     count = sum(p.numel() for p in module.trainable.values())
     ranks = f", {trainer.world_size} ranks" if trainer.world_size > 1 else ""

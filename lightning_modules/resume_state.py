@@ -1,4 +1,4 @@
-"""The content of `last.ckpt`: how it is written, and how it is read without trusting it."""
+"""The resume state `last.ckpt`: writing it atomically, and reading it as data that may be damaged or hostile."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LOOPS = {"loops", "optimizer_states", "epoch", "global_step"}  # entries that Li
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all, and only into its own folder: Lightning goes through the system's temporary
-    folder, which may be full or another disk."""
+    """Writes a checkpoint atomically, through a temporary file in the same folder: Lightning would use the system's temporary
+    folder, which may be full or on another disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Writes a checkpoint; OSError, which names the path, where the disk is full."""
-        content = io.BytesIO()  # torch's own writer to a file ends a full disk in an internal error
+        content = io.BytesIO()  # on a full disk torch's own file writer fails with an internal error, not an OSError
         torch.save(checkpoint, content)
         write_bytes(path, content.getvalue())
 
@@ -43,7 +43,7 @@ def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any],
     """
     then = "the same command with force=true starts the run over"
     try:
-        check_state(path)  # runs no code either way, but torch's reader can be made to hang, or to fill the memory
+        check_state(path)  # a hostile file can make torch's reader hang or fill the memory, though it runs no code
         state = torch.load(path, map_location="cpu", weights_only=True)
         tensors, known = state["state_dict"], state["run"] == dict(run)
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -54,7 +54,7 @@ def read_state(path: Path, wanted: Mapping[str, Tensor], run: Mapping[str, Any],
         whole = whole and all(math.isfinite(total) and isinstance(steps, int) for total, steps in progress["losses"])
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}): {then}.") from error
-    except Exception as error:  # torch's reader has errors of many kinds for damaged files
+    except Exception as error:  # torch's reader raises many types for damaged files
         raise ValueError(f"{path} is damaged, or no state of a run that was interrupted: {then}.") from error
     if not known:
         raise ValueError(f"{path} is the state of another run: {then}.")

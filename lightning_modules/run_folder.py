@@ -30,16 +30,22 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def on_all_ranks(names: list[str]) -> list[str]:
-    """What any rank has, sorted."""
-    found = [names]
+    """The union of all ranks' names, sorted."""
+    names_by_rank = [names]
     if torch.distributed.is_initialized():
-        found = [[]] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(found, names)
-    return sorted(set().union(*found))
+        names_by_rank = [[]] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(names_by_rank, names)
+    return sorted(set().union(*names_by_rank))
 
 
 class RunFolder:
-    """The folder of a run: what is kept there, what is left there when the run stops half-way."""
+    """The folder of a run: its result, its resume state, and cleaning up after a failure.
+
+    Args:
+        save_every, save_steps: as `Resumable` takes them.
+        select: "last" or "best_val", which epoch's prompts are kept.
+        force: start over where a result or a resume state is there.
+    """
 
     def __init__(self, job: Job, save_every: float, save_steps: int | None, select: str, force: bool) -> None:
         if select not in ("last", "best_val"):
@@ -62,7 +68,7 @@ class RunFolder:
     def checkpoint(self, module: TaskModule, trainer: Trainer) -> Path | None:
         """The state to resume from; ValueError where it is damaged or does not fit."""
         if self.force and rank_zero_only.rank == 0:
-            for name in (LAST, BEST):  # the earlier result stays until there is a new one
+            for name in (LAST, BEST):  # result.json stays until it is replaced
                 (self.path / name).unlink(missing_ok=True)
         path = self.path / LAST
         if not path.exists():
@@ -77,13 +83,14 @@ class RunFolder:
     def guard(self, trainer: Trainer) -> Iterator[None]:
         """Ends loggers with the job's status; after a failure stops the other ranks and leaves nothing half-written."""
         if rank_zero_only.rank == 0:
-            remove_temporaries(self.path)  # of a process that was killed outright
+            remove_temporaries(self.path)  # left by a process that was killed with SIGKILL
         watch = ranks.Watch(trainer.strategy.launcher, self.give_up)
         watch.start()
         try:
             yield
         except BaseException as error:
-            lost = ranks.lost(2.0 if isinstance(error, RuntimeError) else 0.0)  # seconds: its connection breaks first
+            # a rank's connection breaks (RuntimeError) before its process has ended: allow it two seconds
+            lost = ranks.lost(2.0 if isinstance(error, RuntimeError) else 0.0)
             watch.end()
             ranks.kill()
             self.abandon()
@@ -93,12 +100,12 @@ class RunFolder:
             if " by SIG" in lost and isinstance(error, RuntimeError):
                 raise ValueError(f"{lost}; {self.then()}.") from error
             if isinstance(error, OSError) and error.errno in FULL:
-                where = error.filename or self.path  # a logger's write that fails does not say where
+                where = error.filename or self.path  # a logger's failed write does not name its file
                 raise ValueError(f"{where} cannot be written ({error.strerror}): make room; {self.then()}.") from error
             restoring = self.resumes and not self.resumable.started and trainer.state.fn == "fit"
             if restoring and not isinstance(error, ValueError | OSError):
-                said = f"{type(error).__name__}: {error}".splitlines()[0]
-                raise ValueError(f"{self.path / LAST} cannot be resumed from ({said}); force=true starts over.") from error
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise ValueError(f"{self.path / LAST} cannot be resumed from ({reason}); force=true starts over.") from error
             raise
         watch.end()
         loggers.finish(0)
@@ -109,11 +116,11 @@ class RunFolder:
         return signals.Interrupted(getattr(error, "number", None), where, self.then())
 
     def is_done(self) -> bool:
-        """Whether a result stands in the folder, and no later run is under way."""
+        """Whether the folder has a result, and no later run was started there."""
         return (self.path / RESULT).exists() and not (self.path / LAST).exists()
 
     def then(self) -> str:
-        """What the same command does after a run that was cut short."""
+        """What the same command does after an interrupted run, as the end of a sentence."""
         if (self.path / LAST).exists():
             return f"the same command{' without force=true' if self.force else ''} resumes from {self.path / LAST}"
         if self.is_done() and not self.force:
@@ -121,18 +128,18 @@ class RunFolder:
         return "the same command starts over"
 
     def abandon(self) -> None:
-        """Leaves nothing of a run that has nothing to resume from; called where the run fails."""
+        """Removes the folder of a failed run that left neither a result nor a state to resume from."""
         if rank_zero_only.rank == 0 and self.is_new and not (self.path / LAST).exists() and not (self.path / RESULT).exists():
             self.remove()
 
     def give_up(self) -> str:
-        """Before the process ends where it stands."""
+        """Cleans up before the process is ended from another thread; returns what the same command does next."""
         self.abandon()
         locks.abandon()
         return self.then()
 
     def remove(self) -> None:
-        """Takes the folder away, and those above it that were made for it alone."""
+        """Removes the folder, and its parent folders as far as they are empty."""
         shutil.rmtree(self.path, ignore_errors=True)
         with suppress(OSError):
             for folder in self.path.parents[: len(self.job.names) + 1]:
@@ -140,12 +147,11 @@ class RunFolder:
 
     @signals.held()
     def finish(self, run: Assembly, seconds: float, stages: Sequence[Mapping[str, float]] = ()) -> dict[str, Any]:
-        """Writes the prompts and, last of all, result.json; says the metrics and what to do next. A run that was cut short on
-        purpose keeps nothing.
+        """Writes the prompts and, last of all, result.json; prints the metrics. A debug run (`Job.cuts`) keeps nothing.
 
         Args:
-            run: trained and tested.
-            seconds: that this process spent on it.
+            run: the run, trained and tested.
+            seconds: how long this process took.
             stages: the main figure by evaluation of each earlier stage, the first one first.
         """
         job, module = self.job, run.module
@@ -167,7 +173,7 @@ class RunFolder:
         return result
 
     def write(self, run: Assembly, result: dict[str, Any]) -> None:
-        """What a finished run leaves in its folder; result.json last."""
+        """Writes the files of a finished run; result.json last."""
         model, module = run.model, run.module
         if self.job.config["fit"]:
             save_prompts(self.path / PROMPTS, model, about(self.job, model))
@@ -176,5 +182,5 @@ class RunFolder:
             loggers.log_words(module.loggers, model)
         module.write_files(self.path)
         write_json(self.path / RESULT, result, indent=1, default=str)
-        for name in (LAST, BEST):  # of use while a run was under way
+        for name in (LAST, BEST):  # only an unfinished run needs these
             (self.path / name).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""What every task shares: training steps, learning rates and what a checkpoint holds; evaluations are `EvaluatedModule`'s.
+"""The base of all tasks: training steps, learning rates and checkpoints. The evaluation loop is in `evaluated.py`.
 
-A kind of task is one file beside this: a subclass of `TaskModule` that says what a batch's losses are, what is measured and
-what a result holds of it.
+A kind of task is one file in this folder: a subclass of `TaskModule` that gives the losses of a batch and the metrics of an
+evaluation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lightning_modules.optimizers import check_gradients, check_groups, make_opt
 from prompts.learner import TrainingHooks
 from prompts.prompted_clip import PromptedCLIP
 
-LEARNER = "model.learner."  # where the learner's tensors stand in the state dict: all that a checkpoint holds
+LEARNER = "model.learner."  # prefix of the learner's tensors in the state dict: a checkpoint holds nothing else
 
 
 class TaskModule(EvaluatedModule):
@@ -31,7 +31,7 @@ class TaskModule(EvaluatedModule):
     `finish_evaluations` and `write_files` where it has something to do there.
 
     Args:
-        data: gives the training batches (`train_loader(rank, world, accumulate)`).
+        data: the datamodule, whose `train_loader(rank, world, accumulate)` gives the training batches.
         optimizer: makes the optimiser from the learner's parameter groups (`lightning_modules.optimizers` says what they may
             hold); each group's `lr` is the peak of its schedule.
         epochs: length of the schedule.
@@ -42,7 +42,7 @@ class TaskModule(EvaluatedModule):
         ValueError: `epochs` is no number of epochs, or the learner refuses the class list of an evaluation.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()  # what the learner or the data must offer
+    needs: ClassVar[tuple[str, ...]] = ()  # words that must be among the `offers` of the learner or of the data
 
     strict_loading = False  # a checkpoint holds the learner alone; on_load_checkpoint says what may be missing
 
@@ -62,18 +62,26 @@ class TaskModule(EvaluatedModule):
         self.data, self.make_optimizer, self.epochs, self.seed = data, optimizer, epochs, seed
         self.train_classnames = model.classnames
         model.check_classes(evaluation.classnames for evaluation in (*self.vals, *self.tests))
-        self.losses: list[list[float]] = []  # of each epoch: sum and number of its steps' losses
-        self.seconds_before = 0.0  # spent by earlier processes on the same run
+        self.losses: list[list[float]] = []  # per epoch: the sum of its steps' losses, and how many steps
+        self.seconds_before = 0.0  # how long earlier processes trained this run
         self.started = time.monotonic()
         self.kept_epoch = epochs - 1
         self._loss_of_step: Tensor | float = 0.0
-        self._gradients_checked = False  # in this process
+        self._gradients_checked = False  # whether this process has done so
 
-    # ---- what a task says
+    # ---- what a task overrides
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Named losses of a batch, each (B,) per sample or a scalar that does not depend on the batch, and the outputs (B,...)
-        that they come from. `seed` is the same for all ranks and micro-batches of an optimiser step."""
+        """The losses of a batch, and the outputs that they come from.
+
+        Args:
+            batch: as `datamodules.loaders.collate` makes it.
+            seed: for what is sampled; the same for all ranks and micro-batches of an optimiser step.
+
+        Returns:
+            Losses by name, each (B,), one per sample, or a scalar that does not depend on the batch; outputs (B,...), such as
+            logits, which are looked at where a loss is not finite.
+        """
         raise NotImplementedError
 
     # ---- training
@@ -111,10 +119,11 @@ class TaskModule(EvaluatedModule):
         return (self.seed * 1_000_003 + self.current_epoch) * 1_000_003 + number
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        # what is sampled is a function of the optimiser's step, so neither ranks nor micro-batches change it
+        # one seed per optimiser step: sampling depends neither on the ranks nor on the micro-batches
         seed = self.seed_of(batch_idx // self.trainer.accumulate_grad_batches)
         losses, outputs = self.training_losses(batch, seed)
-        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches  # over which gradients are averaged
+        # gradients are averaged over ranks and micro-batches; the weights already add up to 1 over all of them
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         weight = batch["weight"] * parts
         terms = {name: (loss * weight).sum() if loss.ndim else loss for name, loss in losses.items()}
         total = torch.stack(list(terms.values())).sum()
@@ -127,7 +136,7 @@ class TaskModule(EvaluatedModule):
         return total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if not self._gradients_checked:  # of the first step, before the learner may set some to None
+        if not self._gradients_checked:  # in the first step, before the learner may set some gradients to None
             check_gradients(self.model.learner)
             self._gradients_checked = True
         if isinstance(self.model.learner, TrainingHooks):
@@ -138,11 +147,11 @@ class TaskModule(EvaluatedModule):
         if batch_idx + 1 < self.trainer.num_training_batches:
             return
         self.kept_epoch = epoch
-        if isinstance(self.model.learner, TrainingHooks):  # Lightning's own hook comes after evaluation and callbacks
+        if isinstance(self.model.learner, TrainingHooks):  # here, as Lightning's epoch hook runs after evaluation and callbacks
             self.model.learner.end_epoch(epoch, self.epochs)
 
     def log_step(self, loss: Tensor, batch_idx: int) -> None:
-        """Adds up the step's loss: its mean over ranks and micro-batches, so the same number however it was split."""
+        """Logs the loss of an optimiser step: the mean over its ranks and micro-batches."""
         accumulate = self.trainer.accumulate_grad_batches
         self._loss_of_step = loss / accumulate + (self._loss_of_step if batch_idx % accumulate else 0.0)
         if (batch_idx + 1) % accumulate:
@@ -159,14 +168,14 @@ class TaskModule(EvaluatedModule):
         return {key: value for key, value in super().state_dict(*args, **kwargs).items() if key.startswith(LEARNER)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.model.check_finite()  # before anything is written: the state of the last save stays
+        self.model.check_finite()  # before anything is written: an error leaves the last saved state
         seconds = self.seconds_before + time.monotonic() - self.started
         checkpoint["progress"] = {"history": self.history, "losses": self.losses, "seconds": seconds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         progress = checkpoint["progress"]
         self.history, self.losses, self.seconds_before = progress["history"], progress["losses"], progress["seconds"]
-        self.kept_epoch = len(self.losses) - 1  # where nothing is left to train: it may have been stopped early
+        self.kept_epoch = len(self.losses) - 1  # right also where no epoch is left to train, after early stopping
         saved, wanted = set(checkpoint["state_dict"]), set(self.state_dict())
         if saved != wanted:
             raise ValueError(

@@ -20,7 +20,7 @@ def make_trainer(
     enable_progress_bar: bool | None = None,
     **options: Any,
 ) -> Trainer:
-    """A trainer whose sampling is our loaders' and whose checkpoints are our callbacks'.
+    """A trainer without Lightning's samplers and checkpoints, in place of which this project has loaders and callbacks.
 
     Several devices (or nodes) get one process each, started as fresh subprocesses. Buffers are not broadcast: they are
     frozen, and ranks evaluate unequal numbers of batches, so a broadcast in the forward pass would wait for ever.
@@ -54,7 +54,7 @@ def make_trainer(
             num_nodes=num_nodes,
             callbacks=callbacks,
             use_distributed_sampler=False,
-            # Lightning would add a ModelCheckpoint of its own where it is on, and refuses a user's where it is off
+            # `enable_checkpointing`: True adds a ModelCheckpoint of Lightning's, False refuses one of the user's
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_progress_bar=bool(enable_progress_bar) or any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,

@@ -1,8 +1,8 @@
 """AAPE (Huang et al., NeurIPS 2024, arXiv 2410.23698): prompts made from the image, learned from a language model's sentences.
 
-In training an aggregator sums up the reference prompts of an image's class, close to the image, and a generator h learns to
-give that summary from the image alone. Only h and the head g are kept: a test needs no label, no prompt file and no aggregator.
-A reconstruction: no code was published. docs/aape.md says which defaults are the paper's.
+In training an aggregator summarises the reference prompts of an image's class in a vector close to the image, and a generator
+h learns to predict that vector from the image alone. Only h and the head g are saved: an evaluation needs no label, no prompt
+file and no aggregator. A reconstruction, as no code was published: docs/aape.md says which defaults are the paper's.
 
 Shapes: B images, C classes, d width of the shared embedding.
 """
@@ -43,9 +43,9 @@ class AAPE(PromptLearner):
         hidden: width of h and of the bottleneck; null: d / 16.
         residual: the head adds to the class's own text feature.
         norm_h: h(x) has length 1 in the head.
-        distill_weight: lambda of the loss. 0 leaves out the reference prompts and all that reads them.
+        distill_weight: lambda of the loss. With 0 there are neither reference prompts nor an aggregator.
         distill_space: unit compares directions; raw, the vectors as they are.
-        detach: the distillation does not pull the summary towards h(x).
+        detach: no gradient of the distillation flows into the aggregator.
         reward_scale: of CLIPScore, which the aggregator maximises.
         schedule: joint, or two_stage: the aggregator alone for `aggregator_share` of the epochs, then h and g on the fixed one.
         aggregator_optimizer: adamw, or configured: the one of h and g.
@@ -155,7 +155,7 @@ class AAPE(PromptLearner):
             x = F.normalize(out.image_features.float(), dim=-1)
             draws = self.draws(index) if self.aggregator.kind == "random" else None
             summary = self.aggregator(self.bank, labels, index, x, draws)
-            if summary.requires_grad:  # mean and random learn nothing
+            if summary.requires_grad:  # the aggregators mean and random have no parameters
                 losses["reward"] = -clip_reward(x, summary, self.reward_scale)
             target = summary.detach() if self.detach else summary
             losses["distill"] = self.distill_weight * self.distance(self.h(x), target)
@@ -168,26 +168,26 @@ class AAPE(PromptLearner):
         return (h - target).square().sum(-1)
 
     def draws(self, index: Tensor) -> Tensor:
-        """(B,) in [0, 1): functions of the step and the image, so that no number of ranks changes them."""
+        """Random numbers (B,) in [0, 1), which depend on the step and the image alone, and not on the number of ranks."""
         generator = torch.Generator().manual_seed(self.step_seed)
         return torch.rand(self.images, generator=generator).to(index.device)[index]
 
-    def kept_parameters(self) -> list[nn.Parameter]:
-        """Those of h and g, which an evaluation needs."""
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The parameters of h and g, which an evaluation needs."""
         return [p for part in (self.h, self.g) if part is not None for p in part.parameters()]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """h and g follow `optim`; the aggregator has a rate and a span, and by default an optimiser, of its own."""
-        kept: dict[str, Any] = {"params": self.kept_parameters()}
+        head: dict[str, Any] = {"params": self.head_parameters()}
         if self.aggregator is None or not list(self.aggregator.parameters()):
-            return [kept]
+            return [head]
         aggregator: dict[str, Any] = {"params": list(self.aggregator.parameters()), "lr": self.aggregator_lr}
         if self.aggregator_optimizer == "adamw":
             aggregator["optimizer"] = torch.optim.AdamW
         if self.schedule == "two_stage":
-            kept["span"], aggregator["span"] = (self.aggregator_share, 1.0), (0.0, self.aggregator_share)
-        return [kept, aggregator]
+            head["span"], aggregator["span"] = (self.aggregator_share, 1.0), (0.0, self.aggregator_share)
+        return [head, aggregator]
 
     def effective_parameters(self) -> int:
-        """Without the aggregator, which no logit sees."""
-        return sum(p.numel() for p in self.kept_parameters())
+        """The parameters of h and g; no logit depends on the aggregator."""
+        return sum(p.numel() for p in self.head_parameters())

@@ -35,7 +35,7 @@ class CoOp(PromptLearner):
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes the context, (n,D) or (C,n,D)."""
         if self.class_specific:
-            context_plan(clip, info.classnames[:1], self.n_ctx, self.init)  # a context that fits no text would fill the memory
+            context_plan(clip, info.classnames[:1], self.n_ctx, self.init)  # refuses a huge n_ctx before memory is allocated
             self.ctx = nn.Parameter(STD * torch.randn(len(info.classnames), self.n_ctx, clip.text_width))  # (C,n,D)
         else:
             self.ctx = nn.Parameter(initial_rows(clip, self.n_ctx, self.init))  # (n,D)

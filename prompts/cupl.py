@@ -32,7 +32,7 @@ class CuPL(GradientFree):
         """Encodes the classes' sentences. ValueError where a class has none."""
         lists = load_reference_prompts(self.prompts, classnames, self.aliases, self.fallback)
         features, present = encode_prompts(clip, lists)
-        # the features are padded with zeros, which normalisation leaves as they are
+        # the features are padded with zeros, which stay zeros when they are normalised
         self.text = F.normalize(features, dim=-1).sum(1) / present.sum(1, keepdim=True)  # (C,d)
 
     def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> Tensor:

@@ -19,16 +19,16 @@ from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.learner import Outputs, PromptLearner, TrainInfo, TrainingHooks
 from prompts.parts.context import STD, fixed_plan, needs_vit
-from prompts.parts.prompt_lengths import PromptLengths, read_found
+from prompts.parts.prompt_lengths import PromptLengths, read_search
 from prompts.parts.search_files import write_lengths
 from prompts.parts.teacher import Teacher, divergence
 
 
 class DPL(PromptLearner, TrainingHooks):
-    """The subnet that a search found.
+    """The subnet of a finished search.
 
     Args:
-        prompt_lengths: what a search found: a dpl.json, its folder, or {"text": [...], "image": [...]}. Where all are 0 there
+        prompt_lengths: those of a search: a dpl.json, its folder, or {"text": [...], "image": [...]}. Where all are 0 there
             is nothing to train and the result is zero-shot CLIP.
         template: the text, "{}" standing for the class name.
         kd_weight: of KL(zero-shot || prompted), the zero-shot text being the mean over `teacher_templates`.
@@ -54,7 +54,7 @@ class DPL(PromptLearner, TrainingHooks):
             raise ValueError(f"method.kd_weight={kd_weight}: give a number, 0 or more.")
         self.template, self.kd_weight = template, kd_weight
         self.teacher = Teacher(teacher_templates) if kd_weight else None
-        self.content = read_found(prompt_lengths)  # of the dpl.json, written again beside the prompts
+        self.content = read_search(prompt_lengths)  # of the dpl.json, written again beside the prompts
         self.lengths = PromptLengths(self.content["text"], self.content["image"])
         self.found_settings = self.lengths.settings
         self.uses_gradients = any(self.lengths.text + self.lengths.image)

@@ -25,7 +25,7 @@ from prompts.parts.search_files import write_lengths
 
 
 class DPLSearch(PromptLearner, TrainingHooks):
-    """The supernet. Training batches move the prompts and validation batches the alphas, in alternation: it needs
+    """The supernet. Training batches update the prompts and validation batches the alphas, in alternation: the method needs
     `data.alternating_batch_size`.
 
     Args:
@@ -94,7 +94,7 @@ class DPLSearch(PromptLearner, TrainingHooks):
 
     @property
     def alphas(self) -> list[nn.Parameter]:
-        """Those of the text tower and those of the image tower, (L,t) each."""
+        """The alphas of the text tower and of the image tower, (L,t) each."""
         return [self.text_alphas, self.image_alphas]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -104,16 +104,17 @@ class DPLSearch(PromptLearner, TrainingHooks):
         return [{"params": options}, {"params": self.alphas, "optimizer": adam, "scheduled": False}]
 
     def before_step(self) -> None:
-        """A validation batch moves the alphas alone, a training batch the prompts alone: first-order, alternating."""
+        """Drops the gradients of the prompts in a validation batch and those of the alphas in a training batch (first-order
+        alternating optimisation)."""
         alphas = {id(p) for p in self.alphas}
         for p in self.parameters():
             if (id(p) in alphas) != self.on_alphas:
                 p.grad = None
 
-    # ---------------------------------------------------------------- what was found
+    # ---------------------------------------------------------------- the result of the search
 
     def configuration(self) -> dict[str, Any]:
-        """Options, the length of every block, and the alphas these come from, as plain lists by tower."""
+        """The content of dpl.json: the options, the chosen length of every block, and the alphas, as plain lists by tower."""
         alphas = {"text": self.text_alphas.tolist(), "image": self.image_alphas.tolist()}
         lengths = {tower: [most_weighted(row, self.lengths) for row in rows] for tower, rows in alphas.items()}
         return {"options": self.lengths, **lengths, "alphas": alphas}

@@ -14,7 +14,7 @@ from prompts.parts.deep_prompts import DeepPrompts, deep_rows
 
 
 class IVLP(DeepPrompts):
-    """Prompts of their own in every prompted block of both towers. The arguments are those of `DeepPrompts`."""
+    """Separate prompts in every prompted block of both towers. The arguments are those of `DeepPrompts`."""
 
     published_names = {
         r"prompt_learner\.ctx": "text_ctx.0",
@@ -24,7 +24,7 @@ class IVLP(DeepPrompts):
     }
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
-        """Makes a tensor (n,D) for each prompted block, by its number: what enters the tower, then what takes its place."""
+        """Makes a tensor (n,D) for each prompted block, by its number; block 0's is at the tower's input."""
         self.fit_to(clip)
         text = {i: STD * torch.randn(n, clip.text_width) for i, n in enumerate(self.text_lengths) if i and n}
         if self.text_enters:

@@ -1,4 +1,4 @@
-"""What a prompt learner is.
+"""The interface of a prompt learner, which every method implements.
 
 A method is one file: a `PromptLearner` that makes its tensors in `setup`, lays out its text in `bind`, and returns its prompts
 as data (`prompts/engine/rows.py`). It never edits a tower, and nothing else learns its name. Methods without gradients derive
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainInfo:
-    """What the learnable tensors may depend on, and how they are going to be trained."""
+    """The training set and the way of training, which the learnable tensors may depend on."""
 
     classnames: list[str]
     num_images: int  # of the training list
-    fit: bool = True  # False: learned tensors are loaded next, so what training alone needs can be left out
+    fit: bool = True  # False: trained tensors will be loaded, so tensors that only training needs can be left out
     alternating: bool = False  # True: every second batch holds validation images, whose index is num_images or more
 
 
@@ -40,18 +40,18 @@ class ClassSample:
     """The classes of one training step, where a method does not use them all."""
 
     ids: Tensor  # (K,) distinct class ids: the columns of the step's logits
-    allowed: Tensor  # (B,K) bool: the classes that an image is classified against, and its own
+    allowed: Tensor  # (B,K) bool: the classes that an image is classified against, its own class included
     targets: Tensor  # (B,) the column of each image's own class
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a forward pass gives, for the losses."""
+    """The outputs of a forward pass, for the losses."""
 
     logits: Tensor  # (B,C) float32; (B,K) over `sample.ids` where there is a sample
     image_features: Tensor  # (B,d) un-normalised
     text_features: Tensor | None  # (C,d) or (B,C,d) un-normalised; None where the head uses no text
-    pixels: Tensor  # (B,3,S,S) the images themselves, for teachers
+    pixels: Tensor  # (B,3,S,S) the normalised images, for teachers
     sample: ClassSample | None = None
 
 
@@ -60,10 +60,10 @@ class PromptLearner(nn.Module):
 
     uses_gradients = True  # False: an optimiser has nothing to train
     class_specific = False  # True: the tensors belong to the class list of `setup` and serve no other
-    published_names: Mapping[str, str] = {}  # patterns of tensor names in the published checkpoints -> ours, where they differ
+    published_names: Mapping[str, str] = {}  # {pattern of a name in published checkpoints: name here}, where they differ
     training_only: Sequence[str] = ()  # prefixes of state_dict names that last.ckpt needs and prompts.safetensors does not
-    offers: Sequence[str] = ("class logits",)  # what a task can get from the method
-    found_settings: Mapping[str, Any] = {}  # arguments that were read from files: kept with the prompts, in the files' place
+    offers: Sequence[str] = ("class logits",)  # words for what the method gives a task, see `TaskModule.needs`
+    found_settings: Mapping[str, Any] = {}  # arguments that were read from files; saved with the prompts in place of the paths
     plan: TextPlan | None = None
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
@@ -83,23 +83,27 @@ class PromptLearner(nn.Module):
         return NO_PROMPTS
 
     def encode_text(self, clip: FrozenCLIP, image: Tensor, classes: Tensor | None = None) -> Tensor | None:
-        """(C,d) or (B,C,d); of the classes with these ids (K,) only, in their order, if given.
+        """Text features, un-normalised: (C,d), or (B,C,d) where they depend on the image. With `classes` (K,) those of the
+        classes with these ids, in their order.
 
-        It runs again when what it read of `image` and of the learner's tensors has changed, or if it drew random numbers. So
-        anything else that its result depends on, such as a counter, has to be a buffer of the learner.
+        The result is cached. It is computed again where the image or the learner's tensors that were read have changed, or
+        where random numbers were drawn. Anything else that it depends on, such as a counter, must be a buffer of the learner.
         """
         return clip.encode_text(self.plan, self.text_prompts(image), classes)
 
     def sample(self, labels: Tensor, batch_index: Tensor, seed: int) -> ClassSample | None:
         """The classes of a training step; None: all.
 
-        `labels` (B,) are class ids, `batch_index` (B,) the positions of the images in the step's global batch, and `seed` is
-        the same for the whole step: what is drawn from the two does not depend on the number of ranks.
+        Args:
+            labels: (B,) class ids.
+            batch_index: (B,) positions of the images in the step's global batch.
+            seed: the same on all ranks and micro-batches of a step. Draw from it and `batch_index` alone: the result then does
+                not depend on the number of ranks.
         """
         return None
 
     def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor | None) -> Tensor:
-        """(B,C) float32, from image features (B,d) and what `encode_text` returned."""
+        """Logits (B,C) float32, from image features (B,d) and the text features that `encode_text` returned."""
         return clip.logits(image, text)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
@@ -110,8 +114,8 @@ class PromptLearner(nn.Module):
         return {"ce": F.cross_entropy(out.logits, labels, reduction="none")}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimiser gets: groups of parameters, with settings of their own where they differ from `optim`. A group may
-        also hold an "optimizer" of its own, "scheduled" and "span": see `lightning_modules/optimizers.py`."""
+        """The optimiser's parameter groups, each with the settings that differ from `optim`. A group may also hold "optimizer",
+        "scheduled" and "span": see `lightning_modules/optimizers.py`."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def effective_parameters(self) -> int:
@@ -120,7 +124,7 @@ class PromptLearner(nn.Module):
 
 
 class GradientFree(PromptLearner):
-    """Base of methods that no optimiser trains: zero-shot ones, and those that `fit` fits."""
+    """Base of methods that no optimiser trains: zero-shot methods, and those that override `fit`."""
 
     uses_gradients = False
 
@@ -129,14 +133,15 @@ class GradientFree(PromptLearner):
 
 
 class TrainingHooks:
-    """A mixin for methods that act between the steps of training, or that leave files beside their prompts."""
+    """A mixin for methods that act between training steps or epochs, or that write files beside their prompts."""
 
     def before_step(self) -> None:
-        """Called before each step of the optimiser, its gradients being complete; one that is set to None moves nothing."""
+        """Called before each optimiser step, when the gradients are complete. A tensor whose gradient is set to None is not
+        updated."""
 
     def end_epoch(self, epoch: int, epochs: int) -> None:
         """Called after each training epoch (0-based, of `epochs`) on every rank, before anything is evaluated or saved."""
 
     def artifacts(self, folder: Path) -> list[Path]:
-        """Writes what a finished run leaves beside its prompts, and returns the files. Called on rank 0."""
+        """Writes the method's files into the run's folder and returns their paths. Called on rank 0, when the run ends."""
         return []

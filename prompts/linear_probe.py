@@ -23,18 +23,18 @@ UNSEEN = -1e4  # logit of a class without a training image
 
 
 def best_regularisation(fit: Callable[[float], tuple[float, Any]]) -> Any:
-    """The published search: the grid's best C (the first of equals), then bisection of [C/10, 10C] in log10, keeping the better
-    end (the left of equals). `fit` maps C to (validation accuracy, model); returns the model of the last kept end."""
+    """The published search: the grid's best C (the first of equals), then bisection of [C/10, 10C] in log10 towards the better
+    end (the left of equals). `fit` maps C to (validation accuracy, model); returns the model of the last better end."""
     peak = max(GRID, key=lambda c: fit(c)[0])
     left, right = np.log10(peak) - 1, np.log10(peak) + 1
     for _ in range(STEPS):
         (accuracy_left, model_left), (accuracy_right, model_right) = fit(10**left), fit(10**right)
         middle = (left + right) / 2
         if accuracy_left < accuracy_right:
-            left, kept = middle, model_right
+            left, model = middle, model_right
         else:
-            right, kept = middle, model_left
-    return kept
+            right, model = middle, model_left
+    return model
 
 
 class LinearProbe(GradientFree):
@@ -82,7 +82,7 @@ class LinearProbe(GradientFree):
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol stops at max_iter, converged or not
-            warnings.filterwarnings("ignore", "The number of unique classes")  # one shot per class is meant
+            warnings.filterwarnings("ignore", "The number of unique classes")  # with one shot per class that is intended
             probe = best_regularisation(fit_one)
         coef, bias = torch.from_numpy(probe.coef_), torch.from_numpy(probe.intercept_)
         if len(probe.classes_) == 2:  # scikit-learn keeps one row for two classes

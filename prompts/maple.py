@@ -48,7 +48,7 @@ class MaPLe(DeepPrompts):
         self.proj = nn.Linear(clip.text_width, clip.image_width)
         deep = [nn.Parameter(STD * torch.randn(n, clip.text_width)) for n in self.text_lengths[1:] if n]
         self.compound_prompts_text = nn.ParameterList(deep)
-        couple = nn.Linear(clip.text_width, clip.image_width)  # the published code starts all deep maps alike
+        couple = nn.Linear(clip.text_width, clip.image_width)  # the published code gives all deep maps the same initial values
         self.compound_prompt_projections = nn.ModuleList(copy.deepcopy(couple) for _ in deep)
 
     def text_prompts(self, image: Tensor) -> TowerPrompts:

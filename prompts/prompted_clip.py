@@ -39,9 +39,10 @@ class PromptedCLIP(nn.Module):
         self.bind(info.classnames)
 
     def bind(self, classnames: Sequence[str]) -> None:
-        """From now on logits are over `classnames`. Any time, any list, unless the learner's tensors belong to one list.
+        """Sets the class list of the logits. May be called at any time; does nothing where this list is bound already.
 
-        A list that is bound already stays as it is.
+        Raises:
+            ValueError: the learner's tensors belong to one class list (`class_specific`), and this is another.
         """
         if self.classnames and list(classnames) == self.classnames:
             return
@@ -63,8 +64,7 @@ class PromptedCLIP(nn.Module):
         self.bind(bound)
 
     def forward(self, pixels: Tensor, sample: ClassSample | None = None) -> Outputs:
-        """(B,3,S,S) -> logits over the bound classes, or over a training step's `sample` of them, and the features they come
-        from."""
+        """Logits and features of `pixels` (B,3,S,S), over the bound classes or a training step's `sample` of them."""
         image = self.clip.encode_image(pixels, self.learner.image_prompts())
         if sample is None:
             text = self.text_features(image)
@@ -73,12 +73,12 @@ class PromptedCLIP(nn.Module):
         return Outputs(self.learner.logits(self.clip, image, text), image, text, pixels, sample)
 
     def text_features(self, image: Tensor) -> Tensor | None:
-        """Features of the bound classes for image features (B,d): (C,d) or (B,C,d). Cached while all that they are made from
-        stays as it is, so that an evaluation encodes its class list once."""
+        """Features of the bound classes for image features (B,d): (C,d) or (B,C,d). Cached until a tensor that they depend on
+        changes, so that an evaluation encodes its class list once."""
         return self._text.features(image)
 
     def text_depends_on(self) -> Literal["nothing", "tensors", "image"]:
-        """What the text features of the bound classes are made from beside the class names."""
+        """What the text features of the bound classes depend on beside the class names."""
         return self._text.depends_on()
 
     @property
@@ -93,7 +93,7 @@ class PromptedCLIP(nn.Module):
     # ---------------------------------------------------------------- what is saved and shared
 
     def prompt_state(self) -> tuple[dict[str, Tensor], list[str] | None]:
-        """The learned tensors, and the class list they belong to if they serve no other; ValueError where one is not finite."""
+        """The learned tensors, and the class list of class-specific ones (else None); ValueError where one is not finite."""
         self.check_finite()
         return {k: v.detach().cpu() for k, v in self._shared().items()}, self._own_classes
 
@@ -111,7 +111,7 @@ class PromptedCLIP(nn.Module):
         return {k: v for k, v in self.learner.state_dict().items() if not k.startswith(left_out)}
 
     def load_prompt_state(self, state: dict[str, Tensor], own_classes: list[str] | None = None) -> None:
-        """Takes over learned tensors; ValueError naming the first that disagrees with the configured method."""
+        """Loads learned tensors by name; ValueError for the first that does not fit the configured method."""
         if self._own_classes is not None and own_classes != self._own_classes:
             raise ValueError(
                 f"the checkpoint's class-specific tensors belong to {len(own_classes or [])} classes, not to the "

@@ -1,7 +1,7 @@
 """RPP (arXiv 2409.06166): separate learnable query, key and value prompts in every prompted block, and soft labels of a CLIP
 teacher beside the hard ones.
 
-A reconstruction: no code is public. What the paper says and what is our choice stands in docs/pretraining.md.
+A reconstruction, as no code is public: docs/pretraining.md says what comes from the paper and what is our choice.
 
 Shapes: B images, K classes in use, n slots of a block, L blocks of a tower, D its width.
 """

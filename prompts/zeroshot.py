@@ -16,7 +16,7 @@ from prompts.engine.text_plan import TextPlan
 from prompts.learner import GradientFree
 from prompts.parts.context import fixed_plan
 
-# the seven that OpenAI selected for ImageNet, in the order of CoOp's ensemble baseline
+# the seven templates that OpenAI selected for ImageNet, in the order of CoOp's ensemble baseline
 SELECTED_TEMPLATES = [
     "itap of a {}.",
     "a bad photo of the {}.",

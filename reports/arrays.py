@@ -1,5 +1,5 @@
-"""Reads `predictions.npz`, which may be a stranger's: nothing is unpickled or evaluated, and no more is unpacked than a header
-says, which is bounded. `ValueError` with one sentence where it holds no predictions."""
+"""Reads `predictions.npz`, which anyone may have made: nothing is unpickled or evaluated, and sizes are checked before arrays
+are read. `ValueError` with one sentence where it holds no predictions."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import numpy as np
 from files.untrusted import regular_file
 
 PREDICTIONS = "predictions.npz"
-MOST_IMAGES = 2**24  # of one evaluation; ImageNet-21K tests on half a million
-PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as numpy packs; zipfile unpacks others without bounds
-PARTS = {"pred": "iu", "label": "iu", "confidence": "f"}  # and the kinds of number that they are
+MOST_IMAGES = 2**24  # in one evaluation; ImageNet-21K tests on half a million
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # as numpy packs; for others zipfile does not limit the unpacked size
+PARTS = {"pred": "iu", "label": "iu", "confidence": "f"}  # {array: kinds of its numbers, as numpy's `dtype.kind`}
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted in one evaluation, in the order of its test list.
+    """The predictions of one evaluation, in the order of its test list.
 
-    An image that could not be read keeps its place and has confidence 0, class 0 and label 0: `readable()` leaves it out, as
-    every figure does.
+    An image that could not be read has an entry too, with confidence 0, class 0 and label 0. `readable()` leaves these out, as
+    every figure of the report does.
 
     Args:
         predicted_N: class index.
@@ -40,7 +40,7 @@ class Predictions:
 
     @staticmethod
     def of(arrays: Mapping[str, np.ndarray]) -> Predictions:
-        """From the arrays (N,) of `PARTS`."""
+        """Predictions from the arrays (N,) named in `PARTS`."""
         return Predictions(arrays["pred"].astype(int), arrays["label"].astype(int), arrays["confidence"].astype(float))
 
     @property
@@ -54,15 +54,15 @@ class Predictions:
         return (self.predicted_N == self.label_N) & self.readable_N
 
     def at(self, which_N: np.ndarray) -> Predictions:
-        """Of the images that the mask or the indices choose."""
+        """The predictions of some images, chosen by a mask or by indices."""
         return Predictions(self.predicted_N[which_N], self.label_N[which_N], self.confidence_N[which_N])
 
     def readable(self) -> Predictions:
-        """Of the images that could be read."""
+        """The predictions of the images that could be read."""
         return self.at(self.readable_N)
 
     def is_of_the_images_of(self, other: Predictions) -> bool:
-        """Whether both have the same test list, as far as the labels of the images that both could read say."""
+        """Whether both have the same test list, as far as the labels of the images that both could read show."""
         if len(self.label_N) != len(other.label_N):
             return False
         both_N = self.readable_N & other.readable_N
@@ -100,14 +100,14 @@ def read_predictions(file: Path, evaluation: str, classes: int | None = None) ->
     return Predictions.of(arrays)
 
 
-# as numpy writes it for an array of one dimension; its own reader evaluates what stands there
+# a header as numpy writes it for one dimension; numpy's own reader would evaluate it as Python
 HEADER = re.compile(
     rb"\{'descr': '([<>|=]?[a-z][0-9]{1,2})', 'fortran_order': (?:False|True), 'shape': \(([0-9]{1,18}),\),? ?\}\s*"
 )
 
 
 def _array(archive: zipfile.ZipFile, name: str, kinds: str) -> np.ndarray:
-    """A member of an npz, (N,): its header says how much is read, whatever the archive would unpack to."""
+    """The array (N,) of a member of an npz. Reads as much as its header claims, however much the archive would unpack to."""
     if archive.getinfo(name).compress_type not in PACKED:
         raise ValueError(f"{name[:80]!r} is packed in a way that numpy does not use")
     with archive.open(name) as member:

@@ -1,5 +1,5 @@
-"""What the report says of classification beyond its accuracy: classes gained and lost, confusions, calibration, base against
-new classes, and paired tests over images. `conf/task/classification.yaml` names this module."""
+"""The report's sections for classification: classes gained and lost, confusions, calibration, base against new classes, and
+paired tests over images. `conf/task/classification.yaml` names this module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from reports import plots
 from reports.arrays import Predictions
-from reports.compare import ItemTests, Place, places
+from reports.compare import Benchmark, ItemTests, benchmarks
 from reports.groups import Group, best_of
 from reports.pieces import figures, folded, grid, heading, legend, note
 from reports.rows import shots_text
@@ -20,8 +20,8 @@ from reports.style import Palette
 from reports.tables import Table
 
 NONE = Markup()
-MOST_CLASSES = 15_000  # of a table of classes x classes, 2 GB; ImageNet-21K has 10,450
-CLASSES_DRAWN = 200  # above, a confusion matrix is no picture any more
+MOST_CLASSES = 15_000  # a table of classes x classes then has 2 GB; ImageNet-21K has 10,450 classes
+CLASSES_DRAWN = 200  # larger confusion matrices are not drawn, as nothing could be read in them
 PAIR = ("base", "new")  # evaluations whose harmonic mean is the field's H
 
 
@@ -49,19 +49,19 @@ def base_new(tables: Sequence[Table], palette: Palette) -> Markup:
 
 
 def classes(groups: Sequence[Group]) -> Markup:
-    """What each class gains and loses against the baseline, a plot for each method and evaluation."""
+    """The accuracy that each class gains or loses against the baseline, a plot for each method and evaluation."""
     text, names = [], set()
-    for place in places(groups):
-        baseline = next((group for group in place.groups.values() if group.is_baseline), None)
+    for benchmark in benchmarks(groups):
+        baseline = next((group for group in benchmark.groups.values() if group.is_baseline), None)
         drawn = []
-        for label, group in place.groups.items() if baseline else ():
+        for label, group in benchmark.groups.items() if baseline else ():
             for evaluation in group.evaluations if group is not baseline else ():
                 changes = class_changes(group, baseline, evaluation) if evaluation in baseline.evaluations else []
                 if changes:
                     which = "" if len(group.evaluations) == 1 else f", {evaluation}"
                     drawn.append(plots.class_change_plot(changes, f"{label}, {shots_text(group.shots)}{which}"))
         if drawn:
-            text.append((place.title, figures(drawn)))
+            text.append((benchmark.title, figures(drawn)))
             names.add(baseline.names["method"])
     if not text:
         return NONE
@@ -90,7 +90,7 @@ def class_changes(group: Group, baseline: Group, evaluation: str) -> list[tuple[
 
 
 def readable(group: Group, evaluation: str) -> Predictions | None:
-    """The predictions of all seeds, one behind the other, of the images that could be read; None where a seed has none."""
+    """The predictions of the readable images, concatenated over the seeds; None where a seed has none."""
     by_seed = [run.predictions(evaluation) for run in group.runs.values()]
     if any(predictions is None for predictions in by_seed):
         return None
@@ -109,23 +109,23 @@ def item_test(a: Group, b: Group, seeds: Sequence[int], evaluation: str) -> Item
             return None
         both_N = ours.readable_N & theirs.readable_N
         correct.append((ours.at(both_N).correct_N, theirs.at(both_N).correct_N))
-    if len({len(x) for x, _ in correct}) > 1:  # other images could be read with one seed than with another
+    if len({len(x) for x, _ in correct}) > 1:  # the seeds could not read the same images
         return None
     difference_N = 100 * np.mean([x.astype(float) - y for x, y in correct], axis=0)
     return ItemTests(bootstrap(difference_N), [mcnemar(x, y) for x, y in correct])
 
 
 def confusion_section(groups: Sequence[Group]) -> Markup:
-    """Of each place the best method: one picture per method and dataset would be a book."""
+    """Confusion matrices of the best method on each benchmark; one per method would be too many pictures."""
     drawn, rows = [], []
-    for place in places(groups):
-        for evaluation in place.evaluations:
-            able = [group for group in place.groups.values() if evaluation in group.evaluations]
+    for benchmark in benchmarks(groups):
+        for evaluation in benchmark.evaluations:
+            able = [group for group in benchmark.groups.values() if evaluation in group.evaluations]
             best = best_of(able[0].figure)(able, key=lambda group: statistics.mean(group.by_seed(evaluation).values()))
             confused = confusions(best, evaluation)
             if confused is None:
                 continue
-            which = f": {evaluation}" if len(place.evaluations) > 1 else ""
+            which = f": {evaluation}" if len(benchmark.evaluations) > 1 else ""
             title = f"{best.label} on {best.names['data']}{which}, {shots_text(best.shots)}"
             if len(confused[1]) <= CLASSES_DRAWN:
                 drawn.append(plots.confusion_plot(*confused, title))
@@ -134,7 +134,7 @@ def confusion_section(groups: Sequence[Group]) -> Markup:
         return NONE
     table = grid(["", "true class", "taken for", "% of its images"], rows, text_columns=3)
     return (
-        note("Of the best method in each place, over all seeds; the opacity is the square root of a share.")
+        note("Of the best method on each dataset, over all seeds; the opacity is the square root of a share.")
         + figures(drawn)
         + heading("Most often confused")
         + table
@@ -152,7 +152,7 @@ def confusions(group: Group, evaluation: str) -> tuple[np.ndarray, list[str]] | 
 
 def most_confused(counts_CC: np.ndarray, names: list[str], most: int = 8) -> list[tuple[str, str, float]]:
     """True class, predicted class, percent of the true class's images; the largest shares first."""
-    true, predicted = np.nonzero(counts_CC)  # few of them: a table of shares would take gigabytes
+    true, predicted = np.nonzero(counts_CC)  # only non-zero counts: a table of shares would take gigabytes
     share = 100 * counts_CC[true, predicted] / counts_CC.sum(1)[true]
     share[true == predicted] = 0
     order = np.argsort(share, kind="stable")[::-1][:most]
@@ -162,11 +162,11 @@ def most_confused(counts_CC: np.ndarray, names: list[str], most: int = 8) -> lis
 def calibration_section(groups: Sequence[Group], palette: Palette) -> Markup:
     """Reliability curves and the expected calibration error."""
     drawn, rows, labels = [], [], []
-    for place in places(groups):
-        for evaluation in place.evaluations:
-            curves = calibrations(place, evaluation)
+    for benchmark in benchmarks(groups):
+        for evaluation in benchmark.evaluations:
+            curves = calibrations(benchmark, evaluation)
             if curves:
-                title = f"{place.title}, {evaluation}"
+                title = f"{benchmark.title}, {evaluation}"
                 drawn.append(plots.reliability_plot(curves, palette, title))
                 rows += [[label, title, f"{curve.error:.2f}"] for label, curve in curves]
                 labels += [label for label, _ in curves]
@@ -179,10 +179,10 @@ def calibration_section(groups: Sequence[Group], palette: Palette) -> Markup:
     return note(about) + legend(palette, labels) + figures(drawn) + grid(["method", "where", "ECE, %"], rows, text_columns=2)
 
 
-def calibrations(place: Place, evaluation: str) -> list[tuple[str, Calibration]]:
-    """By label, over the images of all seeds."""
+def calibrations(benchmark: Benchmark, evaluation: str) -> list[tuple[str, Calibration]]:
+    """Calibration curves by label, over the images of all seeds."""
     curves = []
-    for label, group in place.groups.items():
+    for label, group in benchmark.groups.items():
         predictions = readable(group, evaluation) if evaluation in group.evaluations else None
         if predictions:
             curves.append((label, calibration(predictions.confidence_N, predictions.correct_N)))

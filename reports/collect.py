@@ -1,4 +1,4 @@
-"""Reads the results below some folders (result.json, never a log) as groups of runs that differ in nothing but the seed."""
+"""Reads all result.json files below some folders, as groups of runs that differ in nothing but the seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(folders: Iterable[Path], left_out: list[str] | None = None) -> list[Gro
     """The groups of all results below the folders, ordered.
 
     Args:
-        left_out: gets a sentence for each file that cannot be read and is in no figure; without it such a file is an error.
+        left_out: a list that gets a sentence for each file that cannot be read; None: such a file is an error.
 
     Raises:
         ValueError: there are none, or none that can be read; two claim one seed of one configuration with different results;
@@ -69,14 +69,14 @@ def read_run(file: Path, left_out: list[str] | None) -> Run:
 
 
 def without_stages(by_digest: Mapping[str, Mapping[int, Run]]) -> dict[str, dict[int, Run]]:
-    """The runs but those that are an earlier stage of another: its result has their figures among its stages."""
+    """The runs without those that are an earlier stage of another run, whose result repeats their figures."""
     runs = [run.result for seeds in by_digest.values() for run in seeds.values()]
     earlier = {_history(result, result["stages"][:count]) for result in runs for count in range(1, len(result["stages"]) + 1)}
-    kept = {
+    last_stages = {
         digest: {seed: run for seed, run in seeds.items() if _history(run.result, _all_stages(run.result)) not in earlier}
         for digest, seeds in by_digest.items()
     }
-    return {digest: seeds for digest, seeds in kept.items() if seeds}
+    return {digest: seeds for digest, seeds in last_stages.items() if seeds}
 
 
 def _all_stages(result: Result) -> list[dict[str, float]]:
@@ -86,7 +86,7 @@ def _all_stages(result: Result) -> list[dict[str, float]]:
 
 
 def _history(result: Result, stages: Sequence[Mapping[str, float]]) -> str:
-    """What was run with this seed, and these stages of it."""
+    """A key that is equal for runs of the same task, names, shots and seed whose stages have the same figures."""
     what = [result[key] for key in ("task", "figure", "names", "shots", "seed")]
     return json.dumps([what, stages], sort_keys=True)
 
@@ -97,7 +97,7 @@ def make_group(digest: str, runs: dict[int, Run]) -> Group:
     settings = settings_of(first.result)
     for other in others:
         both = [settings_of(run.result) | run.result["names"] | {"shots": run.result["shots"]} for run in (first, other)]
-        # a file is the same wherever it lies: the digest is of what it holds
+        # paths may differ: the digest is of the files' content
         differing = [key for key in differences(both) if not all("/" in str(flat.get(key)) for flat in both)]
         for what, of in COMPARED.items():
             if of(first.result) != of(other.result):
@@ -110,7 +110,7 @@ def make_group(digest: str, runs: dict[int, Run]) -> Group:
     return Group(digest, runs, settings, first.result["names"]["method"])
 
 
-# what runs of one configuration have in common, beside their settings
+# what must be equal in the runs of one configuration, beside their settings
 COMPARED: dict[str, Callable[[Result], Any]] = {
     "their evaluations": lambda result: set(result["metrics"]),
     "their task": lambda result: (result["task"], result["figure"]),
@@ -120,7 +120,7 @@ COMPARED: dict[str, Callable[[Result], Any]] = {
 
 
 def order(group: Group) -> tuple:
-    """Sorts groups as tables have them."""
+    """The sort key of a group: the order of rows in tables."""
     names = group.names
-    place = (group.task, group.protocol, names["clip"], names["data"])
-    return (*place, method_rank(names["method"]), group.label, group.shots)
+    benchmark = (group.task, group.protocol, names["clip"], names["data"])
+    return (*benchmark, method_rank(names["method"]), group.label, group.shots)

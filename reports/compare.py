@@ -1,4 +1,4 @@
-"""What two or more groups say together: paired tests and learning curves of their main figure."""
+"""Comparisons of groups: paired tests, and learning curves of their main figure."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from reports.stats import t_test
 
 
 @dataclass(frozen=True)
-class Place:
-    """The groups of one protocol, backbone and dataset, by label: of each the one with the most shots."""
+class Benchmark:
+    """Groups that can be compared: those of one protocol, backbone and dataset, by label, each label with its most shots."""
 
     title: str
     groups: dict[str, Group]
 
     @property
     def evaluations(self) -> list[str]:
-        """Those of any group, in order."""
+        """The evaluations that any of the groups has, in order."""
         return list(dict.fromkeys(name for group in self.groups.values() for name in group.evaluations))
 
 
-def places(groups: Iterable[Group]) -> list[Place]:
-    """The places where these groups, all of one task, stand."""
+def benchmarks(groups: Iterable[Group]) -> list[Benchmark]:
+    """The benchmarks of these groups, all of one task."""
     result = []
     for (protocol, clip, data), members in by(groups, lambda g: (g.protocol, g.names["clip"], g.names["data"])).items():
         largest: dict[str, Group] = {}
-        for group in sorted(members, key=lambda g: g.shots % 10**9):  # all images, -1, last
+        for group in sorted(members, key=lambda g: g.shots % 10**9):  # shots=-1, all images, comes last
             largest[group.label] = group
         labels = dict.fromkeys(group.label for group in members)
-        result.append(Place(f"{data}, {protocol}, clip {clip}", {label: largest[label] for label in labels}))
+        result.append(Benchmark(f"{data}, {protocol}, clip {clip}", {label: largest[label] for label in labels}))
     return result
 
 
@@ -43,7 +43,7 @@ def places(groups: Iterable[Group]) -> list[Place]:
 
 @dataclass(frozen=True)
 class ItemTests:
-    """Paired tests over the items that both were tested on, such as images."""
+    """Paired tests over the items, such as images, that both groups were tested on."""
 
     interval: tuple[float, float]  # 95 %, of the difference averaged over seeds, in the figure's unit
     mcnemar: list[float]  # p of McNemar's exact test, by seed
@@ -55,7 +55,7 @@ ItemTest = Callable[[Group, Group, Sequence[int], str], ItemTests | None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """`a` against `b` on the same seeds; the difference is a minus b, in the unit of their figure."""
+    """Group `a` against group `b` on the same seeds; the difference is a minus b, in the unit of their figure."""
 
     where: str
     a: str
@@ -67,7 +67,7 @@ class Comparison:
     items: ItemTests | None
 
 
-def compare(a: Group, b: Group, evaluation: str, place: str, item_test: ItemTest | None = None) -> Comparison | None:
+def compare(a: Group, b: Group, evaluation: str, benchmark: str, item_test: ItemTest | None = None) -> Comparison | None:
     """Paired tests of two groups; None without a common seed."""
     ours, theirs = a.by_seed(evaluation), b.by_seed(evaluation)
     seeds = [seed for seed in ours if seed in theirs]
@@ -78,7 +78,7 @@ def compare(a: Group, b: Group, evaluation: str, place: str, item_test: ItemTest
     which = [evaluation] if len(a.evaluations) > 1 else []
     shots = " and ".join(dict.fromkeys(shots_text(group.shots) for group in (a, b)))
     return Comparison(
-        where=", ".join([place, *which, shots]),
+        where=", ".join([benchmark, *which, shots]),
         a=a.label,
         b=b.label,
         seeds=seeds,
@@ -98,18 +98,18 @@ def comparisons(
         only: these two labels, or methods, in this order.
         item_test: the task's test over items, if it has one.
     """
-    for place in places(groups):
-        for a, b in _pairs(place, only):
+    for benchmark in benchmarks(groups):
+        for a, b in _pairs(benchmark, only):
             for evaluation in a.evaluations:
                 if evaluation not in b.evaluations:
                     continue
-                if comparison := compare(a, b, evaluation, place.title, item_test):
+                if comparison := compare(a, b, evaluation, benchmark.title, item_test):
                     yield comparison
 
 
-def _pairs(place: Place, only: tuple[str, str] | None) -> list[tuple[Group, Group]]:
-    """The later of two labels against the earlier one; or the first groups that are called as `only` says."""
-    groups = list(place.groups.values())
+def _pairs(benchmark: Benchmark, only: tuple[str, str] | None) -> list[tuple[Group, Group]]:
+    """Pairs of groups: every label against each earlier one; or the first groups whose labels or methods `only` names."""
+    groups = list(benchmark.groups.values())
     if not only:
         return [(a, b) for b, a in combinations(groups, 2)]
     a, b = (next((group for group in groups if _is_called(group, name)), None) for name in only)
@@ -133,20 +133,20 @@ def _is_called(group: Group, name: str) -> bool:
 Curve = tuple[str, list[list[float]], list[int]]  # label, values by seed, epochs from 1
 
 
-def loss_curves(place: Place) -> list[Curve]:
+def loss_curves(benchmark: Benchmark) -> list[Curve]:
     """The training loss by epoch, of groups whose seeds have equally many epochs."""
     curves = []
-    for label, group in place.groups.items():
+    for label, group in benchmark.groups.items():
         by_seed = [run.result.get("train_loss") or [] for run in group.runs.values()]
         if by_seed[0] and len({len(losses) for losses in by_seed}) == 1:
             curves.append((label, by_seed, list(range(1, len(by_seed[0]) + 1))))
     return curves
 
 
-def history_curves(place: Place) -> dict[str, list[Curve]]:
+def history_curves(benchmark: Benchmark) -> dict[str, list[Curve]]:
     """The main figure by epoch, by evaluation."""
     curves: dict[str, list[Curve]] = defaultdict(list)
-    for label, group in place.groups.items():
+    for label, group in benchmark.groups.items():
         histories = [run.result.get("history") or [] for run in group.runs.values()]
         epochs = [[entry["epoch"] + 1 for entry in history] for history in histories]
         if not epochs[0] or any(other != epochs[0] for other in epochs):

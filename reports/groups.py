@@ -1,4 +1,4 @@
-"""Results as the report has them: a run, and the runs of one configuration over its seeds."""
+"""Results in the report: a run, and a group, which is the runs of one configuration over its seeds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from runs.result import Figure, Names, Result, Summary, targets
 class Run:
     """A result and the predictions beside it."""
 
-    path: Path  # of its result.json
+    path: Path  # its result.json
     result: Result
     has_predictions: bool = True  # False: they cannot be read
 
     def predictions(self, evaluation: str) -> Predictions | None:
-        """In the order of the test list, unreadable images included; None where there are none. ValueError where the file
-        cannot be read."""
+        """The predictions in the order of the test list, unreadable images included; None where the run has none. ValueError
+        where the file cannot be read."""
         if not self.has_predictions:
             return None
         classes = len(self.result["metrics"][evaluation].get("per_class", []))
@@ -32,11 +32,11 @@ class Run:
 class Group:
     """Runs of one configuration over its seeds: of one task, with the same evaluations and summaries."""
 
-    digest: str  # of the configuration without the seed
+    digest: str  # the configuration's digest, without the seed
     runs: dict[int, Run]  # by seed, ascending
-    settings: dict[str, str]  # dotted keys of what is run
-    label: str  # the method, with the settings that tell it from others of its name
-    is_baseline: bool = False  # of the task's baseline method
+    settings: dict[str, str]  # `settings_of` the configuration
+    label: str  # the method, with the settings in which it differs from other groups of the method
+    is_baseline: bool = False  # whether this is the task's baseline method
 
     @property
     def first(self) -> Result:
@@ -65,7 +65,7 @@ class Group:
 
     @property
     def protocol(self) -> str:
-        """The protocol's name; evaluations of saved prompts are apart from runs that trained."""
+        """The protocol's name, with a suffix for evaluations of saved prompts, which are not compared with trained runs."""
         return ("saved prompts, " if self.settings.get("fit") == "false" else "") + self.names["protocol"]
 
     @property

@@ -20,14 +20,14 @@ def page(
     """The page of these groups.
 
     Args:
-        left_out: a sentence about each file that is in none of its figures.
-        reports: the sections of each task, as of `reports.tasks.task_reports`; a task that is not in it has those of all.
+        left_out: a sentence about each file that could not be read.
+        reports: as `reports.tasks.task_reports` returns them; other tasks have the common sections only.
     """
     palette = Palette(group.label for group in sorted(groups, key=sections.legend_order))
     bodies: Sections = []
     for part in parts(groups):
-        made = sections_of(part, palette, (reports or {}).get(part.task, TaskReport()))
-        bodies += [(f"{part.title}: {heading}" if part.title else heading, body) for heading, body in made]
+        part_sections = sections_of(part, palette, (reports or {}).get(part.task, TaskReport()))
+        bodies += [(f"{part.title}: {heading}" if part.title else heading, body) for heading, body in part_sections]
     return ENVIRONMENT.get_template("page.html").render(
         title=title,
         summary=summary(groups),
@@ -39,12 +39,12 @@ def page(
 
 def sections_of(part: Part, palette: Palette, report: TaskReport) -> Sections:
     """The sections of one task and figure: those that every task has, and its own."""
-    made, figure = tables(part.groups), part.figure["title"]
+    part_tables, figure = tables(part.groups), part.figure["title"]
     name = figure[:1].upper() + figure[1:]
     return [
-        (name, sections.figure_tables(made)),
-        (f"{name} against shots", sections.shots(made, palette)),
-        *report.sections(part.groups, made, palette),
+        (name, sections.figure_tables(part_tables)),
+        (f"{name} against shots", sections.shots(part_tables, palette)),
+        *report.sections(part.groups, part_tables, palette),
         ("Significance", sections.significance(part.groups, report.item_test)),
         ("Cost", sections.cost(part.groups, palette)),
         ("Learning curves", sections.curves(part.groups, palette)),
@@ -53,7 +53,7 @@ def sections_of(part: Part, palette: Palette, report: TaskReport) -> Sections:
 
 
 def summary(groups: Sequence[Group]) -> str:
-    """What the page is of, in a sentence."""
+    """One sentence with the numbers of runs and configurations, the methods and the datasets."""
     runs = sum(len(group.runs) for group in groups)
     return (
         f"{count(runs, 'run')} of {count(len(groups), 'configuration')}: "

@@ -1,4 +1,4 @@
-"""The parts that sections of the page are made of, as markup; what they are given is escaped."""
+"""The building blocks of the page's sections, as markup; the texts given to them are escaped."""
 
 from __future__ import annotations
 

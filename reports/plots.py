@@ -62,7 +62,7 @@ def shots_png(tables: Sequence[Table], path: Path) -> None:
             axis.set_title(table.title)
             axis.grid(alpha=0.3)
             axis.legend(axis.lines, [row.label for row in table.rows], frameon=False)
-        with whole_file(path) as temporary:  # where `path` is a link, what it leads to is not written
+        with whole_file(path) as temporary:  # replaces a link instead of writing to its target
             figure.savefig(temporary, dpi=150, format="png")
         plt.close(figure)
 
@@ -123,7 +123,7 @@ def confusion_plot(counts_CC: np.ndarray, names: Sequence[str], title: str) -> M
     share = counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
     few = len(names) <= 20
     with drawing(4.4, 4.2) as (figure, axis):
-        # one mid-tone whose opacity is the share: legible on white and on black
+        # one medium grey whose opacity is the share: legible on white and on black
         image = np.empty((*share.shape, 4))
         image[..., :3], image[..., 3] = (0.16, 0.5, 0.73), np.sqrt(share)
         axis.imshow(image, interpolation="nearest")
@@ -137,10 +137,10 @@ def confusion_plot(counts_CC: np.ndarray, names: Sequence[str], title: str) -> M
 
 
 def reliability_lines(axis: Axes, curves: Sequence[tuple[str, Calibration]], palette: Palette) -> None:
-    """Accuracy against confidence, by bins; on the diagonal, the confidence is right."""
+    """Accuracy against confidence, by bins; a calibrated method lies on the diagonal."""
     axis.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=":")
     for label, curve in curves:
-        full = curve.share > 0.005  # bins of a few images are noise
+        full = curve.share > 0.005  # bins with few images are noise
         axis.plot(100 * curve.confidence[full], 100 * curve.accuracy[full], **palette.line(label), label=label)
     axis.set(xlabel="confidence in %", ylabel="accuracy in %", xlim=(0, 101), ylim=(0, 101))
 

@@ -1,4 +1,4 @@
-"""What published.json knows: the order of the field's tables, and the figures that were published."""
+"""The content of published.json: published figures, and the usual order of methods and datasets in tables."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def published_figures(group: Group, data: str | None) -> dict[str, float]:
     """Column -> published figure, for the group's task, protocol, backbone, shots and method; empty where there is none.
 
     Args:
-        data: the dataset (trained on), or `AVERAGE`; None: there is nothing to set beside.
+        data: the dataset trained on, or `AVERAGE`; None: no published figures.
     """
     known = published()["protocols"].get(group.protocol, {})
     if data is None or (known.get("task"), known.get("figure")) != (group.task, group.figure["key"]):
@@ -60,7 +60,7 @@ def published_figures(group: Group, data: str | None) -> dict[str, float]:
     for name, summary in group.summary.items():
         evaluations, published_over = summary["evaluations"], known.get("summaries", {}).get(name)
         if published_over and set(evaluations) - {data} != set(published_over) - {data}:
-            figures.pop(name, None)  # published over other datasets
+            figures.pop(name, None)  # the published average is over other datasets
         elif name not in figures and set(evaluations) <= set(figures) and not group.stages:
             figures[name] = summary_value(summary["function"], evaluations, figures)
     return figures

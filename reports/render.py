@@ -30,11 +30,11 @@ LATEX = {
     "]": "{]}",
     "*": "{*}",
 }
-FIRST = 12  # characters that a first column has at least
+FIRST = 12  # least width of the first column, in characters
 
 
 def legend(tables: list[Table]) -> str:
-    """What the numbers of these tables are."""
+    """A line that explains the numbers of these tables."""
     figures = ", ".join(dict.fromkeys(in_unit(table.figure) for table in tables))
     return f"{figures}, mean ± population standard deviation over the seeds"
 
@@ -78,7 +78,7 @@ def to_terminal(tables: list[Table], decimals: int, console: Console) -> None:
             end = at + max(1, sum(total <= room for total in accumulate(wide[at:])))
             shown = new_table(title)
             for name in table.columns[at:end]:
-                shown.add_column(Text(name), justify="right", overflow="fold")  # a plain string would be read as markup
+                shown.add_column(Text(name), justify="right", overflow="fold")  # rich reads markup in a plain string
             for label, *cells in zip(labels, *columns[at:end], strict=True):
                 shown.add_row(label, *cells, style=label.style)
             console.print(shown)
@@ -88,7 +88,7 @@ def to_terminal(tables: list[Table], decimals: int, console: Console) -> None:
 
 
 def new_table(title: str) -> RichTable:
-    """With its first column."""
+    """A table of rich with its first column."""
     shown = RichTable(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", title_style="bold")
     shown.add_column("", overflow="fold", min_width=FIRST)
     return shown

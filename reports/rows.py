@@ -1,5 +1,5 @@
-"""The rows of tables: a label's figures by column, and the summaries computed from them as the field does: the harmonic mean of
-the means, not the mean of each seed's (or dataset's) harmonic mean."""
+"""The rows of tables: a label's figures by column, and their summaries, computed as papers do: the harmonic mean of the means,
+not the mean of each seed's (or dataset's) harmonic mean."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Row:
     label: str
     cells: dict[str, Spread]
     published: dict[str, float]
-    seeds: tuple[tuple[int, ...], ...]  # of the groups behind the row
+    seeds: tuple[tuple[int, ...], ...]  # the seeds of each of the row's groups
 
     def difference(self, column: str) -> float | None:
         """Ours minus published; None where one of them is missing."""
@@ -60,7 +60,7 @@ class Figures:
 
 def by_shots(groups: list[Group]) -> Figures:
     """Columns are training images per class; of groups that have one evaluation each."""
-    ordered = sorted(groups, key=lambda g: g.shots % 10**9)  # all images, -1, last
+    ordered = sorted(groups, key=lambda g: g.shots % 10**9)  # shots=-1, all images, comes last
     return Figures({shots_text(g.shots): g.by_seed(g.evaluations[0]) for g in ordered})
 
 
@@ -81,7 +81,7 @@ def _mean_values(values: Sequence[Values]) -> Values:
 
 
 def _mean_by_seed(by_seed: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """Where the datasets have different seeds: of their means, as of a single seed 0."""
+    """The mean over datasets with different seeds: that of their means, as if of a single seed 0."""
     if len({tuple(part) for part in by_seed}) == 1:
         return {seed: statistics.mean(part[seed] for part in by_seed) for seed in by_seed[0]}
     return {0: statistics.mean(statistics.mean(part.values()) for part in by_seed)}
@@ -120,7 +120,7 @@ def summary_cell(entry: Summary, figures: Figures, higher_is_better: bool) -> Sp
     try:
         of_means = value(lambda by_seed: statistics.mean(by_seed.values()))
         of_seeds = [value(lambda by_seed, seed=seed: by_seed[seed]) for seed in shared]
-    except ValueError:  # no earlier stage has these evaluations
+    except ValueError:  # forgetting, where no earlier stage has these evaluations
         return None
     return replace(spread(of_seeds), mean=of_means) if of_seeds else Spread(of_means)
 
@@ -129,8 +129,8 @@ def make_row(label: str, figures: Figures, summary: dict[str, Summary], groups: 
     """The row of one label.
 
     Args:
-        groups: those behind it.
-        data: whose published figures belong here, as of `published_figures`; None: there are none.
+        groups: the groups whose figures these are.
+        data: as of `published_figures`.
     """
     cells = {column: spread(list(by_seed.values())) for column, by_seed in figures.values.items()}
     for name, entry in summary.items():

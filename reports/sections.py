@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from reports import plots
-from reports.compare import ItemTest, comparisons, history_curves, loss_curves, places
+from reports.compare import ItemTest, benchmarks, comparisons, history_curves, loss_curves
 from reports.groups import Group, in_unit
 from reports.pieces import code, figures, grid, legend, note, p_value, points
 from reports.published import method_rank
@@ -23,7 +23,7 @@ NONE, LINE = Markup(), Markup("\n")
 
 
 def legend_order(group: Group) -> tuple:
-    """Sorts groups as legends have them."""
+    """The sort key of a group: the order of labels in legends."""
     return (method_rank(group.names["method"]), group.label)
 
 
@@ -107,7 +107,7 @@ def cost(groups: Sequence[Group], palette: Palette) -> Markup:
 
 
 def _seconds(group: Group) -> list[float]:
-    """Of the seeds that have it."""
+    """The seconds of each seed that has them."""
     return [run.result["seconds"] for run in group.runs.values() if "seconds" in run.result]
 
 
@@ -124,14 +124,14 @@ def _by_place(groups: Sequence[Group]) -> dict[str, list[Group]]:
 def curves(groups: Sequence[Group], palette: Palette) -> Markup:
     """Training loss and main figure by epoch."""
     drawn, labels = [], []
-    for place in places(groups):
-        losses = loss_curves(place)
+    for benchmark in benchmarks(groups):
+        losses = loss_curves(benchmark)
         if losses:
-            drawn.append(plots.curves_plot(losses, palette, "training loss", place.title))
+            drawn.append(plots.curves_plot(losses, palette, "training loss", benchmark.title))
         labels += [label for label, _, _ in losses]
-        for evaluation, history in history_curves(place).items():
-            figure = next(iter(place.groups.values())).figure
-            drawn.append(plots.curves_plot(history, palette, f"{evaluation} {in_unit(figure)}", place.title))
+        for evaluation, history in history_curves(benchmark).items():
+            figure = next(iter(benchmark.groups.values())).figure
+            drawn.append(plots.curves_plot(history, palette, f"{evaluation} {in_unit(figure)}", benchmark.title))
             labels += [label for label, _, _ in history]
     if not drawn:
         return NONE
@@ -146,9 +146,9 @@ def everything(groups: Sequence[Group]) -> Markup:
     versions = dict.fromkeys(
         ", ".join(f"{k} {v}" for k, v in run.result.get("versions", {}).items()) for g in groups for run in g.runs.values()
     )
-    made = Markup().join(note(f"Made with {version}.") for version in versions if version)
+    version_notes = Markup().join(note(f"Made with {version}.") for version in versions if version)
     about = "95 %: the half width of the interval over seeds, 1.96 std / √n. Digest: of the configuration without the seed."
-    return note(about) + grid(head, rows, text_columns=3) + made
+    return note(about) + grid(head, rows, text_columns=3) + version_notes
 
 
 def _line(group: Group, evaluation: str) -> list[str | Markup]:

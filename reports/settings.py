@@ -1,4 +1,4 @@
-"""What is run, as dotted settings: by them groups are compared, and rows of one method are labelled."""
+"""The settings of a run by dotted key, by which groups are compared and rows of one method are labelled."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from runs.identity import EXECUTION_KEYS, compared
 from runs.result import Result
 
 LONGEST_SETTING = 100  # characters of a setting in a label
-MOST_SETTINGS = 4  # in a label; with more, the digest stands for them
+MOST_SETTINGS = 4  # in a label; where more differ, the label has the digest instead
 
 
 def settings_of(result: Result) -> dict[str, str]:
-    """Dotted key -> value as JSON, of what is run: without the seed, and without how and where it is run."""
+    """{dotted key: value as JSON} of all settings that can change a result, but the seed."""
     config = result.get("config", {})
     root = str(config.get("data_root") or "\0")
-    # which prompts an evaluation is of, or training starts from, is what is run
-    kept = {key for key in ("ckpt", "init_from") if config.get(key) and (key != "ckpt" or not config.get("fit", True))}
+    # the prompts that are evaluated, or that training starts from, change the result
+    prompts = {key for key in ("ckpt", "init_from") if config.get(key) and (key != "ckpt" or not config.get("fit", True))}
     flat: dict[str, str] = {}
 
     def walk(key: str, value: Any) -> None:
-        if key.split(".")[-1] in EXECUTION_KEYS.keys() - kept:
+        if key.split(".")[-1] in EXECUTION_KEYS.keys() - prompts:
             return
         if isinstance(value, dict) and value:
             for name, child in value.items():
@@ -37,13 +37,13 @@ def settings_of(result: Result) -> dict[str, str]:
 
 
 def differences(settings: list[dict[str, Any]]) -> list[str]:
-    """The keys in which they are not all the same."""
+    """The keys whose values are not all equal."""
     keys = {key: None for flat in settings for key in flat}  # in order
     return [key for key in keys if len({str(flat.get(key)) for flat in settings}) > 1]
 
 
 def labelled(groups: list[Group]) -> list[Group]:
-    """Labels groups of one method that stand in the same place by the settings in which they differ."""
+    """Adds to the labels of one method's groups that are in the same table the settings in which they differ."""
     rows: dict[tuple, dict[tuple, list[Group]]] = defaultdict(lambda: defaultdict(list))
     for group in groups:
         names = group.names
@@ -58,7 +58,7 @@ def labelled(groups: list[Group]) -> list[Group]:
             for cell in cells.values()
             for group in cell
         }
-        # where settings do not distinguish them, or only at length, the digest does
+        # where the settings do not distinguish them, or are too long, the digest does
         clear = len(keys) <= MOST_SETTINGS and all(len({notes[g.digest] for g in cell}) == len(cell) for cell in crowded)
         for cell in cells.values():
             for group in cell:

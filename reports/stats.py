@@ -22,7 +22,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """As the field computes it: standard deviation with ddof 0, half width 1.96 * std / sqrt(n)."""
+    """The spread as papers report it: standard deviation with ddof 0, half width 1.96 * std / sqrt(n)."""
     if len(values) == 1:
         return Spread(values[0])
     std = statistics.pstdev(values)
@@ -30,14 +30,14 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def t_test(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """p of the paired t-test over seeds; None for less than two seeds, or where all seeds differ by the same."""
+    """p of the paired t-test over seeds; None for fewer than two seeds, or where all differences are equal."""
     if len(a) < 2 or math.isclose(statistics.pstdev([x - y for x, y in zip(a, b, strict=True)]), 0, abs_tol=1e-9):
         return None
     return float(ttest_rel(a, b).pvalue)
 
 
 def mcnemar(a_N: np.ndarray, b_N: np.ndarray) -> float:
-    """p of McNemar's exact test (1947) on which images are right: binomial over those that one alone gets right."""
+    """p of McNemar's exact test (1947): binomial over the images that only one of the two classifies correctly."""
     only_a, only_b = int((a_N & ~b_N).sum()), int((b_N & ~a_N).sum())
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 

@@ -1,4 +1,4 @@
-"""How plots look: SVG whose colours are the page's, so that one rendition serves light, dark and paper."""
+"""The style of plots: SVG with the page's CSS colours, so that one plot suits light mode, dark mode and paper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-# Stand-ins that matplotlib draws with, each replaced by the page's own colour (see page.css).
+# Placeholder colours for matplotlib; in the SVG each is replaced by a CSS variable of the page (see page.css).
 INK, FAINT = "#010203", "#010204"
 SERIES = [f"#0102{at:02x}" for at in range(16, 26)]
 MARKERS = "os^DvP*X<>"
@@ -58,7 +58,7 @@ class Palette:
     def line(self, label: str) -> dict[str, str]:
         """Colour, marker and style of a label's line, as matplotlib takes them."""
         at = self.at[label]
-        # past the last colour, the next round has other markers and a dashed line
+        # after the last colour, colours repeat with other markers and a dashed line
         turn, at = divmod(at, len(self.colours))
         marker = MARKERS[(at + 3 * turn) % len(MARKERS)]
         return {"color": self.colours[at], "marker": marker, "linestyle": ("-", "--", ":")[min(turn, 2)]}
@@ -74,7 +74,7 @@ class Palette:
 
 
 def css(colour: str) -> str:
-    """A colour for the page: a stand-in becomes the page's own."""
+    """A colour for the page: a placeholder becomes its CSS variable."""
     return f"var(--series-{SERIES.index(colour)})" if colour in SERIES else colour
 
 
@@ -100,7 +100,7 @@ def svg(figure: Figure, title: str) -> Markup:
         text = text.replace(colour, f"var(--series-{at})")
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
     width, height = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', text).groups()
     text = text.replace(
         f'width="{width}pt" height="{height}pt"', f'role="img" style="max-width:{float(width) * 4 / 3:.0f}px"', 1

@@ -1,6 +1,6 @@
-"""The field's tables of a task's main figure: by training images, by evaluation, from one dataset to others, by stage.
+"""Tables of a task's main figure: by training images, by evaluation, from one dataset to others, by stage.
 
-Which form a table has follows from what the results hold.
+The content of the results decides which kinds of table there are.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from reports.published import AVERAGE, dataset_rank, is_published_average, sourc
 from reports.rows import Figures, Row, by, by_evaluation, by_shots, make_row, mean_of, shots_text, summaries
 from runs.result import Figure, Summary
 
-LOWER_IS_BETTER = ("forgetting",)  # whatever the figure that they are of; other summaries are as good as their figure
+LOWER_IS_BETTER = ("forgetting",)  # for every figure; other summaries are better where their figure is
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one main figure, in its unit."""
+    """A table of one main figure, in its unit."""
 
     title: str
     figure: Figure
@@ -28,8 +28,8 @@ class Table:
     notes: list[str]
     shots: dict[str, int] = field(default_factory=dict)  # training images per class by column, where columns are these
     summary: dict[str, Summary] = field(default_factory=dict)  # of the columns that are summaries
-    is_by_stage: bool = False  # rows are moments of one training, not rivals
-    datasets: int = 0  # that an average stands for, where this is the table of one of them
+    is_by_stage: bool = False  # rows are stages of one training, so none is marked as the best
+    datasets: int = 0  # for a table of one dataset: number of datasets in the table of averages
 
     def best(self, column: str) -> float:
         """The best mean of a column; NaN where it is empty."""
@@ -45,9 +45,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Part:
-    """The results of one task that have the same main figure: what tables and plots may show together."""
+    """The results of one task with the same main figure, which may share tables and plots."""
 
-    title: str  # empty where there is no other part
+    title: str  # empty where there is only one part
     task: str
     figure: Figure
     groups: list[Group]
@@ -70,31 +70,32 @@ def tables(groups: Iterable[Group]) -> list[Table]:
     result: list[Table] = []
     for part in parts(groups):
         for (protocol, clip), members in by(part.groups, lambda g: (g.protocol, g.names["clip"])).items():
-            made = _tables_of(", ".join(filter(None, [part.title, protocol, f"clip {clip}"])), members)
-            first = next((at for at, table in enumerate(made) if table.has_published), None)
-            if first is not None:  # once says it for all
+            part_tables = _tables_of(", ".join(filter(None, [part.title, protocol, f"clip {clip}"])), members)
+            first = next((at for at, table in enumerate(part_tables) if table.has_published), None)
+            if first is not None:  # the source is named once
                 note = f"Published: {source(protocol)}."
-                made[first] = replace(made[first], notes=[*made[first].notes, note])
-            result += made
+                part_tables[first] = replace(part_tables[first], notes=[*part_tables[first].notes, note])
+            result += part_tables
     return result
 
 
 def _tables_of(title: str, groups: list[Group]) -> list[Table]:
-    """Of one task, protocol and backbone: transfer where results have targets, by shots where each has one number alone."""
-    made = []
+    """The tables of one task, protocol and backbone: `transfer` for results with targets; else by shots where every result has
+    one evaluation, and by evaluation otherwise."""
+    result = []
     transferred, others = [g for g in groups if g.targets], [g for g in groups if not g.targets]
     for (data, shots), members in by(transferred, lambda g: (g.names["data"], g.shots)).items():
-        made.append(transfer(f"{title}, trained on {data}, {shots_text(shots)}", members))
+        result.append(transfer(f"{title}, trained on {data}, {shots_text(shots)}", members))
     if all(len(g.evaluations) == 1 and not g.summary and not g.stages for g in others):
         shots = {shots_text(group.shots): group.shots for group in others}
-        made += with_average(title, others, "", by_shots, shots) if others else []
+        result += with_average(title, others, "", by_shots, shots) if others else []
     else:
         for shots, members in by(others, lambda g: g.shots).items():
-            made += with_average(title, members, f", {shots_text(shots)}", by_evaluation)
+            result += with_average(title, members, f", {shots_text(shots)}", by_evaluation)
     in_stages = [group for group in groups if group.stages]
     for (data, shots), members in by(in_stages, lambda g: (g.names["data"], g.shots)).items():
-        made.append(by_stage(f"{title}, {data}, {shots_text(shots)}, by stage", members))
-    return made
+        result.append(by_stage(f"{title}, {data}, {shots_text(shots)}, by stage", members))
+    return result
 
 
 # ---- kinds of table
@@ -107,9 +108,9 @@ def with_average(
     figures_of: Callable[[list[Group]], Figures],
     shots: dict[str, int] | None = None,
 ) -> list[Table]:
-    """A table for each dataset, behind one of their average where there are several."""
+    """A table for each dataset; where there are several, the table of their average comes first."""
     by_data = by(groups, lambda g: g.names["data"])
-    made = []
+    result = []
     if len(by_data) > 1:
         summary, rows, notes = summaries(groups), [], []
         for label, members in by(groups, lambda g: g.label).items():
@@ -123,13 +124,13 @@ def with_average(
             rows.append(make_row(label, figures, summary, members, data))
         if rows:
             title_of_average = f"{title}{suffix}, average over {len(by_data)} datasets"
-            made.append(make_table(title_of_average, rows, notes, groups, summary, shots))
+            result.append(make_table(title_of_average, rows, notes, groups, summary, shots))
     for data, cell in sorted(by_data.items(), key=lambda item: dataset_rank(item[0])):
         summary = summaries(cell)
         rows = [make_row(label, figures_of(g), summary, g, data) for label, g in by(cell, lambda g: g.label).items()]
         table = make_table(f"{title}, {data}{suffix}", rows, [], cell, summary, shots)
-        made.append(replace(table, datasets=len(by_data)))
-    return made
+        result.append(replace(table, datasets=len(by_data)))
+    return result
 
 
 def transfer(title: str, groups: list[Group]) -> Table:
@@ -139,7 +140,7 @@ def transfer(title: str, groups: list[Group]) -> Table:
     rows = [make_row(group.label, by_evaluation([group]), summary, [group], data) for group in groups]
     table = make_table(title, rows, [], groups, summary)
     evaluations = [column for column in table.columns if column not in summary]
-    # sorted() keeps the order of those that are no targets
+    # sorted() is stable: evaluations that are no targets stay in order
     ordered = sorted(evaluations, key=lambda column: (column in targets, targets.get(column, ())))
     without = [f"The {name} leaves {data} out." for name, entry in summary.items() if data not in entry["evaluations"]]
     columns = [*ordered, *(column for column in table.columns if column in summary)]
@@ -154,7 +155,7 @@ def by_stage(title: str, groups: list[Group]) -> Table:
         for at, stage in enumerate(figures.stages, 1):
             rows.append(make_row(f"{group.label}, stage {at} of {count}", Figures(stage), {}, [group], None))
         rows.append(make_row(f"{group.label}, stage {count} of {count}", figures, summary, [group], None))
-    # without a note on each earlier stage that lacks evaluations
+    # no notes about missing evaluations, which earlier stages always lack
     return replace(make_table(title, rows, [], groups, {}), summary=summary, is_by_stage=True)
 
 
@@ -168,7 +169,7 @@ def make_table(
 ) -> Table:
     """The table of these rows; columns: evaluations as they come, or shots by their number, and summaries last."""
     shots, names = shots or {}, dict.fromkeys(column for row in rows for column in row.cells)
-    # all images, whatever their number, come after every number of them
+    # shots=-1, all images, comes after every number of shots
     columns = sorted(names, key=lambda column: (column in summary, shots.get(column, 1) < 1, shots.get(column, 0)))
     counted = {column: shots[column] for column in columns if shots.get(column, 0) > 0}
     return Table(

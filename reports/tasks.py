@@ -1,7 +1,7 @@
-"""What `conf/task/NAME.yaml` says to the report: the module of a task's own sections, and the method that these compare with.
+"""Reads `conf/task/NAME.yaml` for the report: the module with a task's sections, and the baseline that these compare with.
 
-The yaml files are the project's and those of the user's --config-dir, which are code. A result names a task, and no more: what
-is imported, no result decides.
+The yaml files are the project's and those of the user's --config-dir, which are trusted as code. A result only names its task;
+it cannot choose which module is imported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page's templates. All HTML is in them: what enters is escaped, unless it is markup that one of them gave."""
+"""The page's templates, which hold all HTML. Texts are escaped, unless they are markup made by one of the templates."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Arguments of everything that has a `_target_`, checked against its own signature before it is made.
 
-An argument without annotation takes anything; so does one whose annotation is a class of a library. What is wrong beyond types
-(ranges, files) the constructors say themselves.
+An argument without annotation takes anything; so does one whose annotation is a class of a library. Ranges and
+files are left to the constructors.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from runs.keys import resolved, shown
 PROJECT_PACKAGES = ("prompts", "datamodules", "lightning_modules")
 TARGET_GROUPS = ("method", "data", "clip", "optim", "trainer", "logger")  # groups that are a `_target_`
 TYPE_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
-# arguments that follow from other parts of the run, or that it gives where the config does not; by group
+# by group, arguments that the run passes itself, because they follow from its other parts or the config may leave them out
 SET_BY_THE_RUN = {"data": ("image_spec",), "targets": ("image_spec",), "logger": ("save_dir", "name", "job")}
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 ARGUMENT_ERRORS = (OSError, TypeError, KeyError, AttributeError, IndexError, ImportError, ValueError)
 
 
 def check_all(cfg: DictConfig) -> None:
-    """ValueError for the first argument, of anything that a run makes, that cannot be one."""
+    """ValueError for the first wrong argument among all nodes that a run instantiates."""
     for group in TARGET_GROUPS:
         check_arguments(cfg[group], group)
     check_arguments(cfg.task.module, "task.module")
@@ -47,24 +47,24 @@ def check_all(cfg: DictConfig) -> None:
 
 
 def make(node: DictConfig, **arguments: Any) -> Any:
-    """What the node's `_target_` makes; a failure of the making is a ValueError that names the node."""
-    # OmegaConf has no public way to ask a node for its place, and every caller would have to repeat it
+    """Instantiates the node's `_target_`. A failure is a ValueError that names the node's key."""
+    # OmegaConf has no public way to ask a node for its key; every caller would have to pass it
     where = str(node._get_full_key(None)) if isinstance(node, DictConfig) else ""
     where = where or str(node.get("_target_"))
     with making(where):
-        made = instantiate(node, _convert_="all", **arguments)
-    if not isinstance(made, functools.partial):
-        return made
+        instance = instantiate(node, _convert_="all", **arguments)
+    if not isinstance(instance, functools.partial):
+        return instance
 
     def make_later(*rest: Any, **more: Any) -> Any:
         with making(where):
-            return made(*rest, **more)
+            return instance(*rest, **more)
 
     return make_later
 
 
 def source_of(data: DictConfig) -> Any:
-    """The source of images that a dataset's config names, checked and made; torch is not needed for it."""
+    """Checks and makes the source of images that a dataset's config names. Needs no torch."""
     where = str(data._get_full_key("source"))  # as in `make`
     node = resolved(data, "source", where)
     if not (isinstance(node, Mapping) and "_target_" in node):
@@ -74,7 +74,7 @@ def source_of(data: DictConfig) -> Any:
 
 
 def raised_by_us(error: BaseException) -> bool:
-    """Whether a line of this project says `raise`, so that the message is meant for the user."""
+    """Whether a `raise` statement of this project raised the error: its message is then meant for the user."""
     frames = traceback.extract_tb(error.__traceback__)
     path = Path(frames[-1].filename) if frames else Path("/")
     ours = path.is_relative_to(Path(__file__).parents[1]) and "site-packages" not in path.parts
@@ -83,8 +83,8 @@ def raised_by_us(error: BaseException) -> bool:
 
 @contextmanager
 def making(where: str) -> Iterator[None]:
-    """Turns errors of the kinds that wrong arguments end in into a ValueError that names the place. Bugs end in the same kinds,
-    so it also says which line raised; a ValueError that a line of ours raises says enough as it is."""
+    """Turns the errors that wrong arguments cause into a ValueError that names the key `where`. Bugs cause the same types of
+    error, so the message also names the line that raised. A ValueError that this project raises passes unchanged."""
     try:
         yield
     except (*ARGUMENT_ERRORS, HydraException) as error:
@@ -110,7 +110,7 @@ def _cannot_be_made(where: str, cause: BaseException) -> str:
 
 
 def check_arguments(node: Any, where: str) -> None:
-    """ValueError where the arguments of a node with `_target_`, or of one within it, cannot be its constructor's."""
+    """ValueError where the arguments of a node with `_target_`, or of a nested one, do not fit its constructor."""
     plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if isinstance(plain, Mapping) and "_target_" in plain:
         _check_one(plain, where)
@@ -142,8 +142,8 @@ def _check_one(node: Mapping[str, Any], where: str) -> None:
 
 
 def _parameters_of(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
-    """Parameters and their types by name. Those of a target that says by `passes_to` where its `**options` go on to include
-    the parameters of that."""
+    """Parameters and their types by name. A target may have an attribute `passes_to`, the callable that gets its `**options`:
+    the parameters of that are included."""
     parameters, hints = dict(inspect.signature(target).parameters), hints_of(target)
     if passes_to := getattr(target, "passes_to", None):
         named = {name: parameter for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD}
@@ -203,7 +203,7 @@ def fits(value: Any, hint: Any) -> bool:
     if hint is type(None) or hint is None:
         return value is None
     if isinstance(value, Mapping) and "_target_" in value:
-        return True  # what it makes, its constructor has to say
+        return True  # the constructor checks what the node makes
     return _fits_class(value, typing.get_origin(hint) or hint, typing.get_args(hint))
 
 

@@ -1,5 +1,5 @@
-"""Checks of plain data that a stranger may have made: each takes a value and what to call it, and raises `ValueError` with one
-sentence where no run writes such a value."""
+"""Checks of plain data from files that anyone may have made. Each check takes a value and its name for the message, and raises
+`ValueError`, one sentence, for a value that no run writes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Check = Callable[[Any, str], Any]
 
 LONGEST_NAME = 200  # characters of a name, a key
 LARGEST_INTEGER = 10**15  # no count, no size in bytes and no number of seconds is larger
-LARGEST_NUMBER = 1e30  # no loss is larger: its square is still a number
-MOST_ENTRIES = 1_000_000  # of a list, such as that of the classes
-MOST_KEYS = 100_000  # of an object within a config
+LARGEST_NUMBER = 1e30  # no loss is larger, and its square is still a finite float
+MOST_ENTRIES = 1_000_000  # in a list, such as the list of classes
+MOST_KEYS = 100_000  # in an object within a config
 
 
 def text(most: int = LONGEST_NAME) -> Check:
@@ -123,7 +123,7 @@ def plain(value: Any, what: str) -> None:
 
 
 def shown(value: Any) -> str:
-    """The value for a sentence: short, and without what a terminal would obey."""
+    """The value for a message: short, and without control characters."""
     if type(value) is int and abs(value) > LARGEST_INTEGER:
         return "an integer of more than 15 digits"
     text = repr(value) if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"

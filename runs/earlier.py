@@ -1,4 +1,4 @@
-"""The run that has to be done before another one starts: the search of a two-stage method, or the classes learned before.
+"""Earlier runs: a run that has to be done before another one starts, such as a search, or the classes learned before.
 
 A run names it by the root key `earlier` (conf/config.yaml), which a method's yaml fills, or by `protocol.train` as a list of
 class subsets that are learned one after the other. Imports neither torch nor lightning.
@@ -24,12 +24,12 @@ NOT_OTHERWISE = ("earlier", "fit", "recipes", "targets")  # root keys that an ea
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier run, and what the later one takes from it.
+    """An earlier run, and the key of the later run that gets its folder.
 
     Args:
         cfg, names: as `runs.jobs.describe` takes them.
         gives: the dotted key of the later run that gets the earlier run's folder.
-        is_stage: whether it is an earlier stage of the same protocol, whose figures the later result tells of.
+        is_stage: whether it is an earlier stage of the same protocol, whose figures enter the later run's result.
     """
 
     cfg: DictConfig
@@ -39,7 +39,7 @@ class Earlier:
 
 
 def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
-    """Notes in `cfg.earlier` which options Hydra chose for it, and drops it where the run has already what it would give.
+    """Adds to `cfg.earlier` the options that Hydra chose for it; drops it where the key that it would set is already set.
 
     Raises:
         ValueError: `earlier` is no mapping that names a key of this run, or has what is no key of a run.
@@ -66,7 +66,7 @@ def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
 
 
 def earlier_of(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
-    """The run before this one; None where it needs none.
+    """The run that has to be done before this one; None where there is none.
 
     Raises:
         ValueError: the method needs an earlier run and the protocol has several stages, or the earlier run would keep nothing.
@@ -99,7 +99,7 @@ def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
         return None
     before = deepcopy(cfg)
     with open_dict(before):
-        for key, node in cfg.earlier.items_ex(resolve=False):  # with its interpolations as they are: these are of the root
+        for key, node in cfg.earlier.items_ex(resolve=False):  # unresolved: its interpolations refer to the earlier run's root
             if key in (GIVES, NAMES):
                 continue
             whole = not isinstance(node, DictConfig) or "_target_" in node

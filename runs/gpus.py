@@ -44,7 +44,7 @@ def gpus_of(hydra: DictConfig, cfg: DictConfig) -> Iterator[tuple[dict[str, str]
 
 
 def acquire_all(names: list[str]) -> list[int]:
-    """Descriptors of the locks of all these GPUs; none where another job has one of them."""
+    """Acquires the locks of all these GPUs and returns their descriptors; an empty list where another job has one of them."""
     files = []
     for name in names:
         if (file := locks.acquire_gpu(f"gpu-{name}")) is None:

@@ -16,11 +16,11 @@ from typing import Any
 from prompts.engine import weight_folder
 from runs.protocol import protocol_of
 
-# What a folder stands for: the prompts of a run, or CLIP weights with their config; else what a method left there as json.
+# The files whose digest is a folder's digest: prompts of a run, or CLIP weights with their config; else a method's json files.
 STANDS_FOR = (("prompts.safetensors",), (weight_folder.CONFIG, *weight_folder.WEIGHTS))
-RESULT = "result.json"  # says when and where a run was made
-# Keys that say how or where something is run, not what: they change no result. With a fixed value for each, which is put in its
-# place before the digest is computed, as other keys interpolate them.
+RESULT = "result.json"  # enters no digest: it holds times, which differ between equal runs
+# Keys that change no result: they say how or where something is run. Each is replaced by the fixed value given here before the
+# digest is computed (and not left out, as other keys interpolate them).
 EXECUTION_KEYS = {
     "data_root": "data",
     "data_index": None,
@@ -58,8 +58,7 @@ TRAINER_EXECUTION = (
 )
 # Keys of a task that only its report reads.
 TASK_REPORT = ("report", "baseline")
-# Arguments of the trainer that run a part of what was asked for. A run with one of them leaves no result. With the values
-# that leave the run whole.
+# Arguments of the trainer that cut a run short, with the values that do not. A run that is cut short leaves no result.
 CUTS = {
     "fast_dev_run": (None, False),
     "limit_train_batches": (None, 1.0),
@@ -68,13 +67,13 @@ CUTS = {
     "overfit_batches": (None, 0.0),
     "max_time": (None,),
 }
-# Arguments of the trainer that follow a key of the config, and may not say otherwise.
+# Arguments of the trainer that must equal a key of the config.
 TRAINER_FOLLOWS = {"max_epochs": "epochs", "precision": "precision", "accumulate_grad_batches": "accumulate"}
 # Arguments of the trainer that every run sets itself, with what to give instead.
 TRAINER_SET = {"logger": "logger=NAME", "callbacks": "+callbacks.NAME._target_=PATH", "check_val_every_n_epoch": "eval_every=N"}
-# Arguments of the data that follow a key of the config: results, folders and reports name that key.
+# Arguments of the data that must equal a key of the config, which results, folders and reports name.
 DATA_FOLLOWS = {"shots": "shots", "seed": "seed", "batch_size": "batch_size", "subset": "protocol.train"}
-# Callbacks that only watch.
+# Callbacks that change nothing.
 WATCHING_CALLBACKS = (
     "lightning_modules.progress.RunProgress",
     "lightning.pytorch.callbacks.RichProgressBar",
@@ -85,16 +84,16 @@ WATCHING_CALLBACKS = (
 
 
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved config that can change a result: without logging, and of the trainer and the callbacks without
-    what only says where the run runs and what it shows."""
-    kept = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
-    kept["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
-    kept["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
+    """The part of a resolved config that can change a result: without logging, and without the entries of the task, the trainer
+    and the callbacks that change none. `EXECUTION_KEYS` are left to the caller."""
+    relevant = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
+    relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
+    relevant["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
     if earlier := config.get("earlier"):
-        kept["earlier"] = {key: value for key, value in compared(earlier).items() if key not in EARLIER_EXECUTION}
+        relevant["earlier"] = {key: value for key, value in compared(earlier).items() if key not in EARLIER_EXECUTION}
     callbacks = config.get("callbacks") or {}
-    kept["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
-    return kept
+    relevant["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
+    return relevant
 
 
 def prompts_read(config: Mapping[str, Any]) -> list[str]:
@@ -134,36 +133,37 @@ def check_data(config: Mapping[str, Any]) -> None:
 
 
 def with_digests(value: Any) -> Any:
-    """The value with the digest of a file, or of a folder of prompts or weights, in place of each string that names one."""
+    """The value, in which each string that names a file, or a folder of prompts or weights, is replaced by its digest."""
     if isinstance(value, dict):
         return {key: with_digests(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [with_digests(entry) for entry in value]
-    if isinstance(value, str) and ("/" in value or Path(value).suffix):  # a word is no path, whatever lies in this folder
-        with suppress(OSError):  # a text that is no path, being too long for one
+    # a plain word is never a path, even if a file of that name lies in the working directory
+    if isinstance(value, str) and ("/" in value or Path(value).suffix):
+        with suppress(OSError):  # a text that is too long for a path
             return digest_of(value) or value
     return value
 
 
 def digest_of(path: str | None) -> str | None:
-    """sha256 of a file, or of the files that a folder stands for: equal files have one digest wherever they lie.
+    """sha256 of a file, or of the files of a folder (`STANDS_FOR`): equal files have equal digests wherever they lie.
 
     Returns:
         None where there is no such file.
     """
-    place = Path((path or "").removeprefix("local-dir:")).expanduser()
-    if not place.is_dir():
-        return file_digest(place) if place.is_file() else None
-    left_by_method = sorted(file.name for file in place.glob("*.json") if file.name != RESULT)
+    target = Path((path or "").removeprefix("local-dir:")).expanduser()
+    if not target.is_dir():
+        return file_digest(target) if target.is_file() else None
+    left_by_method = sorted(file.name for file in target.glob("*.json") if file.name != RESULT)
     for names in (*STANDS_FOR, left_by_method):
-        digests = [file_digest(place / name) for name in names if (place / name).is_file()]
+        digests = [file_digest(target / name) for name in names if (target / name).is_file()]
         if digests:
             return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return None
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes. A process reads a file once as long as its size and time of change stay."""
+    """sha256 of a file's bytes, cached in this process while the file's size and time of change are the same."""
     state = path.stat()
     return _file_digest(path.resolve(), state.st_size, state.st_mtime_ns)
 

@@ -1,4 +1,4 @@
-"""What a job is and where its results go: a function of what is run, never of the clock or the machine.
+"""A job: what is run, and the folder of its results, which depends on neither the clock nor the machine.
 
 Imports neither torch nor lightning: the check for a finished run takes less than a second.
 """
@@ -23,12 +23,12 @@ from datamodules.identity import data_digest
 from runs import arguments, earlier, identity, keys, recipe_files, recipes
 from runs.protocol import protocol_of
 
-RESULT, LAST = "result.json", "last.ckpt"  # of a finished run; of one that is under way or was interrupted
+RESULT, LAST = "result.json", "last.ckpt"  # a finished run has the first, an unfinished one the second
 NAMED = ("method", "data", "clip", "protocol")
 
 
 def by_shots(table: Any, shots: int) -> Any:
-    """`${by_shots:{1:50,16:200},${shots}}`: the entry for this number of shots."""
+    """Resolves `${by_shots:{1:50,16:200},${shots}}` to the entry for this number of shots. ValueError where there is none."""
     if not isinstance(table, Mapping) or not all(str(key).isdecimal() for key in table):
         raise ValueError("by_shots takes a table of values by number of shots, as in ${by_shots:{1:50,16:200},${shots}}")
     table = {int(key): value for key, value in table.items()}
@@ -39,22 +39,22 @@ def by_shots(table: Any, shots: int) -> Any:
 
 
 def last(value: Any) -> Any:
-    """`${last:${protocol.train}}`: the last entry of a list, or the value itself."""
+    """Resolves `${last:${protocol.train}}` to the last entry of a list, or to the value itself."""
     return value[-1] if isinstance(value, ListConfig | list) and len(value) else value
 
 
 def pick(table: Any, key: str, other: str) -> str:
-    """`${pick:{tiny:tiny},${clip},vit_l14}`: the entry for this key, `other` where there is none."""
+    """Resolves `${pick:{tiny:tiny},${clip},vit_l14}` to the entry for this key, or to `other` where there is none."""
     return table.get(key, other)
 
 
 def groups() -> str:
-    """`${groups:}` in the help: every group with its options, without those that only others are made from (_base.yaml)."""
+    """Resolves `${groups:}` in the help: every group with its options, without files that others inherit (_base.yaml)."""
     loader = GlobalHydra.instance().config_loader()
     names = [name for name in loader.get_group_options("", ObjectType.GROUP) if name != "hydra"]
     options = {name: [option for option in loader.get_group_options(name) if not option.startswith("_")] for name in names}
     folders = recipe_files.config_folders((source.scheme(), source.path) for source in loader.get_sources())
-    options["recipe"] = recipe_files.options("recipe", folders)  # Hydra takes conf/recipe/METHOD.yaml for one, too
+    options["recipe"] = recipe_files.options("recipe", folders)  # in place of METHOD, which Hydra lists for METHOD.yaml
     return "\n".join(f"{name}: {', '.join(sorted(options[name]))}" for name in sorted(names) if options[name])
 
 
@@ -85,8 +85,8 @@ class Job:
         return identity.cuts(self.config["trainer"])
 
     def result(self) -> dict[str, Any] | None:
-        """What a finished run of exactly this left; None also where a run, a forced one perhaps, is half-way, and where the
-        file cannot be read: the run is done again, and replaces it."""
+        """The result of a finished run of this job; None where there is none, where a run (perhaps a forced one) is unfinished,
+        and where the file cannot be read: the job is then run again."""
         from runs.result import load_result
 
         if (self.folder / LAST).exists() or not (self.folder / RESULT).exists():
@@ -99,7 +99,7 @@ class Job:
         return result if result["digest"] == self.digest else None
 
     def done(self, force: bool) -> dict[str, Any] | None:
-        """The result of a finished run, of which the user is told; None where it has to be run, as always with `force`."""
+        """The result of a finished run, with a line on the screen; None where the job has to be run, as always with `force`."""
         if force or not (result := self.result()):
             return None
         print(f"done already: {self.title} in {self.folder} (force=true runs it again)")
@@ -123,17 +123,19 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 
 
 def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
-    """The job of a config: what it runs decides its digest and its folder, the content of data and of files included.
+    """The job of a config. Its digest and folder follow from the config and from the content of the data and files it names.
 
-    Reads the lists of the datasets, so that a missing split or index is made as the run would make it. ValueError as from
-    `resolve`, and where data are missing.
+    Reads the lists of the datasets, and so makes a split or index that is missing, as the run would.
+
+    Raises:
+        ValueError: as from `resolve`, or data are missing.
     """
     config = resolve(cfg)
     what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.EXECUTION_KEYS)))
-    # what is not there is its path: the run says so, and no run without it is taken for this one
+    # a missing file is represented by its path; the run will refuse it
     what |= {key: identity.digest_of(config[key]) or config[key] for key in identity.prompts_read(config)}
     what |= {group: identity.with_digests(what[group]) for group in ("method", "clip", "earlier")}
-    sources = [arguments.source_of(each) for each in (cfg.data, *cfg.targets.values())]
+    sources = [arguments.source_of(data) for data in (cfg.data, *cfg.targets.values())]
     what["data_content"] = [data_digest(source, config["seed"]) for source in sources]
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]
     kind = "" if config["fit"] else "eval-"
@@ -161,7 +163,7 @@ def names_of(hydra_config: Any) -> dict[str, str]:
 
 
 def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dict[str, str]]:
-    """The config and the names of a command line, for those that run jobs within their own process."""
+    """The config and the names of a command line, for callers that run jobs within their own process."""
     with initialize_config_dir(str(Path(conf).resolve()), version_base="1.3"):
         cfg = compose("config", list(overrides), return_hydra_config=True)
         names_of(cfg.hydra)
@@ -179,7 +181,7 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
 
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
-    if cfg.get("targets"):  # what stood there would be replaced without a word
+    if cfg.get("targets"):  # refused, as it would be replaced silently
         raise ValueError(f"targets={keys.shown(keys.resolved(cfg, 'targets'))}: {keys.KEYS['targets'].give}.")
     recipes.complete(cfg, hydra)
     with open_dict(cfg):

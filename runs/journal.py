@@ -22,8 +22,9 @@ def add_entry(**entry: Any) -> None:
         entry: `title` and `status` of the job that ended; `seconds` and `command` where this sweep has run it, and not found
             it done.
     """
-    if JOURNAL in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":  # of several machines of a job the first writes
-        with suppress(OSError), open(os.environ[JOURNAL], "a") as file:  # a full disk: the launcher still hears of a failure
+    if JOURNAL in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":  # only the first of a job's machines writes
+        # on a full disk the launcher still sees a failed job by its exit status
+        with suppress(OSError), open(os.environ[JOURNAL], "a") as file:
             file.write(json.dumps(entry) + "\n")
 
 

@@ -25,7 +25,7 @@ THREADS = max(256, os.cpu_count() or 1)  # torch ends with a segmentation fault 
 FLAG = Key((bool,), "give true or false")
 PATH = Key((str,), "give a path")
 OPTIONAL_PATH = Key((str,), "give a path, or null", also=(None,))
-# In the order of checking: later values are often functions of shots.
+# In the order of checking: shots comes early, as other values are often functions of it.
 KEYS = {
     "shots": count("give a number of training images per class, 1 or more, or -1 for all", also=(-1,)),
     "seed": count("give an integer from 0 to 4294967295", 0, 2**32 - 1),
@@ -54,7 +54,7 @@ KEYS = {
     "targets": Key((dict,), "leave it empty: it is filled from protocol.targets"),
     "epochs": count("give a number of epochs, 1 or more"),
 }
-# Keys of groups that no constructor of ours refuses in time. Checked where they are given.
+# Keys of groups whose constructors (of libraries) would refuse a value late or not at all. Checked where they are given.
 GROUP_KEYS = {
     "optim.lr": number("give a number above 0", 1e-300),
     "optim.momentum": number("give a number from 0 to 1", 0, 1),
@@ -77,7 +77,7 @@ REQUIRED = ("task.name", "optim.lr", "protocol.train", "protocol.evaluate", "pro
 def check_config(cfg: DictConfig) -> None:
     """ValueError, one sentence, for the first key that is missing, cannot be resolved, or has a value that it cannot have.
 
-    Looks at the disk for `output` alone, and creates nothing.
+    Reads the disk only to check `output`, and creates nothing.
     """
     for name, key in KEYS.items():
         check_value(key, name, resolved(cfg, name))
@@ -114,7 +114,7 @@ def check_value(key: Key, name: str, value: Any) -> None:
 
 
 def check_groups(cfg: DictConfig) -> None:
-    """ValueError where a group, or a callback, is no mapping, or says not what makes it."""
+    """ValueError where a group, or a callback, is no mapping, or has no `_target_`."""
     for group in GROUPS:
         node = resolved(cfg, group)
         if not isinstance(node, dict):
@@ -150,7 +150,7 @@ def resolved(cfg: DictConfig, key: str, name: str = "") -> Any:
         if OmegaConf.is_missing(cfg, key):
             raise ValueError(f"{name} has no value: give {name}=VALUE.")
         value = cfg[key]
-        if OmegaConf.is_config(value) and (missing := sorted(OmegaConf.missing_keys(value))):  # by their whole names
+        if OmegaConf.is_config(value) and (missing := sorted(OmegaConf.missing_keys(value))):  # their full dotted keys
             raise ValueError(f"{missing[0]} has no value: give {missing[0]}=VALUE.")
         return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException as error:
@@ -188,7 +188,7 @@ def check_output(output: str) -> None:
 
 
 def check_task(task: Mapping[str, Any]) -> None:
-    """ValueError unless a task says what makes its module, and, if it has one, the path of its report."""
+    """ValueError unless a task has a `_target_` for its module and, as `report`, null or a dotted path."""
     module, report = task.get("module"), task.get("report")
     if not (isinstance(module, dict) and isinstance(module.get("_target_"), str) and module["_target_"]):
         raise ValueError(f"task.module={shown(module)}: give a mapping with the _target_ of the task's LightningModule.")
@@ -224,7 +224,7 @@ def check_min_epochs(least: int | None, epochs: int) -> None:
 
 
 def check_choices(choices: Mapping[str, Any], named: tuple[str, ...]) -> None:
-    """ValueError where a group has no option, or one that only other options are made from (_base.yaml and the like)."""
+    """ValueError where no option of a group is chosen, or a file that only other options inherit (_base.yaml and the like)."""
     for group in named:
         if not isinstance(choices.get(group), str):
             raise ValueError(f"no {group} is chosen: give {group}=NAME, with one of the names listed by --help.")

@@ -1,4 +1,4 @@
-"""What surrounds an entry point: exit statuses, signals, one sentence for a user's mistake. Imports no torch."""
+"""Runs an entry point: exit statuses, signals, and one sentence for a user's mistake. Imports no torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAYS_OUT = {
 }
 
 
-_error: list[BaseException] = []  # what `store_error` caught: one, or none
+_error: list[BaseException] = []  # the exception that `store_error` caught, if any
 
 
 def store_error(call: Callable[..., Any], *args: Any) -> None:
@@ -62,7 +62,7 @@ def exit_status_of(main: Callable[[], Any]) -> int:
     try:
         status, stopped = _run(main, full)
     finally:
-        signals.hold()  # all is done: only a second signal still hurries the end
+        signals.hold()  # nothing is left to interrupt; a second signal still ends the process at once
         ranks.join()
         signals.restore(handlers)
         if signal.getsignal(signal.SIGTERM) is not signals.answer:  # not run.py, which has nothing left to do
@@ -72,7 +72,7 @@ def exit_status_of(main: Callable[[], Any]) -> int:
     text = sweep.ending(interrupted=stopped is not None) if is_sweep else ""
     if text:
         status = status or 1
-    if (text := text or stopped) and ranks.is_first():  # of several ranks the first prints
+    if (text := text or stopped) and ranks.is_first():  # only the first rank prints
         print(text, file=sys.stderr, flush=True)
     return status
 
@@ -101,7 +101,7 @@ def _run(main: Callable[[], Any], full: bool) -> tuple[int, str | None]:
 
 
 def error_message(error: BaseException) -> str | None:
-    """One line for a user's mistake, without what frameworks put around it; None for a bug, whose traceback is wanted."""
+    """One line for a user's mistake, without the text that frameworks add; None for a bug, which needs its traceback."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     message = _hydra_message(error) or _message(error)
@@ -152,18 +152,18 @@ def _message(error: BaseException) -> str | None:
         return None
     if text == "No trials are completed yet.":  # Optuna's
         return "no trial of the search ended well; the reasons are printed above."
-    # Ours if a line of this project says `raise`; any other ValueError is a bug, whose traceback is wanted.
+    # A ValueError that this project raises is a user's mistake; any other is a bug, which needs its traceback.
     return text if raised_by_us(error) else None
 
 
 def while_composing(error: BaseException) -> bool:
-    """Whether Hydra was still reading the command line and the yaml files: no code of a run had started."""
+    """Whether the error arose while Hydra read the command line and the yaml files, before any code of a run."""
     frames = traceback.extract_tb(error.__traceback__)
     return isinstance(error, COMPOSING_ERRORS) and any(frame.name in READING for frame in frames)
 
 
 def system_message(error: OSError) -> str:
-    """What the operating system refused, for which file, and what helps."""
+    """One sentence for an OSError: what was refused, for which file, and what to do."""
     where = ", ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}{f': {where}' if where and where not in reason else ''}{WAYS_OUT.get(error.errno, '')}"

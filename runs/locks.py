@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-GPUS = Path("/tmp/prompts-gpu-locks")  # one for all users of a machine, whatever their TMPDIR; the files in it stay
+GPUS = Path("/tmp/prompts-gpu-locks")  # shared by all users of a machine, whatever their TMPDIR; its files are not removed
 
-_held: dict[Path, tuple[FileLock, list[Path]]] = {}  # by folder of a run; with the folders to remove if empty
+_held: dict[Path, tuple[FileLock, list[Path]]] = {}  # by folder of a run; with the folders to remove where they are empty
 
 
 def lock_file(folder: Path) -> Path:
@@ -35,8 +35,8 @@ def acquire(folder: Path, title: str) -> None:
     if any(os.environ.get(key, "0") != "0" for key in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")) or folder in _held:
         return
     lock, announced = FileLock(lock_file(folder)), False
-    # the five folders above it (protocol to shots) are for runs alone; those above them are ours where they did not exist
-    made = [parent for i, parent in enumerate(folder.parents) if i < 5 or not parent.exists()]
+    # the five folders above it (protocol to shots) hold nothing but runs; a folder above those is removed only if made here
+    removable = [parent for i, parent in enumerate(folder.parents) if i < 5 or not parent.exists()]
     while not lock.is_locked:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -47,11 +47,11 @@ def acquire(folder: Path, title: str) -> None:
         except FileNotFoundError:
             continue  # another run, which was refused, has just removed the folders that it had made
         except OSError as error:
-            _remove_empty(made)
+            _remove_empty(removable)
             raise ValueError(
                 f"the lock of this run, {lock_file(folder)}, cannot be made ({error.strerror}): choose another output=FOLDER."
             ) from error
-    _held[folder] = lock, made
+    _held[folder] = lock, removable
 
 
 def release(folder: Path) -> None:
@@ -59,25 +59,25 @@ def release(folder: Path) -> None:
     folder = folder.resolve()
     if folder not in _held:
         return
-    lock, made = _held.pop(folder)
+    lock, removable = _held.pop(folder)
     with suppress(OSError):  # while the lock is held: a process that waits for this file then makes a new one
         lock_file(folder).unlink()
     lock.release()
-    _remove_empty(made)
+    _remove_empty(removable)
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    with suppress(OSError):  # of the first that is not empty
+    with suppress(OSError):  # stops at the first that is not empty
         for folder in folders:
             folder.rmdir()
 
 
 def abandon() -> None:
-    """Removes the files of all locks of this process, which ends at once; its end releases them."""
-    for folder, (_, made) in _held.items():
+    """Removes the files of all locks of this process, for a process that ends at once: its end releases the locks."""
+    for folder, (_, removable) in _held.items():
         with suppress(OSError):
             lock_file(folder).unlink()
-        _remove_empty(made)
+        _remove_empty(removable)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A protocol: which classes are trained on, which are evaluated, what is summarised. Read from `conf/protocol/NAME.yaml`.
+"""A protocol: which classes train, which are evaluated, and how the evaluations are summarised (`conf/protocol/NAME.yaml`).
 
 Imports neither torch nor lightning.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from datamodules.few_shot import subset_group
 from runs.summaries import FUNCTIONS, summary_value
 
-SOURCE = "source"  # an evaluation of this name goes by the name of the dataset that is trained on
+SOURCE = "source"  # an evaluation of this name is renamed to the dataset that is trained on
 TARGETS = "targets"  # stands for all evaluations on other datasets
 OF_STAGES = ("forgetting",)  # functions that compare with earlier stages
 OF_TRAINING = ("val", "epoch")  # entries of a result's history that are no test
@@ -23,14 +23,14 @@ KEYS = {"train", "evaluate", "targets", "summary", "recipe"}
 
 @dataclass(frozen=True)
 class Protocol:
-    """Class subsets are "all", "base", "new" or "k/n" (`datamodules.few_shot.class_range`).
+    """A checked protocol. Class subsets are "all", "base", "new" or "k/n" (`datamodules.few_shot.class_range`).
 
     Args:
         train: the class subsets that are learned one after the other, each in a run of its own; the last in this run.
         evaluate: class subset by the name of its evaluation on the dataset's own test images.
         targets: the datasets that are evaluated too, by the dataset that is trained on.
-        summary: by name the function of `runs.summaries` and the evaluations that it is of.
-        recipe: the protocol whose recipes this one uses; null: its own.
+        summary: {name: (function of `runs.summaries`, names of evaluations or `TARGETS`)}.
+        recipe: the protocol whose recipes this one uses; None: its own.
     """
 
     train: tuple[str, ...]
@@ -50,7 +50,7 @@ class Protocol:
         return len(self.train)
 
     def evaluations(self, data: str) -> dict[str, str]:
-        """Evaluations on the dataset's own test images -> class subset."""
+        """{evaluation: class subset} of the evaluations on the dataset's own test images."""
         return {data if name == SOURCE else name: subset for name, subset in self.evaluate.items()}
 
     def check_names(self, data: str) -> None:
@@ -84,7 +84,7 @@ class Protocol:
         for name, (function, evaluations) in self.summary.items():
             names = targets if evaluations == TARGETS else [data if name == SOURCE else name for name in evaluations]
             names = list(names)
-            if function in OF_STAGES:  # of what an earlier stage has learned
+            if function in OF_STAGES:  # only classes that an earlier stage has learned
                 names = [name for name in names if subsets.get(name) in self.train[:-1]] if stages else []
             if not names:
                 continue
@@ -94,7 +94,7 @@ class Protocol:
 
 
 def protocol_of(node: Mapping[str, Any]) -> Protocol:
-    """The protocol of a resolved config node. ValueError, one sentence, for what cannot be one."""
+    """The protocol of a resolved config node. ValueError for a wrong key or value."""
     if unknown := sorted(set(node) - KEYS):
         raise ValueError(f"protocol.{unknown[0]} is not known: a protocol has the keys {', '.join(sorted(KEYS))}.")
     for key in ("train", "evaluate", "targets"):
@@ -150,11 +150,11 @@ def _targets(targets: Any) -> Mapping[str, Sequence[str]]:
 
 
 def _summary(summary: Any, evaluate: Mapping[str, str]) -> dict[str, tuple[str, Sequence[str] | str]]:
-    """Name -> (function, evaluations or TARGETS)"""
+    """{name: (function, evaluations or TARGETS)}"""
     example = "as in {H: {harmonic_mean: [base, new]}}"
     if not isinstance(summary, Mapping):
         raise ValueError(f"protocol.summary={summary!r:.80}: give a function of evaluations by name, {example}.")
-    found = {}
+    summaries = {}
     for name, entry in summary.items():
         _check_name(name, "protocol.summary")
         if not isinstance(entry, Mapping) or len(entry) != 1:
@@ -165,11 +165,11 @@ def _summary(summary: Any, evaluate: Mapping[str, str]) -> dict[str, tuple[str, 
         named = [] if evaluations == TARGETS else evaluations
         if evaluations == []:
             raise ValueError(f"protocol.summary.{name} is of no evaluation: choose among {', '.join(evaluate)}.")
-        if not isinstance(named, list) or (unknown := [each for each in named if each not in evaluate]):
+        if not isinstance(named, list) or (unknown := [evaluation for evaluation in named if evaluation not in evaluate]):
             what = f"{unknown[0]!r}, which is no evaluation" if isinstance(named, list) else f"{named!r:.80}"
             raise ValueError(
                 f"protocol.summary.{name} is of {what}: choose among {', '.join(evaluate)}, or write {TARGETS} for all other "
                 "datasets."
             )
-        found[name] = function, evaluations
-    return found
+        summaries[name] = function, evaluations
+    return summaries

@@ -17,7 +17,7 @@ from typing import Any
 FIRST = "PROMPTS_FIRST_RANK"  # environment variable of the other ranks: the id of the first rank's process
 PATIENCE = 5.0  # seconds in which the main thread may fail by itself after a rank was lost; a collective may wait for ever
 
-_others: list[subprocess.Popen] = []  # the other ranks; started once, also where a run has several stages
+_others: list[subprocess.Popen] = []  # the processes of the other ranks, started once also for several stages
 
 
 def is_first() -> bool:
@@ -32,8 +32,8 @@ class Watch(threading.Thread):
 
     Args:
         launcher: of the trainer's strategy; one that starts no processes has no `procs`.
-        give_up: called before this process is ended from here, where its main thread waits for a rank that is gone: tidies up,
-            and returns what the same command does next.
+        give_up: cleans up before this thread ends the process, whose main thread waits for a rank that is gone; returns what
+            the same command does next.
     """
 
     def __init__(self, launcher: Any, give_up: Callable[[], str]) -> None:

@@ -36,7 +36,7 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     Raises:
         ValueError: a recipe that was asked for is not there, or a file of recipes is wrong.
     """
-    if cfg.get("recipes"):  # what stood there would be replaced without a word
+    if cfg.get("recipes"):  # refused, as it would be replaced silently
         raise ValueError(f"recipes={keys.shown(keys.resolved(cfg, 'recipes'))}: {keys.KEYS['recipes'].give}.")
     sources, choices = hydra.runtime.config_sources, hydra.runtime.choices
     folders = config_folders((source.schema, source.path) for source in sources)
@@ -60,7 +60,7 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
 
 
 def check_names(method: str, folders: Sequence[Path]) -> None:
-    """ValueError where a section of the method's recipes is named after nothing that is there: it would never apply."""
+    """ValueError where a recipe section of the method is named after no protocol, clip or dataset, so never used."""
     for folder in folders:
         file = folder / FOLDER / f"{method}.yaml"
         for section, entries in (recipes.sections if (recipes := read_recipes(file)) else {}).items():
@@ -113,11 +113,11 @@ def _compose_again(cfg: DictConfig, hydra: DictConfig, folders: Iterable[Path], 
 def _missing(choices: Mapping[str, str], folders: Sequence[Path]) -> str:
     """The sentence that refuses to train a method without a recipe. Reads no other method's file."""
     method = choices["method"]
-    own = {file.stem for folder in folders for file in (folder / FOLDER).glob(f"{method}-*.yaml")}
+    names = {file.stem for folder in folders for file in (folder / FOLDER).glob(f"{method}-*.yaml")}
     for file in (folder / FOLDER / f"{method}.yaml" for folder in folders):
-        own |= set(section_names(file, "recipe") or []) if file.is_file() else set()
-    others = " or ".join(f"recipe={name}" for name in sorted(own))
-    others = f"such as {others}" if own else "recipe=NAME with a name that --help lists under recipe"
+        names |= set(section_names(file, "recipe") or []) if file.is_file() else set()
+    others = " or ".join(f"recipe={name}" for name in sorted(names))
+    others = f"such as {others}" if names else "recipe=NAME with a name that --help lists under recipe"
     return (
         f"there is no recipe for method={method} with protocol={choices['protocol']} (epochs, batch size, rate): choose "
         f"another's, {others}; or give recipe=none and set epochs, batch_size and optim.lr yourself."

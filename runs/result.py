@@ -1,6 +1,6 @@
-"""The content of `result.json`: its types, and the checks that a file has them, as it may be a stranger's.
+"""The content of `result.json`: its types, and the checks of a file's content, which anyone may have written.
 
-A result of an earlier version is upgraded when it is read, so that readers know the present one alone. Imports no torch.
+A result of an earlier version is upgraded when it is read, so readers only know the present version. Imports no torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VERSION = 1
 VERSION_0 = Path(__file__).with_name("result_version_0.json")
 
 MOST_BYTES = 64 * 2**20  # of a result.json; that of ImageNet-21K is 2 MiB
-MOST_EVALUATIONS = 100  # of one run: each has pictures of its own
+MOST_EVALUATIONS = 100  # in one run: the report draws several pictures for each
 MOST_STAGES = 100
 MOST_EPOCHS = 100_000
 MOST_DOTTED = 100_000_000  # characters; of a config with 20,000 class names and their sentences 2 million
@@ -38,7 +38,7 @@ class Names(TypedDict):
 class Figure(TypedDict):
     """The main figure of a task, which tables show."""
 
-    key: str  # in the metrics of every evaluation
+    key: str  # its entry in the metrics of every evaluation
     title: str  # "accuracy"
     unit: str  # "%"; "" where there is none
     higher_is_better: bool
@@ -65,16 +65,16 @@ class Result(TypedDict):
 
     version: int
     task: str
-    digest: str  # of what was run, without the seed
+    digest: str  # of the config and data, without the seed
     names: Names
     seed: int
     shots: int  # training images per class; below 1: all
     figure: Figure
     metrics: dict[str, Metrics]  # by evaluation
     summary: dict[str, Summary]  # by its name in the protocol
-    stages: list[dict[str, float]]  # the main figure by evaluation after each earlier stage, first first
+    stages: list[dict[str, float]]  # the main figure by evaluation after each earlier stage, in the order of training
     backbone: NotRequired[str]  # digest of the CLIP's weights
-    epoch: NotRequired[int | None]  # whose prompts are kept, from 0; -1 or None: no epoch's
+    epoch: NotRequired[int | None]  # 0-based epoch of the saved prompts; -1 or None: there was none
     history: NotRequired[list[dict[str, Any]] | None]  # by epoch evaluated: {"epoch": from 0, evaluation: Metrics}
     train_loss: NotRequired[list[float] | None]  # mean by epoch
     trainable_parameters: NotRequired[int]
@@ -123,7 +123,7 @@ def _names(value: Any, what: str) -> None:
 
 
 def _config(value: Any, what: str) -> None:
-    """A resolved config, whose task, trainer, callbacks, targets and earlier run are objects, as its readers expect."""
+    """Checks a resolved config. Its task, trainer, callbacks, targets and earlier run are objects, which readers rely on."""
     mapped(plain, 10_000)(value, what)
     if _dotted(value) > MOST_DOTTED:
         raise ValueError(f"{what} is nested so deep that its dotted keys have more than {MOST_DOTTED:,} characters.")
@@ -134,7 +134,7 @@ def _config(value: Any, what: str) -> None:
 
 
 def _dotted(config: dict[str, Any], above: int = 0) -> int:
-    """Characters of all dotted keys: each repeats the names of what it is in."""
+    """Number of characters of all dotted keys. Each repeats the names of its parents, so deep nesting is expensive."""
     total = 0
     for key, entry in config.items():
         here = above + len(key) + 1
@@ -182,7 +182,7 @@ SINCE_1 = record(
 
 
 def load_result(file: Path) -> Result:
-    """The content of a result.json, checked, and of the present version whichever wrote it.
+    """The content of a result.json, checked and upgraded to the present version.
 
     Raises:
         ValueError: it cannot be read, is of a version that is not known, holds what no run writes, or is the result of no
@@ -207,8 +207,8 @@ def load_result(file: Path) -> Result:
 
 
 def upgraded(result: dict[str, Any]) -> Result:
-    """The result in the present version. What version 0 (before there were versions) did not say is in
-    result_version_0.json."""
+    """The result in the present version. Version 0 is what was written before there were versions; result_version_0.json has
+    the entries that it lacks."""
     if result.get("version", 0) == VERSION:
         return result
     known = read_json(VERSION_0, "the defaults")
@@ -228,7 +228,7 @@ def targets(result: Result | dict[str, Any]) -> list[str]:
 
 
 def _check_evaluations(result: Result, file: Path) -> None:
-    """There are some, of images, and all have the main figure."""
+    """ValueError unless there are evaluations, each with images and the main figure."""
     key, history = result["figure"]["key"], result.get("history") or []
     entries = [{name: entry for name, entry in epoch.items() if name != "epoch"} for epoch in history]
     for metrics, where in ((result["metrics"], "metrics"), *((entry, "history") for entry in entries)):
@@ -244,7 +244,7 @@ def _check_evaluations(result: Result, file: Path) -> None:
 
 
 def _check_summaries(result: Result, file: Path) -> None:
-    """Each is one of evaluations that the result has, and can be computed again."""
+    """ValueError unless each summary is of evaluations in the result, and can be computed from them."""
     figure = result["figure"]
     figures = {name: numbers[figure["key"]] for name, numbers in result["metrics"].items()}
     for name, summary in result["summary"].items():

@@ -20,7 +20,7 @@ SAME = 1.0  # seconds
 _asked: tuple[int, float] | None = None  # the first signal, and when it came
 _held = 0  # how many blocks delay the answer
 _process = os.getpid()  # the process that installed the handlers
-_raising = False  # False until there is someone to catch `Interrupted`
+_raising = False  # False until there is a caller that catches `Interrupted`
 
 
 class Interrupted(BaseException):
@@ -33,7 +33,7 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int | None = None, where: str = "", then: str = "the same command starts over") -> None:
         super().__init__()
-        self.number = number or (_asked[0] if _asked else signal.SIGTERM)  # not known where another rank got the signal
+        self.number = number or (_asked[0] if _asked else signal.SIGTERM)  # unknown where another rank received the signal
         self.where, self.then = where, then
 
     @property
@@ -52,7 +52,7 @@ def asked() -> int | None:
 
 
 def note(number: int) -> None:
-    """Records a signal that another handler answers."""
+    """Records a signal that another handler has handled."""
     global _asked
     _asked = _asked or (number, time.monotonic())
 
@@ -103,7 +103,7 @@ def answer(number: int, frame: Any) -> None:
             sys.stderr.flush()
             os._exit(Interrupted().status)
         check()
-    elif waited() > SAME:  # a second Ctrl-C: at once
+    elif waited() > SAME:  # a second Ctrl-C ends the process at once
         _end(number)
 
 

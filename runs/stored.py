@@ -1,7 +1,7 @@
-"""Values that a file says a run had (`prompts.safetensors`, `result.json`), on their way into a config or constructor of ours.
+"""Settings stored in files (`prompts.safetensors`, `result.json`), checked before they enter a config or a constructor.
 
-The file may be a stranger's, so its values are plain data: of the type that the constructor's signature gives to the key, or
-else our own yaml; never code by name, and never text that OmegaConf would resolve.
+Anyone may have made the file, so its values are plain data of the type that the key has here, by the constructor's signature or
+by the yaml files of this project; never the name of code, and never text that OmegaConf would resolve.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from files.untrusted import MAX_CLASSES, is_plain, text_of
 from runs.arguments import fits, hints_of, import_target, type_in_words
 from runs.jobs import NAMED
 
-# Keys that the user alone sets: a folder to write to, a reader that may unpickle, what this machine can do.
+# Keys that only the user sets: a folder to write to, a reader that may unpickle, settings of this machine.
 WITHHELD = ("index", "builder", "workers")
-LARGEST = 2**32  # of a stored integer: seeds lie below
-LARGEST_SETTING = 30_000  # of a method's integers, most of which are sizes of something: POMP samples up to 21,841 classes
+LARGEST = 2**32  # limit of a stored integer; seeds are smaller
+LARGEST_SETTING = 30_000  # limit of a method's integers, most of which are sizes: POMP samples up to 21,841 classes
 
 
 def checked_about(about: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What a prompts file says about itself, once its types are checked. Settings are checked where they are used.
+    """The metadata of a prompts file, with checked types. Settings are checked where they are used.
 
     Raises:
         ValueError: a value has another type; `path` is the file that is named.
@@ -50,12 +50,12 @@ def checked_about(about: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def method_settings(method: DictConfig, stored: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The stored settings of a method as arguments of its constructor: those of known keys that our yaml neither interpolates
-    (they follow the data) nor fills with something to construct. Call the constructor with them; `instantiate` must not see
-    them.
+    """The stored settings of a method as arguments of its constructor. Left out are unknown keys, and those that the method's
+    yaml interpolates (they follow the data) or fills with a node to instantiate. Pass them to the constructor itself, never to
+    Hydra's `instantiate`.
 
     Raises:
-        ValueError: one is no plain value, or not of its key's type; `where` says where it stands.
+        ValueError: one is no plain value, or not of its key's type; `where` names the file in the message.
     """
     refuse_interpolations(stored, where)
     settings = {}
@@ -67,7 +67,7 @@ def method_settings(method: DictConfig, stored: Mapping[str, Any], where: str) -
 
 
 def check_names(names: Mapping[str, str], folders: Sequence[Path], where: Path) -> None:
-    """ValueError where a group's option is not one of the folders' yaml files: Hydra reads more than names in an override."""
+    """ValueError where a group's option is not one of the folders' yaml files: an override can hold more than a name."""
     for group, name in names.items():
         options = {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
         if name not in options or not re.fullmatch(r"\w[\w.-]*", name, re.ASCII) or name.startswith("_"):
@@ -81,7 +81,8 @@ def take_over(cfg: DictConfig, stored: Mapping[str, Any], where: str, at: str = 
     """Sets known keys to the stored plain values. A key whose interpolation gives that value anyway stays interpolated, so that
     an override of the other key still reaches it.
 
-    Returns: by dotted key, what it set that reads like a place: a path, an address, a repository.
+    Returns:
+        By dotted key, the values that look like a path, an address or a repository.
 
     Raises:
         ValueError: a value is not of its key's type, or one that OmegaConf would resolve.
@@ -147,7 +148,7 @@ def value_of(cfg: DictConfig, key: str) -> Any:
 
 
 def node_of(cfg: DictConfig, key: str) -> Any:
-    """A key's value as it stands in the config; None where it is an interpolation that cannot be resolved yet."""
+    """A key's node in the config; None where it is an interpolation that cannot be resolved yet."""
     try:
         return cfg[key]
     except OmegaConfBaseException:
@@ -161,7 +162,7 @@ def types_of(target: str | None) -> dict[str, Any]:
 
 
 def fits_beside(value: Any, default: Any) -> bool:
-    """Whether plain data is of the kind of our yaml's value; of one that is null, any scalar."""
+    """Whether plain data is of the type of the yaml's default; where that is null, whether it is a scalar."""
     if default is None or value is None:
         return not isinstance(value if default is None else default, dict | list)
     if isinstance(default, list):

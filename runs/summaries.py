@@ -1,4 +1,4 @@
-"""What a protocol makes of its evaluations, one number from several: harmonic mean, mean, forgetting.
+"""Summaries of a protocol, each one number from several evaluations: harmonic mean, mean, forgetting.
 
 A summary is computed once, when the run ends, and stored in result.json; the report applies the same function to means over
 seeds and datasets, as the field does.
@@ -23,11 +23,11 @@ def mean(values: Sequence[float]) -> float:
 
 
 def forgetting(stages: Sequence[Mapping[str, float]], last: Mapping[str, float], higher_is_better: bool = True) -> float:
-    """What the stages after it have taken from an evaluation, averaged over the evaluations (Chaudhry et al., ECCV 2018,
-    section 3): the best figure in any earlier stage minus the last one, in the units of the figures. Below 0: it improved.
+    """Forgetting (Chaudhry et al., ECCV 2018, section 3): the best figure of an evaluation in any earlier stage minus that of
+    the last stage, averaged over the evaluations, in the unit of the figures. Below 0: the evaluations improved.
 
     Args:
-        stages: figures by evaluation of each stage but the last one, first first.
+        stages: figures by evaluation of each stage but the last one, in the order of training.
         last: figures by evaluation after the last stage. Those that no earlier stage has are left out.
         higher_is_better: False for figures such as a loss, whose best is the lowest; forgetting is then last minus best.
 

@@ -1,4 +1,4 @@
-"""A sweep: each job as a fresh process on a GPU of its own, a journal of what is done and what failed.
+"""A sweep: each job is a fresh process with GPUs of its own; a journal says which jobs are done and which failed.
 
 Imports no torch: the process of a sweep starts in half a second.
 """
@@ -38,7 +38,7 @@ class JobFailed(Exception):
 
 
 def in_multirun() -> bool:
-    """Whether Hydra runs a sweep (-m), and this process so is not to run the job itself."""
+    """Whether Hydra runs a sweep (-m): the job is then run in a process of its own."""
     return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
@@ -60,7 +60,7 @@ def run_fresh(script: str, cfg: DictConfig) -> float | None:
         jobs.complete(cfg, hydra)
         job = jobs.describe(cfg, names)
     except (ValueError, HydraException):
-        job = None  # the job's process prints what is wrong
+        job = None  # the job's process will print the error
     title = job.title if job else " ".join(hydra.overrides.task)
     if job and not cfg.force and (result := job.result()):
         print(f"done already: {title} in {job.folder} (force=true runs it again)", flush=True)
@@ -70,7 +70,7 @@ def run_fresh(script: str, cfg: DictConfig) -> float | None:
     started, command = time.monotonic(), command_of(script, hydra)
     status = run_process(command, hydra, cfg)
     result = job.result() if job else None
-    if not status and not result and not (job and job.cuts):  # a run of a part only (`cuts`) keeps no result
+    if not status and not result and not (job and job.cuts):  # a debug run (`cuts`) keeps no result
         print(f"error: {title} ended with status 0 and left no result", file=sys.stderr, flush=True)
         status = 1
     repeat = shlex.join(["python", *command[1:]])
@@ -106,9 +106,8 @@ def command_of(script: str, hydra: DictConfig) -> list[str]:
 
 
 def objective(result: dict[str, Any] | None) -> float | None:
-    """What a search maximises: the best main figure of the validation images; None for a run without them.
-
-    With the sign changed where lower is better.
+    """The objective of a search, which is maximised: the best main figure on the validation images, negated where lower is
+    better; None for a run without validation images.
     """
     if not result:
         return None
@@ -143,7 +142,7 @@ def forwarding(process: subprocess.Popen) -> Iterator[list[int]]:
 
 # ---- the sweep as a whole
 
-_watches: list[JournalWatch] = []  # of this process's sweep: one, or none
+_watches: list[JournalWatch] = []  # the watch of this process's sweep, if any
 
 
 class SweepProgress(Callback):
@@ -190,7 +189,7 @@ def count_jobs(hydra: DictConfig) -> int:
     if "n_trials" in hydra.sweeper:
         return hydra.sweeper.n_trials
     given = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()] + list(hydra.overrides.task)
-    values = {}  # by key: of several overrides of a key the last one counts
+    values = {}  # by key: the last of several overrides of a key counts
     for override in OverridesParser.create().parse_overrides(given):
         values[override.get_key_element()] = len(list(override.sweep_string_iterator())) if override.is_sweep_override() else 1
     return math.prod(values.values())
@@ -205,7 +204,7 @@ def count_lanes(hydra: DictConfig) -> int:
 
 
 def ending(interrupted: bool) -> str:
-    """Ends the journal; what a sweep prints at its end: the commands that repeat failed jobs. Empty where all went well."""
+    """Ends the journal and returns the text at the end of a sweep: the commands that repeat failed jobs; "" without any."""
     if JOURNAL not in os.environ:
         return ""
     for watch in _watches:

@@ -1,6 +1,6 @@
-"""joblib's worker processes, in which a sweep runs its jobs one after another: they end when the sweep was killed.
+"""joblib's worker processes, in which a sweep runs its jobs one after another: they end after the sweep was killed.
 
-joblib itself would let idle workers wait for minutes. Imports no torch.
+Without this, idle workers would wait for minutes. Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from runs import signals
 
 SWEEP = "PROMPTS_SWEEP"  # environment variable: the id of the sweep's process
 
-_jobs = 0  # that run in this process now
+_jobs = 0  # number of jobs running in this process
 _following = False  # whether a thread watches the sweep's process
 
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """A block that runs one job: it is finished even when the sweep is gone, and the next sweep waits for it."""
+    """A block that runs one job. The job is finished even after the sweep was killed; the next sweep waits for it."""
     global _jobs
     _jobs += 1
     try:
@@ -29,8 +29,8 @@ def busy() -> Iterator[None]:
 
 
 def follow_sweep() -> None:
-    """Lets this process, if it is a worker, end when its sweep was killed: after the job that it runs, without starting the
-    others that joblib has given it."""
+    """Makes this process, if it is a worker, end after its sweep was killed: when its present job is done, and without starting
+    the next jobs that joblib has given it."""
     global _following
     sweep = int(os.environ.get(SWEEP, os.getpid()))
     if sweep == os.getpid():  # with one job at a time joblib starts no worker

@@ -1,4 +1,4 @@
-"""Command lines that are wrong, with words of the sentence that refuses them. Those that are right: tests/good_inputs.py."""
+"""Wrong command lines, with words of the sentence that refuses them. Right ones: tests/good_inputs.py."""
 
 LONG = "x" * 3000
 # [other overrides] KEY: values [| words of the sentence; without them KEY=]
@@ -246,14 +246,14 @@ WHOLE = ("shots 3", "data.templates=[no braces here]")  # lines that are one wor
 
 def wrong() -> list[tuple[tuple[str, ...], str]]:
     """(the words of a command line, words of its sentence)"""
-    found = [((line,) if line in WHOLE else tuple(line.split(" ")), words) for line, words in LINES]
-    found += [((f"~{key}",), key.split(".")[-1]) for key in GONE.split()]
+    cases = [((line,) if line in WHOLE else tuple(line.split(" ")), words) for line, words in LINES]
+    cases += [((f"~{key}",), key.split(".")[-1]) for key in GONE.split()]
     for line in VALUES.strip().splitlines():
         left, values = line.split(": ", 1)
         values, _, words = values.partition(" | ")
         *others, key = left.split()
-        found += [((*others, f"{key}={value}"), words or f"{key}=") for value in values.split()]
-    return found
+        cases += [((*others, f"{key}={value}"), words or f"{key}=") for value in values.split()]
+    return cases
 
 
 WRONG = wrong()

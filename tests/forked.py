@@ -1,6 +1,6 @@
 """Runs run.py in processes forked from one that has imported everything: a start costs tenths of a second instead of five.
 
-As a script it is that process: it reads orders, one JSON object a line, and answers each with a line. A child runs run.py as
+As a script it is that process: it reads orders, one JSON object per line, and answers each with a line. A child runs run.py as
 `python run.py ...` would: as __main__, with its own arguments, folder, environment and log.
 """
 
@@ -25,15 +25,15 @@ ROOT = TESTS.parent
 
 def alive(group):
     """The processes of a run, by its process group, that have not ended."""
-    found = []
+    results = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             state, _, member = (path / "stat").read_text().rsplit(")", 1)[1].split()[:3]
         except OSError:  # it has ended meanwhile
             continue
         if int(member) == group and state != "Z":
-            found.append(path.name)
-    return found
+            results.append(path.name)
+    return results
 
 
 def none_alive(group, seconds=10):
@@ -89,7 +89,7 @@ def strike(moment: str) -> None:
 
 
 def child(order: dict) -> None:
-    os.setpgid(0, 0)  # what this run leaves behind can be told by its group
+    os.setpgid(0, 0)  # processes that this run leaves behind are recognised by it
     for number in (signal.SIGINT, signal.SIGTERM):  # until run.py answers them, they end the process without a word
         signal.signal(number, signal.SIG_DFL)
     log = os.open(Path(order["folder"], "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -114,7 +114,7 @@ def child(order: dict) -> None:
         status = 1
     atexit._run_exitfuncs()
     sys.stdout.flush()
-    os._exit(status or 0)  # taking down what was forked would cost another second
+    os._exit(status or 0)  # a normal exit of the forked interpreter would take another second
 
 
 def serve() -> None:

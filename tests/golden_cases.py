@@ -1,4 +1,4 @@
-"""Reads golden cases: the inputs and outputs of the published implementations, and the method and tensors each of them needs.
+"""Reads golden cases: inputs and outputs of the published implementations, and the method and tensors that each needs.
 
 `NAME.json` lists the inputs (sizes, class names, labels, tensors), `NAME.safetensors` the outputs as `case|logits`,
 `case|loss`, `case|param|TENSOR`, ... Depths and lengths of prompts are those of the files; a prompt tensor of length 0 is a
@@ -48,9 +48,9 @@ class Case:
 
     @property
     def images(self):
-        return self.made("image")
+        return self.tensor("image")
 
-    def made(self, name):
+    def tensor(self, name):
         """A tensor that the json describes."""
         spec = self.inputs["tensors"][name]
         return toy().make_tensor(name, tuple(spec["shape"]), spec["std"], self.inputs["seed"])
@@ -68,8 +68,8 @@ def read_case(folder, file, name):
     case = Case(name, inputs, {k.removeprefix(f"{name}|"): v for k, v in tensors.items() if k.startswith(f"{name}|")})
     for key in [key for key in case.golden if key.startswith("param|")]:
         tensor = key.removeprefix("param|")
-        made = f"{name}/{tensor}" in inputs["tensors"]
-        value = case.made(f"{name}/{tensor}") if made else case.golden[key]
+        is_described = f"{name}/{tensor}" in inputs["tensors"]
+        value = case.tensor(f"{name}/{tensor}") if is_described else case.golden[key]
         if value.numel():
             case.params[tensor] = value
         else:
@@ -148,9 +148,9 @@ def deep_prompts(method, params):
         "image": [k for k in params if k.startswith("image_encoder")],
         "text": [k for k in params if k == "prompt_learner.ctx" or k.startswith("text_encoder")],
     }
-    names = {name: f"{tower}_ctx.{block(name)}" for tower, own in towers.items() for name in own}
-    lengths = {tower: len(params[own[0]]) if own else 0 for tower, own in towers.items()}
-    depths = {tower: len(own) for tower, own in towers.items()}
+    names = {name: f"{tower}_ctx.{block(name)}" for tower, tensor_names in towers.items() for name in tensor_names}
+    lengths = {tower: len(params[tensor_names[0]]) if tensor_names else 0 for tower, tensor_names in towers.items()}
+    depths = {tower: len(tensor_names) for tower, tensor_names in towers.items()}
     if method == "vpt":
         return VPT(lengths["image"], depth=depths["image"]), names
     both = {"ivlp": IVLP, "promptsrc": PromptSRC}[method]

@@ -31,10 +31,10 @@ def write(root: Path, form: str, size: int = 6) -> Path:
     folder = root / "imagenet21k_resized"
     folder.mkdir(parents=True)
     for split in COUNTS:
-        found = pictures(split)
-        shards = [found[i : i + size] for i in range(0, len(found), size)]
+        drawn = pictures(split)
+        shards = [drawn[i : i + size] for i in range(0, len(drawn), size)]
         if form == "folder":
-            for key, y, content in found:
+            for key, y, content in drawn:
                 path = folder / split / IDS[y] / f"{key}.JPEG"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""What a user adds, without a change to any file of the project: two methods, a protocol of several stages, a kind of task.
+"""Additions of a user, without a change to any file of the project: two methods, a protocol of stages, a kind of task.
 
 A dataset in a folder of class folders is in tests/datamodules/test_class_folders.py. CONTRIBUTING says how long each took.
 """
@@ -29,8 +29,8 @@ def command(tmp_path):
 
 
 def results(folder):
-    found = [json.loads(path.read_text()) for path in sorted(folder.rglob("result.json"))]
-    return sorted(found, key=lambda result: len(result["stages"]))
+    stored = [json.loads(path.read_text()) for path in sorted(folder.rglob("result.json"))]
+    return sorted(stored, key=lambda result: len(result["stages"]))
 
 
 def test_a_method_with_deep_rows_for_each_class(command, tmp_path):
@@ -61,7 +61,7 @@ def test_groups_of_classes_learned_one_after_the_other(command, tmp_path):
         ["1/3", "2/3"],
         ["1/3", "2/3", "3/3"],
     ]
-    figures = [{name: each["accuracy"] for name, each in result["metrics"].items()} for result in (first, second, last)]
+    figures = [{name: metrics["accuracy"] for name, metrics in result["metrics"].items()} for result in (first, second, last)]
     assert last["stages"] == figures[:2]
     lost = [max(figures[0][name], figures[1][name]) - figures[2][name] for name in ("group1", "group2")]
     assert last["summary"]["forgetting"]["value"] == pytest.approx(sum(lost) / 2)

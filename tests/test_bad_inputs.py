@@ -1,4 +1,4 @@
-"""What a user can get wrong on the command line ends in one sentence, at once, and leaves nothing; what the docs say runs."""
+"""Mistakes on the command line end in one sentence, at once, and leave no file; the command lines of the docs work."""
 
 import os
 import re

@@ -83,7 +83,7 @@ def test_datasets(data, source):
 
 @pytest.mark.parametrize("clip", options("clip"))
 def test_backbones(clip, monkeypatch):
-    """The architectures without numbers; what the hub alone knows needs its id, and ends in a sentence out of its reach."""
+    """Every option gives an architecture, without weights; a CLIP of the hub needs its id, and without network a sentence."""
     import prompts.engine.clip as towers
 
     cfg = compose(f"clip={clip}")
@@ -119,16 +119,16 @@ def test_trainers(trainer):
             make(cfg.trainer)
         assert "gpu" in launch.error_message(caught.value).lower()
         return
-    made = make(cfg.trainer)
-    assert isinstance(made, Trainer)
-    assert (made.accumulate_grad_batches, made.max_epochs) == (3, 7)
-    assert made.world_size == (2 if trainer == "ddp_cpu" else 1)
+    instances = make(cfg.trainer)
+    assert isinstance(instances, Trainer)
+    assert (instances.accumulate_grad_batches, instances.max_epochs) == (3, 7)
+    assert instances.world_size == (2 if trainer == "ddp_cpu" else 1)
 
 
 def test_several_devices_of_any_trainer_are_processes():
-    made = make(compose("trainer=auto", "trainer.accelerator=cpu", "trainer.devices=3").trainer)
-    assert made.world_size == 3
-    assert type(made.strategy.launcher).__name__ == "_SubprocessScriptLauncher"
+    instances = make(compose("trainer=auto", "trainer.accelerator=cpu", "trainer.devices=3").trainer)
+    assert instances.world_size == 3
+    assert type(instances.strategy.launcher).__name__ == "_SubprocessScriptLauncher"
 
 
 def test_callbacks(tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_callbacks(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     for callbacks in options("callbacks"):
-        assert all(isinstance(each, Callback) for each in make(compose(f"callbacks={callbacks}").callbacks).values())
+        assert all(isinstance(instance, Callback) for instance in make(compose(f"callbacks={callbacks}").callbacks).values())
 
 
 @pytest.mark.parametrize("group", ["debug", "experiment"])
@@ -148,8 +148,8 @@ def test_debug_and_experiments(group):
 
 
 def test_variants_of_the_ablation():
-    made = [make(compose("method=rpp", f"+ablation={option}").method) for option in options("ablation")]
-    assert len({(each.names, tuple(each.text_lengths)) for each in made}) == len(made)
+    learners = [make(compose("method=rpp", f"+ablation={option}").method) for option in options("ablation")]
+    assert len({(learner.streams, tuple(learner.text_lengths)) for learner in learners}) == len(learners)
 
 
 @pytest.mark.parametrize("method", options("method"))

@@ -15,11 +15,11 @@ TOLERANCE = 1e-4  # max|a-b| / max|b|, float32 on a CPU
 
 
 def released_layout(learner, out, labels, sampled):
-    """POMP's logits as its code lays them out: the own class, then the sampled ones, and where these are the own class."""
+    """POMP's logits in the layout of its code: the true class, then the sampled ones; and where these are the true class."""
     logits = learner.local_contrast.corrected(out.logits, out.sample, len(learner.plan))
     columns = [out.sample.targets[:, None], torch.searchsorted(out.sample.ids, sampled).expand(len(labels), -1)]
-    own = torch.zeros(len(labels), 1, dtype=torch.bool)
-    return logits.gather(1, torch.cat(columns, 1)), torch.cat([own, sampled == labels[:, None]], 1)
+    padding = torch.zeros(len(labels), 1, dtype=torch.bool)
+    return logits.gather(1, torch.cat(columns, 1)), torch.cat([padding, sampled == labels[:, None]], 1)
 
 
 def agrees(name, ours, golden):
@@ -34,7 +34,7 @@ def test_case(file, case):
 
 
 def check_case(case):
-    """That our learner gives the case's numbers, every one of them."""
+    """Checks that our learner gives all numbers of the case."""
     golden, classnames = case.golden, case.inputs["classnames"]
     learner, ours = learner_of(case)
     model = PromptedCLIP(case.clip, learner)

@@ -1,4 +1,6 @@
-"""Arrows go one way: entry points -> lightning_modules, reports -> runs, prompts -> files. Imports anywhere in a file count."""
+"""Packages import each other in one direction: entry points -> lightning_modules, reports -> runs, prompts -> files.
+
+Imports anywhere in a file count."""
 
 import ast
 

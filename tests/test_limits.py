@@ -1,4 +1,4 @@
-"""The check of lengths and docstrings that `make check` runs finds what it should, and nothing else."""
+"""The check of lengths and docstrings that is a part of `make check`."""
 
 import importlib.util
 import subprocess
@@ -18,14 +18,14 @@ def project(tmp_path):
     """A git repository of these files; what the script finds in it."""
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
 
-    def found(**texts):
+    def problems(**texts):
         for name, text in texts.items():
             path = tmp_path / f"{name.replace('__', '/')}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         return check_limits.findings(tmp_path)
 
-    return found
+    return problems
 
 
 def function(lines):
@@ -71,9 +71,9 @@ def test_files_that_git_does_not_know_are_left_alone(project, tmp_path):
     ],
 )
 def test_docstrings(project, code, missing):
-    found = project(a=f'"""A file."""\n{code}\n')
-    assert [line.split()[1] for line in found] == missing
-    assert all(line.endswith("has no docstring") for line in found)
+    problems = project(a=f'"""A file."""\n{code}\n')
+    assert [line.split()[1] for line in problems] == missing
+    assert all(line.endswith("has no docstring") for line in problems)
     assert project(a="", tests__test_a=code) == []  # tests need none
 
 

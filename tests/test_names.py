@@ -1,4 +1,4 @@
-"""Shared files name no method, no task and no protocol: these are added without touching what is shared."""
+"""Shared files name no method, no task and no protocol, so that one is added without changing a shared file."""
 
 import ast
 import re
@@ -7,14 +7,14 @@ import pytest
 from toys import ROOT
 
 GROUPS = ("method", "task", "protocol")
-# Shared by all methods, tasks and protocols. Of the rooms, what belongs to one of them stands below.
+# Files shared by all methods, tasks and protocols. Below are the exceptions, which belong to one of them.
 SHARED = ("run.py", "report.py", "runs", "lightning_modules", "reports", "datamodules/module.py", "datamodules/few_shot.py",
           "datamodules/loaders.py", "datamodules/evaluation.py", "prompts/learner.py", "prompts/prompted_clip.py",
           "prompts/engine")  # fmt: skip
 # A task's own module and its own sections of the report.
 TASKS = [path.stem for path in (ROOT / "conf/task").glob("*.yaml")]
 OWN = {f"{room}/{task}.py" for task in TASKS for room in ("lightning_modules", "reports")}
-# Words of the language, and a file, that are names of options too.
+# Words of English, and a file, that are also names of options.
 OTHER_MEANINGS = {"open", "few_shot"}
 # data.sampler=coop: images are drawn as in that repository, whatever method is trained on them
 SAMPLER = {("datamodules/module.py", "coop"), ("datamodules/few_shot.py", "coop")}
@@ -27,8 +27,8 @@ def names():
 
 def files():
     folders = [ROOT / name for name in SHARED]
-    found = [path for folder in folders for path in ([folder] if folder.is_file() else sorted(folder.rglob("*.py")))]
-    return [path for path in found if path.relative_to(ROOT).as_posix() not in OWN]
+    findings = [path for folder in folders for path in ([folder] if folder.is_file() else sorted(folder.rglob("*.py")))]
+    return [path for path in findings if path.relative_to(ROOT).as_posix() not in OWN]
 
 
 def words(tree):
@@ -57,24 +57,24 @@ def parts(word):
 
 def named(text, options):
     """(line, option) for every option that the file names."""
-    found = {(line, part) for line, word in words(ast.parse(text)) for part in parts(word)}
-    return sorted((line, part) for line, part in found if part in options)
+    findings = {(line, part) for line, word in words(ast.parse(text)) for part in parts(word)}
+    return sorted((line, part) for line, part in findings if part in options)
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_shared_files_name_no_method_task_or_protocol(path):
     file = path.relative_to(ROOT).as_posix()
     options = {name: group for name, group in names().items() if name not in OTHER_MEANINGS and (file, name) not in SAMPLER}
-    found = [f"line {line}: the {options[name]} {name}" for line, name in named(path.read_text(), options)]
-    assert not found, "say what a method, task or protocol offers or declares, rather than its name"
+    findings = [f"line {line}: the {options[name]} {name}" for line, name in named(path.read_text(), options)]
+    assert not findings, "say what a method, task or protocol offers or declares, rather than its name"
 
 
 def test_the_defaults_list_alone_names_options_in_the_root_config():
-    """conf/config.yaml: what a run is without overrides stands in its defaults list, and nowhere else."""
+    """conf/config.yaml: the options of a run without overrides are in its defaults list, and nowhere else."""
     lines = (ROOT / "conf/config.yaml").read_text().splitlines()
     lines = [line.partition("#")[0] for line in lines if not re.fullmatch(r"  - \w+: \w+ *(#.*)?", line)]
-    found = [name for name in names() if re.search(rf"(?<![\w-]){name}(?![\w-])", "\n".join(lines))]
-    assert not set(found) - OTHER_MEANINGS
+    findings = [name for name in names() if re.search(rf"(?<![\w-]){name}(?![\w-])", "\n".join(lines))]
+    assert not set(findings) - OTHER_MEANINGS
 
 
 def test_the_walk_sees_names(tmp_path):

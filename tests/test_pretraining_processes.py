@@ -1,4 +1,4 @@
-"""Pretraining on two ranks, as processes of their own; numbers in test names: the test list of docs/pretraining.md."""
+"""Pretraining on two ranks, as separate processes; numbers in test names: the test list of docs/pretraining.md."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def write_tree(root, **splits):
 
 
 def test_a_tree_in_the_real_layout_on_two_ranks(cli, tmp_path):
-    """RPP's own pretraining command, but for what a tiny tree and a CPU need."""
+    """RPP's pretraining command, with the changes that a tiny tree and a CPU need."""
     write_tree(tmp_path, train=3, val=1)
     small = ["data_root=.", "shots=2", "epochs=2", "batch_size=4", "clip=tiny", "trainer=ddp_cpu", "trainer.devices=2"]
     run = cli("method=rpp", "data=imagenet21k", *small)
@@ -71,7 +71,7 @@ def test_a_tree_in_the_real_layout_on_two_ranks(cli, tmp_path):
 
 
 def test_killed_in_mid_epoch_and_started_again_with_workers(cli, run_here, tmp_path):
-    """The 8th of 4 epochs' steps, five each, dies; what is left is what an undisturbed run does, whoever loads the images."""
+    """Killed in the 8th of 20 steps, the run resumes with the steps of an undisturbed run, whatever the workers."""
     write_tree(tmp_path, train=5, val=1)
     doomed = [
         "method=doomed", "data=imagenet21k", "clip=toy", "data_root=.", "data.augmentation=randaug2", "shots=-1",
@@ -96,7 +96,7 @@ def test_killed_in_mid_epoch_and_started_again_with_workers(cli, run_here, tmp_p
 
 
 def test_two_torchrun_nodes_are_one_process(run_here, tmp_path):
-    """Two machines as torchrun starts them, one process each, the classes of a step divided between them."""
+    """Two nodes started by torchrun, with one process each, which divide the classes of a step between them."""
     overrides = [*RUN, *METHODS["rpp_sharded"]]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -111,8 +111,8 @@ def test_two_torchrun_nodes_are_one_process(run_here, tmp_path):
         )
         for node in range(2)
     ]  # fmt: skip
-    said = [node.communicate(timeout=200)[0] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], said
+    outputs = [node.communicate(timeout=200)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
     run_here(*overrides, "logger=csv", "output=one")
     assert curve(tmp_path / "two") == pytest.approx(curve(tmp_path / "one"), rel=1e-4)
     results = [json.loads(only(tmp_path / name, "result.json").read_text()) for name in ("one", "two")]

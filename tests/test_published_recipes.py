@@ -1,4 +1,4 @@
-"""What each method trains with, by hand from the papers and their repositories, against what a command line composes."""
+"""The published settings of each method, copied by hand from papers and repositories, against the composed config."""
 
 import pytest
 from toys import ROOT

@@ -20,10 +20,10 @@ ROWS = [
 
 
 def params_of(row):
-    """What the row sweeps over, by key."""
+    """The sweep's parameters of the row, by key."""
     folder = ROOT / "conf/experiment"
-    own = OmegaConf.load(folder / f"{row}.yaml")
-    params = OmegaConf.merge(OmegaConf.load(folder / f"{own.defaults[0]}.yaml"), own).hydra.sweeper.params
+    row_cfg = OmegaConf.load(folder / f"{row}.yaml")
+    params = OmegaConf.merge(OmegaConf.load(folder / f"{row_cfg.defaults[0]}.yaml"), row_cfg).hydra.sweeper.params
     return {key: str(value).split(",") for key, value in params.items()}
 
 

@@ -1,4 +1,4 @@
-"""Runs within this process: what a finished run leaves, what a mistake says, how a new method joins."""
+"""Runs within this process: the files of a finished run, messages for mistakes, a new method."""
 
 import csv
 import json
@@ -78,7 +78,7 @@ def test_the_best_epoch_on_validation(run_here, tmp_path):
 
 
 def test_a_debug_run_is_not_the_result(run_here, tmp_path, capsys):
-    """A run cut short on purpose says its figures and leaves nothing; the real one afterwards is not "done already"."""
+    """A debug run prints its figures and leaves no file; a real run afterwards is not "done already"."""
     cut = run_here("shots=4", "+trainer.fast_dev_run=true", "logger=csv", "eval_batch_size=10")
     assert cut["metrics"]["test"]["images"] == 10
     assert "no result is kept, as this was no whole run: trainer.fast_dev_run=true" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Runs within this process that fail: what a mistake says, and what stays of it."""
+"""Runs within this process that fail: their message, and the files that are left."""
 
 import os
 
@@ -45,10 +45,10 @@ class Vanishing(ToySource):
 def test_a_mistake_is_one_sentence_and_leaves_nothing(run_here, tmp_path, overrides, message):
     with pytest.raises(Exception) as caught:  # noqa: PT011 - its message is looked at
         run_here(*overrides)
-    told = launch.error_message(caught.value)
-    assert told is not None
-    assert message in told
-    assert "\n" not in told
+    text = launch.error_message(caught.value)
+    assert text is not None
+    assert message in text
+    assert "\n" not in text
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Runs as processes of their own: ranks, kills, sweeps, and what Hydra says. Each start costs seconds, so they are few."""
+"""Runs as separate processes: ranks, kills, sweeps, Hydra's output. Each start takes seconds, so they are few."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_killed_in_mid_epoch_and_started_again(cli, run_here, tmp_path):
 
 
 def test_a_sweep_whose_jobs_fail_on_either_rank(cli, tmp_path):
-    """Jobs of two ranks: with 2 shots the second rank ends by an error, with 3 the first is killed, 4 is well."""
+    """Jobs of two ranks: with 2 shots the second rank fails, with 3 the first rank is killed, with 4 the job succeeds."""
     sweep = cli(
         *TOY[:4], "batch_size=6", "epochs=2", "shots=2,3,4", "trainer=ddp_cpu", "output=out",
         sweep=True, DOOM="2:raise:1:10 2:SIGKILL:0:15",

@@ -1,4 +1,4 @@
-"""Saved prompts: evaluated elsewhere, a start for other methods, refused on another CLIP or where they are not finite."""
+"""Saved prompts: evaluated on other data, used as a start for other methods, refused on another CLIP or if not finite."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A method in two stages as one command: DPL's search, then the training of what it found."""
+"""A method of two stages in one command: DPL's search, then the training of the lengths that it chose."""
 
 import json
 
@@ -19,9 +19,9 @@ def runs(folder):
 
 def test_both_is_a_search_and_a_training_each_in_its_folder(run_here, tmp_path, capsys):
     result = run_here(*DPL)
-    found = runs(tmp_path)
-    assert set(found) == {"dpl_search", "dpl"}
-    (search, searched), (trained, _) = found["dpl_search"], found["dpl"]
+    stage_results = runs(tmp_path)
+    assert set(stage_results) == {"dpl_search", "dpl"}
+    (search, searched), (trained, _) = stage_results["dpl_search"], stage_results["dpl"]
     files = {"dpl.json", "dpl.png", "prompts.safetensors", "result.json"}
     for folder in (search, trained):
         assert files <= {path.name for path in folder.iterdir()}
@@ -58,7 +58,7 @@ def test_found_lengths_shape_another_method_and_stay_with_its_prompts(run_here, 
     path.write_text(json.dumps({"text": [3, 2], "image": [0, 4]}))
     settings = ["data=toy", "clip=toy", f"method={method}", "shots=4", "batch_size=6", "epochs=1"]
     trained = run_here(*settings, f"method.prompt_lengths={path}")
-    [folder] = [found.parent for found in tmp_path.rglob("result.json")]
+    [folder] = [file.parent for file in tmp_path.rglob("result.json")]
     projections = 2 * (32 * 32 + 32) if method == "maple" else 4 * 32
     assert trained["trainable_parameters"] == 5 * 32 + projections
     path.unlink()
@@ -82,11 +82,11 @@ def test_two_ranks_find_and_train_the_same(cli, run_here, tmp_path):
     assert run.stdout.count("trainable parameters") == 2  # one rank speaks, of both stages
     run_here(*DPL, "output=one")
     one, two = ({phase: f for phase, (f, _) in runs(tmp_path / name).items()} for name in ("one", "two"))
-    found = [json.loads((folders["dpl_search"] / "dpl.json").read_text()) for folders in (one, two)]
-    assert found[0]["text"] == found[1]["text"]
-    assert found[0]["image"] == found[1]["image"]
+    searches = [json.loads((folders["dpl_search"] / "dpl.json").read_text()) for folders in (one, two)]
+    assert searches[0]["text"] == searches[1]["text"]
+    assert searches[0]["image"] == searches[1]["image"]
     for tower in ("text", "image"):
-        for a, b in zip(*(each["alphas"][tower] for each in found), strict=True):
+        for a, b in zip(*(one_search["alphas"][tower] for one_search in searches), strict=True):
             assert a == pytest.approx(b, abs=1e-4)
     for phase in ("dpl_search", "dpl"):
         a, b = (load_file(folders[phase] / "prompts.safetensors") for folders in (one, two))

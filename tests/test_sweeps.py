@@ -1,4 +1,4 @@
-"""Sweeps as processes: launchers, kills, a search. What a job should give is computed within the test's process."""
+"""Sweeps as processes: launchers, kills, a search. The expected result of a job is computed within the test's process."""
 
 import json
 import os
@@ -16,14 +16,14 @@ TOY = ["clip=toy", "data=toy", "method=toy", "optim.lr=0.2", "epochs=2", "batch_
 
 
 def results(folder):
-    """What the runs below a folder gave, but for times and paths; by digest and seed."""
-    found = {}
+    """The results of the runs below a folder without times and paths, by digest and seed."""
+    outcomes = {}
     for path in sorted(folder.rglob("result.json")):
         result = json.loads(path.read_text())
         tensors = load_file(path.with_name("prompts.safetensors"))
         what = {name: result[name] for name in ("metrics", "train_loss", "selected", "shots")}
-        found[result["digest"], result["seed"]] = what | {key: tensor.tolist() for key, tensor in tensors.items()}
-    return found
+        outcomes[result["digest"], result["seed"]] = what | {key: tensor.tolist() for key, tensor in tensors.items()}
+    return outcomes
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ class Sweep:
 
 
 def test_killed_twice_and_started_again(one_by_one, tmp_path):
-    """Killed outright, its jobs under way go on alone and the next sweep waits for them; asked to stop, it takes them along."""
+    """After SIGKILL the running jobs go on and the next sweep waits for them; after SIGTERM the sweep stops them."""
     out = tmp_path / "out"
     overrides = [*TOY, "output=out", "shots=1,2,4", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 
@@ -130,9 +130,9 @@ def test_a_search_on_validation_images(cli, tmp_path):
     assert "job 3 of 3 ended" in run.stdout
     assert "best of the search: optim.lr=" in run.stdout
     best = (tmp_path / "out/.sweep/optimization_results.yaml").read_text()
-    found = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("result.json")]
-    assert len({result["config"]["optim"]["lr"] for result in found}) == 3
-    scores = [max(entry["val"]["accuracy"] for entry in result["history"]) for result in found]
+    trials = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("result.json")]
+    assert len({result["config"]["optim"]["lr"] for result in trials}) == 3
+    scores = [max(entry["val"]["accuracy"] for entry in result["history"]) for result in trials]
     assert f"best_value: {max(scores)}" in best
     again = cli(*search, sweep=True)  # one after another asks for the same trials: all are done
     assert again.returncode == 0, again.stderr

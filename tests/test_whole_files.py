@@ -1,4 +1,4 @@
-"""files/whole.py alone writes files whole or not at all; what else renames or makes temporary files is listed."""
+"""Only files/whole.py writes files atomically; other code that renames or makes temporary files is listed here."""
 
 import ast
 

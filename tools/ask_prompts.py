@@ -1,5 +1,5 @@
-"""Asks a language model for sentences about each class, in the manner of CuPL (arXiv 2209.03320): a few questions to a dataset,
-ten completions each. Any endpoint that speaks OpenAI's chat completions will do. Stops and goes on at any request."""
+"""Asks a language model for sentences about each class, as CuPL does (arXiv 2209.03320): a few questions per dataset, ten
+completions each. Works with any endpoint for OpenAI's chat completions. Can be interrupted and resumed at any request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 from files.untrusted import parse_json, read_bytes
 from files.whole import write_json
 
-# What the classes of a dataset are; the questions name it, as a class name alone may be ambiguous ("crane").
+# The kind of a dataset's classes, which the questions name, as a class name alone may be ambiguous ("crane").
 KINDS = {
     "oxford_pets": "a breed of cat or dog",
     "stanford_cars": "a model of car",
@@ -35,9 +35,9 @@ QUESTIONS = (
     "In one sentence, what in a picture gives away {name}{kind}?",
     "Caption a photo that shows {name}{kind} in one sentence.",
 )
-MOST_BYTES = 16 * 2**20  # of an answer
-LONGEST_WAIT = 600.0  # seconds, whatever the endpoint says
-ATTEMPTS = 6  # at one request, where the endpoint is busy or out of reach
+MOST_BYTES = 16 * 2**20  # in an answer
+LONGEST_WAIT = 600.0  # seconds, even where the endpoint asks for a longer pause
+ATTEMPTS = 6  # per request, where the endpoint is busy or cannot be reached
 BUSY = {408, 409, 429, 500, 502, 503, 504}
 
 
@@ -110,7 +110,7 @@ def questions_of(data: str, path: str | None = None) -> list[str]:
 
 
 class Bank:
-    """The answers so far, kept beside `path` line by line until there is one to every question; then `path` is written."""
+    """The answers so far, stored in PATH.partial line by line; `path` is written when every question is answered."""
 
     def __init__(self, path: str | Path, classnames: Sequence[str], questions: Sequence[str], endpoint: Endpoint):
         self.path, self.endpoint = Path(path).expanduser(), endpoint
@@ -137,11 +137,11 @@ class Bank:
 
     @property
     def open(self) -> list[tuple[str, str]]:
-        """The pairs of class name and question that have no answer yet."""
+        """The pairs of class name and question without an answer."""
         return [pair for pair in self.wanted if pair not in self.answers]
 
     def estimate(self, price_in: float | None, price_out: float | None) -> str:
-        """What asking the rest takes; prices are for a million tokens."""
+        """The requests, least time and greatest cost of the open questions, as text; prices are per million tokens."""
         end, count = self.endpoint, len(self.open)
         tokens_in = sum(len(question) for _, question in self.open) // 4 + 8 * count
         tokens_out = count * end.completions * end.max_tokens
@@ -156,8 +156,8 @@ class Bank:
         )
 
     def fill(self, sleep: Callable[[float], Any] = time.sleep) -> None:
-        """Asks what is open, at most `per_minute` times a minute, and writes the file. ValueError where the endpoint refuses,
-        stays busy, or gives no text."""
+        """Asks the open questions, at most `per_minute` requests a minute, and writes the file. ValueError where the endpoint
+        refuses, stays busy, or gives no text."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.partial.exists() and not self.partial.read_bytes().endswith(b"\n"):
             with self.partial.open("a") as file:

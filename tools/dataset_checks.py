@@ -16,23 +16,23 @@ from datamodules.split_json import SplitJson
 
 
 class Problem(NamedTuple):
-    """Something wrong with a dataset's files, and what to do; "" where the first says that too."""
+    """A problem with a dataset's files, and what to do; "" where `what` already says that."""
 
     what: str
     todo: str
 
 
-def move_advice(found: Path, wanted: Path) -> str:
-    """What to do where `found` is what should be at `wanted`."""
-    if found in wanted.parents or wanted.exists():
-        return f"it seems to be in {found}: move the contents of that folder into {wanted}"
-    return f"it seems to be at {found}: mv '{found}' '{wanted}'"
+def move_advice(actual: Path, wanted: Path) -> str:
+    """The advice for a folder that is at `actual` and should be at `wanted`."""
+    if actual in wanted.parents or wanted.exists():
+        return f"it seems to be in {actual}: move the contents of that folder into {wanted}"
+    return f"it seems to be at {actual}: mv '{actual}' '{wanted}'"
 
 
 def advice(folder: Path, part: str) -> str:
     """What to do where a part of the dataset's folder is missing: it lies elsewhere, in an archive, or nowhere."""
-    if found := layouts.elsewhere(folder, part):
-        return move_advice(found, folder / part)
+    if actual := layouts.elsewhere(folder, part):
+        return move_advice(actual, folder / part)
     if packed := layouts.archive(folder, part):
         return f"extract {packed}"
     return "download it; where from is below"
@@ -42,9 +42,10 @@ def missing_parts(source: Disk) -> Iterator[Problem]:
     """The dataset's folder, its image folder, and the lists that it needs, where they are missing."""
     folder = source.folder
     if not folder.is_dir():
-        found = next((path for path in layouts.candidates(folder) if path.is_dir()), None)
+        actual = next((path for path in layouts.candidates(folder) if path.is_dir()), None)
         packed = layouts.archive(folder, "")
-        todo = move_advice(found, folder) if found else f"extract {packed}" if packed else "download it, or set data_root=PATH"
+        todo = f"extract {packed}" if packed else "download it, or set data_root=PATH"
+        todo = move_advice(actual, folder) if actual else todo
         yield Problem(f"the dataset's folder {folder} is missing", todo)
         return
     if not source.images.is_dir():
@@ -60,22 +61,26 @@ def missing_parts(source: Disk) -> Iterator[Problem]:
 
 
 def locate(error: MissingFilesError, folder: Path) -> tuple[Counter[tuple[Path, Path]], dict[str, list[str]]]:
-    """How many missing files lie in which wrong folder, {(there, where they belong): count}; the others by folder."""
-    places = defaultdict(list)
+    """Where missing files were found.
+
+    Returns:
+        {(wrong folder, right folder): number of files}, and the files that are nowhere, by folder.
+    """
+    paths = defaultdict(list)
     tops = [folder, *layouts.candidates(folder)]
     for top in (top for top in tops if not set(tops) & set(top.parents)):
         for where, _, files in os.walk(top):
             for file in files:
-                places[file].append(Path(where, file).parts)
+                paths[file].append(Path(where, file).parts)
     moves, lost = Counter(), defaultdict(list)
     for path in error.paths:
         wanted = (error.root / path).parts
         best, shared = (), 0
-        for place in places[wanted[-1]]:
-            same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(place[::-1], wanted[::-1], strict=False))))
-            # Numbered names (00001.jpg) recur in other folders: then the folder above must agree as well.
-            if same > shared and (same > 1 or len(places[wanted[-1]]) == 1):
-                best, shared = place, same
+        for actual in paths[wanted[-1]]:
+            same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(actual[::-1], wanted[::-1], strict=False))))
+            # Numbered names (00001.jpg) occur in several folders: then the parent folder must agree as well.
+            if same > shared and (same > 1 or len(paths[wanted[-1]]) == 1):
+                best, shared = actual, same
         if best:
             cut = max(1, min(shared, len(wanted) - len(folder.parts) - 1))
             moves[Path(*best[:-cut]), Path(*wanted[:-cut])] += 1
@@ -87,10 +92,10 @@ def locate(error: MissingFilesError, folder: Path) -> tuple[Counter[tuple[Path, 
 def missing_files(error: MissingFilesError, folder: Path, limit: int) -> Iterator[Problem]:
     """Images that lie in a wrong folder, and images that are nowhere, by folder; at most `limit` of each, 0: all."""
     moves, lost = locate(error, folder)
-    for (found, wanted), count in moves.most_common(limit or None):
-        yield Problem(f"{count} image(s) of {wanted} are in {found}", f"move the contents of {found} into {wanted}")
+    for (actual, wanted), count in moves.most_common(limit or None):
+        yield Problem(f"{count} image(s) of {wanted} are in {actual}", f"move the contents of {actual} into {wanted}")
     if not error.root.is_dir():
-        return  # said already, in one line
+        return  # already reported in one line
     for where in sorted(lost)[: limit or None]:
         listed = ", ".join(lost[where][: limit or None]) + (", ..." if limit and len(lost[where]) > limit else "")
         yield Problem(f"{len(lost[where])} missing in {error.root / where}: {listed}", "extract or download them again")
@@ -113,14 +118,14 @@ def undecodable(source: Disk, items: Iterable[Item], limit: int) -> Iterator[Pro
 
 
 def examine(name: str, source: Disk, every_image: bool, limit: int) -> tuple[list[Problem], list[str]]:
-    """Problems, and remarks that need nothing done."""
+    """The problems of a dataset, and remarks for which nothing needs to be done."""
     problems, remarks = list(missing_parts(source)), []
     try:
         splits = source.preview()
         len(splits.classnames)  # a ValueError where labels are missing
     except MissingFilesError as error:
         files = list(missing_files(error, source.folder, limit))
-        if files and not source.images.is_dir():  # the images are known to lie elsewhere: no need to download them
+        if files and not source.images.is_dir():  # the images are in another folder: no need to download them
             problems = [problem for problem in problems if f"{source.images} is missing" not in problem.what]
         return problems + files, remarks
     except ValueError as error:  # a sentence that says what to do
@@ -145,7 +150,7 @@ def check_sizes(name: str, source: Disk, splits: Splits) -> tuple[list[Problem],
     if (published := layouts.SIZES.get(name, sizes)) == sizes:
         return [], remarks
     difference = "it should have {} classes, {} / {} / {} images".format(*published)
-    if isinstance(source, SplitJson | ImageNet21K):  # somebody's own split, or another release, is no mistake
+    if isinstance(source, SplitJson | ImageNet21K):  # a user's split, or another release, is no mistake
         return [], [*remarks, f"this is not the published split: {difference}"]
     return [Problem(difference, "finish the extraction, and look for empty class folders")], remarks
 
@@ -160,7 +165,7 @@ def class_name_remarks(source: Disk) -> list[str]:
 
 
 def is_made_here(source: Disk) -> bool:
-    """Whether the split file was written by a fallback of ours, as it says itself near its end."""
+    """Whether the split file was written by a fallback of this project, which it says near its end."""
     return isinstance(source, SplitJson) and source.split.exists() and '"fallback"' in source.split.read_text()[-20000:]
 
 

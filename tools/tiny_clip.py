@@ -1,4 +1,4 @@
-"""Train the tiny CLIP that `clip=tiny` loads, from nothing, on captioned drawn pictures.
+"""Train the tiny CLIP that `clip=tiny` loads, from nothing, on captioned drawn images.
 
 python -m tools.tiny_clip            # a quarter of an hour on 2 cores; writes prompts/engine/tiny_clip/
 
@@ -40,7 +40,7 @@ OUT = Path(__file__).parents[1] / "prompts" / "engine" / "tiny_clip"
 
 
 def draw_world(number: int, seed: int) -> tuple[np.ndarray, list[Scene]]:
-    """`number` pictures (N, 32, 32, 3) uint8 and what they show."""
+    """`number` pictures (N, 32, 32, 3) uint8 and their scenes."""
     scenes, pixels = [], np.empty((number, 32, 32, 3), np.uint8)
     for i in range(number):
         scene, image = picture(RandomState([seed, i]))
@@ -141,7 +141,7 @@ def train(
 
 
 def encode_text(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """open_clip's encode_text without the positions after the longest caption, which nothing reads."""
+    """open_clip's encode_text without the positions after the longest caption, on which no feature depends."""
     n = int(tokens.argmax(-1).max()) + 1
     x = model.token_embedding(tokens[:, :n]) + model.positional_embedding[:n]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n, :n]))
@@ -170,7 +170,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.images < BATCH or args.steps < 1:
         parser.error(f"--images must be at least {BATCH} and --steps at least 1")
-    torch.set_num_threads(2)  # the order of sums, and so the weights, depend on it: on two threads a run repeats bit for bit
+    torch.set_num_threads(2)  # fixed, as the order of sums depends on it: every run then gives the same weights, bit for bit
     print(f"drawing {args.images} pictures", flush=True)
     model, tokenizer, _ = train(args.images, args.steps, args.seed)
     save(model, tokenizer, args.out)

@@ -1,6 +1,6 @@
-"""Which CLIP a name means: its architecture, where its weights are, and what is known of its activation.
+"""From the name of a CLIP to its architecture, the place of its weights, and its activation as far as it is known.
 
-A config of open_clip's may be a stranger's file: `prompts.engine.clip_config` checks it before anything is built from it.
+Anyone may have made a config in open_clip's format: `prompts.engine.clip_config` checks it before anything is built from it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def find(model: str, weights: str | None) -> Source:
     for key, value in (("model", model), ("weights", weights)):
         if not isinstance(value, str) and not (key == "weights" and value is None):
             raise ValueError(f"clip.{key}={value} is no text: give a name or a path.")
-    brought = None  # the weights that the model brings
+    brought = None  # the weights that come with the model's config
     if model.startswith(HUB):
         data, brought = _from_hub(model.removeprefix(HUB), fetch=weights is None)
     elif model.startswith(FOLDER):
@@ -57,7 +57,7 @@ def find(model: str, weights: str | None) -> Source:
     config, image = checked(data, model)
     known = _activation(config) if model.endswith(".json") and "quick_gelu" in config else None
     if isinstance(data, dict) and "model_cfg" in data:
-        known = _activation(config)  # in files of this kind no word means GELU
+        known = _activation(config)  # a config without quick_gelu means GELU
     if weights is None and brought is None and model.startswith(FOLDER):
         raise ValueError(
             f"clip.model={model} holds no weights named {weight_folder.WEIGHTS[0]} or the like: give clip.weights=FILE."

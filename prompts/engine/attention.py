@@ -1,5 +1,5 @@
-"""How much of a tower's attention falls on prompts, block by block. The tower runs as it always does, on blocks that keep their
-queries and keys; the shares are worked out from these.
+"""The share of a tower's attention that falls on prompts, block by block. The tower runs as usual, on blocks that record their
+queries and keys, from which the shares are computed.
 
 Shapes: B images, H heads, M queries, N rows, n slots, m extra rows, d width of a head. `...` are any leading axes.
 """
@@ -21,15 +21,15 @@ from prompts.engine.text_plan import TextPlan
 
 @dataclass(frozen=True)
 class Share:
-    """What a block's attention puts on prompt rows: those in the slots, whatever earlier blocks made of them, and extra keys.
+    """How much of a block's attention falls on prompt rows: the rows in the slots and extra keys.
 
     Shares are of 1, means over heads, images and classes. `all_rows` is None in the last block, which runs the read-out row
     alone. Where options are mixed (`prompts.engine.rows.ExtraKV`), everything is their weighted mean.
     """
 
     prompts: float  # number of prompt rows
-    even: float  # the read-out row's share, if it attended to all rows alike
-    read_out: float  # of the row that becomes the feature: EOT or CLS
+    even: float  # the read-out row's share if it attended to all rows equally
+    read_out: float  # the share of the row that becomes the feature: EOT or CLS
     all_rows: float | None
 
 
@@ -64,39 +64,39 @@ def image_shares(clip: FrozenCLIP, images: Tensor, prompts: TowerPrompts) -> lis
 
 
 class Watched(Block):
-    """A block that keeps the queries, keys and extra keys of one run."""
+    """A block that records the queries, keys and extra keys of one run."""
 
     def __init__(self, block: Block):
         super().__init__(block.block)
-        self.kept: dict[str, list[Tensor]] = {"q": [], "k": []}  # each (...,H,N,d), in the order of the rows
+        self.recorded: dict[str, list[Tensor]] = {"q": [], "k": []}  # each (...,H,N,d), in the order of the rows
 
     def project(self, x_ND: Tensor, parts: str) -> list[Tensor]:
-        """As of `Block`, and keeps the queries and keys."""
+        """`Block.project`, which also records the queries and keys."""
         out = super().project(x_ND, parts)
-        for name, kept in self.kept.items():
+        for name, tensors in self.recorded.items():
             if name in parts:
-                kept.append(out[parts.index(name)])
+                tensors.append(out[parts.index(name)])
         return out
 
     def keys_values_with_extra(self, k: Tensor, v: Tensor, extra: ExtraKV | None) -> list[KeysValues]:
-        """As of `Block`, and keeps the options' extra keys apart from those of rows."""
-        rows = {name: list(kept) for name, kept in self.kept.items()}
+        """`Block.keys_values_with_extra`, which also records the options' extra keys, apart from the keys of rows."""
+        rows = {name: list(tensors) for name, tensors in self.recorded.items()}
         options = super().keys_values_with_extra(k, v, extra)
-        self.kept = rows
+        self.recorded = rows  # without the projections of the extra rows
         self.options = [(weight, keys[..., : keys.shape[-2] - k.shape[-2], :]) for weight, keys, _ in options]
         return options
 
     def rows(self, name: str) -> Tensor:
-        """The kept queries ("q") or keys ("k") of all rows (...,H,N,d). The tower may project a text's prefix and suffix apart,
-        and one of them for all images at once."""
-        kept = self.kept[name]
-        groups = max(map(len, kept))
-        return torch.cat([part.expand(groups, *part.shape[1:]) for part in kept], -2)
+        """The recorded queries ("q") or keys ("k") of all rows (...,H,N,d). The tower may project a text's prefix and suffix
+        separately, and one of them once for all images."""
+        parts = self.recorded[name]
+        groups = max(map(len, parts))
+        return torch.cat([part.expand(groups, *part.shape[1:]) for part in parts], -2)
 
     def share(self, slots: Sequence[int], read_out: int, causal: bool) -> Share:
         """The share on the rows at `slots` and on extra rows; `read_out` is the index of the row that is read."""
         q, k = self.rows("q"), self.rows("k")
-        rows, whole = k.shape[-2], q.shape[-2] == k.shape[-2]  # in the last block only the read-out row asks
+        rows, whole = k.shape[-2], q.shape[-2] == k.shape[-2]  # the last block has queries of the read-out row only
         total = torch.zeros(4)
         for weight, extra_keys in self.options:
             m = extra_keys.shape[-2]

@@ -1,10 +1,11 @@
-"""A frozen residual block of an open_clip transformer, opened up so that prompts can enter its parts.
+"""A frozen residual block of an open_clip transformer, taken apart so that prompts can enter its queries, keys and values.
 
 Shapes: N rows, D width, H heads, d = D/H, m extra rows. `...` are any leading axes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from prompts.engine.rows import ExtraKV, Rows
 
 
 def layer_norm(norm: nn.LayerNorm, x: Tensor, scale: float = 1.0) -> Tensor:
-    """`scale` times LayerNorm, in float32 whatever autocast or the stored weights say; float32 out."""
+    """`scale` times LayerNorm, always computed and returned in float32."""
     weight, bias = norm.weight.float(), None if norm.bias is None else norm.bias.float()
     if scale != 1:
         weight, bias = scale * weight, None if bias is None else scale * bias
@@ -50,13 +51,17 @@ class Streams:
 
     @classmethod
     def one(cls, x: Tensor) -> Streams:
-        """All four reading x."""
+        """Streams that all are x."""
         return cls(x, x, x, x)
 
     @classmethod
-    def parted(cls, arrived: Tensor, rows: Rows, put) -> Streams:
-        """What `rows` make of what `arrived` from the block before; `put(tensor)` returns that with the tensor in
-        the slots."""
+    def from_rows(cls, arrived: Tensor, rows: Rows, put: Callable[[Tensor], Tensor]) -> Streams:
+        """The streams of a block whose input `arrived` gets these prompt rows.
+
+        Args:
+            arrived: the output of the block before, (...,N,D).
+            put: returns `arrived` with the given tensor in its slots.
+        """
         q = put(rows.q)
         k = q if rows.k is None else put(rows.k)
         v = q if rows.v is None else put(rows.v)
@@ -66,12 +71,12 @@ class Streams:
 
     def map(self, change) -> Streams:
         """`change` applied once to each distinct tensor."""
-        done = {id(t): change(t) for t in (self.q, self.k, self.v, self.residual)}
-        return Streams(*(done[id(t)] for t in (self.q, self.k, self.v, self.residual)))
+        changed = {id(t): change(t) for t in (self.q, self.k, self.v, self.residual)}
+        return Streams(*(changed[id(t)] for t in (self.q, self.k, self.v, self.residual)))
 
 
 class KeysValues(NamedTuple):
-    """What a block's queries attend to, under one option of its extra rows."""
+    """The keys and values that a block's queries attend to, with one option of its extra rows."""
 
     weight: Tensor | None  # of the option; None: 1
     keys: Tensor  # (...,H,m+N,d)
@@ -84,8 +89,8 @@ class Block:
     def __init__(self, block: nn.Module):
         self.block, self.attn = block, block.attn
         self.heads = self.attn.num_heads
-        # QuickGELU, x sigmoid(1.702 x), is a SiLU of scaled input and output. With the scales moved into the narrow tensors on
-        # either side, the widest tensor of the block is read and kept once where the product takes five passes.
+        # QuickGELU, x sigmoid(1.702 x), is a SiLU with scaled input and output. The scales are multiplied into the narrower
+        # tensors before and after it: the widest tensor of the block then takes one pass instead of five.
         quick = type(block.mlp.gelu).__name__ == "QuickGELU"
         self.scale, self.activation = (1.702, F.silu) if quick else (1.0, block.mlp.gelu)
 
@@ -136,7 +141,8 @@ class Block:
 def attend(q: Tensor, options: list[KeysValues], causal: bool = False) -> Tensor:
     """Attention of q (...,H,N,d) over the keys of each option, mixed by the options' weights -> as q.
 
-    `causal`: the last N keys are the queries' own rows, each of which sees none behind it; what stands in front is always seen.
+    `causal`: the last N keys belong to the queries' rows, and a row attends to none of the rows behind it. All rows attend to
+    the keys in front of these.
     """
     total = None
     for weight, keys, values in options:

@@ -1,4 +1,4 @@
-"""The frozen CLIP: open_clip's weights and modules, our towers around them. The one file that opens open_clip's models.
+"""The frozen CLIP: open_clip's weights and modules in the towers of this project. No other file uses open_clip's modules.
 
 Shapes: B images, C classes, S image size in pixels, d width of the shared embedding.
 """
@@ -75,7 +75,7 @@ class FrozenCLIP(nn.Module):
             self.image_tower = ImageTower(blocks, self._embed_patches, self._enter_image, self._project_image)
 
     def train(self, mode: bool = True) -> FrozenCLIP:
-        """Stays in eval mode: the towers are frozen, whatever Lightning or a caller asks."""
+        """Stays in eval mode whatever `mode` is: the towers are frozen."""
         return super().train(False)
 
     @property
@@ -85,13 +85,14 @@ class FrozenCLIP(nn.Module):
 
     @cached_property
     def identity(self) -> Identity:
-        """Which CLIP this is, wherever its weights lie (`prompts.engine.identity`). Takes a second for ViT-L, once."""
+        """Which CLIP this is, independent of where its weights lie (`prompts.engine.identity`). The first call takes a second
+        for ViT-L."""
         return identify(self.model)
 
     def store_bf16(self) -> None:
         """Keeps the blocks' matrices and the patch and token embeddings in bf16 for good, so that autocast need not cast them
         at every call; LayerNorms, positions and final projections stay float32. For GPUs. ResNets stay as they are."""
-        self.identity  # noqa: B018 - it is that of the weights as they were loaded
+        self.identity  # noqa: B018 - computed now, from the weights as they were loaded
         towers = [self.model.transformer] + ([self.model.visual.transformer, self.model.visual.conv1] if self.is_vit else [])
         for module in (m for tower in towers for m in tower.modules()):
             if isinstance(module, nn.Linear | nn.MultiheadAttention | nn.Conv2d):
@@ -123,7 +124,7 @@ class FrozenCLIP(nn.Module):
             cosine = image @ text.T if text.dim() == 2 else torch.einsum("bd,bcd->bc", image, text)
             return self.model.logit_scale.exp() * cosine
 
-    # ---------------------------------------------------------------- the towers' ends
+    # ---------------------------------------------------------------- embeddings and projections
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Token embeddings without positions, float32: (N,) -> (N,text_width)."""
@@ -154,7 +155,7 @@ def _project(x: Tensor, projection: nn.Linear | Tensor | None) -> Tensor:
 
 
 def _check_architecture(model: nn.Module) -> None:
-    """Refuses towers that ours would compute differently."""
+    """ValueError for an architecture that this project's towers do not compute exactly as open_clip does."""
     visual = getattr(model, "visual", None)
     odd = None
     if not isinstance(model, CLIP):
@@ -189,7 +190,7 @@ def build(config: dict[str, Any], empty: bool = False) -> CLIP:
             return CLIP(**arguments)
     with torch.device("meta"):
         model = CLIP(**arguments)
-    if model.attn_mask is not None:  # a buffer that no checkpoint carries
+    if model.attn_mask is not None:  # a buffer that no checkpoint holds
         model.attn_mask = torch.full(model.attn_mask.shape, float("-inf")).triu_(1)
     return model
 
@@ -219,7 +220,7 @@ def load_clip(
         if state is None and sum(p.numel() for p in towers.parameters()) > MAX_RANDOM_PARAMETERS:
             raise ValueError(f"it has more than {MAX_RANDOM_PARAMETERS:,} parameters")
         towers = build(config) if state is None else towers
-    except Exception as error:  # sizes that disagree end in whatever error torch has for them
+    except Exception as error:  # for sizes that do not fit, torch raises many types
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"the architecture of clip.model={model} cannot be built: {why}.") from error
     if state is not None:

@@ -1,4 +1,4 @@
-"""open_clip's config of an architecture, which may be a stranger's file: its keys, types and sizes are checked."""
+"""Checks of a config in open_clip's format, which anyone may have made: its keys, types and sizes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def checked(data: Any, model: str) -> tuple[dict[str, Any], dict[str, tuple[floa
 
 
 class _Unfit(Exception):
-    """Why a config is none of a plain CLIP: a phrase."""
+    """The reason, as a phrase, why a config does not describe a plain CLIP."""
 
 
 def _parts(data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -66,7 +66,7 @@ def _parts(data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _check_keys(config: dict[str, Any]) -> None:
-    """The keys beside the two towers'."""
+    """Checks the keys beside those of the two towers."""
     known = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
     if missing := known - {"quick_gelu"} - set(config):
         raise _Unfit(f"its config lacks {', '.join(sorted(missing))}")
@@ -79,7 +79,7 @@ def _check_keys(config: dict[str, Any]) -> None:
 
 
 def _check_tower(name: str, tower: Any, kind: type) -> None:
-    """One tower's config: its keys, their types and sizes."""
+    """Checks one tower's config: its keys, their types and sizes."""
     if not isinstance(tower, dict):
         raise _Unfit(f"{name} is no object")
     if tower.get("timm_model_name") or tower.get("hf_model_name"):
@@ -96,7 +96,7 @@ def _check_tower(name: str, tower: Any, kind: type) -> None:
 
 
 def _wrong_value(key: str, value: Any, hint: Any) -> str | None:
-    """What is wrong with the value of a tower's key, whose type open_clip annotates as `hint`."""
+    """What is wrong with the value of a tower's key, whose type in open_clip is `hint`; "" where nothing is."""
     allowed = {typing.get_origin(h) or h for h in (typing.get_args(hint) if _is_union(hint) else (hint,))}
     allowed |= {int} if float in allowed else set()
     kind = tuple if isinstance(value, list) else type(value)
@@ -141,7 +141,7 @@ def _wrong_number(key: str, value: Any) -> str | None:
 
 
 def _check_sizes(vision: CLIPVisionCfg, text: CLIPTextCfg) -> None:
-    """What each key allows and all of them together do not."""
+    """Checks that the sizes, each of which is allowed, also fit together."""
     if text.hf_tokenizer_name or text.vocab_size < TOKENS:
         raise _Unfit(f"its text tower is not made for CLIP's tokenizer ({TOKENS:,} tokens)")
     is_resnet = isinstance(vision.layers, list)

@@ -1,4 +1,4 @@
-"""Which CLIP prompts belong to: architecture, activation and a digest of the weights, wherever they came from."""
+"""The identity of a CLIP, to which prompts belong: architecture, activation and a digest of the weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Identity(TypedDict):
 
 @torch.no_grad()
 def identify(model: nn.Module) -> Identity:
-    """The identity of open_clip's model. Weights count as rounded to float16, so that OpenAI's archive, which holds that, and a
-    float32 copy of it are the same CLIP."""
+    """The identity of open_clip's model. Weights are rounded to float16 first, so that OpenAI's float16 archive and a float32
+    copy of it are the same CLIP."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if tensor.is_floating_point():  # what counts batches is no weight
+        if tensor.is_floating_point():  # BatchNorm's counter of batches is no weight
             digest.update(f"{name} {tuple(tensor.shape)} ".encode())
             digest.update(tensor.half().cpu().contiguous().numpy().data)
     is_quick = any(type(module).__name__ == "QuickGELU" for module in model.modules())

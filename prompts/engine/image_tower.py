@@ -1,4 +1,4 @@
-"""CLIP's vision transformer with prompts: slots stand behind [CLS, patches], and the last block runs its CLS row only.
+"""CLIP's vision transformer with prompts: slots stand behind [CLS, patches], and the last block computes the CLS row only.
 
 Shapes: B images, N rows, n slots, H heads, D width, d = D/H.
 """
@@ -60,11 +60,11 @@ class ImageTower:
 def _part(x: Tensor, rows: Rows, patches: int) -> Streams:
     """x (B,N,D) -> streams of (B,patches+n,D) with the rows behind the patches; their number may change with every call."""
     arrived = x
-    if x.shape[1] - patches != rows.count:  # what arrived holds other slots: they are dropped
+    if x.shape[1] - patches != rows.count:  # another number of slots: the old ones are dropped
         arrived = torch.cat([x[:, :patches], x.new_zeros(len(x), rows.count, x.shape[-1])], 1)
 
     def put(t: Tensor) -> Tensor:
         new = (t if t.dim() == 3 else t[None]).expand(len(x), -1, -1).to(x.dtype)
         return torch.cat([x[:, :patches], arrived[:, patches:] + new if rows.add else new], 1)
 
-    return Streams.parted(arrived, rows, put)
+    return Streams.from_rows(arrived, rows, put)

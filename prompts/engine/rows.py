@@ -1,5 +1,5 @@
-"""Prompts as plain data: which rows enter which tower, at which block, and how. The towers, CLIP's text transformer and its
-image transformer, read this and nothing else. A slot is a row of a tower's sequence that is kept for a prompt.
+"""Prompts as plain data: which rows enter which tower, at which block, and how. A tower is CLIP's text transformer or its image
+transformer; it reads this and nothing else of a method. A slot is a row of a tower's sequence that is reserved for a prompt.
 
 Shapes: B images, C classes, n slots, m extra rows, D width of the tower.
 """
@@ -18,11 +18,11 @@ TowerName = Literal["text", "image"]
 
 @dataclass(frozen=True)
 class Rows:
-    """What stands in a tower's prompt slots from one block on.
+    """The rows in a tower's prompt slots from one block on.
 
     `q` alone is an ordinary prompt. With `k` or `v` the block's queries, keys and values see different rows in the slots
-    (RPP), and `residual` says what the residual stream carries there: the query rows, rows of its own, or `"arrived"`,
-    what the block before left in the slots. `per` names the leading axis: `"shared"` (n,D), `"class"` (C,n,D; text only)
+    (RPP), and `residual` says what the residual stream carries there: the query rows (`"q"`), other rows (a tensor), or the
+    output of the block before (`"arrived"`). `per` names the leading axis: `"shared"` (n,D), `"class"` (C,n,D; text only)
     or `"image"` (B,n,D). With `add` the rows are added to what arrived instead of replacing it; then, and with `"arrived"`,
     they are as many as arrive.
     """
@@ -108,8 +108,7 @@ def check_prompts(
     classes: int | None = None,
     images: int | None = None,
 ) -> None:
-    """Refuses prompts that the tower cannot run as they are meant, before it runs. Looks at shapes alone, so that nothing waits
-    for a device.
+    """Refuses prompts that do not fit the tower, before it runs. Looks at shapes alone, so that nothing waits for a device.
 
     Args:
         blocks, width: of the tower.
@@ -140,7 +139,7 @@ def check_prompts(
 
 
 def _check_container(prompts: Any, tower: TowerName, blocks: int) -> None:
-    """That `prompts` are a TowerPrompts whose dicts name blocks of the tower."""
+    """Checks that `prompts` are a TowerPrompts whose dicts name blocks of the tower."""
     if not isinstance(prompts, TowerPrompts):
         raise ValueError(
             f"the {tower} tower's prompts are {_kind_of(prompts)}: return a TowerPrompts (prompts/engine/rows.py)."
@@ -154,7 +153,7 @@ def _check_container(prompts: Any, tower: TowerName, blocks: int) -> None:
 
 
 def _check_count(rows: Rows, where: str, arriving: int, is_text_input: bool, is_fixed: bool) -> None:
-    """The number of rows, where `arriving` slots come from the block before."""
+    """Checks the number of rows, where `arriving` slots come from the block before."""
     if rows.count == arriving:
         return
     if is_text_input:
@@ -170,8 +169,8 @@ def _check_count(rows: Rows, where: str, arriving: int, is_text_input: bool, is_
 
 
 def _check_rows(rows: Any, where: str, tower: TowerName, width: int, leading: dict[str, int | None]) -> None:
-    """The types and shapes of one `Rows`. `leading`: the length of the first axis by `per`, None where it is free; the first
-    rows per image set that of all."""
+    """Checks the types and shapes of one `Rows`. `leading`: the length of the first axis by `per`; None until the first rows
+    per image set it."""
     if not isinstance(rows, Rows):
         raise ValueError(f"{where} are {_kind_of(rows)}, not Rows (prompts/engine/rows.py).")
     if rows.per not in get_args(Per):
@@ -196,7 +195,7 @@ def _check_rows(rows: Any, where: str, tower: TowerName, width: int, leading: di
 
 
 def _check_extra(extra: Any, where: str, width: int) -> None:
-    """The types and shapes of one `ExtraKV`."""
+    """Checks the types and shapes of one `ExtraKV`."""
     if not isinstance(extra, ExtraKV):
         raise ValueError(f"{where} are {_kind_of(extra)}, not an ExtraKV (prompts/engine/rows.py).")
     if not extra.options:
@@ -209,7 +208,7 @@ def _check_extra(extra: Any, where: str, width: int) -> None:
 
 
 def _check_shape(given: Any, name: str, axes: int, last: int, expected: str) -> None:
-    """That `given` is a floating-point tensor of `axes` axes, the last of length `last`."""
+    """Checks that `given` is a floating-point tensor of `axes` axes, the last of length `last`."""
     if not isinstance(given, Tensor) or not given.is_floating_point():
         raise ValueError(f"{name} is {_kind_of(given)} where floating-point numbers of shape {expected} are expected.")
     if given.dim() != axes or given.shape[-1] != last:
@@ -217,5 +216,5 @@ def _check_shape(given: Any, name: str, axes: int, last: int, expected: str) -> 
 
 
 def _kind_of(given: Any) -> str:
-    """What was given, in words."""
+    """The kind of a value in words, for messages."""
     return f"a tensor of {given.dtype}" if isinstance(given, Tensor) else f"of type {type(given).__name__}"

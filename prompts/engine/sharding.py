@@ -40,5 +40,5 @@ def encode_in_shares(encode: Callable[[Tensor], Tensor], classes: int) -> Tensor
     """
     rank, world = dist.get_rank(), dist.get_world_size()
     share = -(-classes // world)
-    ids = (rank + world * torch.arange(share)).clamp(max=classes - 1)  # the last shares are filled up with one class
+    ids = (rank + world * torch.arange(share)).clamp(max=classes - 1)  # the last shares repeat the last class
     return _Gather.apply(encode(ids)).transpose(0, 1).flatten(0, 1)[:classes]

@@ -113,7 +113,7 @@ def checked_numel(view: View, name: str) -> int:
 
 
 def check_values(content: Any) -> None:
-    """Visits every value as often as it stands in another; ValueError for too many or for one that no state has."""
+    """Visits every value as often as it is contained in another; ValueError for too many, or for a type that no state has."""
     level, left = [content], MAX_VALUES
     for _ in range(MAX_DEPTH):
         left -= len(level)

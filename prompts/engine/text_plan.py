@@ -1,7 +1,7 @@
-"""From class names to the rows that the text tower has to run.
+"""From class names to the rows that the text tower has to compute.
 
-CLIP's text tower is causal, so what stands before the class name is the same for every class and runs once (the prefix),
-each class runs only from its first own token to its EOT (its suffix), and nothing after EOT exists.
+CLIP's text tower is causal. So the rows before the class name are the same for every class and run once (the prefix), each
+class runs only from the first token that differs to its EOT (its suffix), and the padding behind EOT is left out.
 
 Token lists hold vocabulary ids; the learnable slot j (0-based) is written as -1-j.
 Shapes: C classes, P prefix rows, T suffix rows of all classes together.
@@ -22,8 +22,8 @@ Position = Literal["end", "middle", "front"]
 def token_lists(tokenizer, classnames: Sequence[str], template: str, n_slots: int, position: Position) -> list[list[int]]:
     """Token ids of each class's prompt, SOT to EOT, its first `n_slots` words being slots (-1-j).
 
-    `template` holds "{}" for the class name, and in front of it the words whose places the slots take ("X X X X {}.").
-    `position` moves the class name: behind the slots, between their halves, or before them (CoOp, section 3.1 and its code).
+    `template` holds "{}" for the class name, and in front of it words that the slots replace ("X X X X {}."). `position` says
+    where the class name stands: behind the slots, between their halves, or before them (CoOp, section 3.1 and its code).
     Underscores in names become spaces. A prompt that is longer than the tower's context is a ValueError.
     """
     lists = []
@@ -35,7 +35,7 @@ def token_lists(tokenizer, classnames: Sequence[str], template: str, n_slots: in
                 f"class name {name[:60]!r} makes a prompt of {len(words) + 2} tokens, but this CLIP's text tower holds "
                 f"{tokenizer.context_length}: shorten the name in the dataset's class list, or use fewer context tokens."
             )
-        # BPE may glue the name's last character to the full stop, so the name is counted, not searched for.
+        # BPE may merge the name's last character with the full stop, so the name's tokens are counted, not searched for.
         slots, rest, n_name = [-1 - j for j in range(n_slots)], words[n_slots:], len(tokenizer.encode(name))
         half = {"end": n_slots, "middle": n_slots // 2, "front": 0}[position]
         body = rest if half == n_slots else rest[:n_name] + slots[half:] + rest[n_name:]
@@ -68,7 +68,7 @@ class TextPlan:
     def __init__(self, lists: Sequence[Sequence[int]], class_slots: bool = False, device: torch.device | str = "cpu"):
         if not lists:
             raise ValueError("there are no classes to encode: the class list is empty.")
-        longest = min(map(len, lists)) - 1  # the EOT row is always a class's own
+        longest = min(map(len, lists)) - 1  # the EOT row always belongs to the suffix
         same = (all(tokens[i] == lists[0][i] for tokens in lists) for i in range(longest))
         shared = next((i for i, s in enumerate(same) if not s or (class_slots and lists[0][i] < 0)), longest)
         self.prefix = torch.tensor(lists[0][:shared], device=device)
@@ -124,7 +124,7 @@ class TextPlan:
         pieces = torch.div(ends - 1, max_rows or int(ends[-1]), rounding_mode="floor")
         sizes = pieces.unique_consecutive(return_counts=True)[1].tolist()
         chosen = by_length if classes is None else classes.cpu()[by_length]
-        made = [self.pack(part) for part in chosen.split(sizes)], by_length.argsort().to(self.prefix.device)
+        chunks = [self.pack(part) for part in chosen.split(sizes)], by_length.argsort().to(self.prefix.device)
         if classes is None:
-            self._chunks = {max_rows: made}
-        return made
+            self._chunks = {max_rows: chunks}
+        return chunks

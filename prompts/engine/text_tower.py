@@ -32,11 +32,11 @@ PrefixCache = list[KeysValues]  # KV cache of the prefix in one block: keys and 
 
 @dataclass(frozen=True)
 class Slots:
-    """The slot rows among the rows of a pass, and what stands in them."""
+    """The slots among the rows of a pass, and the prompt row that belongs in each."""
 
     positions: Tensor  # (n,) index of each slot's row
-    numbers: Tensor  # (n,) which prompt row it takes, from 0
-    classes: Tensor  # (n,) whose prompt row it takes, where prompt rows differ by class
+    numbers: Tensor  # (n,) index of the prompt row in the slot
+    classes: Tensor  # (n,) class id of the slot, for prompt rows that differ by class
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -128,7 +128,7 @@ class TextTower:
             cache = block.keys_values_with_extra(*prefix[1:], prompts.extra.get(i))
             attended = [attend(prefix[0], cache, causal=True), _attend_suffixes(q, k, v, chunk.segments, cache)]
             streams = Streams.one(block.finish(streams.residual, torch.cat(attended, -2)))
-        # in the last block only EOT is read
+        # the last block computes the EOT rows only
         (prefix_k, k), (prefix_v, v) = (_split_rows(t, prefix_rows) for t in block.keys_values(streams))
         cache, eot = block.keys_values_with_extra(prefix_k, prefix_v, prompts.extra.get(last)), prefix_rows + chunk.eot
         (q,) = block.project(streams.q[..., eot, :], "q")
@@ -153,8 +153,8 @@ def _project(
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """Queries, keys and values of the prefix, each (G,H,P,d), and of the suffixes, each (G,H,T,d).
 
-    `suffixes_are_words`: they have neither slots nor attended to any yet, so that they are the same for all groups, and no
-    gradient goes through their projections: (1,H,T,d), without a graph.
+    `suffixes_are_words`: in the first block, suffixes without slots do not depend on any prompt yet. They are the same for all
+    groups and need no gradient, so they are projected once: (1,H,T,d).
     """
     if suffixes_are_words:
         prefix = block.queries_keys_values(streams.map(lambda t: t[..., :prefix_rows, :]))
@@ -176,11 +176,11 @@ def _fill_slots(x: Tensor, rows: Rows, slots: Slots) -> Streams:
         groups = max(len(x), len(new))
         return x.expand(groups, -1, -1).index_copy(1, slots.positions, new.expand(groups, -1, -1).to(x.dtype))
 
-    return Streams.parted(x, rows, put)
+    return Streams.from_rows(x, rows, put)
 
 
 def _change_slots(x: Tensor, slots: Slots, count: int) -> tuple[Tensor, Slots]:
-    """Rows (G,N,D), whose prefix has its old slots dropped and `count` empty ones in their place, and these slots."""
+    """Replaces the prefix's slots by `count` empty ones. Returns the rows (G,N',D) and the new slots."""
     first = int(slots.positions[0]) if len(slots) else 1  # behind SOT
     empty = x.new_zeros(len(x), count, x.shape[-1])
     x = torch.cat([x[:, :first], empty, x[:, first + len(slots) :]], 1)
@@ -192,34 +192,34 @@ def _attend_suffixes(q: Tensor, k: Tensor, v: Tensor, segments: Segments, cache:
     """Attention of packed suffix rows over the shared prefix and, causally, over their own class.
 
     q (G,H,T,d), or (G,H,C,d) with `eot_only`; k, v (G,H,T,d) -> as q. The prefix's keys stay shared: scores against them are
-    one matrix product, joined with the own scores before the softmax. Repeating those keys for every class, as a library
-    attention needs it, costs 2 to 5 times the time on a CPU and most of the memory.
+    one matrix product, joined with the scores against the class's suffix before the softmax. Repeating those keys for every
+    class, as a library attention needs it, costs 2 to 5 times the time on a CPU and most of the memory.
     """
-    scale = q.shape[-1] ** -0.5  # on the scores: they are narrower than the queries
+    scale = q.shape[-1] ** -0.5
     counts = [classes * (1 if eot_only else length) for classes, length in segments]
-    # split, not sliced: the gradient of a split is one concatenation, that of every slice a whole tensor of zeros
+    # `split` instead of slices: its gradient is one concatenation, while every slice's gradient is a whole tensor of zeros
     queries = q.split(counts, -2)
     keys, values = (t.split([classes * length for classes, length in segments], -2) for t in (k, v))
-    own_scores = [scale * _own_scores(*parts, eot_only) for parts in zip(queries, keys, segments, strict=True)]
+    suffix_scores = [scale * _suffix_scores(*parts, eot_only) for parts in zip(queries, keys, segments, strict=True)]
     total = None
     for weight, prefix_keys, prefix_values in cache:
-        prefix_shares, own_outs = [], []
+        prefix_shares, suffix_outs = [], []
         scores = (q @ (scale * prefix_keys).transpose(-1, -2)).split(counts, -2)  # of (G,H,T,m+P)
-        for prefix, own, value, (classes, length) in zip(scores, own_scores, values, segments, strict=True):
+        for prefix, suffix, value, (classes, length) in zip(scores, suffix_scores, values, segments, strict=True):
             prefix = prefix.unflatten(-2, (classes, -1))
-            own = own if len(own) == len(prefix) else own.expand(len(prefix), *own.shape[1:])
-            share = torch.cat([prefix, own], -1).float().softmax(-1).to(v.dtype)
-            prefix, own = share.split([prefix.shape[-1], length], -1)
+            suffix = suffix if len(suffix) == len(prefix) else suffix.expand(len(prefix), *suffix.shape[1:])
+            share = torch.cat([prefix, suffix], -1).float().softmax(-1).to(v.dtype)
+            prefix, suffix = share.split([prefix.shape[-1], length], -1)
             prefix_shares.append(prefix.flatten(-3, -2))
-            own_outs.append((own @ value.unflatten(-2, (classes, length))).flatten(-3, -2))
-        out = torch.cat(prefix_shares, -2) @ prefix_values + torch.cat(own_outs, -2)
+            suffix_outs.append((suffix @ value.unflatten(-2, (classes, length))).flatten(-3, -2))
+        out = torch.cat(prefix_shares, -2) @ prefix_values + torch.cat(suffix_outs, -2)
         out = out if weight is None else weight * out
         total = out if total is None else total + out
     return total
 
 
-def _own_scores(q: Tensor, k: Tensor, segment: tuple[int, int], eot_only: bool) -> Tensor:
-    """Scores of each class's rows, or of its last one, against its own: (G,H,C,M,M) or (G,H,C,1,M)."""
+def _suffix_scores(q: Tensor, k: Tensor, segment: tuple[int, int], eot_only: bool) -> Tensor:
+    """Scores of each class's suffix rows, or of its EOT row, against its suffix: (G,H,C,M,M) or (G,H,C,1,M)."""
     classes, length = segment
     scores = q.unflatten(-2, (classes, -1)) @ k.unflatten(-2, (classes, length)).transpose(-1, -2)
     if eot_only or length == 1:

@@ -1,7 +1,7 @@
-"""The files of a folder of CLIP weights, by open_clip's names. Imports nothing: what a run is asks for them, too."""
+"""The files of a folder of CLIP weights, by open_clip's names. Imports nothing, as `runs.identity` uses it without torch."""
 
 CONFIG = "open_clip_config.json"
-WEIGHTS = (  # the first that is there counts
+WEIGHTS = (  # the first one that exists is read
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",

@@ -34,7 +34,7 @@ def read_weights(path: str | Path, vocab_size: int | None = None) -> Weights:
         file = TensorFile(_safetensors(path), False) if path.suffix == ".safetensors" else read_tensors(path)
         state = {name.removeprefix("module."): tensor for name, tensor in file.tensors.items()}
         is_openai = file.is_script and set(state) >= OPENAI_INTEGERS
-        # the text tower's mask is no weight; TorchScript of some versions lists it beside them
+        # the text tower's mask is no weight, though TorchScript of some versions lists it among them
         state = {k: v for k, v in state.items() if k not in OPENAI_INTEGERS and k.rpartition(".")[2] != "attn_mask"}
         if (rows := state.pop("token_embedding.rows", None)) is not None:
             state["token_embedding.weight"] = _all_rows(rows, state.get("token_embedding.weight"), vocab_size or 0)
@@ -60,7 +60,7 @@ def _all_rows(rows: Tensor, learned: Tensor | None, vocab_size: int) -> Tensor:
         raise ValueError("token_embedding.rows does not number the rows of token_embedding.weight")
     if rows.min() < 0 or rows.max() >= vocab_size:
         raise ValueError(f"token_embedding.rows holds {rows.min()} to {rows.max()}, ids lie between 0 and {vocab_size - 1:,}")
-    if vocab_size * learned.shape[1] > MAX_EMBEDDING:  # one row in the file stands for the whole vocabulary
+    if vocab_size * learned.shape[1] > MAX_EMBEDDING:  # a small file must not allocate a huge table
         raise ValueError(f"{vocab_size:,} token embeddings of {learned.shape[1]:,} numbers are more than any CLIP has")
     full = learned.float().mean(0).repeat(vocab_size, 1)
     full[rows.long()] = learned.float()

@@ -1,6 +1,6 @@
 """AAPE's aggregator: many reference prompts of a class in, one summary for an image out (section 3.1 of arXiv 2410.23698).
 
-Training alone needs it. What the paper leaves open is an argument here; docs/aape.md says which default is whose.
+Only training needs it. What the paper leaves open is an argument here; docs/aape.md says where each default comes from.
 
 Shapes: B images, C classes, n the most prompts of any class, d width of the shared embedding.
 """

@@ -1,4 +1,4 @@
-"""AAPE's two networks that stay after training: the generator h and the head g (sections 3.2 and 3.3 of arXiv 2410.23698).
+"""AAPE's two networks that an evaluation needs: the generator h and the head g (sections 3.2 and 3.3 of arXiv 2410.23698).
 
 Shapes: B images, C classes, d width of the shared embedding, r hidden width.
 """
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EPS = 1e-12  # of a squared length: a row whose ReLU is dead has cosine 0 instead of no number
+EPS = 1e-12  # least squared length, so that a row that is all zeros after the ReLU has cosine 0 and not NaN
 
 
 def generator(d: int, hidden: int, bias: bool) -> nn.Sequential:
@@ -34,7 +34,7 @@ class BottleneckHead(nn.Module):
         return (F.linear(w_CD, left) + F.linear(h_BD, right, self.linear1.bias)[:, None]).relu()
 
     def forward(self, w_CD: Tensor, h_BD: Tensor) -> Tensor:
-        """The text features themselves, (B,C,d); the logits do without."""
+        """The text features (B,C,d). Logits are computed without them, see `cosine`."""
         y = self.linear2(self.hidden(w_CD, h_BD))
         return y + w_CD if self.residual else y
 

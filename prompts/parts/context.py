@@ -1,4 +1,4 @@
-"""Learnable context vectors in the text, as CoOp introduced them; shared by every method that has some.
+"""Learnable context vectors in the text, as introduced by CoOp and used by most methods.
 
 Shapes: n context tokens, D width of the text tower.
 """

@@ -20,7 +20,7 @@ from prompts.parts.settings import check_at_least
 
 
 class DeepPrompts(PromptLearner):
-    """Says how many prompts each block has and lays out the text; a subclass makes the tensors.
+    """Computes how many prompts each block has and lays out the text; a subclass makes the tensors.
 
     Args:
         n_text, n_image: prompts of each block that has some; 0 leaves that tower alone.

@@ -16,12 +16,12 @@ def heat_maps(search: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(7, 0.6 + 0.4 * max(len(search["text"]), len(search["image"]))), layout="constrained")
     for axes, tower in zip(figure.subplots(1, 2), ("text", "image"), strict=True):
         weights = torch.tensor(search["alphas"][tower], dtype=torch.float32).softmax(-1)  # (L,t)
-        drawn = axes.imshow(weights.numpy(), cmap="Blues", vmin=0, aspect="auto")
+        heat_map = axes.imshow(weights.numpy(), cmap="Blues", vmin=0, aspect="auto")
         axes.set(title=f"{tower} tower", xlabel="prompts", ylabel="block")
         axes.set_xticks(range(len(search["options"])), search["options"])
         axes.set_yticks(range(len(weights)))
         for block, length in enumerate(search[tower]):
             corner = (search["options"].index(length) - 0.5, block - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="tab:red", linewidth=1.5))
-        figure.colorbar(drawn, ax=axes, label="weight")
+        figure.colorbar(heat_map, ax=axes, label="weight")
     return figure

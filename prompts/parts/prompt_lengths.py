@@ -1,6 +1,6 @@
 """How many prompt rows each block of the two towers has: what DPL's search finds, and what shapes other deep methods.
 
-A dpl.json may come from anybody, so what it says is bounded and checked.
+A dpl.json may come from anyone, so its content is checked.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from files.untrusted import read_json
 from prompts.engine.clip import FrozenCLIP
 
 FILE = "dpl.json"
-MOST = 10_000  # prompts of a block: the text tower has 77 positions, image towers some hundreds
+MOST = 10_000  # prompts in a block: the text tower has 77 positions, image towers some hundreds
 MOST_BLOCKS, MOST_OPTIONS = 200, 100
 MOST_BYTES = 16 * 2**20  # of a dpl.json
-LARGEST = 1e6  # of an alpha: the softmax of ours is of numbers around 1
+LARGEST = 1e6  # absolute value of an alpha; a search's are around 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PromptLengths:
         return {"prompt_lengths": asdict(self)}
 
 
-def read_found(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+def read_search(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     """The content of a dpl.json, named by its path, its folder, or given as {"text": [...], "image": [...]}.
 
     Raises:
@@ -64,7 +64,7 @@ def read_found(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         content = source
     else:
         path = Path(os.path.expanduser(source))
-        path = path / FILE if os.path.isdir(path) else path  # unlike Path's own: False for what can be no path
+        path = path / FILE if os.path.isdir(path) else path  # unlike Path.is_dir: False for text that can be no path
         try:
             content = read_json(path, f"the {FILE}", MOST_BYTES)
         except ValueError as error:
@@ -100,6 +100,6 @@ def _integers(values: Any) -> bool:
 
 
 def read_lengths(source: str | Path | Mapping[str, Any]) -> PromptLengths:
-    """The lengths alone of what `read_found` reads."""
-    content = read_found(source)
+    """The lengths of the dpl.json that `read_search` reads."""
+    content = read_search(source)
     return PromptLengths(content["text"], content["image"])

@@ -15,7 +15,7 @@ from torch import Tensor
 from files.untrusted import regular_file
 from prompts.engine.archives import read_tensors
 
-# the backbone, a frozen teacher, and buffers that belong to the training class list: rebuilt here from CLIP and class names
+# left out, as they are rebuilt from CLIP and the class names: the backbone, a frozen teacher, and buffers of the class list
 NOT_LEARNED = re.compile(
     r"(prompt_learner\.)?((train_|test_)?token_(prefix|suffix)|ZS_image_encoder\.)|image_encoder\.|text_encoder\.|logit_scale"
 )

@@ -25,8 +25,8 @@ from files.whole import write_bytes
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.text_plan import TextPlan
 
-LONGEST = 10_000  # characters of a sentence: the text tower reads 77 tokens
-MOST_SENTENCES, MOST_IN_ALL = 10_000, 4_000_000  # of a class, of a file: ImageNet-21K's with 50 a class have a million
+LONGEST = 10_000  # characters in a sentence: the text tower reads 77 tokens
+MOST_SENTENCES, MOST_IN_ALL = 10_000, 4_000_000  # per class, per file: ImageNet-21K with 50 per class has a million
 MAX_PADDED = 2**30  # numbers in the table of features, 4 GB: ImageNet-21K with 50 a class and ViT-L has 2**29
 PER_QUERY = 10  # completions to each question of a language model; published lists hold them question by question
 Prompts = Mapping[str, Sequence[str]]
@@ -37,7 +37,7 @@ Prompts = Mapping[str, Sequence[str]]
 def read_prompt_file(path: str | Path) -> dict[str, list[str]]:
     """The file's content, sentences stripped and empty ones dropped. ValueError where it is not in the format."""
     path = Path(os.path.expanduser(path))
-    if not os.path.isfile(path):  # unlike Path's own: False for what can be no path
+    if not os.path.isfile(path):  # unlike Path.is_file: False for text that can be no path
         raise ValueError(f"there is no prompt file {path}: give the path of a JSON file {{class name: [sentence, ...]}}.")
     return _checked(read_json(path, "the prompt file"), f"the prompt file {path}")
 
@@ -81,7 +81,7 @@ def _any_order(name: str) -> str:
     return " ".join(sorted(re.findall(r"[^\W_]+", normalised(name))))
 
 
-# from the strictest to the loosest; how a name was found -> what is compared
+# ways to compare names, from the strictest to the loosest: {description: the form of a name that is compared}
 WAYS = {
     "as it is": str,
     "in lower case": normalised,
@@ -93,8 +93,8 @@ WAYS = {
 def match_names(classnames: Sequence[str], keys: Sequence[str], aliases: Mapping[str, str] | None = None) -> dict:
     """{class name: (key, how)} for the class names that a key of the file stands for; the others are left out.
 
-    Each way of comparing is tried where the stricter ones found nothing; one that several keys answer to finds none, as a
-    guess would be silent. `aliases` ({class name: key}) come first.
+    A way of comparing is tried where the stricter ones match nothing. Where it matches several keys, none is taken. `aliases`
+    ({class name: key}) come first.
     """
     tables: dict[str, dict[str, list[str]]] = {}
     for how, form in WAYS.items():
@@ -127,7 +127,7 @@ def load_reference_prompts(
 
     Args:
         source: a file's path, or its content.
-        aliases: {class name: key of the file}, where the names differ by more than `match_names` sees through.
+        aliases: {class name: key of the file}, for names that `match_names` does not match.
         fallback: the only prompt of a class that has none, "{}" standing for its name; without it that is an error.
         dedup: drop repeated sentences.
         per_query: keep the first so many of each question's ten completions.
@@ -191,7 +191,7 @@ def _cache_folder() -> Path:
 
 
 def cache_key(clip: FrozenCLIP, texts: Sequence[str]) -> str:
-    """The same for equal weights of the text tower and equal sentences, on any machine."""
+    """A digest of the text tower's weights and the sentences; the same on any machine."""
     digest = hashlib.sha256(json.dumps(list(texts)).encode())
     for name, tensor in sorted(clip.model.state_dict().items()):
         if not name.startswith(("visual.", "logit_")):
@@ -202,12 +202,12 @@ def cache_key(clip: FrozenCLIP, texts: Sequence[str]) -> str:
 
 def _encode_cached(clip: FrozenCLIP, texts: Sequence[str], cache: Path) -> Tensor:
     path = cache / f"{cache_key(clip, texts)}.safetensors"
-    with suppress(OSError, SafetensorError, KeyError, ValueError):  # absent or damaged: it is made again
+    with suppress(OSError, SafetensorError, KeyError, ValueError):  # absent or damaged: computed again
         cached = load_file(regular_file(path, "the cached features"))["features"]
         if cached.shape == (len(texts), clip.embed_dim) and cached.dtype == torch.float32 and cached.isfinite().all():
             return cached
     features = _encode(clip, texts).float().cpu()
-    with suppress(OSError):  # a home that cannot be written to costs time only
+    with suppress(OSError):  # without a writable folder the features are computed in each run
         write_bytes(path, save({"features": features}))
     return features
 

@@ -1,4 +1,4 @@
-"""What a search for prompt lengths leaves in its folder: `dpl.json` and its picture.
+"""The files of a search for prompt lengths: `dpl.json` and its picture.
 
 Shapes: L blocks of a tower, t options.
 """

@@ -20,8 +20,8 @@ class Teacher:
     """The CLIP that is prompted, or one that `make` builds when training first asks. Its text feature of a class is the mean
     over `templates` of un-normalised features, then normalised, as in PromptSRC's code.
 
-    Text is encoded when training first asks, once per class list: an evaluation, which binds other lists, never pays for it.
-    No module, so that neither the CLIP nor the features become part of a learner's state.
+    Text is encoded once per class list, when training first needs it, and never for the class lists of an evaluation. Not an
+    nn.Module, so that neither the CLIP nor the features become part of a learner's state.
     """
 
     def __init__(self, templates: Sequence[str] = ("a photo of a {}.",), make: Callable[[], FrozenCLIP] | None = None):
@@ -86,7 +86,7 @@ def converted(images: Tensor, spec: Mapping[str, Any], wanted: Mapping[str, Any]
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """KL(teacher || student) in nats between the softmax of logits (B,K) at a temperature: (B,). Entries that are -inf in both
-    have no part in it."""
+    contribute nothing."""
     masked = teacher.isneginf()
     target = (teacher / temperature).log_softmax(-1)
     prediction = (student / temperature).log_softmax(-1)

@@ -1,5 +1,5 @@
-"""Text features of the bound classes, encoded no more often than needed. Which tensors a learner's `encode_text` reads is found
-by watching one call per class list, so that no learner has to declare it.
+"""A cache for the text features of the bound classes. One call of a learner's `encode_text` per class list is watched to see
+which tensors it reads; the features are valid until one of these changes. So no learner has to declare its dependencies.
 
 Shapes: B images, C classes, d width of the shared embedding.
 """
@@ -23,8 +23,8 @@ METADATA = (torch.Tensor.device.__get__, torch.Tensor.dtype.__get__)  # do not d
 
 
 class Reads(TorchFunctionMode):
-    """While it is entered, collects in `names` which of the named tensors any operation gets: with or without a gradient, whole
-    or a part of it, also if it only asks for the shape. It slows operations by microseconds, so few calls are watched."""
+    """A mode of torch that collects in `names` which of the named tensors an operation gets: with or without a gradient, whole
+    or in part, also for its shape alone. It slows operations by microseconds, so few calls are watched."""
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         super().__init__()
@@ -49,19 +49,19 @@ class Reads(TorchFunctionMode):
 
 
 class TextFeatures:
-    """The features that `model.learner` makes of the bound classes, cached while all that they depend on stays as it is."""
+    """The text features of the classes bound to `model.learner`, cached until something that they depend on changes."""
 
     def __init__(self, model: PromptedCLIP):
         self.model = model
-        self.encodings = 0  # how often the text tower ran over the class list
+        self.encodings = 0  # how often `encode_text` ran over the class list
         self.forget()
 
     def forget(self) -> None:
         """Empties the cache: other classes are bound, or other tensors loaded."""
         self.reads: set[str] | None = None  # IMAGE and the learner's tensors by name; None: not watched yet
-        self.watched_in_training = False  # with gradients, which show tensors that are read indirectly
+        self.watched_in_training = False  # with gradients, which also reveal tensors that are read indirectly
         self.uncacheable = False  # the features need a gradient though nothing in `reads` does, or random numbers were drawn
-        self.cache: tuple[tuple[tuple[int, int], ...], Tensor | None] | None = None  # a state and its features
+        self.cache: tuple[tuple[tuple[int, int], ...], Tensor | None] | None = None  # a value of `_state`, and its features
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -86,7 +86,8 @@ class TextFeatures:
         return text
 
     def _state(self) -> tuple[tuple[int, int], ...] | None:
-        """Changes when the features do; None where they serve one call: they need a gradient, or depend on the image."""
+        """A value that changes when the features do; None where they cannot be cached, as they need a gradient or depend on the
+        image."""
         if self.uncacheable or IMAGE in self.reads:
             return None
         if not self.reads:
@@ -98,7 +99,7 @@ class TextFeatures:
 
     @torch.no_grad()
     def depends_on(self) -> Literal["nothing", "tensors", "image"]:
-        """What the features are made from beside the class names."""
+        """What the features depend on beside the class names."""
         if self.reads is None:
             self.features(torch.zeros(1, self.model.clip.embed_dim, device=self.model.clip.device))
         return "image" if IMAGE in self.reads else "tensors" if self.reads else "nothing"
@@ -108,7 +109,7 @@ class TextFeatures:
         model = self.model
         # Evaluation encodes once and its ranks may see unequal numbers of batches, so only training steps are shared.
         share = 0 < model.shard_classes <= len(model.classnames) and torch.is_grad_enabled() and several_ranks()
-        if share and self.reads is None:  # watch a single class: all of them may be more than a rank can hold
+        if share and self.reads is None:  # watch a single class: a rank may lack the memory for all of them
             with torch.random.fork_rng([image.device] if image.is_cuda else []):
                 self._watch(image, torch.zeros(1, dtype=torch.long))
         if share and self.reads and IMAGE not in self.reads and not self.uncacheable:

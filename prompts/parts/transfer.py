@@ -1,7 +1,7 @@
 """Prompts of one method as the start of another.
 
-Tensors are matched by what they are, and their names say that: `ctx` is a context at the text tower's input, `text_ctx.J` and
-`image_ctx.J` are the rows of block J (0: the input), with `.q`, `.k`, `.v` behind it where the streams differ.
+Tensors are matched by their names: `ctx` is a context at the text tower's input, `text_ctx.J` and `image_ctx.J` are the rows of
+block J (0: the input), followed by `.q`, `.k`, `.v` where queries, keys and values have different rows (streams).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def start_from(model: PromptedCLIP, tensors: Mapping[str, Tensor]) -> list[str]:
         if position and position[0] in source:
             block, stream = position
             rows = rows_for(stream, source[block])
-            if tensor.dim() == 3 and rows.dim() == 2:  # class-specific contexts all start from the common one
+            if tensor.dim() == 3 and rows.dim() == 2:  # all class-specific contexts start from the shared one
                 rows = rows.expand(len(tensor), -1, -1)
             if rows.shape != tensor.shape:
                 raise ValueError(

@@ -15,11 +15,11 @@ from prompts.prompted_clip import PromptedCLIP
 
 
 class LearnedTokens:
-    """The tokens that a CLIP has learned, and their embeddings; neither start nor end, nor rows that no training touched."""
+    """The tokens that a CLIP has learned, and their embeddings, without the start and end tokens and untrained rows."""
 
     def __init__(self, clip: FrozenCLIP):
         weight = clip.model.token_embedding.weight.detach().float()
-        # A file may hold the learned rows alone; all others are then one and the same row (`prompts.engine.weights`).
+        # A file may hold the learned rows alone; all other rows are then equal (`prompts.engine.weights`).
         learned = (weight != weight.median(0).values).any(-1)
         learned[[clip.tokenizer.sot_token_id, clip.tokenizer.eot_token_id]] = False
         self.tokenizer, self.ids = clip.tokenizer, learned.nonzero().flatten()

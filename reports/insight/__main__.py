@@ -42,8 +42,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Makes the parts that were asked for in a temporary folder, and moves them to where they go when all are done. ValueError
-    for a mistake of the user."""
+    """Makes the requested parts in a temporary folder, and moves them to the output folder when all are done. ValueError for a
+    user's mistake."""
     options = arguments()
     for name in ("images", "words"):
         if getattr(options, name) < 1:

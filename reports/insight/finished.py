@@ -24,24 +24,24 @@ from runs.result import load_result
 from runs.stored import check_names, take_over
 
 CONF = Path(__file__).parents[2] / "conf"
-# what a result's config says about its data and model, and where they are; interpolated keys follow the first of these
+# the keys that are taken from a result's config: data and model, and where they lie; keys that interpolate these follow
 TAKEN = ("shots", "seed", "source", "data_root", "other_clip")
 GROUPS = ("protocol", "clip", "data", "targets")
 
 
 class FinishedRun:
-    """What a run's folder stands for. Everything is made when it is first asked for: prompts alone need no images.
+    """A finished run, rebuilt from its folder. Each part is made when it is first used: showing the prompts reads no images.
 
-    The folder may be a stranger's. Its groups (names) must be ours, or in `config_dir`; its config's values are plain ones of
-    our keys' types. Some of them say where data and weights are (data_root, clip.weights, ckpt, a hub repository): those are
-    read, as data, and `places` lists them for the screen. The result never says where to
-    write, nor with what to read (`stored.WITHHELD`).
+    Anyone may have made the folder. The options that it names must exist in `conf/` or in `config_dir`; its config's values are
+    plain data of the type that the key has here. Some of them say where data and weights lie (data_root, clip.weights, ckpt, a
+    hub repository): those are read, as data, and `places` lists them for the screen. The result never decides where to write or
+    how to read (`stored.WITHHELD`).
 
     Args:
-        overrides: "key=value" of the run's config that are otherwise here, such as data_root.
+        overrides: "key=value" for keys of the run's config that differ on this machine, such as data_root.
         against: the folder of the run to compare with; None: zero-shot CLIP on the same images, from beside the run or
             evaluated now.
-        config_dir: of groups that are not the project's own, as run.py's --config-dir.
+        config_dir: a folder of more configs, as run.py's --config-dir.
 
     Raises:
         ValueError: the folder holds no finished run, its prompts or data are not here, or the runs have other images.
@@ -77,8 +77,8 @@ class FinishedRun:
     # ---- the model
 
     def config(self, method: str) -> DictConfig:
-        """The run's config with this method in place of its own. The code's names come from our yaml files, only plain values
-        from the folder: a shared result names no code."""
+        """The run's config with this method. Names of code come from the yaml files here and only plain values from the folder,
+        so that a shared result cannot choose what is run."""
         names, stored = self.names | {"method": method}, self.result["config"]
         cfg, _ = compose_job([*self.search, *(f"{group}={name}" for group, name in names.items())], CONF)
         groups = (*GROUPS, "method") if method == self.names["method"] else GROUPS
@@ -102,7 +102,7 @@ class FinishedRun:
 
     @cached_property
     def parts(self) -> Assembly:
-        """What the run is made of."""
+        """The run's assembly."""
         return Assembly(self.cfg, self.names)
 
     @cached_property
@@ -112,7 +112,7 @@ class FinishedRun:
 
     @cached_property
     def model(self) -> PromptedCLIP:
-        """With the run's prompts, bound to the classes that it was trained on."""
+        """The backbone with the run's prompts, bound to the classes that it was trained on."""
         ckpt = self.cfg.ckpt
         if ckpt is None or not os.path.exists(ckpt):
             raise ValueError(f"the prompts that this run evaluated, {str(ckpt)[:200]}, are not here: put them there again.")
@@ -135,15 +135,14 @@ class FinishedRun:
         return self.parts.evaluation(evaluation)
 
     def some_images(self, most: int) -> Tensor:
-        """At most so many test images of the first evaluation, evenly spread over its list: (B,3,S,S)."""
+        """At most `most` test images of the first evaluation, evenly spread over its list: (B,3,S,S)."""
         dataset = self.dataset(self.evaluations[0])
-        places = spread(len(dataset), most)
-        return torch.stack([dataset[place]["image"][0] for place in places]).to(self.device)
+        return torch.stack([dataset[index]["image"][0] for index in spread(len(dataset), most)]).to(self.device)
 
     # ---- predictions
 
     def predictions(self, evaluation: str) -> Predictions:
-        """Of every test image, in order; confidence 0 where an image could not be read."""
+        """The predictions for every test image, in order; confidence 0 where an image could not be read."""
         if evaluation not in self._predictions:
             stored = self._stored_predictions(self.folder, evaluation)
             self._predictions[evaluation] = stored or self.predict(self.parts, evaluation)
@@ -171,8 +170,8 @@ class FinishedRun:
         return load_result(self.against / RESULT)["names"]["method"] if self.against else self.default_baseline
 
     def baseline(self, evaluation: str, evaluate: bool = True) -> Predictions | None:
-        """What to set the run's predictions beside; None where this is zero-shot CLIP itself or, unless `evaluate`, where
-        nothing is stored."""
+        """The predictions that the run's are compared with; None where the run is of the baseline method itself or, unless
+        `evaluate`, where none are stored."""
         if evaluation not in self._baselines:
             stored = self._stored_baseline(evaluation)
             if stored is None and evaluate and self.names["method"] != self.default_baseline:
@@ -208,8 +207,8 @@ class FinishedRun:
         """Runs of zero-shot CLIP as configured by default, with this run's seed, beside it in the tree of outputs."""
         if self.names["method"] == self.default_baseline or len(self.folder.parents) < 6:
             return
-        own = self.config(self.default_baseline)
-        wanted = [OmegaConf.to_container(part, resolve=True) for part in (own.method, own.clip, own.data.source)]
+        cfg = self.config(self.default_baseline)
+        wanted = [OmegaConf.to_container(part, resolve=True) for part in (cfg.method, cfg.clip, cfg.data.source)]
         beside = self.folder.parents[4].with_name(self.names["protocol"]) / self.names["data"] / self.names["clip"]
         for file in sorted(beside.glob(f"{self.default_baseline}/*/seed{self.result['seed']}/{RESULT}")):
             with suppress(ValueError):  # a neighbour that cannot be read is none to compare with
@@ -221,5 +220,5 @@ class FinishedRun:
 
 
 def spread(size: int, most: int) -> list[int]:
-    """At most so many of the places 0..size-1, evenly spread."""
+    """At most `most` of the indices 0..size-1, evenly spread."""
     return np.linspace(0, size - 1, min(size, most)).round().astype(int).tolist()

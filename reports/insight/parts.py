@@ -1,4 +1,4 @@
-"""The four looks at a finished run. Each writes its files into a folder and returns what the screen says."""
+"""The four parts of insight into a finished run. Each writes its files into a folder and returns the lines for the screen."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from reports.plots import reliability_lines
 from reports.stats import Calibration, calibration
 from reports.style import PAPER, Palette, plt
 
-SAMPLE = 64  # images and classes that attention, and context that depends on the image, are averaged over
-SCREEN = 16  # vectors that the screen shows; words.txt has all
+SAMPLE = 64  # number of images, and of classes, over which attention and image-dependent contexts are averaged
+SCREEN = 16  # vectors on the screen; words.txt has all
 
 
 # ---- words
@@ -96,8 +96,8 @@ def _text_prompts(run: FinishedRun) -> TowerPrompts:
 
 
 def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int) -> str:
-    """images-EVALUATION.png, images.json: what the method alone, or the baseline alone, gets right. ValueError where the
-    predictions are not of the images that are here.
+    """images-EVALUATION.png, images.json: images that only the method, or only the baseline, classifies correctly. ValueError
+    where the predictions do not belong to the images that are read here.
 
     Args:
         most: images gained, and as many lost, on a sheet.
@@ -139,7 +139,7 @@ def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int
 
 
 def _fits(predictions: Predictions, images: int, classes: int) -> bool:
-    """Whether they can be of so many images and classes."""
+    """Whether the predictions can be of so many images and classes."""
     return len(predictions.label_N) == images and max(predictions.label_N.max(), predictions.predicted_N.max()) < classes
 
 
@@ -172,7 +172,7 @@ def calibrate(run: FinishedRun, folder: Path, evaluations: Sequence[str]) -> str
 
 
 def _summary(predictions: Predictions, curve: Calibration) -> dict[str, Any]:
-    """Of the images that could be read; percentages, and the bins as shares of 1."""
+    """The calibration of the readable images: percentages, and the bins as shares of 1."""
     bins = {name: [None if x != x else float(x) for x in values] for name, values in vars(curve).items()}  # NaN: empty
     means = {"accuracy": predictions.correct_N.mean(), "confidence": predictions.confidence_N.mean()}
     return {"ece": curve.error, **{name: 100 * float(mean) for name, mean in means.items()}, "bins": bins}

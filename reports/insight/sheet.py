@@ -15,8 +15,8 @@ from PIL import ImageDraw, ImageFont
 
 from reports.arrays import Predictions
 
-COLUMNS, SIDE, WIDTH, LINE, GAP = 6, 160, 212, 17, 16  # pixels, but for the columns
-TOP = 32  # above a section's first row
+COLUMNS, SIDE, WIDTH, LINE, GAP = 6, 160, 212, 17, 16  # the first is a number, the others are pixels
+TOP = 32  # pixels above a section's first row
 PAPER, EDGE, INK, FAINT, RIGHT, WRONG = "#ffffff", "#d0d0d0", "#1a1a1a", "#6b6b6b", "#00734f", "#b23a00"
 
 
@@ -126,8 +126,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _cut(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, cut to so many pixels."""
-    text = text if len(text) <= 300 else f"{text[:300]}…"  # measured letter by letter below
+    """The text, cut to `width` pixels."""
+    text = text if len(text) <= 300 else f"{text[:300]}…"  # as each letter is measured below
     if pen.textlength(text, font) <= width:
         return text
     while text and pen.textlength(f"{text}…", font) > width:

@@ -31,8 +31,8 @@ class Ranking(TaskModule):
         if first:
             self.model.bind(evaluation.classnames)
         logits = self.model(batch["image"]).logits
-        own = logits.gather(1, batch["label"][:, None])
-        ranks = 1 + (logits > own).sum(1)
+        true_logit = logits.gather(1, batch["label"][:, None])
+        ranks = 1 + (logits > true_logit).sum(1)
         evaluation.metrics.update(100 / ranks.to(torch.float32), batch["weight"] > 0)
 
     def metrics_of(self, evaluation):

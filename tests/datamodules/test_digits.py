@@ -45,6 +45,6 @@ def test_shift_transform_only_moves():
     image = Digits().open(Digits().splits(1).train[0])
     out = shift_transform(32, [0.0] * 3, [1.0] * 3)(image)
     assert out.shape == (3, 32, 32)
-    own = np.pad(np.asarray(image, np.float32) / 255, ((2, 2), (2, 2), (0, 0)), mode="edge").transpose(2, 0, 1)
-    windows = [own[:, y : y + 32, x : x + 32] for y in range(5) for x in range(5)]
+    expected = np.pad(np.asarray(image, np.float32) / 255, ((2, 2), (2, 2), (0, 0)), mode="edge").transpose(2, 0, 1)
+    windows = [expected[:, y : y + 32, x : x + 32] for y in range(5) for x in range(5)]
     assert any(np.allclose(out.numpy(), window) for window in windows)

@@ -1,4 +1,4 @@
-"""What data are, as a digest: it follows their content and nothing else."""
+"""The digest of a dataset depends on its content and nothing else."""
 
 import json
 import os
@@ -184,11 +184,11 @@ def test_data_that_come_with_the_code_and_sources_without_a_digest():
 
 def test_missing_data_are_a_runs_sentence(tmp_path):
     for source in (split_source(tmp_path), ImageNet(str(tmp_path), "imagenet"), ImageNet21K(str(tmp_path), "w21")):
-        with pytest.raises(ValueError, match="folder is missing: .* does not exist; put it there") as said:
+        with pytest.raises(ValueError, match="folder is missing: .* does not exist; put it there") as caught:
             data_digest(source, 1)
         with pytest.raises(ValueError, match="folder is missing") as again:
             source.splits(1)
-        assert str(said.value) == str(again.value)
+        assert str(caught.value) == str(again.value)
 
 
 def test_places_are_spread():

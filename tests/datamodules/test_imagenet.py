@@ -81,14 +81,14 @@ def test_folders_that_are_no_class_and_lines_without_a_name(imagenet, source):
     ],
 )
 def test_variants_number_their_own_sorted_folders(tmp_path, put_images, put_text, source, name, images):
-    kept = sorted(names_by_wnid())[::5]
+    wnids = sorted(names_by_wnid())[::5]
     put_text(tmp_path / images / "README.txt", "not a class")
-    put_images(tmp_path / images, [f"{wnid}/{i}.jpg" for wnid in reversed(kept) for i in range(2)])
+    put_images(tmp_path / images, [f"{wnid}/{i}.jpg" for wnid in reversed(wnids) for i in range(2)])
     splits = source(name).splits(1)
     assert splits.train == splits.val == []
     assert [item.label for item in splits.test] == [label for label in range(200) for _ in range(2)]
-    assert splits.test[-1].path == f"{kept[-1]}/1.jpg"
-    assert splits.classnames == [names_by_wnid()[wnid] for wnid in kept]
+    assert splits.test[-1].path == f"{wnids[-1]}/1.jpg"
+    assert splits.classnames == [names_by_wnid()[wnid] for wnid in wnids]
 
 
 def test_v2_folders_are_line_numbers(tmp_path, put_images, put_text, source):

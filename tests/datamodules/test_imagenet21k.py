@@ -82,9 +82,9 @@ def test_numbered_labels_need_a_list(tmp_path):
     for split in ("train", "val"):
         members = [(f"{i}.{end}", as_json(i) if end == "json" else png(split, i, 0)) for i in (0, 1) for end in ("png", "json")]
         write_tar(folder / f"{split}.tar", members)
-    made = source(tmp_path, "webdataset", train="train", val="val")
+    images_21k = source(tmp_path, "webdataset", train="train", val="val")
     with pytest.raises(ValueError, match="the labels in .* are numbers: put a classnames.txt there"):
-        made.splits(1)
+        images_21k.splits(1)
     (folder / "classnames.txt").write_text("n00015388 beast\n")
     with pytest.raises(ValueError, match="has label 1, but 1 classes are listed"):
         source(tmp_path, "webdataset", train="train", val="val").splits(1)
@@ -106,8 +106,8 @@ def test_from_a_hub(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    made = source(tmp_path, "parquet", repo="some/where", train="train", val="val")
-    assert len(made.splits(1).train) == 15
+    images_21k = source(tmp_path, "parquet", repo="some/where", train="train", val="val")
+    assert len(images_21k.splits(1).train) == 15
     assert asked == [("some/where", "dataset", "*.parquet")]
     assert not list(folder.glob(".index"))  # the hub's cache is left alone
     assert list((tmp_path / "cache").rglob("index.json"))
@@ -138,19 +138,19 @@ def test_mistakes_are_named(tmp_path, options, message):
 
 def test_doctor(tmp_path, run_doctor):
     folder = write(tmp_path, "folder")
-    status, said = run_doctor("imagenet21k")
+    status, output = run_doctor("imagenet21k")
     assert status == 0
-    assert "3 classes, 15 / 6 / 6 training / validation / test images" in said
-    assert "it should have 10450 classes, 11060223 / 522500 / 522500" in said
-    assert "class names are from WordNet" in said
+    assert "3 classes, 15 / 6 / 6 training / validation / test images" in output
+    assert "it should have 10450 classes, 11060223 / 522500 / 522500" in output
+    assert "class names are from WordNet" in output
     (folder / "imagenet21k_val" / IDS[0] / f"{IDS[0]}_0.JPEG").write_bytes(b"no image")
-    status, said = run_doctor("imagenet21k", "images=true")
+    status, output = run_doctor("imagenet21k", "images=true")
     assert status == 1
-    assert "cannot be decoded" in said
+    assert "cannot be decoded" in output
     (folder / "imagenet21k_val").rename(folder / "val")
-    status, said = run_doctor("imagenet21k")
+    status, output = run_doctor("imagenet21k")
     assert status == 1
-    assert "the validation images imagenet21k_resized/imagenet21k_val is missing" in said
+    assert "the validation images imagenet21k_resized/imagenet21k_val is missing" in output
 
 
 @pytest.mark.parametrize("where", ["disk", "hub"])
@@ -165,7 +165,7 @@ def test_the_yaml(where):
     ]
     data = jobs.compose_job(chosen, CONF)[0].data
     assert (data.templates, data.views, data.order) == (["a photo of a {}."], 4, "windowed")
-    made = instantiate(data.source, _convert_="all")
-    assert isinstance(made, ImageNet21K)
-    assert made.folder.as_posix() == "/data/imagenet21k_resized"
-    assert (made.format, made.index_folder) == ("folder" if where == "disk" else "parquet", "/kept")
+    images_21k = instantiate(data.source, _convert_="all")
+    assert isinstance(images_21k, ImageNet21K)
+    assert images_21k.folder.as_posix() == "/data/imagenet21k_resized"
+    assert (images_21k.format, images_21k.index_folder) == ("folder" if where == "disk" else "parquet", "/kept")

@@ -41,10 +41,10 @@ def test_few_shots_are_those_of_a_list(tmp_path, form, sampler):
 
 def test_the_result_holds_counts_and_a_digest(tmp_path):
     write(tmp_path, "folder")
-    made = [data(source(tmp_path), shots=2, seed=seed).selection() for seed in (1, 1, 2)]
-    assert made[0] == made[1] != made[2]
-    assert (made[0]["train"]["images"], made[0]["train"]["classes"], made[0]["val"]["images"]) == (6, 3, 6)
-    assert re.fullmatch("[0-9a-f]{64}", made[0]["train"]["sha256"])
+    loaded = [data(source(tmp_path), shots=2, seed=seed).selection() for seed in (1, 1, 2)]
+    assert loaded[0] == loaded[1] != loaded[2]
+    assert (loaded[0]["train"]["images"], loaded[0]["train"]["classes"], loaded[0]["val"]["images"]) == (6, 3, 6)
+    assert re.fullmatch("[0-9a-f]{64}", loaded[0]["train"]["sha256"])
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -53,15 +53,15 @@ def test_the_result_holds_counts_and_a_digest(tmp_path):
 @pytest.mark.parametrize("order", ["random", "windowed"])
 def test_each_image_once_over_ranks_and_workers(tmp_path, form, world, workers, order):
     write(tmp_path, form)
-    made = data(source(tmp_path, form), order=order, batch_size=4, workers=workers)
+    loaded = data(source(tmp_path, form), order=order, batch_size=4, workers=workers)
     whole = [batch["index"] for batch in data(source(tmp_path, form), order=order, batch_size=4).train_loader()]
-    loaders = [list(made.train_loader(rank, world)) for rank in range(world)]
+    loaders = [list(loaded.train_loader(rank, world)) for rank in range(world)]
     for step, expected in enumerate(whole):
         parts = [loader[step] for loader in loaders]
         seen = torch.cat([part["index"][part["weight"] > 0] for part in parts])
         assert sorted(seen.tolist()) == sorted(expected.tolist())
     assert len(torch.cat(whole).unique()) == 12  # three full steps of the 15 images
-    tests = [batch["index"] for rank in range(world) for batch in made.eval_loader("test", rank=rank, world=world)]
+    tests = [batch["index"] for rank in range(world) for batch in loaded.eval_loader("test", rank=rank, world=world)]
     assert sorted(torch.cat(tests).tolist()) == list(range(6))
 
 
@@ -96,21 +96,21 @@ def test_a_corrupt_image_or_a_cut_shard(tmp_path, form, workers):
     options = {"workers": workers, "batch_size": 5, "views": 2}
     with pytest.raises(ValueError, match=f"{re.escape(str(path))}.*(download|on_bad_image)"):
         list(data(source(tmp_path, form), **options).train_loader())
-    made = data(source(tmp_path, form), on_bad_image="skip", **options)
-    batches = list(made.train_loader())
+    loaded = data(source(tmp_path, form), on_bad_image="skip", **options)
+    batches = list(loaded.train_loader())
     for batch in batches:
         assert torch.isfinite(batch["image"]).all()
-    list(made.eval_loader("test"))
-    [name] = made.bad_images()
+    list(loaded.eval_loader("test"))
+    [name] = loaded.bad_images()
     assert (str(path) if form == "webdataset" else path.name) in name
     if form == "folder":  # the others of its step weigh what they did: a fifth
         assert sorted(batch["weight"].sum().item() for batch in batches) == pytest.approx([0.8, 1, 1])
         resumed = data(source(tmp_path, form), on_bad_image="skip", **options)
-        loader = made.train_loader()
+        loader = loaded.train_loader()
         resumed.train_loader().load_state_dict(loader.state_dict())
         assert resumed.bad_images() == [name]  # what was counted before an interruption counts
     else:
-        assert len(made.train_items) == 6 + 4 + 3  # the fifth of that shard is cut
+        assert len(loaded.train_items) == 6 + 4 + 3  # the fifth of that shard is cut
 
 
 def test_a_run_on_two_ranks(cli, run_here, tmp_path):

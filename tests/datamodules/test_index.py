@@ -60,9 +60,9 @@ def test_changed_data_get_a_new_index(tmp_path, change):
     assert listed == 2
     assert len(data_index.splits["train"].label) == (14 if change == "gone" else 16)
     assert data_index.classes == (["n00000001", *IDS] if change == "class" else IDS)
-    kept = {path for path in (tmp_path / "index").iterdir() if path.is_dir()}
-    assert len(kept) == 1
-    assert not kept & old  # the index of what was there before is not kept
+    folders = {path for path in (tmp_path / "index").iterdir() if path.is_dir()}
+    assert len(folders) == 1
+    assert not folders & old  # the index of what was there before is not kept
 
 
 def test_a_killed_builder_leaves_nothing_that_counts(tmp_path, monkeypatch):
@@ -100,8 +100,8 @@ def test_two_processes_at_once_build_one_index(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [here, here.parent, here.parents[1]]))}
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "index")]
     started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = sorted(process.communicate(timeout=60)[0].strip() for process in started)
-    assert said == ["0 15", "2 15"]
+    lines = sorted(process.communicate(timeout=60)[0].strip() for process in started)
+    assert lines == ["0 15", "2 15"]
 
 
 def test_nothing_is_left_without_store_or_a_place(tmp_path, monkeypatch):

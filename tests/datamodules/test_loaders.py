@@ -148,11 +148,11 @@ def test_an_image_that_cannot_be_opened_weighs_nothing(caplog):
 
     items = Broken().splits(1).train[:10]
     bad = torch.zeros(10, dtype=torch.bool).share_memory_()
-    made = TrainLoader(ImageDataset(Broken(), items, noisy, 3, bad=bad), StepSampler(10, 5, 3), 0)
-    weights = {i.item(): w.item() for b in epoch(made, 0) for i, w in zip(b["index"], b["weight"], strict=True)}
+    train_loader = TrainLoader(ImageDataset(Broken(), items, noisy, 3, bad=bad), StepSampler(10, 5, 3), 0)
+    weights = {i.item(): w.item() for b in epoch(train_loader, 0) for i, w in zip(b["index"], b["weight"], strict=True)}
     assert weights == pytest.approx({i: 0.2 * (i != 4) for i in range(10)})
     assert bad.nonzero().tolist() == [[4]]
-    epoch(made, 1)
+    epoch(train_loader, 1)
     assert [record.getMessage() for record in caplog.records] == ["left out: train/0/4.png is torn"]  # said once
     with pytest.raises(ValueError, match="torn"):
         epoch(TrainLoader(ImageDataset(Broken(), items, noisy, 3), StepSampler(10, 5, 3), 0), 0)

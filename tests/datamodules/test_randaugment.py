@@ -27,9 +27,9 @@ def test_operations_and_ranges():
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_each_operation_changes_the_picture_within_its_range(name):
     least, greatest, operation = OPERATIONS[name]
-    made = [operation(IMAGE, value) for value in (least, greatest)]
-    assert all(image.size == IMAGE.size and image.mode == "RGB" for image in made)
-    assert (np.asarray(made[0]) == np.asarray(IMAGE)).all() == (name == "Identity")
+    extremes = [operation(IMAGE, value) for value in (least, greatest)]
+    assert all(image.size == IMAGE.size and image.mode == "RGB" for image in extremes)
+    assert (np.asarray(extremes[0]) == np.asarray(IMAGE)).all() == (name == "Identity")
 
 
 def test_directions_and_sizes():

@@ -59,7 +59,7 @@ def test_shards_without_labels(tmp_path, members, message):
 
 
 @pytest.mark.parametrize(("cut", "left"), [(1, 9), (512, 9), (1024, 9), (1500, 7), (2000, 8), (10000, 0)])
-def test_a_truncated_tar_is_told_from_a_whole_one(tmp_path, cut, left):
+def test_a_truncated_tar_is_noticed(tmp_path, cut, left):
     """Nine members of 512 + 512 bytes and 1,024 zeros: whatever is cut of more than padding is noticed. The sample before a
     cut member is left out with it, as its own label may be in what is cut."""
     reader = tar(tmp_path, *((f"n00005787_{i}.jpg", bytes(512)) for i in range(9)))

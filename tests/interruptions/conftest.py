@@ -14,14 +14,14 @@ def forks():
 
 @pytest.fixture(scope="session")
 def undisturbed(forks, tmp_path_factory):
-    """What runs that nothing disturbs leave; each is made once."""
-    found = {}
+    """The outcome of undisturbed runs, each made once."""
+    results = {}
 
     def of(*overrides):
-        if overrides not in found:
+        if overrides not in results:
             folder = tmp_path_factory.mktemp("whole")
             assert forks.run(folder, *overrides) == 0, (folder / "log").read_text()
-            found[overrides] = outcome_of(folder / "outputs")
-        return found[overrides]
+            results[overrides] = outcome_of(folder / "outputs")
+        return results[overrides]
 
     return of

@@ -1,4 +1,4 @@
-"""Runs that something disturbs, and what must be true of them afterwards."""
+"""Disturbed runs, and the checks that they must pass afterwards."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ STATUS = {"SIGTERM": 143, "SIGINT": 130, "SIGKILL": -9}  # of a run that this si
 
 
 def outcome_of(folder):
-    """What the finished runs below a folder hold, but for times; by the file's path."""
-    found = {}
+    """The content of the finished runs below a folder without times, by the file's path."""
+    moments = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.name == "result.json":
             result = json.loads(path.read_text())
-            found[name] = {key: value for key, value in result.items() if key not in ("seconds", "peak_memory", "config")}
+            moments[name] = {key: value for key, value in result.items() if key not in ("seconds", "peak_memory", "config")}
         elif path.suffix == ".safetensors":
-            found[name] = {key: tensor.numpy().tobytes() for key, tensor in load_file(path).items()}
+            moments[name] = {key: tensor.numpy().tobytes() for key, tensor in load_file(path).items()}
         elif path.suffix == ".npz":
-            found[name] = {key: array.tobytes() for key, array in np.load(path).items()}
+            moments[name] = {key: array.tobytes() for key, array in np.load(path).items()}
         elif path.is_file() and not path.name.startswith("metrics"):
-            found[name] = path.read_bytes()
-    return found
+            moments[name] = path.read_bytes()
+    return moments
 
 
 def log_of(folder):
@@ -44,7 +44,7 @@ def log_of(folder):
 
 
 def run_disturbed(forks, folder, *overrides, signal_name, **environment):
-    """A disturbed run: its status, its one sentence, no process and no file left over; what it said."""
+    """Disturbs a run and checks its status, its one sentence, and that no process or file is left. Returns its output."""
     process = forks.start(folder, *overrides, **environment)
     status = forks.wait(process)
     none_alive(process)

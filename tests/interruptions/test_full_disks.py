@@ -15,22 +15,22 @@ def small_disk(tmp_path):
     mounted = []
 
     def make(kib):
-        made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)], capture_output=True)
-        if made.returncode:
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)], capture_output=True)
+        if mount.returncode:
             pytest.skip("file systems cannot be mounted here")
         mounted.append(folder)
         return folder
 
     yield make
-    for each in mounted:
-        subprocess.run(["umount", str(each)], check=True)
+    for mount_point in mounted:
+        subprocess.run(["umount", str(mount_point)], check=True)
 
 
 @pytest.mark.parametrize(
     "overrides", [[*DOOMED, "select=best_val", "save_every=0"], DPL, PROBE], ids=["doomed", "dpl", "probe"]
 )
 def test_a_disk_that_fills_up(forks, undisturbed, tmp_path, small_disk, overrides):
-    """It has room for one page more each time, so that each kind of file is once the first that does not fit."""
+    """Each try has room for one more page, so that every kind of file is the first that does not fit in one of them."""
     whole = undisturbed(*overrides)
     disk, failed = small_disk(4096), 0
     stone = disk / "stone"

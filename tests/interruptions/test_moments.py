@@ -28,7 +28,7 @@ def test_at_every_moment_of_a_run(forks, undisturbed, tmp_path, signal_name):
     assert forks.run(tmp_path, *overrides) == 0, log_of(tmp_path)
     assert ("done already" in log_of(tmp_path)) == (
         signal_name != "SIGKILL"
-    )  # the rest was written before the signal was answered
+    )  # the rest was written before the signal was handled
     assert outcome_of(tmp_path / "outputs") == whole
 
 

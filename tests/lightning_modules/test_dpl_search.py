@@ -1,4 +1,4 @@
-"""A search by the trainer: its turns, an interruption, accumulation. The rest is in tests/prompts/test_dpl_search.py."""
+"""A DPL search by the trainer: alternating steps, an interruption, accumulation. See also prompts/test_dpl_supernet.py."""
 
 import signal
 from functools import partial
@@ -39,9 +39,9 @@ def test_alphas_and_prompts_move_in_turn():
 
     trainer(EPOCHS, callbacks=[Look()]).fit(module)
     assert len(states) == 1 + EPOCHS * STEPS
-    for place, (before, after) in enumerate(zip(states, states[1:], strict=False)):
+    for step, (before, after) in enumerate(zip(states, states[1:], strict=False)):
         moved = {name for name in before if not torch.equal(before[name], after[name])}
-        assert moved == {name for name in before if ("alphas" in name) == (place % 2 == 0)}
+        assert moved == {name for name in before if ("alphas" in name) == (step % 2 == 0)}
     assert [steps for _, steps in module.losses] == [STEPS] * EPOCHS
 
 

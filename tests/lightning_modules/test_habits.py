@@ -1,4 +1,4 @@
-"""What users of Lightning expect of EarlyStopping and ModelCheckpoint. Loggers: test_logger_options.py."""
+"""EarlyStopping and ModelCheckpoint work as users of Lightning expect. Loggers: test_logger_options.py."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ KEEPING = [
 
 
 def same(result, other):
-    """Whether two runs gave the same, however long they took."""
+    """Whether two runs gave the same result, apart from times."""
     keys = ("metrics", "history", "train_loss", "epoch", "summary", "digest")
     return {key: result[key] for key in keys} == {key: other[key] for key in keys}
 

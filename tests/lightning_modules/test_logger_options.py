@@ -26,8 +26,8 @@ def loggers_of(*overrides):
 
 def test_each_option_makes_loggers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = {name: [type(logger).__name__ for logger in loggers_of(f"logger={name}")[0]] for name in ("none", "csv", "wandb")}
-    assert made == {"none": [], "csv": ["CSVLogger"], "wandb": ["WandbLogger"]}
+    types = {name: [type(logger).__name__ for logger in loggers_of(f"logger={name}")[0]] for name in ("none", "csv", "wandb")}
+    assert types == {"none": [], "csv": ["CSVLogger"], "wandb": ["WandbLogger"]}
     both, job = loggers_of("logger=csv_and_wandb", "logger.wandb.tags=[mine]")
     assert [type(logger).__name__ for logger in both] == ["CSVLogger", "WandbLogger"]
     assert both[0].save_dir == str(job.folder)
@@ -43,7 +43,7 @@ def test_a_logger_of_lightnings_gets_the_runs_folder():
 
 
 class Mine(Logger):
-    """A user's own."""
+    """A logger of a user."""
 
     def __init__(self, name, job=None, colour="red"):
         self.title, self.job, self.colour = name, job, colour

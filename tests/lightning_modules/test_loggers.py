@@ -40,21 +40,21 @@ def records(folder):
 def read_back(folder, seconds=30):
     """By kind of record. W&B's own process may write a moment longer."""
     until = time.monotonic() + seconds
-    found = {"config": {}, "history": {}, "summary": {}}
-    while "exit" not in found:
+    contents = {"config": {}, "history": {}, "summary": {}}
+    while "exit" not in contents:
         assert time.monotonic() < until, "W&B's own process did not end the run"
         for record in records(folder):
             kind = record.WhichOneof("record_type")
             if kind == "run":
-                found["run"] = record.run
-                found["config"] |= values(record.run.config.update)
+                contents["run"] = record.run
+                contents["config"] |= values(record.run.config.update)
             elif kind == "history":
-                found["history"] |= values(record.history.item)
+                contents["history"] |= values(record.history.item)
             elif kind == "summary":
-                found["summary"] |= values(record.summary.update)
+                contents["summary"] |= values(record.summary.update)
             elif kind == "exit":
-                found["exit"] = record.exit.exit_code
-    return found
+                contents["exit"] = record.exit.exit_code
+    return contents
 
 
 def values(items):
@@ -74,25 +74,25 @@ def _quiet(monkeypatch):
 def test_an_offline_run_holds_config_curves_summary_and_tables(run_here, tmp_path):
     overrides = ("protocol=base_to_new", "shots=4", "seed=2", "eval_every=1")
     run_here("logger=wandb", "logger.offline=true", "logger.tags=[mine]", *overrides)
-    found = read_back(tmp_path)
-    run = found["run"]
+    contents = read_back(tmp_path)
+    run = contents["run"]
     assert run.run_group == "base_to_new/toy/toy"
     assert run.display_name == "toy on toy, 4 shots, seed 2"
     assert run.job_type == "train"
     assert set(run.tags) == {"base_to_new", "toy", "4 shots", "mine"}
-    assert found["config"]["shots"] == 4
-    assert found["config"]["names"]["protocol"] == "base_to_new"
-    assert found["exit"] == 0
+    assert contents["config"]["shots"] == 4
+    assert contents["config"]["names"]["protocol"] == "base_to_new"
+    assert contents["exit"] == 0
 
     (path,) = tmp_path.rglob("result.json")
     metrics = json.loads(path.read_text())["metrics"]
     base, new = (metrics[name]["accuracy"] for name in ("base", "new"))
-    assert found["history"]["base/accuracy"] == pytest.approx(base)
-    assert found["summary"]["H"] == pytest.approx(2 * base * new / max(base + new, 1e-9))
-    assert found["summary"]["trainable_parameters"] > 0
+    assert contents["history"]["base/accuracy"] == pytest.approx(base)
+    assert contents["summary"]["H"] == pytest.approx(2 * base * new / max(base + new, 1e-9))
+    assert contents["summary"]["trainable_parameters"] > 0
     rows = tables(tmp_path)
     assert [row[:2] for row in rows["evaluations"]] == [["base", base], ["new", new]]
-    assert len(rows["classes"]) == sum(len(each["per_class"]) for each in metrics.values())
+    assert len(rows["classes"]) == sum(len(metric["per_class"]) for metric in metrics.values())
 
 
 def test_a_job_that_raises_is_marked_failed(run_here, monkeypatch, tmp_path):
@@ -121,8 +121,8 @@ def test_predictions_become_a_confusion_matrix(tmp_path):
 
 def test_a_report_is_a_run_of_its_own(tmp_path):
     loggers.report_to_wandb("prompts", tmp_path, "Results", [["table", "mean"], ["a", 50.0], ["b", 60.0]], "<p>page</p>")
-    found = read_back(tmp_path)
-    assert found["run"].job_type == "report"
+    contents = read_back(tmp_path)
+    assert contents["run"].job_type == "report"
     assert tables(tmp_path)["figures"] == [["a", 50.0], ["b", 60.0]]
     (page,) = tmp_path.rglob("*.html")
     assert page.read_text() == "<p>page</p>"

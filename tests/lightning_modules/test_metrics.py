@@ -19,10 +19,10 @@ def test_agrees_with_scikit_learn_over_several_batches():
     assert result["macro_f1"] == pytest.approx(100 * macro)
     assert result["images"] == 101
     for label, row in enumerate(result["per_class"]):
-        own = labels == label
+        of_class = labels == label
         assert row["class"] == f"c{label}"
-        assert row["images"] == own.sum()
-        if own.any():
-            assert row["accuracy"] == pytest.approx(100 * (predicted[own] == label).float().mean().item())
+        assert row["images"] == of_class.sum()
+        if of_class.any():
+            assert row["accuracy"] == pytest.approx(100 * (predicted[of_class] == label).float().mean().item())
         else:
             assert row["accuracy"] is None

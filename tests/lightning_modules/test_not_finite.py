@@ -17,7 +17,7 @@ LAST_STEP = 4  # two epochs of two steps
 
 
 class Exploding(Toy, TrainingHooks):
-    """After some steps, counting from 1, its numbers are not finite any more; the loss before was."""
+    """A learner whose numbers are no longer finite after some steps (counted from 1)."""
 
     def __init__(self, step=LAST_STEP, value=float("nan")):
         super().__init__()
@@ -37,9 +37,9 @@ def test_prompts_that_the_last_step_breaks_are_neither_saved_nor_evaluated(tmp_p
     with pytest.raises(ValueError, match=words):
         trainer(2, callbacks=saving).fit(module)
     assert sorted(path.name for path in tmp_path.iterdir()) == [BEST, LAST]
-    kept = torch.load(tmp_path / LAST, weights_only=True)
-    assert kept["global_step"] == LAST_STEP - 1
-    for state in (kept["state_dict"], load_file(tmp_path / BEST)):
+    checkpoint = torch.load(tmp_path / LAST, weights_only=True)
+    assert checkpoint["global_step"] == LAST_STEP - 1
+    for state in (checkpoint["state_dict"], load_file(tmp_path / BEST)):
         assert all(tensor.isfinite().all() for tensor in state.values())
     assert [entry["epoch"] for entry in module.history] == [0]
     with pytest.raises(ValueError, match=words):
@@ -67,7 +67,7 @@ def test_a_checkpoint_that_is_not_finite_is_not_resumed(tmp_path):
 
 
 class Unsure(Toy):
-    """Its tensors are finite; the logits of some images are not."""
+    """A learner with finite tensors, for which the logits of some images are not finite."""
 
     def __init__(self, images, value):
         super().__init__()

@@ -72,9 +72,9 @@ def test_state_dict_round_trip(tmp_path):
     other = make_optimizer(SGD, groups(*again))
     other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     for epoch in (6, 7):
-        for each, params in ((optimizer, ours), (other, again)):
-            set_rates(each, epoch, 8)
-            step(each, *params)
+        for one, params in ((optimizer, ours), (other, again)):
+            set_rates(one, epoch, 8)
+            step(one, *params)
     assert all(torch.equal(p, q) for p, q in zip(ours, again, strict=True))
 
 

@@ -46,7 +46,7 @@ def test_the_first_step_by_hand():
         else:
             assert torch.equal(p, before[name])
             assert not p.requires_grad
-    assert not any(each.training for each in model.clip.model.modules())
+    assert not any(part.training for part in model.clip.model.modules())
 
 
 @pytest.mark.parametrize("accumulate", [2, 4])

@@ -1,4 +1,4 @@
-"""The towers as the papers draw them: every position of every class, every block whole. Slow, and no code shared with ours."""
+"""The towers as in the papers: every position of every class, every block in full. Slow, and shares no code with ours."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Small CLIPs, uneven in their two towers, so that a mix-up shows."""
+"""Small CLIPs whose two towers differ in all sizes, so that a test notices where one is taken for the other."""
 
 SMALL = {
     "embed_dim": 32,

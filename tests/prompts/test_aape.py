@@ -40,18 +40,18 @@ def gradients(parameters):
 def test_t9_what_learns_from_what(small_clip, detach):
     model = model_of(small_clip, learner(detach=detach))
     frozen = {name: p.clone() for name, p in small_clip.state_dict().items()}
-    kept, own = model.learner.kept_parameters(), list(model.learner.aggregator.parameters())
+    head_parameters, aggregator_parameters = model.learner.head_parameters(), list(model.learner.aggregator.parameters())
     model.train()
     losses_of(model)["distill"].sum().backward()
-    assert bool(gradients(own)) == (not detach)
-    assert gradients(kept)
+    assert bool(gradients(aggregator_parameters)) == (not detach)
+    assert gradients(head_parameters)
     model.zero_grad()
     bank = model.learner.bank
     for tensor in (bank.emb, bank.mean):
         tensor.copy_(F.normalize(model(batch()[0]).image_features.mean(0), dim=-1))  # the reward is no constant 0
     losses_of(model)["reward"].sum().backward()
-    assert gradients(own)
-    assert not gradients(kept)
+    assert gradients(aggregator_parameters)
+    assert not gradients(head_parameters)
     train(model, 1)
     assert all(torch.equal(p, frozen[name]) for name, p in small_clip.state_dict().items())
     assert all(p.grad is None for p in small_clip.parameters())
@@ -103,7 +103,7 @@ def test_t16_h_only_takes_the_images_place(small_clip):
 def test_t14_only_h_and_g_are_kept(small_clip):
     model = model_of(small_clip, learner())
     train(model)
-    state, own = model.prompt_state()
+    state, aggregator_parameters = model.prompt_state()
     assert {name.split(".")[0] for name in state} == {"h", "g"}
     assert {name.split(".")[0] for name in model.learner.state_dict()} == {"h", "g", "aggregator"}  # last.ckpt goes on learning
     assert model.learner.effective_parameters() == sum(tensor.numel() for tensor in state.values())
@@ -113,7 +113,7 @@ def test_t14_only_h_and_g_are_kept(small_clip):
 
     again = PromptedCLIP(small_clip, AAPE(None))
     again.setup(TrainInfo(NAMES, 16, fit=False))  # no prompt file
-    again.load_prompt_state(state, own)
+    again.load_prompt_state(state, aggregator_parameters)
     assert torch.equal(logits(again), before)
     assert again.learner.aggregator is None
     h = again.learner.h(F.normalize(again(batch()[0]).image_features, dim=-1))
@@ -157,23 +157,23 @@ def on_gaussian_classes(clip, epochs=80, **options):
     images = centres[labels] + 0.3 * torch.randn(16, clip.embed_dim, generator=generator)
     emb = centres[:, None] + torch.randn(len(NAMES), 3, clip.embed_dim, generator=generator)
     model = model_of(clip, learner(hidden=16, **options))
-    made, text = model.learner, model.text_features(images)
-    if made.aggregator:
-        made.bank = ReferenceBank(emb, torch.ones(emb.shape[:2], dtype=torch.bool))
-    optimizer = make_optimizer(partial(torch.optim.Adam, lr=0.01), made.parameter_groups())
+    learned, text = model.learner, model.text_features(images)
+    if learned.aggregator:
+        learned.bank = ReferenceBank(emb, torch.ones(emb.shape[:2], dtype=torch.bool))
+    optimizer = make_optimizer(partial(torch.optim.Adam, lr=0.01), learned.parameter_groups())
     accuracy, totals = [], []
     for epoch in range(epochs):
         set_rates(optimizer, epoch, epochs)
-        out = Outputs(made.logits(clip, images, text), images, text, None)
-        losses = made.losses(out, labels, torch.arange(16))
+        out = Outputs(learned.logits(clip, images, text), images, text, None)
+        losses = learned.losses(out, labels, torch.arange(16))
         accuracy.append((out.logits.argmax(1) == labels).float().mean().item())
         totals.append(sum(loss.mean() for loss in losses.values()))
         optimizer.zero_grad()
         totals[-1].backward()
         optimizer.step()
-    closeness = F.cosine_similarity(made.h(F.normalize(images, dim=-1)), F.normalize(emb, dim=-1).mean(1)[labels]).mean()
+    closeness = F.cosine_similarity(learned.h(F.normalize(images, dim=-1)), F.normalize(emb, dim=-1).mean(1)[labels]).mean()
     assert totals[-1] < totals[0]
-    return accuracy[0], accuracy[-1], closeness.item(), made.state_dict()
+    return accuracy[0], accuracy[-1], closeness.item(), learned.state_dict()
 
 
 def test_t23_end_to_end_on_gaussian_classes(small_clip):
@@ -209,12 +209,12 @@ def test_every_kind_learns(small_clip, kind, query, head):
 
 
 def test_random_prompts_depend_on_the_step_and_the_image_alone(small_clip):
-    made = model_of(small_clip, learner()).learner
-    made.sample(None, None, 5)
-    draws = made.draws(INDEX)
-    assert torch.equal(made.draws(INDEX.flip(0)), draws.flip(0))
-    made.sample(None, None, 6)
-    assert not torch.equal(made.draws(INDEX), draws)
+    learned = model_of(small_clip, learner()).learner
+    learned.sample(None, None, 5)
+    draws = learned.draws(INDEX)
+    assert torch.equal(learned.draws(INDEX.flip(0)), draws.flip(0))
+    learned.sample(None, None, 6)
+    assert not torch.equal(learned.draws(INDEX), draws)
 
 
 def test_a_step_does_not_depend_on_how_its_batch_is_split(small_clip):

@@ -125,13 +125,13 @@ def test_8_the_gradient_of_the_alphas_is_that_of_the_loss(small_clip):
 
     loss().backward()
     for alphas in model.learner.alphas:
-        for place in [(0, 0), (1, 2), (2, 1)]:
+        for position in [(0, 0), (1, 2), (2, 1)]:
             values = []
             with torch.no_grad():
                 for move in (0.05, -0.1, 0.05):
-                    alphas[place] += move
+                    alphas[position] += move
                     values.append(loss().item())
-            assert alphas.grad[place].item() == pytest.approx((values[0] - values[1]) / 0.1, rel=0.03, abs=2e-5)
+            assert alphas.grad[position].item() == pytest.approx((values[0] - values[1]) / 0.1, rel=0.03, abs=2e-5)
 
 
 def test_10_the_length_of_the_largest_alpha_the_smallest_of_equal_ones():
@@ -146,12 +146,12 @@ def test_10_what_was_found_is_written_and_read_each_tower_in_its_place(small_cli
     model = one_hot(search(small_clip), lengths)
     written = model.learner.artifacts(tmp_path)
     assert sorted(path.name for path in written) == sorted(path.name for path in tmp_path.iterdir()) == ["dpl.json", "dpl.png"]
-    found = json.loads((tmp_path / "dpl.json").read_text())
-    assert found == {"options": [0, 1, 3], **lengths, "alphas": found["alphas"]}
-    assert torch.equal(torch.tensor(found["alphas"]["text"]), model.learner.text_alphas)
-    assert torch.equal(torch.tensor(found["alphas"]["image"]), model.learner.image_alphas)
+    searched = json.loads((tmp_path / "dpl.json").read_text())
+    assert searched == {"options": [0, 1, 3], **lengths, "alphas": searched["alphas"]}
+    assert torch.equal(torch.tensor(searched["alphas"]["text"]), model.learner.text_alphas)
+    assert torch.equal(torch.tensor(searched["alphas"]["image"]), model.learner.image_alphas)
     assert (tmp_path / "dpl.png").read_bytes().startswith(b"\x89PNG")
-    for source in (tmp_path, str(tmp_path / "dpl.json"), found):
+    for source in (tmp_path, str(tmp_path / "dpl.json"), searched):
         assert (read_lengths(source).text, read_lengths(source).image) == (lengths["text"], lengths["image"])
     trained = model_of(small_clip, DPL(tmp_path)).learner
     assert {name: tuple(p.shape) for name, p in trained.named_parameters()} == {
@@ -185,8 +185,8 @@ def test_11_a_planted_prompt_is_found(small_clip):
         for tower in ("text", "image"):
             getattr(model.learner, f"{tower}_options")[1]["3"].copy_(getattr(planted.learner, f"{tower}_ctx")["1"])
     fit(model, model.learner.alphas, 0.1, 60)
-    found = model.learner.configuration()
-    assert found["text"][1] == found["image"][1] == 3
+    searched = model.learner.configuration()
+    assert searched["text"][1] == searched["image"][1] == 3
 
 
 def test_the_released_start_is_wide(small_clip):

@@ -8,7 +8,7 @@ from prompts.parts.context import fixed_plan
 
 def test_loss_is_coops_and_the_distance_to_the_hand_written_prompts(small_clip):
     model, coop = (
-        model_of(small_clip, each) for each in (make("kgcoop", weight=2.0, templates=["a {}."]), CoOp(4, "a photo of a"))
+        model_of(small_clip, method) for method in (make("kgcoop", weight=2.0, templates=["a {}."]), CoOp(4, "a photo of a"))
     )
     images, labels = batch()
     out = model(images)

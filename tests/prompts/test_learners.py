@@ -1,4 +1,4 @@
-"""What is particular to each method (spec C, H3, H5)."""
+"""Tests of single methods (spec C, H3, H5). Tests for all methods: test_methods.py."""
 
 import pytest
 import torch
@@ -102,17 +102,17 @@ def test_text_of_a_language_only_ivlp_leaves_images_alone(small_clip, images):
 
 def test_zeroshot_ensemble_averages_normalised_features(small_clip, images):
     templates = ["a photo of a {}.", "art of the {}.", "{} texture."]
-    each = [F.normalize(model_of(small_clip, ZeroShot([t])).text_features(images), dim=-1) for t in templates]
-    expected = small_clip.logits(small_clip.encode_image(images), torch.stack(each).mean(0))
+    by_template = [F.normalize(model_of(small_clip, ZeroShot([t])).text_features(images), dim=-1) for t in templates]
+    expected = small_clip.logits(small_clip.encode_image(images), torch.stack(by_template).mean(0))
     torch.testing.assert_close(logits(model_of(small_clip, ZeroShot(templates)), images), expected)
 
 
 def test_zeroshot_named_ensembles():
     assert len(IMAGENET_TEMPLATES) == 80
     assert ZeroShot("imagenet80").templates == IMAGENET_TEMPLATES
-    own = ["{} texture."]
-    assert ZeroShot("dataset", own, "dtd").templates == own
-    assert ZeroShot("selected", own, "dtd").templates == SELECTED_TEMPLATES + own
+    templates_of_dataset = ["{} texture."]
+    assert ZeroShot("dataset", templates_of_dataset, "dtd").templates == templates_of_dataset
+    assert ZeroShot("selected", templates_of_dataset, "dtd").templates == SELECTED_TEMPLATES + templates_of_dataset
     assert ZeroShot("selected", ["a photo of a {}."], "imagenet").templates == SELECTED_TEMPLATES
     assert set(SELECTED_TEMPLATES) <= set(IMAGENET_TEMPLATES)
 
@@ -133,10 +133,10 @@ def test_search_of_the_linear_probe():
         seen.append(c)
         return 0.5, c  # all equal: the first of the grid, then always the left end
 
-    kept = best_regularisation(fit)
+    chosen = best_regularisation(fit)
     assert seen[: len(GRID)] == list(GRID)
     assert len(seen) == len(GRID) + 2 * 8
-    assert kept == pytest.approx(GRID[0] / 10)
+    assert chosen == pytest.approx(GRID[0] / 10)
     best = best_regularisation(lambda c: (-abs(torch.tensor(c).log10().item() - 2.3), c))
     assert torch.tensor(best).log10().item() == pytest.approx(2.3, abs=0.02)
 

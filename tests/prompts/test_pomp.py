@@ -56,10 +56,10 @@ def test_16_classes_encoded_once_give_the_released_step(small_clip, images):
     sampled = draw(len(NAMES), 3, 5, 0)
     text = model.learner.encode_text(small_clip, None)[torch.cat([LABELS, sampled])]
     logits = small_clip.logits(small_clip.encode_image(images), text)
-    own, others = logits[:, :4].diagonal()[:, None], logits[:, 4:]
+    positive, others = logits[:, :4].diagonal()[:, None], logits[:, 4:]
     hit = sampled[None] == LABELS[:, None]
     others = others + torch.tensor(9.0).log10() - (3 - hit.sum(1, keepdim=True)).log10()
-    logits = torch.cat([own, others.masked_fill(hit, -1e6)], 1)
+    logits = torch.cat([positive, others.masked_fill(hit, -1e6)], 1)
     loss = F.cross_entropy(logits, torch.zeros(4, dtype=torch.long))
     torch.testing.assert_close(ours[0], loss)
     torch.testing.assert_close(ours[1], torch.autograd.grad(loss, model.learner.ctx)[0], rtol=1e-4, atol=1e-5)
@@ -95,10 +95,10 @@ def test_25_a_context_serves_any_class_list(small_clip, images):
     trained = model_of(small_clip, pomp(4), NAMES[:6])
     with torch.no_grad():
         trained.learner.ctx.normal_()
-    state, own = trained.prompt_state()
+    state, positive = trained.prompt_state()
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {"ctx": (4, small_clip.text_width)}
     other = model_of(small_clip, POMP(), NAMES[4:])
-    other.load_prompt_state(state, own)
+    other.load_prompt_state(state, positive)
     trained.bind(NAMES[4:])
     with torch.no_grad():
         assert torch.equal(trained(images).text_features, other(images).text_features)

@@ -80,7 +80,7 @@ def test_average_over_epochs(small_clip):
         if epoch < 3:
             assert all(torch.equal(p, q) for p, q in zip(learner.parameters(), seen[-1], strict=True))
     for i, p in enumerate(learner.parameters()):
-        torch.testing.assert_close(p.detach(), sum(w * each[i] for w, each in zip(weights, seen, strict=True)))
+        torch.testing.assert_close(p.detach(), sum(w * values[i] for w, values in zip(weights, seen, strict=True)))
     assert not torch.equal(next(learner.parameters()), seen[-1][0])
     with torch.no_grad():  # no features of before the average are kept
         logits = model(batch()[0]).logits

@@ -33,7 +33,7 @@ def attention(block, q, k, v, mask):
 
 
 def counts_of(rows):
-    return [len(next(iter(own.values()), ())) for own in rows]
+    return [len(next(iter(row_streams.values()), ())) for row_streams in rows]
 
 
 def by_the_equations(blocks, x, first, rows, causal, residual_source, prompt_update, entered=None):
@@ -48,9 +48,9 @@ def by_the_equations(blocks, x, first, rows, causal, residual_source, prompt_upd
         mask = torch.full((x.shape[1], x.shape[1]), float("-inf")).triu(1) if causal else None
         q = k = v = residual = x
         if i < len(rows) and counts[i]:
-            own, slots = rows[i], first + torch.arange(counts[i])
-            k_rows, v_rows = (own.get(s, own.get("q")) for s in "kv")
-            q_rows = own.get("q", k_rows)
+            row_streams, slots = rows[i], first + torch.arange(counts[i])
+            k_rows, v_rows = (row_streams.get(s, row_streams.get("q")) for s in "kv")
+            q_rows = row_streams.get("q", k_rows)
             new = {"q": q_rows, "k": k_rows, "v": v_rows, "mean": (q_rows + k_rows + v_rows) / 3}
             if not i and entered:
                 new = {s: entered(t) for s, t in new.items()}
@@ -119,7 +119,7 @@ FOUND = [
 @pytest.mark.parametrize("source", ["q", "mean", "none"])
 @pytest.mark.parametrize("share", ["shared", "unshared", "kv_only"])
 def test_lengths_by_block(small_clip, images, share, source, update, lengths):
-    """The equations with slots that come and go, and queries without an effect: none carries on where the number changes."""
+    """The equations where the number of slots changes between blocks, which also changes which queries have no effect."""
     for entry in ("clip", "raw"):
         settings = {"residual_source": source, "prompt_update": update, "first_layer_entry": entry}
         model = model_of(small_clip, RPP(qkv_share=share, prompt_lengths=lengths, **settings))
@@ -171,8 +171,8 @@ def test_1_tied_prompts_are_ordinary_deep_prompts(small_clip, images, depth):
 @pytest.mark.parametrize("depth", [1, 2, L])
 def test_3_dead_queries_have_no_effect_and_exactly_zero_gradients(small_clip, images, depth, source, update):
     model = model_of(small_clip, rpp(depth, residual_source=source, prompt_update=update))
-    found, before = gradients(model, images), model(images).logits
-    dead = [name for name, g in found.items() if not g.any()]
+    grads, before = gradients(model, images), model(images).logits
+    dead = [name for name, g in grads.items() if not g.any()]
     if update == "carry":
         expected = [L - 1] if depth == L else []
     elif source == "none":

@@ -24,10 +24,10 @@ def losses(model, images, sample=None):
 
 
 def test_18_no_weight_is_no_teacher_and_the_forms_are_as_written(small_clip, images):
-    def made(**settings):
+    def build(**settings):
         return model_of(small_clip, rpp(distillation={"teacher": lambda: small_clip} | settings))
 
-    plain = made(weight=0.0)
+    plain = build(weight=0.0)
     assert plain.learner.teacher is None
     ce = losses(plain, images)
     assert ce.keys() == {"ce"}
@@ -42,26 +42,26 @@ def test_18_no_weight_is_no_teacher_and_the_forms_are_as_written(small_clip, ima
         "mixed_target": -(target * student.log_softmax(1)).sum(1),
     }
     for form, loss in expected.items():
-        ours = losses(made(form=form, weight=w, temperature=t), images)
+        ours = losses(build(form=form, weight=w, temperature=t), images)
         torch.testing.assert_close(ours["ce"] + ours["kd"], loss)
 
 
 def test_18_a_student_that_is_its_teacher_learns_nothing_from_it(small_clip, images):
     torch.manual_seed(0)
-    own = rpp(n_text=4, n_image=0, depth_text=1, init="a photo of a", distillation={"teacher": lambda: small_clip})
-    model = PromptedCLIP(small_clip, own)
+    distilled = rpp(n_text=4, n_image=0, depth_text=1, init="a photo of a", distillation={"teacher": lambda: small_clip})
+    model = PromptedCLIP(small_clip, distilled)
     model.setup(TrainInfo(NAMES, 0))
     assert losses(model, images)["kd"].abs().max() < 1e-5
-    found = gradients(model, images, lambda out: model.losses(out, LABELS, INDEX)["kd"].sum())
+    grads = gradients(model, images, lambda out: model.losses(out, LABELS, INDEX)["kd"].sum())
     hard = gradients(model, images, lambda out: model.losses(out, LABELS, INDEX)["ce"].sum())
-    assert max(g.norm() for g in found.values()) < 1e-3 * max(g.norm() for g in hard.values())
+    assert max(g.norm() for g in grads.values()) < 1e-3 * max(g.norm() for g in hard.values())
 
 
 def test_19_soft_labels_of_sampled_and_of_all_classes(small_clip, images):
-    def made(**settings):
+    def build(**settings):
         return model_of(small_clip, rpp(local_contrast=THREE, distillation={"teacher": lambda: small_clip} | settings))
 
-    model, every, shifted = made(), made(class_set="all"), made(local_correction=True)
+    model, every, shifted = build(), build(class_set="all"), build(local_correction=True)
     sample, full = (m.learner.sample(LABELS, INDEX, 5) for m in (model, every))
     some, all_, corrected = losses(model, images, sample), losses(every, images, full), losses(shifted, images, sample)
     torch.testing.assert_close(some["ce"], all_["ce"])  # the hard labels' classes are the same
@@ -92,12 +92,12 @@ def test_19_the_teacher_is_nobodys_tensor_and_an_evaluation_builds_none(small_cl
 
 def test_28_tuning_starts_where_pretraining_ended(small_clip, images):
     model = model_of(small_clip, rpp(local_contrast=THREE, distillation={"teacher": lambda: small_clip}))
-    state, own = model.prompt_state()
+    state, distilled = model.prompt_state()
     model.bind(NAMES[:4])
     labels = LABELS % 4
     zero_shot = F.cross_entropy(model(images).logits, labels)
     tuned = model_of(small_clip, rpp(), NAMES[:4], seed=1)
-    tuned.load_prompt_state(state, own)
+    tuned.load_prompt_state(state, distilled)
     first = tuned.losses(tuned(images), labels, INDEX)
     assert first.keys() == {"ce"}
     torch.testing.assert_close(first["ce"].mean(), zero_shot)

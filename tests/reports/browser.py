@@ -15,7 +15,7 @@ COMMANDS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def find():
-    return next((found for found in map(shutil.which, COMMANDS) if found), None)
+    return next((executable for executable in map(shutil.which, COMMANDS) if executable), None)
 
 
 class Browser:

@@ -20,9 +20,9 @@ def put(folder, method="coop", seed=1, shots=16, metrics=None, config=None, pred
     names = {"method": method} | {
         key: about.pop(key, default) for key, default in (("data", "shapes"), ("clip", "tiny"), ("protocol", "few_shot"))
     }
-    place = "-".join([*names.values(), str(shots)])
-    digest = about.pop("digest", place)
-    path = folder / place / digest / f"seed{seed}" / "result.json"
+    leaf = "-".join([*names.values(), str(shots)])
+    digest = about.pop("digest", leaf)
+    path = folder / leaf / digest / f"seed{seed}" / "result.json"
     path.parent.mkdir(parents=True)
     figure = about.pop("figure", ACCURACY)
     metrics = {

@@ -102,8 +102,8 @@ def test_predictions_are_optional(tmp_path):
     put(tmp_path, seed=1, metrics={"test": metrics, "other": metrics}, predictions={"test": arrays})
     put(tmp_path, seed=2, metrics={"test": metrics, "other": metrics})
     (group,) = read([tmp_path])
-    found = group.runs[1].predictions("test")
-    assert 100 * found.correct_N.mean() == pytest.approx(metrics["accuracy"])
+    stored = group.runs[1].predictions("test")
+    assert 100 * stored.correct_N.mean() == pytest.approx(metrics["accuracy"])
     assert group.runs[1].predictions("other") is None
     assert group.runs[2].predictions("test") is None
 
@@ -112,10 +112,10 @@ def test_unreadable_images_keep_their_place_and_are_neither_right_nor_wrong(tmp_
     metrics, (predicted, label, confidence) = guessed(0.7)
     predicted[3] = label[3] = confidence[3] = 0
     put(tmp_path, metrics={"test": metrics}, predictions={"test": (predicted, label, confidence)})
-    found = read([tmp_path])[0].runs[1].predictions("test")
-    assert len(found.correct_N) == len(label)
-    assert (found.readable_N[3], found.correct_N[3]) == (False, False)
-    assert len(found.readable().correct_N) == len(found.readable().confidence_N) == len(label) - 1
+    stored = read([tmp_path])[0].runs[1].predictions("test")
+    assert len(stored.correct_N) == len(label)
+    assert (stored.readable_N[3], stored.correct_N[3]) == (False, False)
+    assert len(stored.readable().correct_N) == len(stored.readable().confidence_N) == len(label) - 1
 
 
 def test_one_configuration_is_of_one_task_with_the_same_summaries_and_stages(tmp_path):

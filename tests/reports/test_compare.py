@@ -4,7 +4,7 @@ from fakes import guessed, put
 
 from reports.classification import class_changes, confusions, item_test, most_confused
 from reports.collect import read
-from reports.compare import check_names, comparisons, places
+from reports.compare import benchmarks, check_names, comparisons
 
 
 def two(folder, images=200, **options):
@@ -17,26 +17,26 @@ def two(folder, images=200, **options):
 def test_pairs_on_the_same_seeds_and_images(tmp_path):
     two(tmp_path)
     groups = {group.label: group for group in read([tmp_path])}
-    (found,) = comparisons(groups.values(), item_test=item_test)
-    assert (found.a, found.b, found.seeds) == ("coop", "zeroshot", [1, 2, 3])
-    assert found.where == "shapes, few_shot, clip tiny, 16 shots"
+    (comparison,) = comparisons(groups.values(), item_test=item_test)
+    assert (comparison.a, comparison.b, comparison.seeds) == ("coop", "zeroshot", [1, 2, 3])
+    assert comparison.where == "shapes, few_shot, clip tiny, 16 shots"
     means = [np.mean(list(groups[label].by_seed("test").values())) for label in ("coop", "zeroshot")]
-    assert found.difference == pytest.approx(means[0] - means[1])
-    assert found.is_gain
-    assert found.items.interval[0] < found.difference < found.items.interval[1]
-    assert found.items.interval[0] > 0
-    assert len(found.items.mcnemar) == 3
-    assert max(found.items.mcnemar) < 0.01
-    assert found.t_test < 0.05
+    assert comparison.difference == pytest.approx(means[0] - means[1])
+    assert comparison.is_gain
+    assert comparison.items.interval[0] < comparison.difference < comparison.items.interval[1]
+    assert comparison.items.interval[0] > 0
+    assert len(comparison.items.mcnemar) == 3
+    assert max(comparison.items.mcnemar) < 0.01
+    assert comparison.t_test < 0.05
 
 
 def test_the_order_of_the_two_is_the_users(tmp_path):
     two(tmp_path)
     groups = read([tmp_path])
-    (found,) = comparisons(groups, ("zeroshot", "coop"))
-    assert (found.a, found.b) == ("zeroshot", "coop")
-    assert found.difference < 0
-    assert not found.is_gain
+    (comparison,) = comparisons(groups, ("zeroshot", "coop"))
+    assert (comparison.a, comparison.b) == ("zeroshot", "coop")
+    assert comparison.difference < 0
+    assert not comparison.is_gain
     with pytest.raises(ValueError, match="no result of 'cocoop' to compare; there are: zeroshot, coop"):
         check_names(groups, ("cocoop", "coop"))
 
@@ -44,34 +44,34 @@ def test_the_order_of_the_two_is_the_users(tmp_path):
 def test_two_of_three_are_compared_once(tmp_path):
     for method in ("zeroshot", "coop", "maple"):
         put(tmp_path, method)
-    (found,) = comparisons(read([tmp_path]), ("maple", "coop"))
-    assert (found.a, found.b) == ("maple", "coop")
+    (comparison,) = comparisons(read([tmp_path]), ("maple", "coop"))
+    assert (comparison.a, comparison.b) == ("maple", "coop")
 
 
 def test_of_a_figure_whose_best_is_the_lowest(tmp_path):
     loss = {"key": "loss", "title": "loss", "unit": "", "higher_is_better": False}
     for method, value in (("zeroshot", 3.0), ("coop", 2.0)):
         put(tmp_path, method, metrics={"test": value}, figure=loss)
-    (found,) = comparisons(read([tmp_path]))
-    assert (found.a, found.difference, found.is_gain) == ("coop", -1.0, True)
+    (comparison,) = comparisons(read([tmp_path]))
+    assert (comparison.a, comparison.difference, comparison.is_gain) == ("coop", -1.0, True)
 
 
 def test_common_seeds_alone_and_no_images_without_predictions(tmp_path):
     put(tmp_path, "zeroshot", 1, metrics={"test": 40.0})
     for seed in (1, 2):
         put(tmp_path, "coop", seed, metrics={"test": 50.0 + seed})
-    (found,) = comparisons(read([tmp_path]), item_test=item_test)
-    assert (found.seeds, found.difference) == ([1], 11.0)
-    assert found.items is None
-    assert found.t_test is None
+    (comparison,) = comparisons(read([tmp_path]), item_test=item_test)
+    assert (comparison.seeds, comparison.difference) == ([1], 11.0)
+    assert comparison.items is None
+    assert comparison.t_test is None
 
 
 def test_other_images_are_not_paired(tmp_path):
     for method, images in (("zeroshot", 100), ("coop", 120)):
         metrics, arrays = guessed(0.6, images=images)
         put(tmp_path, method, metrics={"test": metrics}, predictions={"test": arrays})
-    (found,) = comparisons(read([tmp_path]), item_test=item_test)
-    assert found.items is None
+    (comparison,) = comparisons(read([tmp_path]), item_test=item_test)
+    assert comparison.items is None
 
 
 def test_images_that_one_method_could_not_read_are_left_out_for_both(tmp_path):
@@ -82,16 +82,16 @@ def test_images_that_one_method_could_not_read_are_left_out_for_both(tmp_path):
     wrong[:50], unread[:50], gone = 0, 0, confidence.copy()
     gone[:50] = 0
     put(tmp_path, "coop", predictions={"test": (wrong, unread, gone)})
-    (found,) = comparisons(read([tmp_path]), item_test=item_test)
+    (comparison,) = comparisons(read([tmp_path]), item_test=item_test)
     right = 100 * (predicted == label)[50:].mean()  # coop alone is wrong on the rest
-    assert found.items.interval[0] < -right < found.items.interval[1]
+    assert comparison.items.interval[0] < -right < comparison.items.interval[1]
 
 
 def test_the_largest_number_of_shots_stands_for_a_method(tmp_path):
     for shots in (16, -1, 4):
         put(tmp_path, shots=shots)
-    (place,) = places(read([tmp_path]))
-    assert place.groups["coop"].shots == -1
+    (benchmark,) = benchmarks(read([tmp_path]))
+    assert benchmark.groups["coop"].shots == -1
 
 
 def test_classes_gained_and_lost(tmp_path):

@@ -1,4 +1,4 @@
-"""The command on runs of the toys: what it writes, what it says, and what it refuses."""
+"""The insight command on small runs: its files, its output, and its refusals."""
 
 import json
 import shutil
@@ -45,36 +45,36 @@ def read(folder, name):
 
 def test_all_parts_of_a_deep_method(folder, insight):
     ivlp = folder(*IVLP)
-    status, said = insight(ivlp)
-    assert status == 0, said.err
+    status, output = insight(ivlp)
+    assert status == 0, output.err
     files = ["attention", "calibration", "images", "words"]
     pictures = ["attention.png", "calibration.png", "images-test.png"]
     assert sorted(p.name for p in (ivlp / "insight").iterdir()) == sorted(
         [*(f"{name}.json" for name in files), *pictures, "words.txt"]
     )
-    assert all(str(path) in said.out for path in (ivlp / "insight").iterdir())
+    assert all(str(path) in output.out for path in (ivlp / "insight").iterdir())
     assert not [path for path in ivlp.iterdir() if path.name.startswith(".")]
 
     words = read(ivlp, "words")
     assert words["vocabulary"] == 49408 - 2
-    assert [each["vector"] for each in words["vectors"]] == [1, 2]
-    assert all(len(each["words"]) == 5 for each in words["vectors"])
+    assert [entry["vector"] for entry in words["vectors"]] == [1, 2]
+    assert all(len(entry["words"]) == 5 for entry in words["vectors"])
 
     stored = np.load(ivlp / "predictions.npz")
     right = stored["test/pred"] == stored["test/label"]
-    found = read(ivlp, "calibration")["test"]
-    assert found["this run"]["accuracy"] == pytest.approx(100 * right.mean())
-    assert found["this run"]["confidence"] == pytest.approx(100 * stored["test/confidence"].mean(), rel=1e-3)
-    assert found["baseline"]["method"] == "zeroshot"
+    content = read(ivlp, "calibration")["test"]
+    assert content["this run"]["accuracy"] == pytest.approx(100 * right.mean())
+    assert content["this run"]["confidence"] == pytest.approx(100 * stored["test/confidence"].mean(), rel=1e-3)
+    assert content["baseline"]["method"] == "zeroshot"
 
     compared = read(ivlp, "images")["evaluations"]["test"]
-    difference = found["this run"]["accuracy"] - found["baseline"]["accuracy"]
+    difference = content["this run"]["accuracy"] - content["baseline"]["accuracy"]
     assert len(compared["gained"]) - len(compared["lost"]) == pytest.approx(difference / 100 * len(right))
     assert len(compared["gained"]) + len(compared["lost"]) > 0
-    for each in compared["gained"]:
-        assert each["this run"] == each["true"] != each["baseline"]
-        assert each["image"].startswith(f"test/{NAMES.index(each['true'])}/")
-    assert all(each["baseline"] == each["true"] != each["this run"] for each in compared["lost"])
+    for entry in compared["gained"]:
+        assert entry["this run"] == entry["true"] != entry["baseline"]
+        assert entry["image"].startswith(f"test/{NAMES.index(entry['true'])}/")
+    assert all(entry["baseline"] == entry["true"] != entry["this run"] for entry in compared["lost"])
 
     attention = read(ivlp, "attention")
     assert {tower: len(shares) for tower, shares in attention.items()} == {"text": 2, "image": 2}
@@ -89,9 +89,9 @@ def test_the_run_is_made_again_as_it_was(folder, insight):
     stored = read(ivlp, "images"), read(ivlp, "calibration")
     (ivlp / "predictions.npz").unlink()
     shutil.rmtree(zeroshot)
-    _, said = insight(ivlp, "--only", "images", "calibration")
-    assert "evaluating ivlp on test, 35 images" in said.out
-    assert "evaluating zeroshot on test, 35 images" in said.out
+    _, output = insight(ivlp, "--only", "images", "calibration")
+    assert "evaluating ivlp on test, 35 images" in output.out
+    assert "evaluating zeroshot on test, 35 images" in output.out
     assert (read(ivlp, "images"), read(ivlp, "calibration")) == stored
 
 
@@ -105,19 +105,19 @@ def test_zero_shot_of_another_template_is_not_the_baseline(folder, insight):
 
 def test_class_specific_context_is_told_by_class(folder, insight):
     coop = folder("method=coop", "method.class_context=true", "method.n_ctx=3", "epochs=1", "shots=3")
-    status, said = insight(coop, "--words", "2")
-    assert status == 0, said.err
-    found = read(coop, "words")["vectors"]
-    assert [(each["class"], each["vector"]) for each in found] == [(name, at) for name in NAMES for at in (1, 2, 3)]
+    status, output = insight(coop, "--words", "2")
+    assert status == 0, output.err
+    content = read(coop, "words")["vectors"]
+    assert [(entry["class"], entry["vector"]) for entry in content] == [(name, at) for name in NAMES for at in (1, 2, 3)]
     ctx = load_file(coop / "prompts.safetensors")["ctx"]
     assert ctx.shape[:2] == (5, 3)
     assert (coop / "insight" / "words.txt").read_text().count("sea or lake") == 3
-    assert "sea or lake 2" in said.out
+    assert "sea or lake 2" in output.out
 
 
 def test_every_evaluation_of_a_protocol_or_those_asked_for(folder, insight):
     both = folder(*IVLP, "protocol=base_to_new")
-    _, said = insight(both, "--only", "images", "calibration")
+    _, output = insight(both, "--only", "images", "calibration")
     assert set(read(both, "calibration")) == set(read(both, "images")["evaluations"]) == {"base", "new"}
     shutil.rmtree(both / "insight")
     insight(both, "--only", "images", "--evaluations", "new")
@@ -125,16 +125,16 @@ def test_every_evaluation_of_a_protocol_or_those_asked_for(folder, insight):
     insight(both, "--only", "attention")
     attention = read(both, "attention")
     (both / "predictions.npz").unlink()
-    _, said = insight(both)
-    assert said.out.count("evaluating ivlp on new") == 1
+    _, output = insight(both)
+    assert output.out.count("evaluating ivlp on new") == 1
     assert read(both, "attention") == attention  # of the classes trained on, whichever was evaluated last
 
 
 def test_context_that_depends_on_the_image(folder, insight):
     cocoop = folder("method=cocoop", "epochs=1", "shots=1", "batch_size=1")
-    _, said = insight(cocoop, "--only", "words", "attention")
-    assert "mean over 35 test images" in said.out
-    assert [each["vector"] for each in read(cocoop, "words")["vectors"]] == [1, 2, 3, 4]
+    _, output = insight(cocoop, "--only", "words", "attention")
+    assert "mean over 35 test images" in output.out
+    assert [entry["vector"] for entry in read(cocoop, "words")["vectors"]] == [1, 2, 3, 4]
     assert [share["prompts"] for share in read(cocoop, "attention")["text"]] == [4, 4]
 
 
@@ -148,21 +148,21 @@ def test_words_and_stored_calibration_need_no_images(folder, insight, monkeypatc
 
 def test_what_a_method_does_not_have_is_said(folder, insight):
     zeroshot = folder("method=zeroshot")
-    status, said = insight(zeroshot)
+    status, output = insight(zeroshot)
     assert status == 0
     for sentence in ("zeroshot has no context vectors", "zero-shot CLIP itself", "puts no prompts into the towers"):
-        assert sentence in said.out
+        assert sentence in output.out
     assert {path.name for path in (zeroshot / "insight").iterdir()} == {"calibration.json", "calibration.png"}
 
 
 def test_another_run_in_the_place_of_zero_shot(folder, insight):
     ivlp, coop = folder(*IVLP), folder("method=coop", "epochs=1", "shots=1")
-    _, said = insight(ivlp, "--only", "images", "--against", coop)
-    assert "against coop" in said.out
-    _, said = insight(coop, "--only", "images", "--against", ivlp)
+    _, output = insight(ivlp, "--only", "images", "--against", coop)
+    assert "against coop" in output.out
+    _, output = insight(coop, "--only", "images", "--against", ivlp)
     mirrored = read(coop, "images")["evaluations"]["test"]
     ours = read(ivlp, "images")["evaluations"]["test"]
-    assert {each["image"] for each in ours["gained"]} == {each["image"] for each in mirrored["lost"]}
+    assert {entry["image"] for entry in ours["gained"]} == {entry["image"] for entry in mirrored["lost"]}
 
 
 def test_the_prompts_of_an_evaluation_lie_elsewhere(folder, insight):
@@ -171,9 +171,9 @@ def test_the_prompts_of_an_evaluation_lie_elsewhere(folder, insight):
     insight(ivlp, "--only", "words"), insight(again, "--only", "words")
     assert read(again, "words") == read(ivlp, "words")
     elsewhere = (ivlp, "clip._target_=toys.other_clip", "--only", "words")
-    status, said = insight(*elsewhere)
+    status, output = insight(*elsewhere)
     assert status == 1
-    assert "was trained on another CLIP (weights" in said.err
+    assert "was trained on another CLIP (weights" in output.err
     assert insight(ivlp, "other_clip=true", *elsewhere[1:])[0] == 0
 
 
@@ -190,7 +190,7 @@ def test_a_result_names_no_code(folder, insight, tmp_path):
 
 def test_mistakes_are_one_sentence_and_leave_nothing(folder, insight, tmp_path, monkeypatch):
     ivlp, base = folder(*IVLP), folder("method=coop", "protocol=base_to_new", "epochs=1", "shots=1")
-    for arguments, told in (
+    for arguments, message in (
         ([tmp_path], "give the folder of a finished run"),
         ([ivlp, ivlp], "neither an option nor KEY=VALUE"),
         ([ivlp, "method.depth=3"], "there is no key 'method.depth'"),
@@ -199,11 +199,11 @@ def test_mistakes_are_one_sentence_and_leave_nothing(folder, insight, tmp_path, 
         ([ivlp, "--against", base], "has no predictions of 'test'"),
         ([ivlp, "--against", tmp_path / "none"], "there is no result.json"),
     ):
-        status, said = insight(*arguments)
+        status, output = insight(*arguments)
         assert status == 1
-        assert told in said.err
-        assert said.err.startswith("error: ")
-        assert len(said.err.splitlines()) == 1
+        assert message in output.err
+        assert output.err.startswith("error: ")
+        assert len(output.err.splitlines()) == 1
     monkeypatch.setattr(parts, "calibrate", lambda *_: 1 / 0)
     assert insight(ivlp)[0] == 1
     assert {path.name for path in ivlp.iterdir()} == {"prompts.safetensors", "predictions.npz", "result.json"}

@@ -73,7 +73,7 @@ def test_has_every_section_and_reaches_out_for_nothing(full):
 
 def test_colours_are_the_pages_own(full):
     drawn = "".join(re.findall(r"<svg.*?</svg>", full, flags=re.DOTALL))
-    assert "#0102" not in drawn  # no stand-in is left
+    assert "#0102" not in drawn  # every placeholder colour was replaced
     assert set(re.findall(r"(?:fill|stroke): (#\w+)", drawn)) <= {"#ffffff"}  # a clip rectangle may be white
     assert "var(--series-0)" in drawn
 
@@ -107,7 +107,7 @@ def test_in_a_browser(full, tmp_path, width, dark):
     path.write_text(full)
     with browser.browser(tmp_path / "profile") as opened:
         opened.open(path.as_uri(), width=width, dark=dark)
-        asked = [each["request"]["url"] for each in opened.seen("Network.requestWillBeSent")]
+        asked = [event["request"]["url"] for event in opened.seen("Network.requestWillBeSent")]
         assert asked[0] == path.as_uri()
         assert all(url.startswith("data:") for url in asked[1:])
         assert opened.seen("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled") == []

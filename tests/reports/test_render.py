@@ -11,7 +11,7 @@ from reports.tables import tables
 
 
 @pytest.fixture
-def found(tmp_path):
+def shown(tmp_path):
     for seed, accuracy in ((1, 50.0), (2, 60.0)):
         put(tmp_path, "coop", seed, 4, {"test": accuracy})
     put(tmp_path, "zeroshot", 1, 4, {"test": 40.25})
@@ -25,8 +25,8 @@ def terminal(tables, width):
     return console.export_text()
 
 
-def test_terminal_says_mean_spread_and_seeds(found):
-    text = terminal(found, 100)
+def test_terminal_says_mean_spread_and_seeds(shown):
+    text = terminal(shown, 100)
     assert "55.0 ± 5.0" in text
     assert "Seed 1." in text
     assert "coop: seeds 1, 2." in text
@@ -41,13 +41,13 @@ def test_what_is_wider_than_the_terminal_goes_on_below(tmp_path):
     assert max(map(len, text.splitlines())) <= 80
     words = text.split()
     assert all(words.count(f"dataset_number_{at}") == 1 for at in range(12))
-    found = [line.split()[1:] for line in text.splitlines() if line.strip().startswith("coop")]
-    assert len(found) > 1
-    assert sorted(sum(found, [])) == sorted([*(f"{50 + at}.5" for at in range(12)), "56.0"])
+    rows = [line.split()[1:] for line in text.splitlines() if line.strip().startswith("coop")]
+    assert len(rows) > 1
+    assert sorted(sum(rows, [])) == sorted([*(f"{50 + at}.5" for at in range(12)), "56.0"])
 
 
-def test_published_figures_stand_below_with_the_difference(found):
-    text = render.to_markdown(found, 1)
+def test_published_figures_stand_below_with_the_difference(shown):
+    text = render.to_markdown(shown, 1)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     at = lines.index("| maple | 83.00 | 75.00 | 78.80 |")  # two decimals, as published
     assert lines[at + 1] == "| *published* | 80.36 | 59.18 | 68.16 |"
@@ -55,25 +55,25 @@ def test_published_figures_stand_below_with_the_difference(found):
     assert "Published: " in text
 
 
-def test_markdown_tables_have_equally_many_cells(found):
-    for block in render.to_markdown(found, 1).split("\n\n"):
+def test_markdown_tables_have_equally_many_cells(shown):
+    for block in render.to_markdown(shown, 1).split("\n\n"):
         counts = {line.count("|") for line in block.splitlines() if line.startswith("|")}
         assert len(counts) <= 1
 
 
-def test_latex_escapes_and_marks_the_best(found):
-    text = render.to_latex(found, 1)
+def test_latex_escapes_and_marks_the_best(shown):
+    text = render.to_latex(shown, 1)
     assert r"$\mathbf{55.0} \pm 5.0$" in text
     assert r"few\_shot" in text
     assert "±" not in text
     for line in text.splitlines():
         assert line.count("_") == line.count(r"\_")
         assert line.count("%") == line.count(r"\%")
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == len(found)
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == len(shown)
 
 
-def test_csv_is_unrounded_with_a_line_per_figure(found):
-    rows = list(csv.DictReader(io.StringIO(render.to_csv(found))))
+def test_csv_is_unrounded_with_a_line_per_figure(shown):
+    rows = list(csv.DictReader(io.StringIO(render.to_csv(shown))))
     zeroshot = next(row for row in rows if row["row"] == "zeroshot")
     assert (zeroshot["mean"], zeroshot["std"], zeroshot["seeds"]) == ("40.25", "", "1")
     base = next(row for row in rows if row["row"] == "maple" and row["column"] == "base")

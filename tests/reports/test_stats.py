@@ -6,9 +6,9 @@ from reports.stats import bootstrap, calibration, confusion, mcnemar, spread, t_
 
 
 def test_spread_is_the_fields():
-    found = spread([91.81, 92.01, 92.17])  # the example log of CoOp's repository
-    assert f"{found.mean:.2f} {found.std:.2f}" == "92.00 0.15"
-    assert found.interval == pytest.approx(1.96 * found.std / 3**0.5)
+    statistics = spread([91.81, 92.01, 92.17])  # the example log of CoOp's repository
+    assert f"{statistics.mean:.2f} {statistics.std:.2f}" == "92.00 0.15"
+    assert statistics.interval == pytest.approx(1.96 * statistics.std / 3**0.5)
     assert spread([50.0]).std is None
 
 
@@ -35,9 +35,9 @@ def test_t_test_needs_two_seeds_that_differ():
 def test_calibration_error_by_hand():
     confidence = np.array([0.95, 0.97, 0.51, 0.52, 1.0])
     correct = np.array([True, False, True, True, True])
-    found = calibration(confidence, correct, bins=10)
-    assert found.share[[5, 9]].tolist() == [0.4, 0.6]
-    assert found.error == pytest.approx(100 * (0.4 * (1 - 0.515) + 0.6 * (2.92 / 3 - 2 / 3)))
+    statistics = calibration(confidence, correct, bins=10)
+    assert statistics.share[[5, 9]].tolist() == [0.4, 0.6]
+    assert statistics.error == pytest.approx(100 * (0.4 * (1 - 0.515) + 0.6 * (2.92 / 3 - 2 / 3)))
     sure = calibration(np.zeros(4), np.zeros(4, bool))
     assert sure.error == 0
 

@@ -21,7 +21,7 @@ SHIFTS = {"zeroshot": 57.18, "coop": 59.28, "cocoop": 59.91, "maple": 60.27, "pr
 REAL = {"clip": "vit_b16"}
 
 
-def made(folder):
+def by_title(folder):
     return {table.title: table for table in tables(read([folder]))}
 
 
@@ -44,7 +44,7 @@ def as_published(tmp_path):
                 metrics = {name: value + shift for name, value in figures.items() if name != "average"}
                 targets = [name for name in metrics if name != "imagenet"]
                 put(tmp_path, method, seed, metrics=metrics, targets=targets, protocol=protocol, data="imagenet", **REAL)
-    return made(tmp_path)
+    return by_title(tmp_path)
 
 
 def test_published_base_to_new_averages(as_published):
@@ -60,8 +60,8 @@ def test_published_base_to_new_averages(as_published):
 
 
 def test_h_is_that_of_the_averages_not_the_average_of_h(as_published):
-    each = [as_published[f"base_to_new, clip vit_b16, {data}, 16 shots"] for data in DATASETS]
-    mean_of_h = statistics.mean(row(table, "coop").cells["H"].mean for table in each)
+    by_dataset = [as_published[f"base_to_new, clip vit_b16, {data}, 16 shots"] for data in DATASETS]
+    mean_of_h = statistics.mean(row(table, "coop").cells["H"].mean for table in by_dataset)
     assert mean_of_h == pytest.approx(70.83, abs=0.01)
     assert [table.title.split(", ")[2] for table in as_published.values() if "base_to_new" in table.title][1:] == list(DATASETS)
 
@@ -82,7 +82,7 @@ def test_published_transfer_averages_leave_the_source_out(as_published, protocol
 def test_published_figures_belong_to_their_backbone_and_shots(tmp_path):
     put(tmp_path, "maple", metrics={"base": 1.0, "new": 1.0}, protocol="base_to_new", data="dtd", clip="tiny")
     put(tmp_path, "maple", shots=4, metrics={"base": 1.0, "new": 1.0}, protocol="base_to_new", data="dtd", **REAL)
-    assert not any(table.has_published for table in made(tmp_path).values())
+    assert not any(table.has_published for table in by_title(tmp_path).values())
 
 
 def test_published_transfer_averages_belong_to_their_source_and_targets(tmp_path):
@@ -92,10 +92,10 @@ def test_published_transfer_averages_belong_to_their_source_and_targets(tmp_path
     put(tmp_path, "coop", metrics={"imagenet21k": 25.0, **four}, targets=four, data="imagenet21k", **where)
     some = {"imagenet": 70.0, "imagenet_v2": 60.0}
     put(tmp_path, "coop", metrics=some, targets=["imagenet_v2"], data="imagenet", **where)
-    pretrained = made(tmp_path)["domain_generalization, clip vit_b16, trained on imagenet21k, 16 shots"]
+    pretrained = by_title(tmp_path)["domain_generalization, clip vit_b16, trained on imagenet21k, 16 shots"]
     assert row(pretrained, "pomp").difference("average") == pytest.approx(60.0 - 60.4)
     assert row(pretrained, "coop").published == {}
-    partly = made(tmp_path)["domain_generalization, clip vit_b16, trained on imagenet, 16 shots"].rows[0]
+    partly = by_title(tmp_path)["domain_generalization, clip vit_b16, trained on imagenet, 16 shots"].rows[0]
     assert partly.difference("imagenet_v2") == pytest.approx(60.0 - 64.2)
     assert partly.difference("average") is None
 
@@ -105,9 +105,9 @@ def test_few_shot_by_shots_and_average_over_datasets(tmp_path):
         for shots in (16, 1, -1):
             for seed in (1, 2):
                 put(tmp_path, seed=seed, shots=shots, metrics={"test": 50.0 + shots + shift + seed}, data=data)
-    found = made(tmp_path)
-    assert list(found) == [f"few_shot, clip tiny, {what}" for what in ("average over 2 datasets", "dtd", "eurosat")]
-    table = found["few_shot, clip tiny, average over 2 datasets"]
+    titled = by_title(tmp_path)
+    assert list(titled) == [f"few_shot, clip tiny, {what}" for what in ("average over 2 datasets", "dtd", "eurosat")]
+    table = titled["few_shot, clip tiny, average over 2 datasets"]
     assert table.columns == ["1 shot", "16 shots", "all images"]
     cell = table.rows[0].cells["16 shots"]
     assert (cell.mean, cell.std, cell.seeds) == (72.5, 0.5, 2)
@@ -117,7 +117,7 @@ def test_no_average_where_a_dataset_is_missing(tmp_path):
     for data in ("dtd", "eurosat"):
         put(tmp_path, "coop", data=data)
     put(tmp_path, "maple", data="dtd")
-    table = made(tmp_path)["few_shot, clip tiny, average over 2 datasets"]
+    table = by_title(tmp_path)["few_shot, clip tiny, average over 2 datasets"]
     assert [row.label for row in table.rows] == ["coop"]
     assert "maple lacks eurosat: no average." in table.notes
 
@@ -126,7 +126,7 @@ def test_no_average_where_a_target_is_missing(tmp_path):
     three, two = {"shapes": 60.0, "digits": 40.0, "shapes_dark": 50.0}, {"shapes": 60.0, "digits": 40.0}
     put(tmp_path, "coop", metrics=three, targets=["digits", "shapes_dark"], protocol="cross_dataset")
     put(tmp_path, "maple", metrics=two, targets=["digits"], protocol="cross_dataset")
-    (table,) = made(tmp_path).values()
+    (table,) = by_title(tmp_path).values()
     assert row(table, "coop").cells["average"].mean == 45.0
     assert "average" not in row(table, "maple").cells
     assert "maple lacks shapes_dark: no average." in table.notes
@@ -136,7 +136,7 @@ def test_averages_over_datasets_with_other_seeds_have_no_spread(tmp_path):
     put(tmp_path, seed=1, data="dtd", metrics={"test": 40.0})
     put(tmp_path, seed=1, data="eurosat", metrics={"test": 50.0})
     put(tmp_path, seed=2, data="eurosat", metrics={"test": 60.0})
-    table = made(tmp_path)["few_shot, clip tiny, average over 2 datasets"]
+    table = by_title(tmp_path)["few_shot, clip tiny, average over 2 datasets"]
     cell = table.rows[0].cells["16 shots"]
     assert (cell.mean, cell.std) == (47.5, None)
     assert "coop: seed 1; seeds 1, 2." in table.notes
@@ -145,7 +145,7 @@ def test_averages_over_datasets_with_other_seeds_have_no_spread(tmp_path):
 def test_open_vocabulary_and_unknown_protocols_are_tables_too(tmp_path):
     put(tmp_path, metrics={"open": 50.0, "base": 60.0, "new": 30.0}, protocol="open")
     put(tmp_path, metrics={"morning": 50.0, "evening": 60.0}, protocol="mine")
-    found = made(tmp_path)
-    assert found["open, clip tiny, shapes, 16 shots"].columns == ["open", "base", "new", "H"]
-    assert found["open, clip tiny, shapes, 16 shots"].rows[0].cells["H"].mean == pytest.approx(40.0)
-    assert found["mine, clip tiny, shapes, 16 shots"].columns == ["morning", "evening"]
+    titled = by_title(tmp_path)
+    assert titled["open, clip tiny, shapes, 16 shots"].columns == ["open", "base", "new", "H"]
+    assert titled["open, clip tiny, shapes, 16 shots"].rows[0].cells["H"].mean == pytest.approx(40.0)
+    assert titled["mine, clip tiny, shapes, 16 shots"].columns == ["morning", "evening"]

@@ -1,4 +1,4 @@
-"""A task's own sections: which module makes them is said by the project's yaml or the user's, never by a result."""
+"""A task's sections: the module that makes them is named by a yaml file of the project or the user, never by a result."""
 
 import sys
 
@@ -57,10 +57,10 @@ def test_the_project_says_what_is_classifications():
 def test_results_of_a_task_that_is_not_known_have_the_sections_of_all(results, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["report.py", str(results)])
     assert report.main() == 0
-    said = capsys.readouterr()
-    assert said.err == ""
+    output = capsys.readouterr()
+    assert output.err == ""
     for words in ("toy, few_shot, clip tiny, shapes", "classification, few_shot, clip tiny", "accuracy in %, recall at 1 in %"):
-        assert words in " ".join(said.out.split())
+        assert words in " ".join(output.out.split())
     text = (results / "report.html").read_text()
     for heading in ("toy: Recall at 1", "toy: Learning curves", "toy: Cost", "toy: All results", "classification: Accuracy"):
         assert f"<h2>{heading}</h2>" in text

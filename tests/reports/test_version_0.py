@@ -32,13 +32,13 @@ def test_they_were_written_without_a_version():
 
 def test_the_report_finds_them_and_has_the_same_tables():
     left_out = []
-    found = {table.title: table for table in tables(read([OLD], left_out))}
+    by_title = {table.title: table for table in tables(read([OLD], left_out))}
     assert left_out == []
-    assert list(found) == list(TABLES)
+    assert list(by_title) == list(TABLES)
     for title, columns in TABLES.items():
-        (row,) = found[title].rows
-        assert found[title].columns == list(columns)
+        (row,) = by_title[title].rows
+        assert by_title[title].columns == list(columns)
         for column, (mean, std) in columns.items():
             assert row.cells[column].mean == pytest.approx(mean, abs=1e-9)
             assert row.cells[column].std == (None if std is None else pytest.approx(std, abs=1e-9))
-    assert "The average leaves shapes out." in found["cross_dataset, clip tiny, trained on shapes, 4 shots"].notes
+    assert "The average leaves shapes out." in by_title["cross_dataset, clip tiny, trained on shapes, 4 shots"].notes

@@ -54,8 +54,8 @@ def test_one_process_per_folder(tmp_path, monkeypatch):
     assert holder.stdout.readline() == "in\n"
     rank = start()  # ranks but the first neither wait nor hold
     assert rank.stdout.readline() == "in\n"
-    for each in (holder, rank):
-        each.communicate()
+    for process in (holder, rank):
+        process.communicate()
 
 
 def test_a_lock_leaves_what_was_there(tmp_path):
@@ -112,6 +112,6 @@ def test_files_that_come_and_go_with_each_lock_let_nobody_else_in(tmp_path):
         subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path)], env=environment, stdout=subprocess.DEVNULL)
         for _ in range(3)
     ]
-    assert [each.wait(300) for each in several] == [0, 0, 0]
+    assert [process.wait(300) for process in several] == [0, 0, 0]
     assert (tmp_path / "counter").read_text() == "180"
     assert {path.name for path in tmp_path.rglob("*")} <= {"counter", "runs"}

@@ -150,7 +150,7 @@ def test_what_hydra_gets_is_a_copy(tmp_path):
 
 
 def test_each_recipe_of_the_project_is_named_after_what_exists():
-    """A misspelt section would never apply; a plain file beside them would be looked for in vain."""
+    """A misspelt section would never be used."""
     for file in (CONF / "recipe").glob("*.yaml"):
         if file.stem != "none":
             assert (CONF / "method" / file.name).exists(), file

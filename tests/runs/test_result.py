@@ -100,18 +100,18 @@ def test_a_summary_that_cannot_be_computed_is_refused(tmp_path):
 
 
 def test_version_0_gets_its_task_figure_and_summaries(tmp_path):
-    found = load_result(write(tmp_path, OLD | {"task": "a stranger's word"}))
-    assert (found["version"], found["task"], found["stages"]) == (VERSION, "classification", [])
-    assert found["figure"] == {"key": "accuracy", "title": "accuracy", "unit": "%", "higher_is_better": True}
-    assert found["summary"] == {"H": {"function": "harmonic_mean", "evaluations": ["base", "new"], "value": 48.0}}
+    upgraded = load_result(write(tmp_path, OLD | {"task": "a stranger's word"}))
+    assert (upgraded["version"], upgraded["task"], upgraded["stages"]) == (VERSION, "classification", [])
+    assert upgraded["figure"] == {"key": "accuracy", "title": "accuracy", "unit": "%", "higher_is_better": True}
+    assert upgraded["summary"] == {"H": {"function": "harmonic_mean", "evaluations": ["base", "new"], "value": 48.0}}
 
 
 def test_version_0_averages_the_targets_of_its_config(tmp_path):
     metrics = {name: {"accuracy": value} for name, value in (("shapes", 90.0), ("digits", 30.0), ("dark", 50.0))}
     old = OLD | {"metrics": metrics, "config": {"targets": {"digits": {}, "dark": {}, "absent": {}}}}
-    found = load_result(write(tmp_path, old))
-    assert found["summary"] == {"average": {"function": "mean", "evaluations": ["digits", "dark"], "value": 40.0}}
-    assert targets(found) == ["digits", "dark"]
+    upgraded = load_result(write(tmp_path, old))
+    assert upgraded["summary"] == {"average": {"function": "mean", "evaluations": ["digits", "dark"], "value": 40.0}}
+    assert targets(upgraded) == ["digits", "dark"]
 
 
 @pytest.mark.parametrize("name", ["H", "average"])

@@ -1,4 +1,4 @@
-"""What a sweep counts, says and shares out. Sweeps as processes: tests/test_sweeps.py."""
+"""Jobs, lanes, progress and failures of a sweep. Sweeps as processes: tests/test_sweeps.py."""
 
 import subprocess
 import sys
@@ -17,10 +17,10 @@ def test_how_far_a_sweep_is():
     assert (
         journal.progress_line([done], 2, 8) == "job 1 of 2 ended, about 1 min 0 s left"
     )  # one job is no faster on eight lanes
-    found = {"status": 0}  # done before: it says nothing about how long a job takes
+    skipped = {"status": 0}  # done before: it says nothing about how long a job takes
     failed = {"status": 1, "seconds": 1.0}
-    assert journal.progress_line([found, failed, done], 4, 1) == "job 3 of 4 ended, 1 failed, about 1 min 0 s left"
-    assert journal.progress_line([found, failed], 4, 1) == "job 2 of 4 ended, 1 failed"
+    assert journal.progress_line([skipped, failed, done], 4, 1) == "job 3 of 4 ended, 1 failed, about 1 min 0 s left"
+    assert journal.progress_line([skipped, failed], 4, 1) == "job 2 of 4 ended, 1 failed"
     assert journal.progress_line([done, done], 2, 1) == "job 2 of 2 ended"
 
 

@@ -1,4 +1,4 @@
-"""Arbitrary JSON data, and what a reader of it owes."""
+"""Arbitrary JSON data, and a check that a reader accepts it or refuses it in one sentence."""
 
 import json
 
@@ -14,14 +14,14 @@ few = settings(max_examples=150, deadline=None, derandomize=True, suppress_healt
 
 
 def in_one_sentence(call, *arguments):
-    """What it gives; None after a ValueError in a sentence that a terminal can show. Any other error is a bug."""
+    """The call's result, or None after a ValueError in a sentence that a terminal can show. Any other error is a bug."""
     try:
         return call(*arguments)
     except ValueError as error:
-        said = str(error)
-        assert said
-        assert "\n" not in said
-        assert "\x1b" not in said
+        message = str(error)
+        assert message
+        assert "\n" not in message
+        assert "\x1b" not in message
         return None
 
 

@@ -50,7 +50,7 @@ def zipped(path, content, storages, packed=False, size=None):
             archive.writestr(f"x/data/{key}", data)
     if size:  # what the directory claims of the last member
         content = bytearray(path.read_bytes())
-        place = content.rfind(b"PK\x01\x02")
-        content[place + 20 : place + 28] = struct.pack("<II", size, size)
+        entry = content.rfind(b"PK\x01\x02")
+        content[entry + 20 : entry + 28] = struct.pack("<II", size, size)
         path.write_bytes(content)
     return path

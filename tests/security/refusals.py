@@ -1,4 +1,4 @@
-"""What every reader of a stranger's file owes: one short sentence, soon, without much memory; or plain data."""
+"""A check for readers of foreign files: they return plain data, or raise one short sentence, fast and with little memory."""
 
 import io
 import time

@@ -1,4 +1,4 @@
-"""Files as a stranger makes them: valid but for what a test changes."""
+"""Valid files, of which a test changes some values to play an attacker."""
 
 import json
 from functools import cache

@@ -64,10 +64,10 @@ def test_a_legacy_file_that_claims_too_much(tmp_path):
     buffer = io.BytesIO()
     torch.save({"state_dict": {"ctx": torch.arange(7.0)}}, buffer, _use_new_zipfile_serialization=False)
     content = buffer.getvalue()
-    place = content.rfind(struct.pack("<q", 7))
+    offset = content.rfind(struct.pack("<q", 7))
     path = tmp_path / "model.pth.tar-5"
     for numel in (HUGE, 2**62, -1, 8, 6):
-        path.write_bytes(content[:place] + struct.pack("<q", numel) + content[place + 8 :])
+        path.write_bytes(content[:offset] + struct.pack("<q", numel) + content[offset + 8 :])
         with pytest.raises(ValueError, match="claim"):
             read_published(path)
 
@@ -116,8 +116,8 @@ def test_a_pickle_that_grows_while_it_is_read(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("x/data.pkl", bytes(300 * 2**20))
     content = bytearray(path.read_bytes())
-    for place in (22, content.rindex(b"PK\x01\x02") + 24):  # what the two headers claim to be its size
-        content[place : place + 4] = struct.pack("<I", 1000)
+    for offset in (22, content.rindex(b"PK\x01\x02") + 24):  # what the two headers claim to be its size
+        content[offset : offset + 4] = struct.pack("<I", 1000)
     path.write_bytes(content)
     assert "packed in a way" in refused(read_weights, path)
 

@@ -77,13 +77,13 @@ class Call:
 )
 def test_a_torchscript_archive_holds_the_modules_state(tmp_path, make):
     module = make()
-    found = read_tensors(script(module, tmp_path / "m.pt"))
-    assert found.is_script
+    content = read_tensors(script(module, tmp_path / "m.pt"))
+    assert content.is_script
     wanted = module.state_dict()
-    assert {name for name in found.tensors if name != "attn_mask"} == set(wanted)  # TorchScript lists that buffer too
+    assert {name for name in content.tensors if name != "attn_mask"} == set(wanted)  # TorchScript lists that buffer too
     for name, tensor in wanted.items():
-        assert found.tensors[name].dtype == tensor.dtype
-        assert torch.equal(found.tensors[name], tensor)
+        assert content.tensors[name].dtype == tensor.dtype
+        assert torch.equal(content.tensors[name], tensor)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -92,9 +92,9 @@ def test_state_dicts_come_back_from_both_formats(tmp_path, zipped):
     state = {"a": x.t()[1:], "b": x[2:4], "half": x.half(), "bf16": x.bfloat16(), "ids": torch.arange(3), "scalar": x.sum()}
     state |= {"empty": torch.zeros(0, 3), "parameter": nn.Parameter(x), "mask": x > 0}
     torch.save({"state_dict": OrderedDict(state), "epoch": 3}, tmp_path / "x", _use_new_zipfile_serialization=zipped)
-    found = read_tensors(tmp_path / "x").tensors
-    assert list(found) == list(state)
-    assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype and found[k].is_contiguous() for k, v in state.items())
+    held = read_tensors(tmp_path / "x").tensors
+    assert list(held) == list(state)
+    assert all(torch.equal(held[k], v) and held[k].dtype == v.dtype and held[k].is_contiguous() for k, v in state.items())
 
 
 def test_a_torchscript_archive_never_runs(run_here, tmp_path, monkeypatch):
@@ -112,7 +112,7 @@ def test_a_torchscript_archive_never_runs(run_here, tmp_path, monkeypatch):
         with pytest.raises(Exception, match=message) as caught:
             run_here(*overrides)
         assert "\n" not in launch.error_message(caught.value)
-    assert [each.name for each in tmp_path.iterdir()] == ["model.pt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
 
 
 @pytest.mark.usefixtures("no_torch_load")
@@ -122,9 +122,9 @@ def test_a_pickle_calls_nothing(tmp_path, zipped, read):
     path = tmp_path / "model.pth.tar-50"
     bad = {key: Call(tmp_path / f"{TRACE}-{key}") for key in "abc"}
     torch.save({"state_dict": {"ctx": torch.ones(4, 64), **bad}, "rest": bad}, path, _use_new_zipfile_serialization=zipped)
-    found = read(path)
-    assert set(found if isinstance(found, dict) else found.state) == {"ctx"}
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    content = read(path)
+    assert set(content if isinstance(content, dict) else content.state) == {"ctx"}
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_pickle_changes_no_function_of_ours():

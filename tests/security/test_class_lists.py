@@ -36,7 +36,7 @@ def test_the_tree_of_a_release_is_checked(tmp_path, content):
     path = tmp_path / "imagenet21k_miil_tree.pth"
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     assert "imagenet21k_miil_tree.pth" in refused(tree_names, tmp_path)
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert [left.name for left in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_tree_that_unpacks_to_much(tmp_path):

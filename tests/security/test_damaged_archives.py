@@ -53,11 +53,11 @@ def test_damaged_files_are_a_sentence_or_a_state(originals, tmp_path_factory, da
         path.write_bytes(content)
     for read in (read_weights, read_published):
         try:
-            found = read(path)
+            tensors = read(path)
         except ValueError as error:
             assert "\n" not in str(error)  # noqa: PT017 - either end is right
         else:
-            state = found if isinstance(found, dict) else found.state
+            state = tensors if isinstance(tensors, dict) else tensors.state
             assert all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items())
     assert list(folder.iterdir()) == [path]
 

@@ -46,9 +46,9 @@ def insight(finished, tmp_path, monkeypatch, capsys):
 
 
 def test_an_honest_folder_is_read(insight):
-    status, said = insight(lambda result: None)
-    assert (status, said.err) == (0, "")
-    assert "as result.json says: " not in said.out
+    status, output = insight(lambda result: None)
+    assert (status, output.err) == (0, "")
+    assert "as result.json says: " not in output.out
 
 
 @pytest.mark.parametrize("places", [["method", "init"], ["data", "name"], ["data", "source", "x"], ["clip", "model"]])
@@ -63,12 +63,12 @@ def test_a_results_config_runs_nothing(insight, tmp_path, monkeypatch, places):
                 node = node[key]
             node[places[-1]] = payload
 
-        status, said = insight(change)
-        assert SECRET not in said.out + said.err
+        status, output = insight(change)
+        assert SECRET not in output.out + output.err
         assert not harm.exists()
         assert status == 1
-        assert said.err.startswith("error: ")
-        assert len(said.err.splitlines()) == 1
+        assert output.err.startswith("error: ")
+        assert len(output.err.splitlines()) == 1
         assert not (tmp_path / "stranger" / "insight").exists()
 
 
@@ -93,12 +93,12 @@ def test_names_are_options_that_are_here(insight, tmp_path, monkeypatch, names):
     names = {
         key: value.replace("HARM", str(tmp_path / "harm")) if isinstance(value, str) else value for key, value in names.items()
     }
-    status, said = insight(lambda result: result["names"].update(names))
+    status, output = insight(lambda result: result["names"].update(names))
     assert not (tmp_path / "harm").exists()
-    assert SECRET not in said.out + said.err
+    assert SECRET not in output.out + output.err
     assert status == 1
-    assert len(said.err.splitlines()) == 1
-    assert said.err.startswith("error: ")
+    assert len(output.err.splitlines()) == 1
+    assert output.err.startswith("error: ")
 
 
 @pytest.mark.parametrize(
@@ -117,34 +117,34 @@ def test_names_are_options_that_are_here(insight, tmp_path, monkeypatch, names):
     ],
 )
 def test_a_results_config_is_typed(insight, config):
-    status, said = insight(lambda result: result["config"].update(config))
+    status, output = insight(lambda result: result["config"].update(config))
     assert status == 1
-    assert len(said.err.splitlines()) == 1
-    assert said.err.startswith("error: ")
-    assert "\x1b" not in said.err
+    assert len(output.err.splitlines()) == 1
+    assert output.err.startswith("error: ")
+    assert "\x1b" not in output.err
 
 
 def test_the_screen_says_which_places_a_result_names(insight):
-    status, said = insight(lambda result: result["config"].update(data_root="/some/where", data_index="/etc/write-here"))
+    status, output = insight(lambda result: result["config"].update(data_root="/some/where", data_index="/etc/write-here"))
     assert status == 0
-    assert "as result.json says: data_root=/some/where" in said.out
-    assert "write-here" not in said.out
+    assert "as result.json says: data_root=/some/where" in output.out
+    assert "write-here" not in output.out
 
 
 def test_a_run_of_another_task_is_one_sentence(insight):
     figure = {"key": "recall", "title": "recall", "unit": "%", "higher_is_better": True}
     another = {"task": "retrieval", "figure": figure, "metrics": {"test": {"recall": 50.0}}, "summary": {}, "history": []}
-    status, said = insight(lambda result: result.update(another))
+    status, output = insight(lambda result: result.update(another))
     assert status == 1
-    assert "task=retrieval" in said.err
-    assert len(said.err.splitlines()) == 1
+    assert "task=retrieval" in output.err
+    assert len(output.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["../../../x", "/etc/x", ".hidden", "a\\b"])
 def test_evaluations_name_no_path(insight, name):
-    status, said = insight(lambda result: result["metrics"].update({name: result["metrics"]["test"]}))
+    status, output = insight(lambda result: result["metrics"].update({name: result["metrics"]["test"]}))
     assert status == 1
-    assert "no name of a dataset" in said.err
+    assert "no name of a dataset" in output.err
 
 
 def arrays(images, pred=0, confidence=0.5):
@@ -153,7 +153,7 @@ def arrays(images, pred=0, confidence=0.5):
 
 
 @pytest.mark.parametrize(
-    ("stored", "told"),
+    ("stored", "message"),
     [
         (arrays(35, pred=5), "class number"),
         (arrays(35, confidence=0.0), "no image that could be read"),
@@ -162,20 +162,20 @@ def arrays(images, pred=0, confidence=0.5):
         (arrays(35) | {"pred": np.array([print], object)}, "no list of the numbers"),
     ],
 )
-def test_predictions_that_are_none(insight, stored, told):
-    status, said = insight(lambda result: None, stored, ["calibration", "images"])
+def test_predictions_that_are_none(insight, stored, message):
+    status, output = insight(lambda result: None, stored, ["calibration", "images"])
     assert status == 1
-    assert told in said.err
-    assert len(said.err.splitlines()) == 1
+    assert message in output.err
+    assert len(output.err.splitlines()) == 1
 
 
 def test_the_folder_of_what_insight_writes_is_no_link(insight, tmp_path):
     (tmp_path / "outside").mkdir()
     (tmp_path / "stranger").mkdir()
     (tmp_path / "stranger" / "insight").symlink_to(tmp_path / "outside")
-    status, said = insight(lambda result: None)
+    status, output = insight(lambda result: None)
     assert (status, list((tmp_path / "outside").iterdir())) == (1, [])
-    assert "is a link" in said.err
+    assert "is a link" in output.err
 
 
 def test_a_result_does_not_say_how_many_images_are_in_memory():

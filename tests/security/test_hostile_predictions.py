@@ -91,20 +91,20 @@ def test_predictions_that_cannot_be_read_leave_the_result(tmp_path, command, con
     metrics, arrays = guessed(0.6)
     path = put(tmp_path, metrics={"test": metrics}, predictions={"test": arrays})
     path.with_name("predictions.npz").write_bytes(content)
-    status, said, page = command()
+    status, output, page = command()
     assert status == 0
-    assert len(said.err.splitlines()) == 1
-    assert said.err.startswith("Without its predictions: ")
-    assert f"{metrics['accuracy']:.1f}" in said.out
+    assert len(output.err.splitlines()) == 1
+    assert output.err.startswith("Without its predictions: ")
+    assert f"{metrics['accuracy']:.1f}" in output.out
     assert "predictions.npz cannot be read" in page
 
 
 def test_a_pipe_named_predictions_is_not_waited_for(tmp_path, command):
     path = put(tmp_path)
     os.mkfifo(path.with_name("predictions.npz"))
-    status, said, _ = command("--markdown")
+    status, output, _ = command("--markdown")
     assert status == 0
-    assert "is a pipe" in said.err
+    assert "is a pipe" in output.err
 
 
 def test_members_that_grow_while_they_are_read(tmp_path):
@@ -129,5 +129,5 @@ def test_more_images_than_any_test_set_has(tmp_path):
 def test_a_table_of_many_classes_is_made_once():
     counts = np.zeros((3000, 3000), np.int32)
     counts[5, 7], counts[5, 5] = 1, 3
-    found = one_sentence(most_confused, counts, list(map(str, range(3000))))
-    assert found == [("5", "7", 25.0)]
+    pairs = one_sentence(most_confused, counts, list(map(str, range(3000))))
+    assert pairs == [("5", "7", 25.0)]

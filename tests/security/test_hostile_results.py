@@ -59,9 +59,9 @@ def test_a_wrong_type_anywhere_is_a_sentence(tmp_path, key, value):
     path = stranger(tmp_path, with_(key, value))
     with pytest.raises(ValueError, match=re.escape(str(path))) as caught:
         load_result(path)
-    said = str(caught.value)
-    assert len(said) < 600
-    assert not re.search(r"[\x00-\x1f\x7f]", said)
+    output = str(caught.value)
+    assert len(output) < 600
+    assert not re.search(r"[\x00-\x1f\x7f]", output)
     left_out = []
     put(tmp_path, "maple")
     (group,) = read([tmp_path], left_out)
@@ -73,14 +73,14 @@ def test_a_wrong_type_anywhere_is_a_sentence(tmp_path, key, value):
 def test_what_is_no_result_is_left_out_and_said_so(tmp_path, command, content):
     path = stranger(tmp_path, content)
     put(tmp_path, "maple", metrics={"test": 61.5})
-    status, said, page = command()
+    status, output, page = command()
     assert status == 0
-    assert len(said.err.splitlines()) == 1
-    assert said.err.startswith(f"Left out: {path}")
-    assert "61.5" in said.out
+    assert len(output.err.splitlines()) == 1
+    assert output.err.startswith(f"Left out: {path}")
+    assert "61.5" in output.out
     assert str(path) in page
     assert "1 of the files could not be read" in page
-    assert "coop" not in said.out
+    assert "coop" not in output.out
 
 
 def test_valid_is_valid(tmp_path):
@@ -89,10 +89,10 @@ def test_valid_is_valid(tmp_path):
 
 def test_where_nothing_can_be_read_the_status_says_so(tmp_path, command):
     path = stranger(tmp_path, b"{")
-    status, said, page = command()
-    assert (status, said.out, page) == (1, "", "")
-    assert [line.split(":")[0] for line in said.err.splitlines()] == ["Left out", "error"]
-    assert str(path) in said.err
+    status, output, page = command()
+    assert (status, output.out, page) == (1, "", "")
+    assert [line.split(":")[0] for line in output.err.splitlines()] == ["Left out", "error"]
+    assert str(path) in output.err
 
 
 def test_what_is_no_file_is_left_out(tmp_path, command):
@@ -107,12 +107,12 @@ def test_what_is_no_file_is_left_out(tmp_path, command):
         make(tmp_path / name / "result.json")
     (tmp_path / f"red{ESCAPE}<b>").mkdir()
     (tmp_path / f"red{ESCAPE}<b>" / "result.json").write_text("{")
-    status, said, page = command()
+    status, output, page = command()
     assert status == 0
-    assert len(said.err.splitlines()) in (3, 5)  # some versions of Python see links that lead nowhere
-    assert "\x1b" not in said.err + said.out + page
-    assert "is a folder" in said.err
-    assert "is a pipe" in said.err
+    assert len(output.err.splitlines()) in (3, 5)  # some versions of Python see links that lead nowhere
+    assert "\x1b" not in output.err + output.out + page
+    assert "is a folder" in output.err
+    assert "is a pipe" in output.err
     assert "<b>" not in page
 
 

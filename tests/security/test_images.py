@@ -95,9 +95,9 @@ def test_an_image_that_is_a_line(size):
     """Resized whole, a kilobyte would take 30 GB."""
     image = PIL.Image.new("RGB", size, (9, 8, 7))
     image.paste((200, 100, 0), (size[0] // 2 - 40, size[1] // 2 - 40, size[0] // 2 + 40, size[1] // 2 + 40))
-    found = one_sentence(eval_transform(224, (0, 0, 0), (1, 1, 1)), image)
-    assert found.shape == (3, 224, 224)
-    assert found[0].min() > 0.7  # the middle
+    pixels = one_sentence(eval_transform(224, (0, 0, 0), (1, 1, 1)), image)
+    assert pixels.shape == (3, 224, 224)
+    assert pixels[0].min() > 0.7  # the middle
 
 
 def test_more_rows_than_bytes(tmp_path):

@@ -29,16 +29,16 @@ def png(size=(4, 3), **options) -> bytes:
 def tree(tmp_path):
     """A folder tree with its index beside it: (a new source, the index's folder)."""
     for split in ("imagenet21k_train", "imagenet21k_val"):
-        for each in ("n00005787", "n00015388"):
-            (tmp_path / "set" / split / each).mkdir(parents=True)
-            (tmp_path / "set" / split / each / "0.png").write_bytes(png())
+        for folder in ("n00005787", "n00015388"):
+            (tmp_path / "set" / split / folder).mkdir(parents=True)
+            (tmp_path / "set" / split / folder / "0.png").write_bytes(png())
 
     def source():
         return ImageNet21K(str(tmp_path), "set")
 
     source().splits(1)
-    [kept] = [each for each in (tmp_path / "set/.index/folder").iterdir() if each.is_dir()]
-    return source, kept
+    [index_folder] = [folder for folder in (tmp_path / "set/.index/folder").iterdir() if folder.is_dir()]
+    return source, index_folder
 
 
 def everything(source):
@@ -66,11 +66,11 @@ def everything(source):
     ],
 )
 def test_an_index_that_came_with_the_data_is_checked(tree, change):
-    source, kept = tree
-    about = json.loads((kept / "index.json").read_text())
+    source, index_folder = tree
+    about = json.loads((index_folder / "index.json").read_text())
     change(about)
-    (kept / "index.json").write_text(json.dumps(about))
-    assert f"the index {kept} cannot be read" in refused(source().splits, 1)
+    (index_folder / "index.json").write_text(json.dumps(about))
+    assert f"the index {index_folder} cannot be read" in refused(source().splits, 1)
 
 
 def objects(path):
@@ -109,20 +109,20 @@ def pipe(path):
     ],
 )
 def test_the_arrays_of_an_index_are_checked(tree, name, content):
-    source, kept = tree
-    path = kept / f"imagenet21k_train-{name}.npy"
-    path = path if path.exists() else kept / f"train-{name}.npy"
+    source, index_folder = tree
+    path = index_folder / f"imagenet21k_train-{name}.npy"
+    path = path if path.exists() else index_folder / f"train-{name}.npy"
     content(path) if callable(content) else np.save(path, content)
     refused(everything, source())
 
 
 def test_any_bytes_as_an_index(tree):
-    source, kept = tree
+    source, index_folder = tree
 
     @few
     @given(content=st.binary(max_size=60))
     def check(content):
-        (kept / "index.json").write_bytes(content)
+        (index_folder / "index.json").write_bytes(content)
         refused(source().splits, 1)
 
     check()
@@ -130,27 +130,27 @@ def test_any_bytes_as_an_index(tree):
 
 def test_building_an_index_removes_nothing_but_indexes(tmp_path, tree):
     """A link in a packed tree may lead where a user keeps other things."""
-    source, kept = tree
+    source, index_folder = tree
     home = tmp_path / "home"
     (home / "0123456789abcdef").mkdir(parents=True)
     (home / "0123456789abcdef" / "thesis.txt").write_text("years")
     (home / "photos").mkdir()
-    for each in kept.parent.iterdir():
-        (home / each.name).mkdir() if each.is_dir() else None
-    os.rename(kept.parent, tmp_path / "away")
+    for folder in index_folder.parent.iterdir():
+        (home / folder.name).mkdir() if folder.is_dir() else None
+    os.rename(index_folder.parent, tmp_path / "away")
     (tmp_path / "set/.index/folder").symlink_to(home)
     (tmp_path / "set/imagenet21k_train/n00005787/1.png").write_bytes(png())
     source().splits(1)
     assert (home / "photos").is_dir()
     assert (home / "0123456789abcdef" / "thesis.txt").read_text() == "years"
-    assert not (home / kept.name).exists(), "an older index goes"
+    assert not (home / index_folder.name).exists(), "an older index goes"
 
 
 def test_a_lock_that_is_a_link_empties_nothing(tmp_path, tree):
-    source, kept = tree
+    source, index_folder = tree
     (tmp_path / "precious").write_text("years")
-    (kept.parent / ".lock").unlink(missing_ok=True)
-    (kept.parent / ".lock").symlink_to(tmp_path / "precious")
+    (index_folder.parent / ".lock").unlink(missing_ok=True)
+    (index_folder.parent / ".lock").symlink_to(tmp_path / "precious")
     (tmp_path / "set/imagenet21k_train/n00005787/1.png").write_bytes(png())
     assert "is a link: remove it" in refused(source().splits, 1)
     assert (tmp_path / "precious").read_text() == "years"

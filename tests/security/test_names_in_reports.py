@@ -61,12 +61,14 @@ def test_names_are_text_in_every_form(tmp_path, command, name):
         result["names"] |= places
         path.write_text(json.dumps(result))
         with_arrays = {
-            f"{each}/{part}": a for each in both for part, a in zip(("pred", "label", "confidence"), arrays, strict=True)
+            f"{evaluation}/{part}": a
+            for evaluation in both
+            for part, a in zip(("pred", "label", "confidence"), arrays, strict=True)
         }
         np.savez_compressed(path.with_name("predictions.npz"), **with_arrays)
-    status, said, page = command()
-    assert (status, said.err) == (0, "")
-    assert name in said.out.replace("\n", "") or len(name) > 20  # which the terminal folds
+    status, output, page = command()
+    assert (status, output.err) == (0, "")
+    assert name in output.out.replace("\n", "") or len(name) > 20  # which the terminal folds
     assert name in html.unescape(page)
     for markup in ("<script", "<img", "<svg onload", "</style><b>"):
         assert markup not in page
@@ -79,22 +81,22 @@ def test_names_are_text_in_tables(tmp_path, name):
     path.write_text(
         json.dumps(json.loads(path.read_text()) | {"names": dict.fromkeys(("method", "data", "clip", "protocol"), name)})
     )
-    found = tables(read([tmp_path]))
+    all_tables = tables(read([tmp_path]))
     console = Console(width=200, record=True, file=io.StringIO())
-    render.to_terminal(found, 1, console)
+    render.to_terminal(all_tables, 1, console)
     assert name in console.export_text()
-    for line in render.to_markdown(found, 1).splitlines():
+    for line in render.to_markdown(all_tables, 1).splitlines():
         assert "<script" not in line
         assert not re.search(r"<\w", line)
-    assert not re.search(r"(?<!\\)\\input", render.to_latex(found, 1))
-    assert not re.search(r"(^|,)\"?[=@]", render.to_csv(found), re.MULTILINE)
+    assert not re.search(r"(?<!\\)\\input", render.to_latex(all_tables, 1))
+    assert not re.search(r"(^|,)\"?[=@]", render.to_csv(all_tables), re.MULTILINE)
 
 
 @pytest.mark.parametrize("key", NAMED)
 def test_markup_in_any_name_is_escaped(tmp_path, command, key):
     stranger(tmp_path, with_(key, SCRIPT))
-    status, said, page = command()
-    assert (status, said.err) == (0, "")
+    status, output, page = command()
+    assert (status, output.err) == (0, "")
     assert "<script" not in page
     assert "&lt;script&gt;" in page or key in (f"{CLASS}.class", "task")  # shown only beside others
 

@@ -18,11 +18,11 @@ from tools.ask_prompts import Bank, Endpoint
 @given(JSON | st.dictionaries(TEXTS, st.lists(TEXTS | JSON, max_size=3), max_size=3))
 def test_reference_prompts(tmp_path_factory, content):
     path = dump(tmp_path_factory.getbasetemp() / "prompts.json", content)
-    found = in_one_sentence(read_prompt_file, path)
-    if found is not None:
-        assert all(isinstance(text, str) and text.strip() for texts in found.values() for text in texts)
-        if found:
-            in_one_sentence(load_reference_prompts, path, list(found)[:1], None, "a {}.")
+    content_read = in_one_sentence(read_prompt_file, path)
+    if content_read is not None:
+        assert all(isinstance(text, str) and text.strip() for texts in content_read.values() for text in texts)
+        if content_read:
+            in_one_sentence(load_reference_prompts, path, list(content_read)[:1], None, "a {}.")
 
 
 @pytest.mark.parametrize("texts", [["x" * 10_001], ["a"] * 10_001, ["half \ud800"]])

@@ -44,16 +44,16 @@ def test_settings_run_nothing_and_read_no_environment(evaluate, run_here, tmp_pa
     for at, payload in enumerate(payloads(harm)):
         for key in MADE[method][2]:
             folder = save(tmp_path / f"{at}{key}", method, {key: payload})
-            said = ""
+            output = ""
             with suppress(Exception):  # whatever it is: what matters is what it did
-                said = refused(evaluate, method, folder)
+                output = refused(evaluate, method, folder)
             assert not harm.exists(), (key, payload)
-            assert "an interpolation" in said, (key, payload)
-            assert SECRET not in said
+            assert "an interpolation" in output, (key, payload)
+            assert SECRET not in output
     with pytest.raises(ValueError, match="an interpolation"):  # and through the command line
         run_here(f"method={method}", "fit=false", f"ckpt={folder}")
-    said = capsys.readouterr()
-    assert SECRET not in said.out + said.err
+    output = capsys.readouterr()
+    assert SECRET not in output.out + output.err
     assert not any(SECRET in path.read_text() for path in tmp_path.rglob("result.json"))
 
 

@@ -99,10 +99,10 @@ HEADERS = {
 @pytest.mark.parametrize("name", HEADERS)
 def test_headers_of_tar_shards_neither_hang_nor_fill_the_memory(tmp_path, name):
     (tmp_path / "train.tar").write_bytes(HEADERS[name])
-    found = one_sentence(TarShards(tmp_path, SPLITS).listing, "train")
-    if isinstance(found, Listing):
-        assert all("train.tar cannot be read to its end: it is cut short or damaged" in line for line in found.broken)
-        assert found.broken
+    listed = one_sentence(TarShards(tmp_path, SPLITS).listing, "train")
+    if isinstance(listed, Listing):
+        assert all("train.tar cannot be read to its end: it is cut short or damaged" in line for line in listed.broken)
+        assert listed.broken
 
 
 @few
@@ -112,10 +112,10 @@ def test_any_damage_to_a_tar_is_named(tmp_path, place, content, cut):
     whole = (tmp_path / "train.tar").read_bytes()
     damaged = whole[:place] + content + whole[place + len(content) :]
     (tmp_path / "train.tar").write_bytes(damaged[: cut or None])
-    found = one_sentence(reader.listing, "train")
-    if isinstance(found, Listing):
-        for row in range(len(found.label)):
-            one_sentence(reader.read, reader.path(found, row))
+    listed = one_sentence(reader.listing, "train")
+    if isinstance(listed, Listing):
+        for row in range(len(listed.label)):
+            one_sentence(reader.read, reader.path(listed, row))
 
 
 def test_a_pipe_among_shards(tmp_path):
@@ -208,9 +208,9 @@ def test_any_label_column_is_read_or_refused(tmp_path, labels):
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError):
         return
     for features in (None, named(names=["a", "b", "c"])):
-        found = one_sentence(parquet(tmp_path, column, features=features).listing, "train")
-        if isinstance(found, Listing):
-            assert all(isinstance(each, str) or 0 <= each < 10**6 for each in found.ids)
+        listed = one_sentence(parquet(tmp_path, column, features=features).listing, "train")
+        if isinstance(listed, Listing):
+            assert all(isinstance(class_id, str) or 0 <= class_id < 10**6 for class_id in listed.ids)
 
 
 def test_a_name_in_shards_that_others_write(tmp_path):
@@ -229,5 +229,5 @@ def test_numbers_and_names_as_labels_are_not_mixed(tmp_path):
     for split in ("train", "val"):
         tar(tmp_path, ("0.cls", b"0"), ("0.png", b"1"), ("1.cls", b"a"), ("1.png", b"1"))
         os.rename(tmp_path / "train.tar", tmp_path / f"{split}-1.tar")
-    found = refused(index.build_index, TarShards(tmp_path, SPLITS), ["train", "val"], lambda: ["x"])
-    assert "some labels of train are numbers, others text" in found
+    listed = refused(index.build_index, TarShards(tmp_path, SPLITS), ["train", "val"], lambda: ["x"])
+    assert "some labels of train are numbers, others text" in listed

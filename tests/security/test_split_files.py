@@ -128,9 +128,9 @@ def test_a_stored_generator_state_is_input_too(tmp_path, state):
 def test_a_good_state_comes_back(tmp_path):
     rng = random.Random(1)
     rng.gauss(0, 1)
-    made = Splits([Item(f"{i}.jpg", 0, "cat") for i in range(9)], [], [], rng_state=rng.getstate())
-    write_split(tmp_path / "split.json", made, made_with=1)
-    assert read_split(tmp_path / "split.json", 1) == made
+    splits = Splits([Item(f"{i}.jpg", 0, "cat") for i in range(9)], [], [], rng_state=rng.getstate())
+    write_split(tmp_path / "split.json", splits, made_with=1)
+    assert read_split(tmp_path / "split.json", 1) == splits
     assert read_split(tmp_path / "split.json", 2).rng_state is None
     assert len(select(read_split(tmp_path / "split.json", 1), 2, 1).train) == 2
 
@@ -141,9 +141,9 @@ def test_a_good_state_comes_back(tmp_path):
     | st.fixed_dictionaries({k: st.lists(st.tuples(PLAIN, PLAIN, PLAIN) | PLAIN) for k in ("train", "val", "test")})
 )
 def test_any_json_is_read_or_refused(tmp_path, content):
-    found = one_sentence(read_split, split_file(tmp_path, json.dumps(content)), seed=1)
-    if isinstance(found, Splits):
-        for item in (*found.train, *found.val, *found.test):
+    splits_read = one_sentence(read_split, split_file(tmp_path, json.dumps(content)), seed=1)
+    if isinstance(splits_read, Splits):
+        for item in (*splits_read.train, *splits_read.val, *splits_read.test):
             assert not os.path.isabs(item.path)
             assert ".." not in item.path.split("/")
 

@@ -1,4 +1,4 @@
-"""Arbitrary data in every place that a reader of stored values reads: a well-typed value, or a ValueError in one sentence."""
+"""Arbitrary data for every reader of stored values: the result is a well-typed value, or a ValueError in one sentence."""
 
 import json
 
@@ -18,7 +18,7 @@ from prompts.coop import CoOp
 from prompts.dpl import DPL
 from prompts.learner import TrainInfo
 from prompts.parts.dpl_picture import heat_maps
-from prompts.parts.prompt_lengths import MOST, read_found, read_lengths
+from prompts.parts.prompt_lengths import MOST, read_lengths, read_search
 from prompts.parts.transfer import rows_for
 from prompts.prompted_clip import PromptedCLIP
 from reports import render
@@ -51,13 +51,13 @@ METHOD = OmegaConf.create(
 @few
 @given(st.dictionaries(st.sampled_from([*METHOD.method, "other"]), JSON, max_size=3) | st.dictionaries(TEXTS, JSON, max_size=2))
 def test_settings_of_a_method(stored):
-    found = in_one_sentence(method_settings, METHOD.method, stored, "the settings")
-    if found is None:
+    accepted = in_one_sentence(method_settings, METHOD.method, stored, "the settings")
+    if accepted is None:
         return
-    assert set(found) <= set(METHOD.method) - {"_target_", "teacher", "follows"}
-    assert "${" not in str(found)
+    assert set(accepted) <= set(METHOD.method) - {"_target_", "teacher", "follows"}
+    assert "${" not in str(accepted)
     for key, kind in (("n_text", int), ("kd_weight", (int, float)), ("qkv_share", str)):
-        assert key not in found or (isinstance(found[key], kind) and not isinstance(found[key], bool))
+        assert key not in accepted or (isinstance(accepted[key], kind) and not isinstance(accepted[key], bool))
 
 
 @few
@@ -93,10 +93,10 @@ def test_what_prompts_say(tmp_path_factory, about):
 @given(JSON | st.fixed_dictionaries({"text": JSON, "image": JSON}, optional={"options": JSON, "alphas": JSON, "more": JSON}))
 def test_prompt_lengths(tmp_path_factory, content):
     path = dump(tmp_path_factory.getbasetemp() / "dpl.json", content)
-    found = in_one_sentence(read_lengths, path)
-    if found is not None:
-        assert all(type(n) is int and 0 <= n <= MOST for n in found.text + found.image)
-        assert set(read_found(path)) <= {"text", "image", "options", "alphas"}
+    accepted = in_one_sentence(read_lengths, path)
+    if accepted is not None:
+        assert all(type(n) is int and 0 <= n <= MOST for n in accepted.text + accepted.image)
+        assert set(read_search(path)) <= {"text", "image", "options", "alphas"}
 
 
 LENGTHS = {"text": [0, 2], "image": [2]}
@@ -122,7 +122,7 @@ FOUND = {"options": [0, 2], **LENGTHS, "alphas": {"text": [[0.5, 0.5], [0.1, 0.2
     ],
 )
 def test_what_a_search_left_fits_together(tmp_path, change):
-    heat_maps(read_found(dump(tmp_path / "dpl.json", FOUND | {"extra": "<b>"})))
+    heat_maps(read_search(dump(tmp_path / "dpl.json", FOUND | {"extra": "<b>"})))
     with pytest.raises(ValueError, match="prompt lengths|options|alphas"):
         DPL(str(dump(tmp_path / "dpl.json", FOUND | change)))
 
@@ -146,10 +146,10 @@ def test_a_result_with_anything_anywhere(tmp_path_factory, place, value):
     path = dump(tmp_path_factory.getbasetemp() / "result.json", result if place else value)
     run = in_one_sentence(read_run, path, None)
     if run is not None:
-        found = tables(labelled([make_group(run.result["digest"], {run.result["seed"]: run})]))
-        assert render.to_latex(found, 1)
-        assert not any(character in render.to_markdown(found, 1) for character in "<\x1b")
-        assert render.to_csv(found)
+        accepted = tables(labelled([make_group(run.result["digest"], {run.result["seed"]: run})]))
+        assert render.to_latex(accepted, 1)
+        assert not any(character in render.to_markdown(accepted, 1) for character in "<\x1b")
+        assert render.to_csv(accepted)
 
 
 def test_a_long_setting_is_cut_in_a_label(tmp_path):

@@ -1,4 +1,4 @@
-"""The doctor of dataset folders: what it counts, lists and prints."""
+"""tools.doctor: its counts, lists and output."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What the doctor advises where images, lists and archives lie elsewhere than they should."""
+"""tools.doctor's advice where images, lists and archives are in the wrong folder."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The doctor on tar and parquet shards, and the keys it takes from a run's command line."""
+"""tools.doctor on tar and parquet shards, and the keys that it takes from a run's command line."""
 
 import pytest
 from large import write
@@ -40,7 +40,7 @@ def test_shards_are_examined(tmp_path, run_doctor, form):
 )
 def test_wrong_overrides_are_one_sentence(tmp_path, capsys, arguments, reason):
     assert doctor.main([f"data_root={tmp_path}", *arguments]) == 1
-    said = capsys.readouterr()
-    assert reason in said.err
-    assert said.err.count("\n") == 1
-    assert not said.out
+    output = capsys.readouterr()
+    assert reason in output.err
+    assert output.err.count("\n") == 1
+    assert not output.out

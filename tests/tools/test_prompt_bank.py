@@ -50,12 +50,12 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
+    answers = Server()
+    thread = threading.Thread(target=answers.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    yield answers
+    answers.shutdown()
+    answers.server_close()
 
 
 def bank(server, tmp_path, names=("cat", "big_dog"), questions=("How is {name}?", "Who is {name}?"), **options):
@@ -65,28 +65,28 @@ def bank(server, tmp_path, names=("cat", "big_dog"), questions=("How is {name}?"
 
 def test_asking_writes_a_file_in_the_public_format(server, tmp_path):
     server.choices = 3  # fewer at a time than asked for
-    made = bank(server, tmp_path)
-    assert "4 requests to" in made.estimate(None, None)
+    answers = bank(server, tmp_path)
+    assert "4 requests to" in answers.estimate(None, None)
     assert not server.asked
-    made.fill()
-    content = json.loads(made.path.read_text())
+    answers.fill()
+    content = json.loads(answers.path.read_text())
     assert list(content) == ["cat", "big_dog"]
     assert content["cat"] == ["w is cat?", *["w is cat?"] * 3, *["o is cat?"] * 4]
     assert [asked["n"] for asked in server.asked] == [4, 1] * 4
     assert server.asked[-1]["messages"][0]["content"] == "Who is big dog?"
     assert set(server.keys) == {"Bearer secret"}
-    assert not made.partial.exists()
+    assert not answers.partial.exists()
 
 
 def test_an_interrupted_bank_goes_on(server, tmp_path):
-    made, slept = bank(server, tmp_path), []
+    answers, slept = bank(server, tmp_path), []
     server.script = [(200, {}), (429, {"Retry-After": "7"}), (503, {}), (200, {}), (401, {})]
     with pytest.raises(ValueError, match=r"status 401.*the same command goes on"):
-        made.fill(slept.append)
+        answers.fill(slept.append)
     assert 7.0 in slept
     assert 2.0 in slept
     assert len(server.asked) == 5
-    with made.partial.open("a") as file:
+    with answers.partial.open("a") as file:
         file.write('["cat", "cut o')  # the machine went down while this was written
     again = bank(server, tmp_path)
     assert [name for name, _ in again.open] == ["big_dog", "big_dog"]
@@ -120,9 +120,9 @@ def test_requests_keep_to_the_rate(server, tmp_path, monkeypatch):
 
 
 def test_an_endpoint_out_of_reach_or_not_of_this_kind_is_named(server, tmp_path):
-    made = Endpoint("http://127.0.0.1:9", "m")
+    answers = Endpoint("http://127.0.0.1:9", "m")
     with pytest.raises(ValueError, match=r"127.0.0.1:9/chat/completions does not answer"):
-        made.request("?", 1, sleep=lambda _: None)
+        answers.request("?", 1, sleep=lambda _: None)
     server.choices = 0
     with pytest.raises(ValueError, match="gives no text"):
         bank(server, tmp_path).fill()
@@ -198,7 +198,7 @@ def test_described_shapes_are_as_a_language_models_are():
     assert lists == shape_descriptions()
     assert list(lists) == list(CLASSES)
     rng = RandomState(0)
-    scenes = [Scene(style, *each) for style in STYLES for each in itertools.product(SHAPES, COLOURS, TEXTURES)]
+    scenes = [Scene(style, *parts) for style in STYLES for parts in itertools.product(SHAPES, COLOURS, TEXTURES)]
     known = {word for scene in scenes for word in caption(scene, rng, filler=8).replace(".", "").split()}
     for name, texts in lists.items():
         assert len(texts) == 30

@@ -1,4 +1,4 @@
-"""Against the plain computation, with the attention weights that torch itself reports."""
+"""Attention shares, compared with the plain computation and the attention weights that torch reports."""
 
 import plain
 import pytest
@@ -83,7 +83,7 @@ def test_images(small_clip, watched, way):
 
 
 def test_slots_that_change_their_number_are_followed(small_clip):
-    """4 slots, then 1, then none, then 2 from nothing: counted, and an even share of the text's rows."""
+    """With 4, 1, 0 and 2 slots in four blocks, the number of prompt rows and their even share are right in each."""
     lists = token_lists(small_clip.tokenizer, ["rose"], "X X X X {}.", 4, "end")
     rest = len(lists[0]) - 4
     rows = {i: Rows(torch.randn(n, 64)) for i, n in ((1, 0), (2, 2))}

@@ -37,8 +37,8 @@ def test_dimensions_come_from_the_model(name, widths):
     with torch.device("meta"):
         clip = FrozenCLIP(build(open_clip.get_model_config(name), empty=True))
     assert clip.is_vit == name.startswith("ViT")
-    found = (clip.embed_dim, clip.image_width, clip.text_width, clip.image_blocks, clip.text_blocks, clip.image_spec["size"])
-    assert found == widths
+    actual = (clip.embed_dim, clip.image_width, clip.text_width, clip.image_blocks, clip.text_blocks, clip.image_spec["size"])
+    assert actual == widths
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_other_architectures_are_refused(change, reason):
 def test_stored_in_bf16_it_stays_close(small_clip):
     exact, rounded = FrozenCLIP(build(SMALL)), FrozenCLIP(build(SMALL))
     rounded.store_bf16()
-    kept = {k for k, v in rounded.model.state_dict().items() if v.dtype == torch.float32}
-    assert {"visual.ln_post.weight", "text_projection", "visual.proj", "positional_embedding"} <= kept
-    assert not any("resblocks" in k and k.endswith(("proj_weight", "c_fc.weight", "out_proj.weight")) for k in kept)
+    float32 = {k for k, v in rounded.model.state_dict().items() if v.dtype == torch.float32}
+    assert {"visual.ln_post.weight", "text_projection", "visual.proj", "positional_embedding"} <= float32
+    assert not any("resblocks" in k and k.endswith(("proj_weight", "c_fc.weight", "out_proj.weight")) for k in float32)
     images, ctx = torch.randn(2, 3, 16, 16), TowerPrompts(Rows(torch.randn(2, 96)))
     features = [clip.encode_image(images, ctx) for clip in (exact, rounded)]
     torch.testing.assert_close(*features, rtol=0.1, atol=0.05)

@@ -1,4 +1,4 @@
-"""Our towers against the plain computation: every way prompts enter, features and gradients."""
+"""The towers against the plain computation: features and gradients for every way in which prompts enter."""
 
 import plain
 import pytest
@@ -17,7 +17,7 @@ def draw(*shape):
 
 
 def ways(width, text):
-    """Every way that prompts enter a tower: name -> prompts"""
+    """Every way in which prompts enter a tower: {name: prompts}."""
     t = lambda *lead: draw(*lead, N, width)  # noqa: E731
     three = lambda residual="q": Rows(t(), t(), t(), residual)  # noqa: E731
     extra = {
@@ -118,8 +118,8 @@ def test_image(small_clip, way, recompute):
     same(ours, plain.encode_image(small_clip, images, prompts), learned(prompts))
 
 
-def test_slots_come_and_go(small_clip):
-    """A block with more, fewer or no slots: the old rows are cut out before it and the new ones put in their place."""
+def test_the_number_of_slots_changes_between_blocks(small_clip):
+    """Before a block with more, fewer or no slots, the old slots are removed and the new ones are inserted."""
     torch.manual_seed(0)
     lists = token_lists(small_clip.tokenizer, NAMES, "X X X X {}.", N, "end")
     width, model, blocks = small_clip.text_width, small_clip.model, small_clip.model.transformer.resblocks

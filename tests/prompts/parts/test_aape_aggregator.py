@@ -20,11 +20,11 @@ def bank(counts=(4, 2, 5), seed=0, **options):
 def aggregator(kind="attention", heads=4, **options):
     """With random queries and weights, unless init is given."""
     torch.manual_seed(1)
-    made = PromptAggregator(D, IMAGES, CLASSES, kind, heads=heads, **{"init": "default"} | options)
-    if "init" not in options and kind == "attention" and made.query != "mean":
-        for p in made.delta.parameters() if isinstance(made.delta, torch.nn.Module) else [made.delta]:
+    built = PromptAggregator(D, IMAGES, CLASSES, kind, heads=heads, **{"init": "default"} | options)
+    if "init" not in options and kind == "attention" and built.query != "mean":
+        for p in built.delta.parameters() if isinstance(built.delta, torch.nn.Module) else [built.delta]:
             torch.nn.init.normal_(p)
-    return made
+    return built
 
 
 def images(n=IMAGES):
@@ -48,11 +48,11 @@ def test_t1_the_order_of_prompts_is_nothing(norm, keys):
 
 
 def test_t2_masked_rows_change_nothing_and_one_prompt_is_enough():
-    made = aggregator()
+    built = aggregator()
     short, mask, mean = bank((4, 1))(torch.tensor([0, 1]))
     padded, wide = torch.cat([short, torch.randn(2, 3, D)], 1), F.pad(mask, (0, 3))
-    torch.testing.assert_close(made.layer(mean, short, mask)[0], made.layer(mean, padded, wide)[0])
-    assert made.layer(mean, padded, wide)[1][1, 2:].eq(0).all()
+    torch.testing.assert_close(built.layer(mean, short, mask)[0], built.layer(mean, padded, wide)[0])
+    assert built.layer(mean, padded, wide)[1][1, 2:].eq(0).all()
     assert not torch.equal(padded[:, 4:], torch.zeros(2, 3, D))
     with pytest.raises(ValueError, match=r"classes \[1\] have no reference prompt"):
         ReferenceBank(torch.randn(2, 3, D), torch.tensor([[True] * 3, [False] * 3]))
@@ -70,9 +70,9 @@ def test_t3_one_query_is_the_first_row_of_full_self_attention():
 
 @pytest.mark.parametrize("query", [*LEARNED, "mean"])
 def test_t4_the_summary_starts_as_the_mean_prompt(query):
-    made, prompts = aggregator(query=query, init="zero"), bank()
+    built, prompts = aggregator(query=query, init="zero"), bank()
     mean = torch.stack([emb[mask].mean(0) for emb, mask in zip(prompts.emb, prompts.mask, strict=True)])[LABELS]
-    torch.testing.assert_close(made(prompts, LABELS, INDEX, images()), mean)
+    torch.testing.assert_close(built(prompts, LABELS, INDEX, images()), mean)
     torch.testing.assert_close(aggregator("mean")(prompts, LABELS, INDEX, images()), mean)
     raw = bank(unit=False)
     assert not torch.allclose(raw.emb.norm(dim=-1)[raw.mask], torch.ones(11))
@@ -80,23 +80,23 @@ def test_t4_the_summary_starts_as_the_mean_prompt(query):
 
 
 def test_t4_random_takes_one_of_the_prompts():
-    made, prompts = aggregator("random"), bank()
+    built, prompts = aggregator("random"), bank()
     for draw in (0.0, 0.5, 0.9999):
-        taken = made(prompts, LABELS, INDEX, images(), torch.full((6,), draw))
+        taken = built(prompts, LABELS, INDEX, images(), torch.full((6,), draw))
         for row, label in zip(taken, LABELS, strict=True):
-            own = prompts.emb[label][prompts.mask[label]]
-            assert torch.equal(row, own[int(draw * len(own))])
+            class_prompts = prompts.emb[label][prompts.mask[label]]
+            assert torch.equal(row, class_prompts[int(draw * len(class_prompts))])
 
 
 def test_t5_mlp_mixes_the_mean_and_its_image():
-    made, prompts = aggregator("mlp"), bank()
+    built, prompts = aggregator("mlp"), bank()
     mean = prompts.mean[LABELS]
-    for alpha, wanted in ((0.0, mean), (1.0, made.layer.f(mean))):
-        made.layer.alpha.data.fill_(alpha)
-        torch.testing.assert_close(made(prompts, LABELS, INDEX, images()), wanted)
-    made.layer.alpha.data.fill_(0.5)
-    clip_reward(images(), made(prompts, LABELS, INDEX, images()), 2.5).sum().backward()
-    assert made.layer.alpha.grad.abs() > 1e-4
+    for alpha, wanted in ((0.0, mean), (1.0, built.layer.f(mean))):
+        built.layer.alpha.data.fill_(alpha)
+        torch.testing.assert_close(built(prompts, LABELS, INDEX, images()), wanted)
+    built.layer.alpha.data.fill_(0.5)
+    clip_reward(images(), built(prompts, LABELS, INDEX, images()), 2.5).sum().backward()
+    assert built.layer.alpha.grad.abs() > 1e-4
 
 
 def test_t6_reward():
@@ -121,26 +121,26 @@ def test_t7_the_reward_finds_the_prompt_that_fits_the_image(bypass):
     others = others - others @ x.T * x  # nothing of the image is in them
     prompts = ReferenceBank(torch.cat([others[:2], x, others[2:]])[None], torch.ones(1, 5, dtype=torch.bool))
     torch.manual_seed(0)
-    made = PromptAggregator(D, 1, 1, heads=4, carry="query" if bypass else "mean")
-    learned = list(made.parameters())
+    built = PromptAggregator(D, 1, 1, heads=4, carry="query" if bypass else "mean")
+    learned = list(built.parameters())
     if not bypass:
-        attn = made.layer.attn
+        attn = built.layer.attn
         with torch.no_grad():
             attn.in_proj_weight[2 * D :] = torch.eye(D)
             attn.out_proj.weight.copy_(torch.eye(D))
         attn.in_proj_weight.register_hook(lambda grad: grad * (torch.arange(3 * D) < 2 * D)[:, None])
-        learned = [made.delta, attn.in_proj_weight]
+        learned = [built.delta, attn.in_proj_weight]
     optimizer, zero = torch.optim.Adam(learned, lr=3e-3), torch.tensor([0])
 
     def attention():
-        return made.attend(*prompts(zero), zero, zero, x)[1][0, 1:].detach()
+        return built.attend(*prompts(zero), zero, zero, x)[1][0, 1:].detach()
 
     before = attention()
     for _ in range(100):
         optimizer.zero_grad()
-        (-clip_reward(x, made(prompts, zero, zero, x), 2.5)).sum().backward()
+        (-clip_reward(x, built(prompts, zero, zero, x), 2.5)).sum().backward()
         optimizer.step()
-    assert F.cosine_similarity(made(prompts, zero, zero, x), x) > F.cosine_similarity(prompts.mean, x) + 0.2
+    assert F.cosine_similarity(built(prompts, zero, zero, x), x) > F.cosine_similarity(prompts.mean, x) + 0.2
     if not bypass:
         after = attention()
         assert after.argmax() == 2

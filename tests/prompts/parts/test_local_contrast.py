@@ -25,10 +25,10 @@ def loss(contrast, logits, sample, total=N):
 def by_hand(logits, sampled, log=math.log10):
     """[own, sampled...] row by row, as the released code lays them out."""
     rows = []
-    for row, own in zip(logits, LABELS.tolist(), strict=True):
-        others = [j for j in sampled if j != own]
+    for row, true_class in zip(logits, LABELS.tolist(), strict=True):
+        others = [j for j in sampled if j != true_class]
         shift = log((N - 1) / len(others))
-        rows.append(torch.stack([row[own], *(row[j] + shift for j in others)]).logsumexp(0) - row[own])
+        rows.append(torch.stack([row[true_class], *(row[j] + shift for j in others)]).logsumexp(0) - row[true_class])
     return torch.stack(rows)
 
 
@@ -45,10 +45,10 @@ def test_11_negatives_are_distinct_uniform_and_a_function_of_seed_and_group():
 
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_11_a_step_is_the_same_however_many_ranks_share_it(groups):
-    contrast, place, logits = LocalContrast(5, negative_groups=groups), torch.arange(B), all_logits()
+    contrast, batch_index, logits = LocalContrast(5, negative_groups=groups), torch.arange(B), all_logits()
 
     def part(rows):
-        sample = contrast.sample(LABELS[rows], place[rows], N, seed=3)
+        sample = contrast.sample(LABELS[rows], batch_index[rows], N, seed=3)
         corrected = contrast.corrected(logits[rows][:, sample.ids], sample, N)
         return cross_entropy(corrected, sample, LABELS[rows]), sample
 
@@ -121,11 +121,12 @@ def test_15_a_constant_changes_nothing_and_the_correction_raises_the_loss():
 
 def test_17_views_of_an_image_in_any_order():
     contrast = LocalContrast(5)
-    labels, place = LABELS.repeat(2), torch.arange(B).repeat(2)
-    sample, logits = contrast.sample(labels, place, N, seed=2), all_logits().repeat(2, 1) + torch.arange(2 * B)[:, None] % 3
+    labels, batch_index = LABELS.repeat(2), torch.arange(B).repeat(2)
+    sample = contrast.sample(labels, batch_index, N, seed=2)
+    logits = all_logits().repeat(2, 1) + torch.arange(2 * B)[:, None] % 3
     assert sample.ids[sample.targets].tolist() == labels.tolist()
     order = torch.tensor([5, 6, 7, 8, 9, 0, 1, 2, 3, 4])
-    swapped = contrast.sample(labels[order], place[order], N, seed=2)
+    swapped = contrast.sample(labels[order], batch_index[order], N, seed=2)
     a = cross_entropy(contrast.corrected(logits[:, sample.ids], sample, N), sample, labels)
     b = cross_entropy(contrast.corrected(logits[order][:, swapped.ids], swapped, N), swapped, labels[order])
     torch.testing.assert_close(b, a[order])

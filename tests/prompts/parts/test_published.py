@@ -67,11 +67,11 @@ def test_every_published_shape_loads(small_clip, tmp_path, row):
         torch.load(path, weights_only=True)
     torch.manual_seed(9)
     model = model_of(small_clip, make()).eval()
-    own = NAMES if model.learner.class_specific else None
-    model.load_prompt_state(learned_tensors(read_published(path), model.learner.published_names), own)
+    class_names = NAMES if model.learner.class_specific else None
+    model.load_prompt_state(learned_tensors(read_published(path), model.learner.published_names), class_names)
     assert torch.equal(logits(model), logits(trained))
     assert all(p.dtype == torch.float32 for p in model.learner.parameters())
-    if own is None:
+    if class_names is None:
         model.bind(OTHERS)
         assert model(batch()[0]).logits.shape == (8, 2)
 

@@ -26,10 +26,10 @@ def test_t17_names_are_found_in_every_published_spelling(tmp_path):
     names = ["2010 dodge dakota crew cab", "Audi TT Coupe 2012", "shop_bakery", "annual crop land", "crane", "crane"]
     lists = load_reference_prompts(written(tmp_path, file), names)
     assert lists == [["a truck"], ["a car"], ["bread"], ["fields.", "rows."], ["a bird or a machine"], ["a bird or a machine"]]
-    found = match_names([*names, "no such"], list(file))
+    matches = match_names([*names, "no such"], list(file))
     ways = ["with the year moved"] * 2 + ["by its words in another order", "in lower case", "as it is"]
-    assert [found[name][1] for name in dict.fromkeys(names)] == ways
-    assert "no such" not in found
+    assert [matches[name][1] for name in dict.fromkeys(names)] == ways
+    assert "no such" not in matches
     assert normalised(" Sea_or  Lake ") == "sea or lake"
 
 

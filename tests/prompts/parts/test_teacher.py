@@ -88,8 +88,8 @@ def test_19_restricted_is_the_full_softmax_renormalised(small_clip):
     image = teacher.image(images)
     full = teacher.logits(image).softmax(-1)
     some = teacher.logits(image, sample.ids).masked_fill(~sample.allowed, float("-inf"))
-    kept = full[:, sample.ids] * sample.allowed
-    torch.testing.assert_close(some.softmax(-1), kept / kept.sum(1, keepdim=True))
+    allowed_logits = full[:, sample.ids] * sample.allowed
+    torch.testing.assert_close(some.softmax(-1), allowed_logits / allowed_logits.sum(1, keepdim=True))
 
 
 def test_a_teacher_of_another_size_sees_the_same_pictures(small_clip):

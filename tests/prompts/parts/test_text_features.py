@@ -1,4 +1,4 @@
-"""What text features are made from is seen, not declared, and cached features are never stale."""
+"""Which tensors text features depend on is detected, not declared, and cached features are never stale."""
 
 import pytest
 import torch
@@ -39,14 +39,14 @@ class Adapted(VPT):
 
 
 class Detached(Adapted):
-    """Its text follows a tensor that the text itself gives no gradient."""
+    """A learner whose text depends on a tensor that gets no gradient through the text."""
 
     def encode_text(self, clip, image, classes=None):
         return VPT.encode_text(self, clip, image, classes) + self.adapter.weight.detach().sum(0)
 
 
 class Averaged(VPT):
-    """Its text follows a buffer, that of each step."""
+    """A learner whose text depends on a buffer that changes in each step."""
 
     def __init__(self):
         super().__init__(2, 3)
@@ -60,7 +60,7 @@ class Averaged(VPT):
 
 
 class Coupled(VPT):
-    """Its text is moved by what was made with the visual prompts, so no tensor is read where the text is encoded."""
+    """A learner whose text depends on the result of making the visual prompts, so that encoding the text reads no tensor."""
 
     def __init__(self):
         super().__init__(2, 3)
@@ -74,7 +74,7 @@ class Coupled(VPT):
 
 
 class Picked(VPT):
-    """Takes a text by the image, without a gradient and without an axis for images."""
+    """A learner that chooses a text by the image, without a gradient and without an axis for images."""
 
     def __init__(self):
         super().__init__(2, 3)
@@ -84,7 +84,7 @@ class Picked(VPT):
 
 
 class Drawn(VPT):
-    """Its text is moved at random."""
+    """A learner whose text is changed at random."""
 
     def __init__(self):
         super().__init__(2, 3)
@@ -146,7 +146,7 @@ def test_a_text_adapter_on_visual_prompts_learns_undeclared(small_clip, images):
 
 @pytest.mark.parametrize("make", [Adapted, Detached, Averaged, Coupled, Picked, Drawn])
 def test_kept_text_is_never_stale(small_clip, images, make):
-    """After any step the features are those that encoding gives anew."""
+    """After each step the cached features equal newly encoded ones."""
     model = model_of(small_clip, make())
     learner, optimiser = model.learner, torch.optim.SGD(model.learner.parameters(), lr=0.05)
     for step in range(3):
@@ -157,18 +157,18 @@ def test_kept_text_is_never_stale(small_clip, images, make):
             with torch.set_grad_enabled(grad):
                 torch.manual_seed(step)
                 image = small_clip.encode_image(images + step, learner.image_prompts())
-                kept = model.text_features(image)
+                cached = model.text_features(image)
                 torch.manual_seed(step)
-                assert torch.equal(kept, learner.encode_text(small_clip, image))
+                assert torch.equal(cached, learner.encode_text(small_clip, image))
 
 
 def test_seeing_changes_neither_text_nor_gradient(small_clip, images):
     clip = FrozenCLIP(small_clip.model, text_rows=12, recompute=True)
     model = model_of(clip, CoOp(2))
-    found = []
+    collected = []
     for _ in range(2):  # the first is watched
         model.learner.ctx.grad = None
         loss = F.cross_entropy(model(images).logits, torch.arange(len(images)))
         loss.backward()
-        found.append((loss.detach(), model.learner.ctx.grad))
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        collected.append((loss.detach(), model.learner.ctx.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*collected, strict=True))

@@ -22,7 +22,7 @@ def learned(folder, method, last, seed=1, stages=((90.0,), (60.0, 80.0)), **abou
     put(folder, method, seed, metrics=metrics, stages=named, summary=summary, protocol="three", **about)
 
 
-def found(folder):
+def by_title(folder):
     return {table.title: table for table in tables(read([folder]))}
 
 
@@ -33,7 +33,7 @@ def cells(row):
 def test_evaluations_by_stage_and_forgetting(tmp_path):
     learned(tmp_path, "coop", (50.0, 70.0, 75.0))
     learned(tmp_path, "maple", (80.0, 75.0, 70.0))
-    both = found(tmp_path)
+    both = by_title(tmp_path)
     assert list(both) == ["three, clip tiny, shapes, 16 shots", "three, clip tiny, shapes, 16 shots, by stage"]
     table, stages = both.values()
     assert table.columns == stages.columns == [*GROUPS, "forgetting", "average"]
@@ -52,7 +52,7 @@ def test_an_earlier_stage_stands_within_the_last_one(tmp_path):
     for at, last in enumerate([*stages, (50.0, 70.0, 75.0)]):
         learned(tmp_path, "coop", last, stages=stages[:at], digest=f"stage{at}")
     learned(tmp_path, "coop", stages[0], seed=2, stages=(), digest="stage0")  # whose later stages have not been run
-    table = found(tmp_path)["three, clip tiny, shapes, 16 shots"]
+    table = by_title(tmp_path)["three, clip tiny, shapes, 16 shots"]
     labels = {group.label: (group.digest, list(group.runs)) for group in read([tmp_path])}
     assert labels == {"coop (#stage0)": ("stage0", [2]), "coop (#stage2)": ("stage2", [1])}
     assert [row.label for row in table.rows] == list(labels)
@@ -62,7 +62,7 @@ def test_forgetting_is_of_the_means(tmp_path):
     """Over seeds whose best stages differ: the best of the means, not the mean of the bests."""
     learned(tmp_path, "coop", (50.0, 70.0, 75.0), seed=1, stages=((90.0,), (60.0, 80.0)))
     learned(tmp_path, "coop", (50.0, 70.0, 75.0), seed=2, stages=((60.0,), (90.0, 80.0)))
-    row = found(tmp_path)["three, clip tiny, shapes, 16 shots"].rows[0]
+    row = by_title(tmp_path)["three, clip tiny, shapes, 16 shots"].rows[0]
     assert row.cells["forgetting"].mean == ((75 - 50) + (80 - 70)) / 2
     assert (row.cells["forgetting"].std, row.cells["forgetting"].seeds) == (0, 2)
 
@@ -70,7 +70,7 @@ def test_forgetting_is_of_the_means(tmp_path):
 def test_forgetting_of_the_average_over_datasets(tmp_path):
     learned(tmp_path, "coop", (50.0, 70.0, 75.0), data="dtd")
     learned(tmp_path, "coop", (60.0, 60.0, 75.0), data="eurosat", stages=((70.0,), (60.0, 90.0)))
-    table = found(tmp_path)["three, clip tiny, 16 shots, average over 2 datasets"]
+    table = by_title(tmp_path)["three, clip tiny, 16 shots, average over 2 datasets"]
     assert cells(table.rows[0]) == {"group1": 55, "group2": 65, "group3": 75, "forgetting": (25 + 20) / 2, "average": 65}
 
 
