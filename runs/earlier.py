@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from runs import identity
+from runs import identity, keys
 from runs.protocol import protocol_of
 
 PREFIX = "earlier."  # of a group within the mapping, as Hydra names its choice: method@earlier.method
@@ -55,7 +55,7 @@ def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
     if unknown := [key for key in cfg.earlier if key not in known | {GIVES, NAMES}]:
         raise ValueError(f"earlier.{unknown[0]} is nothing that an earlier run can have otherwise: leave it out.")
     value = parent[gives.rpartition(".")[2]]
-    if not isinstance(value, str | None):
+    if "." not in gives and not (gives in keys.KEYS and str in keys.KEYS[gives].kinds):
         raise ValueError(f"earlier.gives={gives} names a key that holds no path: name the one that gets the folder.")
     with open_dict(cfg):
         if not cfg.fit or value:

@@ -28,6 +28,15 @@ def _one_thread():
     torch.set_num_threads(1)  # the tensors are tiny: threads that wait for each other cost more than they give
 
 
+@pytest.fixture(autouse=True)
+def _forget_signals():
+    """A run that a test interrupts notes the signal for its process, which here goes on to other tests."""
+    yield
+    from runs import signals
+
+    signals.restore(signals.install())
+
+
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     return Path(os.environ.get("GOLDEN_DIR", TESTS / "golden"))
