@@ -57,6 +57,8 @@ def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
     value = parent[gives.rpartition(".")[2]]
     if "." not in gives and not (gives in keys.KEYS and str in keys.KEYS[gives].kinds):
         raise ValueError(f"earlier.gives={gives} names a key that holds no path: name the one that gets the folder.")
+    if isinstance(value, int | float):  # taken for one that is given already, it would drop the earlier run in silence
+        raise ValueError(f"{gives}={value}: earlier.gives names this key, which takes a path: give one, or null.")
     with open_dict(cfg):
         if not cfg.fit or value:
             cfg.earlier = None

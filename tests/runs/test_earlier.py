@@ -62,3 +62,5 @@ def test_an_earlier_run_has_nothing_otherwise_that_it_cannot_have():
             composed(*DPL, f"+earlier.{entry.replace(': ', '=', 1)}")
     with pytest.raises(ValueError, match="earlier.gives=epochs names a key that holds no path"):
         composed(*DPL, "earlier.gives=epochs")
+    with pytest.raises(ValueError, match="optim.lr=.*: earlier.gives names this key, which takes a path"):
+        composed(*DPL, "earlier.gives=optim.lr")
