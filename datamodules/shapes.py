@@ -2,8 +2,8 @@
 
 A class is a colour, a texture and a shape. The classes are ordered so that both halves have all twelve shapes and every colour
 and texture: a context learned on the base half can generalise to the new half, or fail to.
-Splits per class: 40 train, 8 val, 20 test. The domains share the class list and differ in the styles drawn; but for `search`, which
-has 36 other classes in the styles of `shapes`: settings are chosen on them, so that no table reports images that chose anything.
+Splits per class: 40 train, 8 val, 20 test. The domains share the class list and differ in the styles drawn. The domain `search`
+alone has 36 other classes, in the styles of `shapes`: settings are chosen on them, and no table reports them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ RARE_WORDS = {"moon": "crescent", "cup": "mug", "boat": "yacht", "diamond": "rho
 
 
 def _other_classes() -> dict[str, tuple[str, str, str]]:
-    """By name, as many classes of the same make: of each of `CLASSES` the next shape, the colour two before and the next texture.
+    """By name, 36 more classes: for each of `CLASSES` one of the next shape, the colour two before and the next texture.
 
     With these steps none of them is one of `CLASSES`, and both halves have all shapes, colours and textures again.
     """

@@ -105,9 +105,7 @@ class Shapes21K(ImageNet21K):
         search: draw the classes and pictures of data=shapes21k_search; its folder has to be another one.
     """
 
-    def __init__(
-        self, root: str, folder: str, format: str = "folder", index: str | None = None, search: bool = False
-    ) -> None:
+    def __init__(self, root: str, folder: str, format: str = "folder", index: str | None = None, search: bool = False) -> None:
         super().__init__(root, folder, format, train="train", val="val", index=index)
         self.search = search
         self.needs = {}  # nothing: the pictures are drawn

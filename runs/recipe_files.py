@@ -7,8 +7,8 @@ All recipes of a method stand in one file, `conf/recipe/METHOD.yaml`:
     clip:     {tiny: {method: {depth: 3}}}   # what changes on one backbone
     data:     {digits: {epochs: 100}}        # what changes on one dataset
 
-What a search found stands apart, in `conf/recipe/found/METHOD.yaml`, of the same layout: its sections are merged over those of the
-same name, so that a value found wins over one written by hand.
+What a search found stands apart, in `conf/recipe/found/METHOD.yaml`, of the same layout: its sections are merged over those of
+the same name, so that a value found wins over one written by hand.
 
 Hydra can only compose whole files, so `RecipeSource` serves it each section as the file that it would be:
 `recipe/METHOD-PROTOCOL`, `recipe_clip/METHOD-CLIP` and `recipe_data/METHOD-DATA`, which the defaults list of `conf/config.yaml`

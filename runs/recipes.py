@@ -30,8 +30,8 @@ from runs.recipe_files import (
 
 
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
-    """Fills `cfg.recipes`: `used`, the names of the recipes that apply, later ones win, with found/NAME behind a recipe of which
-    a search has found something; `missing`, a sentence where a method that trains has none.
+    """Fills `cfg.recipes`: `used`, the names of the recipes that apply, later ones win, with found/NAME behind one of which a
+    search has found something; `missing`, a sentence where a method that trains has none.
 
     Composes the config anew where its defaults list cannot know what applies: `protocol.recipe` stands in a folder of the
     user's own, an experiment or the command line, or such a folder holds recipe/METHOD.yaml.
