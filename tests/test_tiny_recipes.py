@@ -1,4 +1,4 @@
-"""The recipes of the tiny CLIP: what is written by hand follows from the rules of docs/embedded.md, the rest is searched for."""
+"""The recipes of the tiny CLIP: what is written by hand follows from rules (docs/embedded.md); the rest is searched for."""
 
 import pytest
 from omegaconf import OmegaConf
