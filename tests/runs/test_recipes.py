@@ -56,9 +56,9 @@ def test_sections_are_merged_in_the_order_of_the_opening_screen(users):
 def test_a_recipe_of_the_project_has_the_last_word_over_nothing_but_its_order():
     """coop.yaml says 16 tokens under few-shot and 4 on the tiny CLIP."""
     assert compose("method=coop").method.n_ctx == 4
-    assert compose("method=coop", "recipe_clip=vpt-tiny").method.n_ctx == 8
+    assert compose("method=coop", "recipe_clip=maple-tiny").method.n_ctx == 2
     assert compose("method=coop", "clip=vit_b16").method.n_ctx == 16
-    assert compose("method=coop", "method.n_ctx=2").method.n_ctx == 2
+    assert compose("method=coop", "method.n_ctx=3").method.n_ctx == 3
 
 
 @pytest.mark.parametrize("where", ["file", "experiment", "command line"])
