@@ -199,7 +199,7 @@ def test_t23_the_stages_come_one_after_the_other(small_clip):
     assert changed(history[0], history[2], "h.")
 
 
-@pytest.mark.parametrize("kind", ["attention", "mlp", "mean", "random"])
+@pytest.mark.parametrize("kind", ["attention", "weights", "mlp", "mean", "random"])
 @pytest.mark.parametrize("query", ["per_image", "image_conditioned"])
 @pytest.mark.parametrize("head", ["bottleneck", "linear_relu"])
 def test_every_kind_learns(small_clip, kind, query, head):
