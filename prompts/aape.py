@@ -9,7 +9,7 @@ Shapes: B images, C classes, d width of the shared embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,6 +173,14 @@ class AAPE(PromptLearner):
         if self.distill_space == "unit":
             h, target = F.normalize(h, dim=-1), F.normalize(target, dim=-1)
         return (h - target).square().sum(-1)
+
+    def joint_vectors(
+        self, clip: FrozenCLIP, image: Tensor, classnames: Sequence[str]
+    ) -> Iterator[tuple[str, Literal["image", "class"], Tensor]]:
+        """h(x), and the mean reference prompts of the classes where reference prompts are given."""
+        yield "h(x)", "image", self.h(F.normalize(image.float(), dim=-1))
+        if self.prompts is not None:
+            yield "mean reference prompts", "class", self.reference_bank(clip, classnames).mean
 
     def draws(self, index: Tensor) -> Tensor:
         """Random numbers (B,) in [0, 1), which depend on the step and the image alone, and not on the number of ranks."""

@@ -11,8 +11,9 @@ from prompts.parts.prompt_folders import PUBLISHED, file_of
 from runs.identity import with_digests
 
 # Opened in CuPL's and ProText's repositories.
-NAMED = """caltech101 cal, oxford_pets pets, stanford_cars cars, flowers102 flower, food101 food, fgvc_aircraft airplane, sun397 sun,
-dtd texture, ucf101 ucf, imagenet imagenet, imagenet_v2 imagenet, imagenet_sketch imagenet, imagenet_a imagenet, imagenet_r imagenet"""
+NAMED = """caltech101 cal, oxford_pets pets, stanford_cars cars, flowers102 flower, food101 food, fgvc_aircraft airplane,
+dtd texture, sun397 sun, ucf101 ucf, imagenet imagenet, imagenet_v2 imagenet, imagenet_sketch imagenet, imagenet_a imagenet,
+imagenet_r imagenet"""
 
 
 @pytest.mark.parametrize("line", NAMED.replace("\n", " ").split(", "))
