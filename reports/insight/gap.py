@@ -60,9 +60,8 @@ def _some_images(run: FinishedRun, evaluation: str) -> tuple[Tensor, Tensor]:
         most = min(IMAGES, max(1, TEXTS // len(run.test_set(evaluation).classnames)))
     samples = [sample for at in spread(len(dataset), most) if (sample := dataset[at])["weight"]]
     if not samples:
-        raise ValueError(
-            f"none of the {most:,} test images of {evaluation} that were looked at can be read: see data.on_bad_image."
-        )
+        looked = min(most, len(dataset))
+        raise ValueError(f"none of the {looked} test images of {evaluation} that were looked at can be read: check data_root.")
     labels = torch.tensor([sample["label"] for sample in samples], device=run.device)
     return torch.stack([sample["image"][0] for sample in samples]), labels
 

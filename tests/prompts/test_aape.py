@@ -108,7 +108,7 @@ def test_vectors_for_those_who_look_into_a_run(small_clip):
         assert found["h(x)"][0] == "image"
         torch.testing.assert_close(found["h(x)"][1], model.learner.h(F.normalize(images, dim=-1)))
     trained = model_of(small_clip, learner()).learner
-    given = dict((name, vectors) for name, _, vectors in trained.joint_vectors(small_clip, images, NAMES[:2]))
+    given = {name: vectors for name, _, vectors in trained.joint_vectors(small_clip, images, NAMES[:2])}
     torch.testing.assert_close(given["mean reference prompts"], trained.bank.mean[:2])
 
 

@@ -52,7 +52,8 @@ class Model:
 
 def of(model, method="mine", bad=()):
     dataset = [
-        {"image": x[None], "label": int(label), "weight": float(at not in bad)} for at, (x, label) in enumerate(zip(X, LABELS))
+        {"image": x[None], "label": int(label), "weight": float(at not in bad)}
+        for at, (x, label) in enumerate(zip(X, LABELS, strict=True))
     ]
     evaluation = SimpleNamespace(classnames=["a", "b"])
     return SimpleNamespace(
@@ -105,5 +106,5 @@ def test_what_is_not_there(tmp_path):
     gap.gap(of(Model(torch.eye(3)[:2]), "clip", bad=(0,)), tmp_path, ["test"])
     assert json.loads((tmp_path / "gap.json").read_text())["test"]["images"] == 2
     assert len(rows(tmp_path)) == 1  # the baseline itself
-    with pytest.raises(ValueError, match="none of the 256 test images of test"):
+    with pytest.raises(ValueError, match="none of the 3 test images of test"):
         gap.gap(of(Model(torch.eye(3)[:2]), bad=(0, 1, 2)), tmp_path, ["test"])
