@@ -148,7 +148,7 @@ class FewShotData(LightningDataModule):
             self.selected, self._to_hold_out = replace(self.selected, val=drawn), False
             self._subsets.clear()
         items = self.splits(which).val
-        check_apart(items, self.splits(which).test, self.name)
+        check_apart(items, self.selected.test, self.name)
         return items
 
     def class_list(self, which: str | None = None) -> list[str]:
