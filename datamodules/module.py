@@ -104,7 +104,7 @@ class FewShotData(LightningDataModule):
         self.selected = select(self._read_splits(), shots, seed, sampler)
         self._to_hold_out = "val" in self.selected.fixed  # validation images, when something first asks for them
         if self._to_hold_out:
-            self.selected = replace(self.selected, val=take(self.selected.val, []))
+            self.selected = replace(self.selected, val=take(self.selected.val, []), pool=None)
         for which in {subset, "all"}:
             if not self.splits(which).classnames:
                 raise ValueError(f"{name} has no classes in subset={which}.")

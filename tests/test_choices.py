@@ -27,18 +27,17 @@ def opened(monkeypatch):
     return paths
 
 
-@pytest.mark.parametrize("layout", ["folders", "pickles"])
 @pytest.mark.parametrize(
-    "overrides",
+    ("layout", "overrides"),
     [
-        ["method=coop", "select=best_val", "method.n_ctx=2"],
-        ["experiment=search", "method=coop", "method.n_ctx=2"],
-        ["method=linear_probe"],
-        ["method=dpl_search", "data.alternating_batch_size=2"],
+        ("folders", ["experiment=search", "method=coop", "method.n_ctx=2"]),
+        ("folders", ["method=linear_probe"]),
+        ("folders", ["method=dpl_search", "data.alternating_batch_size=2"]),
+        ("pickles", ["method=coop", "select=best_val", "method.n_ctx=2"]),
     ],
-    ids=["best_val", "search", "probe", "turns"],
+    ids=["search", "probe", "turns", "best_val"],
 )
-def test_a_run_that_chooses(run_here, tmp_path, put_images, put_text, monkeypatch, opened, overrides, layout):
+def test_a_run_that_chooses(run_here, tmp_path, put_images, put_text, monkeypatch, opened, layout, overrides):
     folder = imagenet(tmp_path, put_images, put_text)
     if layout == "pickles":
         legacy(folder, monkeypatch)
