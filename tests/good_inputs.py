@@ -72,5 +72,8 @@ logger=wandb +logger.notes=text logger.project=mine logger.entity=me
 experiment=search
 experiment=aape method.distill_weight=0
 experiment=coop-few_shot
-experiment=pretrain_ablation
+experiment=table-pretraining +ablation=shared_3n
+experiment=table-dpl_distilled clip@method.teacher=tiny
+experiment=pretrain_matched +ablation=matched_rpp data=shapes21k
+experiment=kgcoop-few_shot4
 """.strip().splitlines()
