@@ -39,6 +39,9 @@ PUBLISHED = [
     ("aape", "few_shot", MANY, 32, 0.002, {"hidden": None}),
     ("aape", "base_to_new", 200, 32, 0.002, {"hidden": None}),
     ("aape", "cross_dataset", 50, 32, 0.002, {"hidden": None}),
+    ("aape_residual", "few_shot", MANY, 32, 0.002, {"hidden": None, "residual": True, "distill_space": "raw"}),
+    ("aape_residual", "base_to_new", 200, 32, 0.002, {"hidden": None}),
+    ("aape_residual", "cross_dataset", 50, 32, 0.002, {"hidden": None}),
     ("pomp", "few_shot", 200, 32, 0.002, {"n_ctx": 4, "init": None}),
     ("pomp", "base_to_new", 200, 32, 0.002, {"n_ctx": 4, "init": None}),
     ("pomp", "cross_dataset", 50, 32, 0.002, {"n_ctx": 4, "init": None}),
@@ -114,6 +117,17 @@ def test_a_protocol_that_trains_as_another(protocol, other):
         )
 
 
+def test_two_readings_have_one_recipe():
+    """As published; what a search finds on the embedded world may differ."""
+    for protocol in ("few_shot", "base_to_new", "cross_dataset", "domain_generalization"):
+        rest = (f"protocol={protocol}", "data=imagenet")
+        these, those = (composed(f"method={name}", *rest) for name in ("aape", "aape_residual"))
+        assert {**these.method, "residual": True, "distill_space": "raw"} == those.method
+        assert all(these[key] == those[key] for key in ("epochs", "batch_size", "optim", "select"))
+    batch1 = composed("experiment=aape_batch1", "data=dtd")
+    assert (batch1.epochs, batch1.batch_size, batch1.optim.lr) == (10, 1, 0.002)
+
+
 def test_what_recipes_set_beside_the_method():
     pomp, rpp = (composed(f"method={method}", "data=imagenet21k") for method in ("pomp", "rpp"))
     assert [(cfg.data.views, cfg.data.augmentation) for cfg in (pomp, rpp)] == [(4, "randaug2"), (1, "randaug2")]
@@ -124,7 +138,7 @@ def test_what_recipes_set_beside_the_method():
     assert weights == [1.0, 1.0, 0.0]
     assert composed("method=linear_probe", "data=dtd").data.sampler == "numpy"
     assert composed("method=linear_probe", "data=dtd", "protocol=base_to_new").data.sampler == "coop"
-    for method in ("cupl", "aape"):
+    for method in ("cupl", "aape", "aape_residual"):
         for data in ("shapes", "shapes_dark", "shapes_sketch"):
             assert composed(f"method={method}", f"data={data}").method.prompts
     earlier = composed("method=dpl", "data=eurosat").earlier
