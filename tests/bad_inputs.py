@@ -108,6 +108,7 @@ method=dpl_search method.lengths: [] 5 [a] [-1,2] [2,2] null
 method=dpl_search method.alpha_lr: -1 abc nan
 method=dpl_search method.paper_init: abc
 method=dpl method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]} method.kd_weight: -1
+method=dpl method.teacher: 5 {weights:random} | method.teacher
 method=dpl method.prompt_lengths: nowhere 5 {text:5}
 method=promptsrc method.depth_text=2 method.depth_image=2 method.mu: abc nan
 method=promptsrc method.depth_text=2 method.depth_image=2 method.sigma: 0 abc

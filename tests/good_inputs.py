@@ -13,7 +13,7 @@ method=maple data=imagenet trainer=ddp trainer.devices=8 precision=bf16-mixed
 method=ivlp method.n_image=0 method.n_text=4
 method=ivlp method.prompt_lengths={text:[2,2,2],image:[2,2,0,2]}
 method=promptsrc method.sigma=null method.mu=6
-method=kgcoop method.weight=0
+method=kgcoop method.weight=0 method.loss=paper
 method=linear_probe data=eurosat clip=rn50
 method=pomp data=imagenet21k method.local_contrast.negative_groups=8
 method=pomp data=imagenet21k method.local_contrast.num_sampled_classes=null
@@ -25,6 +25,7 @@ method=rpp data=shapes21k method.distillation.form=mixed_target method.distillat
 method=rpp +ablation=shared_3n method.init=null
 method=dpl
 method=dpl_search data=eurosat
+method=dpl data=dtd method.custom_templates=true method.kd_weight=1 clip@method.teacher=vit_l14
 method=dpl earlier.method.lengths=[0,4] earlier.method.paper_init=true
 method=dpl method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]}
 method=aape
@@ -76,5 +77,8 @@ experiment=aape_batch1
 experiment=aape_batch1 method=aape_residual data=dtd method.prompts=FOLDER
 experiment=aape-base_to_new method.prompts=FOLDER
 experiment=coop-few_shot
-experiment=pretrain_ablation
+experiment=table-pretraining +ablation=shared_3n
+experiment=table-dpl_distilled clip@method.teacher=tiny
+experiment=pretrain_matched +ablation=matched_rpp data=shapes21k
+experiment=kgcoop-few_shot4
 """.strip().splitlines()

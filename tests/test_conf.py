@@ -173,8 +173,24 @@ def test_a_methods_yaml_shows_every_argument(method):
 
 
 def test_variants_of_the_ablation():
-    learners = [make(compose("method=rpp", f"+ablation={option}").method) for option in options("ablation")]
+    variants = [option for option in options("ablation") if not option.startswith("matched_")]
+    learners = [make(compose("method=rpp", f"+ablation={option}").method) for option in variants]
     assert len({(learner.streams, tuple(learner.text_lengths)) for learner in learners}) == len(learners)
+
+
+@pytest.mark.parametrize("data", ["imagenet21k", "shapes21k"])
+def test_the_matched_pair_of_pretraining_differs_in_the_methods_alone(data):
+    pomp, rpp = (
+        compose("experiment=pretrain_matched", f"+ablation=matched_{method}", f"data={data}") for method in ("pomp", "rpp")
+    )
+    assert (pomp.method._target_, rpp.method._target_) == ("prompts.pomp.POMP", "prompts.rpp.RPP")
+    assert (rpp.method.n_image, rpp.method.n_text, rpp.method.init) == (0, pomp.method.n_ctx, pomp.method.init)
+    assert pomp.method.local_contrast == rpp.method.local_contrast
+    assert pomp.method.local_contrast.num_sampled_classes == (1000 if data == "imagenet21k" else 64)
+    assert (pomp.data, pomp.protocol, pomp.epochs, pomp.batch_size) == (rpp.data, rpp.protocol, rpp.epochs, rpp.batch_size)
+    if data == "imagenet21k":
+        assert pomp.data.views == 4
+        assert pomp.optim == rpp.optim
 
 
 @pytest.mark.parametrize("method", options("method"))

@@ -11,6 +11,7 @@ DEEP = {"n_text": 4, "n_image": 4, "depth_text": 9, "depth_image": 9, "init": WO
 SHALLOW = DEEP | {"depth_text": 3, "depth_image": 3}
 IVLP = {"n_text": 2, "n_image": 2, "depth_text": 12, "depth_image": 12, "init": WORDS}
 FOUR = {"n_ctx": 4, "init": WORDS}
+KNOWLEDGE = FOUR | {"weight": 8.0, "loss": "released"}
 VPT = {"n_ctx": 8, "depth": 12}
 # On ViT-B/16 and a real dataset: method, protocol: epochs, batch size, rate, settings of the method
 PUBLISHED = [
@@ -20,9 +21,9 @@ PUBLISHED = [
     ("cocoop", "few_shot", 10, 1, 0.002, FOUR),
     ("cocoop", "base_to_new", 10, 1, 0.002, FOUR),
     ("cocoop", "cross_dataset", 10, 1, 0.002, FOUR),
-    ("kgcoop", "few_shot", 100, 128, 0.002, FOUR),
-    ("kgcoop", "base_to_new", 100, 128, 0.002, FOUR),
-    ("kgcoop", "cross_dataset", 100, 128, 0.002, FOUR),
+    ("kgcoop", "few_shot", 100, 128, 0.002, KNOWLEDGE),
+    ("kgcoop", "base_to_new", 100, 128, 0.002, KNOWLEDGE),
+    ("kgcoop", "cross_dataset", 100, 128, 0.002, KNOWLEDGE),
     ("maple", "few_shot", 5, 4, 0.0035, {"n_ctx": 2, "depth": 9, "init": WORDS}),
     ("maple", "base_to_new", 5, 4, 0.0035, {"n_ctx": 2, "depth": 9, "init": WORDS}),
     ("maple", "cross_dataset", 2, 4, 0.0026, {"n_ctx": 2, "depth": 3, "init": WORDS}),
@@ -48,6 +49,7 @@ PUBLISHED = [
     ("rpp", "base_to_new", 20, 4, 0.0025, DEEP | {"init": None}),
     ("rpp", "cross_dataset", 20, 4, 0.0025, DEEP | {"init": None}),
     ("dpl", "few_shot", 40, 4, 0.0035, {}),
+    ("dpl", "base_to_new", 40, 4, 0.0035, {}),
     ("dpl", "cross_dataset", 40, 4, 0.0035, {}),
     ("dpl_search", "few_shot", 80, 4, 0.0035, {"alpha_lr": 0.0035}),
     ("dpl_search", "base_to_new", 80, 4, 0.0035, {"alpha_lr": 0.0035}),
@@ -58,6 +60,8 @@ OTHERS = [
     ("method=promptsrc data=dtd", 50, 4, 0.0025, {"mu": 45, "sigma": 5}),
     ("method=promptsrc data=food101", 50, 4, 0.0025, {"mu": 30, "sigma": 30}),
     ("method=aape data=imagenet protocol=base_to_new", 50, 32, 0.002, {}),
+    ("method=pomp data=imagenet shots=1", 50, 32, 0.002, {"n_ctx": 4, "init": None}),
+    ("method=pomp data=imagenet protocol=base_to_new", 50, 32, 0.002, {"n_ctx": 4, "init": None}),
     ("method=pomp data=imagenet21k", 5, 256, 0.002, {"n_ctx": 4, "init": None}),
     ("method=rpp data=imagenet21k", 5, 256, 0.002, {"depth_text": 9, "init": None}),
 ]
@@ -122,3 +126,14 @@ def test_what_recipes_set_beside_the_method():
             assert composed(f"method={method}", f"data={data}").method.prompts
     earlier = composed("method=dpl", "data=eurosat").earlier
     assert (earlier.epochs, earlier.method.alpha_lr, earlier.data.alternating_batch_size) == (80, 0.0035, 16)
+
+
+def test_the_hand_written_prompts_that_kgcoop_stays_near():
+    def templates(*overrides):
+        return composed("method=kgcoop", *overrides).method.templates
+
+    assert templates("data=dtd", "protocol=base_to_new") == ["a photo of a {}, a type of texture."]
+    assert templates("data=oxford_pets") == ["a photo of a {}, a type of pet."]
+    assert templates("data=food101") == ["a photo of {}, a type of food."]
+    for data in ("imagenet", "stanford_cars", "sun397", "caltech101", "shapes"):
+        assert templates(f"data={data}") == ["a photo of a {}."]

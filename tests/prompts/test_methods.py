@@ -19,8 +19,8 @@ SMALL = {  # settings that the published ones, meant for 12 blocks, need here
     "maple": {"depth": 3},
     "vpt": {"depth": 3, "n_ctx": 2},
     "cupl": {"prompts": {name: [f"a {name}.", f"see the {name} there."] for name in [*NAMES, *OTHERS]}, "dataset": "toy"},
-    "dpl": {"prompt_lengths": {"text": [2, 0, 3], "image": [0, 4, 1]}, "teacher_templates": ["a {}."]},
-    "dpl_search": {"lengths": [0, 1, 3]},
+    "dpl": {"prompt_lengths": {"text": [2, 0, 3], "image": [0, 4, 1]}, "teacher_templates": ["a {}."], "dataset": "toy"},
+    "dpl_search": {"lengths": [0, 1, 3], "dataset": "toy"},
     "ivlp": {"depth_text": 3, "depth_image": 3},
     "kgcoop": {"templates": ["a photo of a {}."], "weight": 0.5},  # at 8 the random towers want a smaller step
     "promptsrc": {"depth_text": 3, "depth_image": 3},
