@@ -9,7 +9,7 @@ from toys import ROOT
 
 from runs import jobs
 
-PUBLISHED = json.loads((ROOT / "reports/published.json").read_text())["protocols"]
+PUBLISHED = json.loads((ROOT / "reports/published.json").read_text())
 METHODS = ("coop", "cocoop", "maple", "promptsrc")
 ROWS = [
     *(f"{method}-base_to_new" for method in (*METHODS, "zeroshot", "vpt", "ivlp")),
@@ -27,8 +27,18 @@ def params_of(row):
     return {key: str(value).split(",") for key, value in params.items()}
 
 
+def published(protocol, data, method):
+    """The published figures by column, of the recipe that the method has without further settings."""
+    recipes = [name for name, recipe in PUBLISHED["recipes"].items() if (recipe["method"], recipe["overrides"]) == (method, "")]
+    found = {}
+    for block in PUBLISHED["protocols"][protocol]["blocks"]:
+        found |= block["figures"].get(data, {}) if block["recipe"] in recipes else {}
+    return found
+
+
 def test_every_row_is_here():
-    assert sorted(ROWS) == sorted(path.stem for path in (ROOT / "conf/experiment").glob("[a-z]*-*.yaml"))
+    files = [path.stem for path in (ROOT / "conf/experiment").glob("[a-z]*-*.yaml")]
+    assert sorted(ROWS) == sorted(name for name in files if not name.startswith("table-"))  # those are ours, on drawn images
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -50,10 +60,11 @@ def test_row(row):
     assert {**cfg, "output": 0} == {**plain, "output": 0}
 
     figures = [float(figure) for figure in re.findall(r"(?<![\d.])\d\d\.\d\d(?!\d)", header)]
-    known = PUBLISHED[protocol]["figures"]
     if protocol == "base_to_new":
-        assert figures == list(known["average"][method].values())
+        assert figures == list(published(protocol, "average", method).values())
     elif protocol != "few_shot":
-        assert figures == [known["imagenet"][method]["imagenet"], known["imagenet"][method]["average"]]
+        known = published(protocol, "imagenet", method)
+        assert figures == [known["imagenet"], known["average"]]
     else:
-        assert figures == ([known[data]["coop"]["16 shots"] for data in ("imagenet", "caltech101")] if method == "coop" else [])
+        data = ("imagenet", "caltech101") if method == "coop" else ()
+        assert figures == [published(protocol, name, method)["16 shots"] for name in data]
