@@ -68,8 +68,7 @@ def is_published_average(protocol: str, datasets: set[str]) -> bool:
 
 
 def recipe_settings(protocol: str, recipe: str, data: str) -> dict[str, Any]:
-    """The settings, by dotted key, of a run of a recipe of published.json on a dataset. A value is the setting's, or a condition
-    as `has_value` takes it."""
+    """The settings, by dotted key, of a run of a recipe of published.json on a dataset; values as `has_value` takes them."""
     known = published()
     entry = known["recipes"][recipe]
     of_data = entry.get("of_data", {}).get(data, {})
