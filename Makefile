@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test check fix tiny tables benchmark clean
+.PHONY: help install demo test check fix tiny tiny_large tables benchmark clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed  ## make .venv and install the project with its tested versions
 .venv/installed: pyproject.toml constraints.txt
@@ -35,6 +35,9 @@ fix: .venv/installed  ## lint and formatting, fixed where that is safe
 
 tiny: .venv/installed  ## train the tiny CLIP again (about a quarter of an hour on two cores)
 	$(BIN)/python -m tools.tiny_clip
+
+tiny_large: .venv/installed  ## train the tiny CLIP's teacher again (about three quarters of an hour on two cores)
+	$(BIN)/python -m tools.tiny_clip --model tiny_large
 
 tables: .venv/installed  ## run every table of the embedded world, and write them to docs/claims.md, README.md and docs
 	@for file in conf/experiment/table-*.yaml; do \

@@ -28,6 +28,7 @@ from prompts.engine.text_tower import TextTower
 from prompts.engine.weights import read_weights
 
 IMAGENET_TEMPLATES: list[str] = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+EMBEDDED = ("tiny_clip", "tiny_large")  # folders of the CLIPs in the repository
 MAX_RANDOM_PARAMETERS = 4_000_000_000  # 16 GB; the largest published CLIP has 2.5 billion
 
 
@@ -231,10 +232,16 @@ def load_clip(
     return FrozenCLIP(towers, tokenizer=tokenizer, text_rows=text_rows, recompute=recompute, **source.image)
 
 
-def load_tiny(text_rows: int | None = 16384, recompute: bool = False) -> FrozenCLIP:
-    """The small CLIP that comes with the repository, trained by `python -m tools.tiny_clip`."""
-    folder = Path(__file__).parent / "tiny_clip"
-    return load_clip(str(folder / "config.json"), str(folder / "weights.safetensors"), text_rows, recompute)
+def load_tiny(text_rows: int | None = 16384, recompute: bool = False, folder: str = "tiny_clip") -> FrozenCLIP:
+    """A CLIP that comes with the repository, trained by `tools.tiny_clip`: tiny_clip, or tiny_large, a teacher for it.
+
+    Raises:
+        ValueError: the repository has no such model.
+    """
+    if folder not in EMBEDDED:
+        raise ValueError(f"clip.folder={folder}: the CLIPs in the repository are {' and '.join(EMBEDDED)}.")
+    home = Path(__file__).parent / folder
+    return load_clip(str(home / "config.json"), str(home / "weights.safetensors"), text_rows, recompute)
 
 
 def _kind(tensor: Tensor) -> tuple:

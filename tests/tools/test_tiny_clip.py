@@ -62,9 +62,9 @@ def test_world_is_seeded(few_pictures):
 
 
 def test_recipe_learns_and_is_reproducible(few_pictures, tmp_path):
-    model, tokenizer, losses = tiny_clip.train(steps=30, batch=32, lr=2e-3, world=few_pictures)
+    model, tokenizer, losses = tiny_clip.train(few_pictures, steps=30, batch=32, lr=2e-3)
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
-    _, _, again = tiny_clip.train(steps=30, batch=32, lr=2e-3, world=few_pictures)
+    _, _, again = tiny_clip.train(few_pictures, steps=30, batch=32, lr=2e-3)
     assert losses[:3] == pytest.approx(again[:3], abs=1e-4)
     tiny_clip.save(model, tokenizer, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "weights.safetensors"]
@@ -85,9 +85,27 @@ def test_text_cut_to_the_longest_caption_is_open_clips_own(few_pictures):
         assert torch.allclose(tiny_clip.encode_text(model, tokens), model.encode_text(tokens), atol=1e-5)
 
 
-def test_shipped_weights_are_small_and_match_the_recipe():
-    assert (tiny_clip.OUT / "weights.safetensors").stat().st_size < 5e6
-    assert json.loads((tiny_clip.OUT / "config.json").read_text()) == tiny_clip.CONFIG
+@pytest.mark.parametrize("model", tiny_clip.RECIPES)
+def test_shipped_weights_are_small_and_match_the_recipe(model):
+    recipe = tiny_clip.RECIPES[model]
+    folder = tiny_clip.ENGINE / recipe.folder
+    assert (folder / "weights.safetensors").stat().st_size < 1e7
+    assert json.loads((folder / "config.json").read_text()) == recipe.config
+
+
+def test_a_model_that_is_not_in_the_repository_is_refused():
+    with pytest.raises(ValueError, match="clip.folder=../mine: the CLIPs in the repository are tiny_clip and tiny_large"):
+        load_tiny(folder="../mine")
+
+
+def test_half_of_the_teachers_pictures_are_paler():
+    full, scenes = tiny_clip.draw_world(40, seed=3)
+    paler, same = tiny_clip.draw_world(40, seed=3, palest=0.2)
+    changed = [not np.array_equal(one, other) for one, other in zip(full, paler, strict=True)]
+    assert same == scenes
+    assert not any(changed[::2])
+    assert sum(changed[1::2]) > 15, "grey pictures cannot be paler"
+    assert np.ptp(paler, axis=3).mean() < np.ptp(full, axis=3).mean()
 
 
 def test_shipped_zero_shot_leaves_something_to_learn_and_to_lose(shipped):
@@ -96,3 +114,9 @@ def test_shipped_zero_shot_leaves_something_to_learn_and_to_lose(shipped):
     for domain in ("sketch", "dark"):
         assert 15 < zero_shot(shipped, Shapes(domain), "a photo of a {}.", 3) < shapes - 5, f"{domain} must be harder"
     assert 40 < zero_shot(shipped, Digits(), "a scan of the digit {}.", 3) < 65, "10 classes: chance is 10%"
+
+
+@pytest.mark.parametrize("domain", ["shapes", "sketch", "dark"])
+def test_the_teacher_is_clearly_better_than_the_tiny_clip(shipped, domain):
+    scores = [zero_shot(clip, Shapes(domain), "a photo of a {}.", 3) for clip in (shipped, load_tiny(folder="tiny_large"))]
+    assert scores[1] > scores[0] + 10
