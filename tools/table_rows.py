@@ -108,7 +108,6 @@ RPP_ROWS = (  # ablation, weight of the soft labels, experiment, what it is
     ("unshared", "0", "table-pretraining", f"{SEPARATE}, {HARD}"),
     ("unshared", "1", "table-pretraining", f"{SEPARATE}, {SOFT}"),
     ("shared_3n", "0", "table-pretraining_controls", f"shared prompts in three times the slots, {HARD}"),
-    ("kv_only", "0", "table-pretraining_controls", f"separate k and v alone, {HARD}"),
 )
 ZEROSHOT_21K = Line("zero-shot", {"experiment": "table-transfer_zeroshot"})
 POMP_21K = Line("POMP", {"experiment": "table-pretraining_pomp"})
@@ -146,7 +145,7 @@ DPL = Declared(
     (
         Line("found lengths", {"experiment": "table-dpl", "method.prompt_lengths": "null"}),
         *(Line(f"{number} in every block", {"method.prompt_lengths": lengths}) for number, lengths in UNIFORM.items()),
-        Line("found lengths, distilled from clip=tiny", {"experiment": "table-dpl_distilled", "clip@method.teacher": "null"}),
+        Line("found lengths, distilled from clip=tiny", {"experiment": "table-dpl_distilled", "clip@method.teacher": "tiny"}),
         Line(
             "found lengths, distilled from clip=tiny_large",
             {"experiment": "table-dpl_distilled", "clip@method.teacher": "tiny_large"},

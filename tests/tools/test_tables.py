@@ -2,10 +2,10 @@
 
 import re
 import shutil
-import sys
 from zlib import crc32
 
 import pytest
+from fakes import put
 from toys import ROOT
 
 from reports.settings import settings_of
@@ -14,9 +14,6 @@ from tools import table_cells, tables
 from tools.claims import APPEARS, CLAIMS, OPPOSITE, UNDECIDED, verdict
 from tools.table_cells import SEEDS, Results, job_of, sweeps, unused
 from tools.table_rows import TABLES, Column
-
-sys.path.insert(0, str(ROOT / "tests/reports"))
-from fakes import put
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf/experiment").glob("table-*.yaml"))
 STYLES = ("shapes21k", "shapes", "shapes_sketch", "shapes_dark")
