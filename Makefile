@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test check fix tiny tiny_large tables benchmark clean
+.PHONY: help install demo search test check fix tiny tiny_large tables benchmark clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,16 @@ demo: .venv/installed  ## zero-shot CLIP, CoOp, CoCoOp and MaPLe on drawn images
 	@echo "16 runs, two at a time, about three minutes on two cores; one line each:"
 	$(BIN)/python run.py -m experiment=demo
 	$(BIN)/python report.py outputs/demo
+
+# Methods whose settings on the embedded world are searched for, and those that are pretrained as well.
+SEARCHED := coop cocoop kgcoop maple ivlp vpt promptsrc pomp rpp dpl aape aape_residual
+PRETRAINED := pomp rpp
+
+search: .venv/installed  ## search the settings of the embedded world anew, about an hour of one core
+	for method in $(SEARCHED); do $(BIN)/python run.py -m experiment=embedded_search method=$$method || exit 1; done
+	for method in $(PRETRAINED); do \
+		$(BIN)/python run.py -m experiment=embedded_search_pretraining method=$$method || exit 1; done
+	$(BIN)/python -m tools.embedded_recipes outputs/embedded_search
 
 test: .venv/installed  ## the whole test suite, two processes at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

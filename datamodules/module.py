@@ -46,6 +46,7 @@ class FewShotData(LightningDataModule):
         order: of the training images: "random", or "windowed" for disks that dislike random reads.
         on_bad_image: "raise", or "skip": a training image that cannot be read weighs nothing (the others of its step weigh what
             they did, so the step is that much smaller, the same for any number of ranks), a test image is not counted.
+        search_only: no table reports these images, so a search may look at its test images.
 
     Raises:
         ValueError: a wrong argument, or whatever is missing on disk, in one sentence.
@@ -72,6 +73,7 @@ class FewShotData(LightningDataModule):
         augmentation: Augmentation = "plain",
         order: Order = "random",
         on_bad_image: OnBadImage = "raise",
+        search_only: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(shots, int):
@@ -92,6 +94,7 @@ class FewShotData(LightningDataModule):
         augment = {} if augmentation == "plain" else {"augment": RandAugment2()}
         self.make_train_transform = partial(train_transform, **augment)
         self.views, self.order, self.on_bad_image = views, order, on_bad_image
+        self.search_only = search_only
         self._subsets: dict[str, Splits] = {}
         self._bad: dict[tuple[str, str], tuple[Items, Tensor]] = {}  # by split and class subset
         self.selected = select(self._read_splits(), shots, seed, sampler)

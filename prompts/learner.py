@@ -9,10 +9,10 @@ Shapes: B images, C classes, K sampled classes, d width of the shared embedding,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -112,6 +112,14 @@ class PromptLearner(nn.Module):
         `labels` (B,) are class ids, `index` (B,) the positions of the images in the training list.
         """
         return {"ce": F.cross_entropy(out.logits, labels, reduction="none")}
+
+    def joint_vectors(
+        self, clip: FrozenCLIP, image: Tensor, classnames: Sequence[str]
+    ) -> Iterator[tuple[str, Literal["image", "class"], Tensor]]:
+        """Vectors that the method makes in the joint embedding space beside image and text features, for those who look into a
+        run: what they are, one per what, (B,d) or (C,d). `image` (B,d) are the un-normalised image features. ValueError where a
+        file that they are made from is not here."""
+        return iter(())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The optimiser's parameter groups, each with the settings that differ from `optim`. A group may also hold "optimizer",

@@ -31,6 +31,9 @@ method=aape
 method=aape data=dtd method.distill_weight=0
 method=aape protocol=base_to_new data=dtd method.prompts=/path/to/texture_prompts_full.json
 method=aape method.aggregator.query=image_conditioned method.aggregator.heads=2
+method=aape method.aggregator.kind=weights
+method=aape_residual
+method=aape_residual protocol=base_to_new data=dtd method.prompts=/path/to/texture_prompts_full.json
 method=aape method.hidden=32 method.schedule=two_stage method.head=linear_relu
 method=cupl data=shapes
 method=cupl data=dtd method.prompts=/path/to/texture_prompts_full.json
@@ -69,7 +72,9 @@ trainer.devices=-1 trainer.accelerator=gpu
 logger=wandb logger.offline=true logger.tags=[a]
 logger=wandb +logger.notes=text logger.project=mine logger.entity=me
 experiment=search
-experiment=aape method.distill_weight=0
+experiment=aape_batch1
+experiment=aape_batch1 method=aape_residual data=dtd method.prompts=FOLDER
+experiment=aape-base_to_new method.prompts=FOLDER
 experiment=coop-few_shot
 experiment=pretrain_ablation
 """.strip().splitlines()

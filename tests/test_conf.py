@@ -1,5 +1,7 @@
 """Every option of every group composes and instantiates; optional groups are named after options that exist."""
 
+import inspect
+
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -10,6 +12,7 @@ from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 from runs import jobs, launch
+from runs.arguments import import_target
 from runs.protocol import protocol_of
 
 CONF = ROOT / "conf"
@@ -42,7 +45,7 @@ def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
     assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
-    assert groups == here | {"recipe", "task", "hydra"}
+    assert groups == here | {"recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
 
 @pytest.mark.parametrize("method", options("method"))
@@ -145,6 +148,28 @@ def test_debug_and_experiments(group):
         cfg, names = jobs.compose_job([f"{group}={option}"], CONF)
         assert jobs.resolve(cfg)
         assert isinstance(make_method(cfg), PromptLearner)
+
+
+def arguments_left_out(node, where):
+    """The constructor's arguments, of the node and of what is nested in it, that the yaml does not show."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            names = inspect.signature(import_target(node["_target_"], where)).parameters
+            positions = SET_IN_CODE.get(node["_target_"], ())
+            yield from (f"{where}.{name}" for name in names if name not in node and name not in positions)
+        for key, value in node.items():
+            yield from arguments_left_out(value, f"{where}.{key}")
+
+
+# what a method passes itself to the parts that its yaml configures
+SET_IN_CODE = {"prompts.parts.aape_aggregator.PromptAggregator": ("d", "images", "classes")}
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_a_methods_yaml_shows_every_argument(method):
+    """So that --help and a run's result say all, and what the command line can set is seen."""
+    node = OmegaConf.to_container(compose(f"method={method}", "data=dtd").method, resolve=True)
+    assert not list(arguments_left_out(node, method))
 
 
 def test_variants_of_the_ablation():

@@ -12,9 +12,9 @@ from runs import jobs
 PUBLISHED = json.loads((ROOT / "reports/published.json").read_text())
 METHODS = ("coop", "cocoop", "maple", "promptsrc")
 ROWS = [
-    *(f"{method}-base_to_new" for method in (*METHODS, "zeroshot", "vpt", "ivlp")),
+    *(f"{method}-base_to_new" for method in (*METHODS, "zeroshot", "vpt", "ivlp", "aape")),
     *(f"{method}-cross_dataset" for method in METHODS),
-    *(f"{method}-domain_generalization" for method in (*METHODS, "zeroshot")),
+    *(f"{method}-domain_generalization" for method in (*METHODS, "zeroshot", "aape")),
     *(f"{method}-few_shot" for method in ("coop", "linear_probe", "promptsrc")),
 ]
 
@@ -30,15 +30,13 @@ def params_of(row):
 def published(protocol, data, method):
     """The published figures by column, of the recipe that the method has without further settings."""
     recipes = [name for name, recipe in PUBLISHED["recipes"].items() if (recipe["method"], recipe["overrides"]) == (method, "")]
-    found = {}
-    for block in PUBLISHED["protocols"][protocol]["blocks"]:
-        found |= block["figures"].get(data, {}) if block["recipe"] in recipes else {}
-    return found
+    blocks = [block for block in PUBLISHED["protocols"][protocol]["blocks"] if block["recipe"] in recipes]
+    return {column: figure for block in blocks for column, figure in block["figures"].get(data, {}).items()}
 
 
 def test_every_row_is_here():
-    files = [path.stem for path in (ROOT / "conf/experiment").glob("[a-z]*-*.yaml")]
-    assert sorted(ROWS) == sorted(name for name in files if not name.startswith("table-"))  # those are ours, on drawn images
+    rows = {path.stem for path in (ROOT / "conf/experiment").glob("[a-z]*-*.yaml") if not path.stem.startswith("table-")}
+    assert sorted(ROWS) == sorted(rows)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -47,7 +45,7 @@ def test_row(row):
     method, protocol = row.split("-")
     text = (ROOT / f"conf/experiment/{row}.yaml").read_text()
     header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-    assert f"python run.py -m experiment={row}\n" in header
+    assert f"python run.py -m experiment={row}\n" in header or f"experiment={row} method.prompts=FOLDER\n" in header
 
     params = params_of(row)
     assert len(params["data"]) == (1 if protocol in ("cross_dataset", "domain_generalization") else 11)
@@ -60,11 +58,13 @@ def test_row(row):
     assert {**cfg, "output": 0} == {**plain, "output": 0}
 
     figures = [float(figure) for figure in re.findall(r"(?<![\d.])\d\d\.\d\d(?!\d)", header)]
-    if protocol == "base_to_new":
+    if row == "aape-base_to_new":  # of a paper whose recipe is not public in full: no run has the figure beside it
+        assert figures == [80.97]
+    elif protocol == "base_to_new":
         assert figures == list(published(protocol, "average", method).values())
     elif protocol != "few_shot":
         known = published(protocol, "imagenet", method)
-        assert figures == [known["imagenet"], known["average"]]
+        assert figures == [known[key] for key in ("imagenet", "average") if known]
     else:
         data = ("imagenet", "caltech101") if method == "coop" else ()
         assert figures == [published(protocol, name, method)["16 shots"] for name in data]
