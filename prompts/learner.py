@@ -135,6 +135,7 @@ class GradientFree(PromptLearner):
     """Base of methods that no optimiser trains: zero-shot methods, and those that override `fit`."""
 
     uses_gradients = False
+    chooses = False  # True: `fit` needs validation images, and a run without any is refused before it encodes an image
 
     def fit(self, model: PromptedCLIP, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], seed: int) -> None:
         """Fits on (features (N,d), labels (N,)) of the training and of the validation images; nothing by default."""

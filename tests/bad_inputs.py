@@ -10,6 +10,7 @@ batch_size: 0 1.5 abc false 1000000000000000000000
 precision: 64 fp16 null [32-true]
 eval_every: -1 abc null
 select: best null
+objective: 5 [a] '' true summary.H.value metrics.test.accuracy | objective=
 fit: abc 1 null no
 force: abc null
 ckpt: 5 [a] ''
