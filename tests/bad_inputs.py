@@ -233,7 +233,6 @@ LINES = [
     ("hydra.foo=1", "hydra.foo"),
     ("hydra.run.dir=a_file", "a_file"),
     ("hydra.mode=nope", "hydra.mode"),
-    ("hydra/launcher=nope", "hydra/launcher=nope"),
     ("--config-dir nowhere", "nowhere"),
     ("--config-name nope", "nope"),
     ("-m shots=range(1,", "range(1,"),
