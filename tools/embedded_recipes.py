@@ -14,9 +14,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from files.whole import write_text
 from runs import jobs
@@ -71,8 +73,7 @@ class Search:
 
     def values(self, result: Result) -> dict[str, float]:
         """The values that a trial has tried, by key. ValueError where it is no trial of this search."""
-        config = OmegaConf.create(result.get("config", {}))
-        values = {key: OmegaConf.select(config, key) for key in self.keys}
+        values = {key: _entry(result.get("config"), key) for key in self.keys}
         if not all(type(value) in (int, float) for value in values.values()):
             raise ValueError(f"it has no number as {', '.join(self.keys)}")
         cfg, names = jobs.compose_job([*self._overrides, *(f"{key}={value!r}" for key, value in values.items())], self.conf)
@@ -146,20 +147,31 @@ def _trials(results: Mapping[Path, Result], searches: Iterable[Search]) -> list[
 def _recipe(searched: Iterable[tuple[Search, list[str], list[Trial]]]) -> str:
     """The text of a file: for each search the keys to write, in the order of its own, and its trials. Of equal ones the trial
     with the smaller values is the best."""
-    lines, content = [], OmegaConf.create()
+    lines: list[str] = []
+    content: dict[str, Any] = {}
     for search, keys, trials in searched:
         cfg = search.composed
         best = max(trials, key=lambda trial: (trial.objective, [-value for value in trial.values.values()]))
         for key, searched_key in zip(keys, search.keys, strict=True):
-            place = f"{SEARCHES[search.experiment]}.{key}"
-            OmegaConf.update(content, place, rounded(best.values[searched_key]), force_add=True)
+            *sections, last = f"{SEARCHES[search.experiment]}.{key}".split(".")
+            node = content
+            for section in sections:
+                node = node.setdefault(section, {})
+            node[last] = rounded(best.values[searched_key])
         lowest, highest = (choose(trial.objective for trial in trials) for choose in (min, max))
         lines.append(
             f"# {SEARCHES[search.experiment]}: the best of {len(trials)} trials of method={search.method} in experiment="
             f"{search.experiment}\n# (data={search.data}, {cfg.shots} shots, seed {cfg.seed}): {cfg.objective} {highest:.2f}, "
             f"the worst {lowest:.2f}.\n"
         )
-    return HEADER + "".join(lines) + OmegaConf.to_yaml(content)
+    return HEADER + "".join(lines) + yaml.safe_dump(content, sort_keys=False)
+
+
+def _entry(config: Any, key: str) -> Any:
+    """The entry of a result's config at a dotted key, None where there is none. Never resolved: anyone may have written it."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
 
 
 def rounded(value: float) -> float:

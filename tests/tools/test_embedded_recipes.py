@@ -134,7 +134,7 @@ def test_results_of_anything_else_are_refused(conf, tmp_path, capsys, overrides,
 def test_values_that_are_no_numbers_are_refused(conf, tmp_path, capsys):
     """A result may come from anyone: what stands in it is no override."""
     file = put(conf, tmp_path / "out", 60.0, "method=coop", "optim.lr=0.01")
-    for value in ("${oc.env:HOME}", True, None, "0.1 +trainer.x=1"):
+    for value in ("${oc.env:HOME}", "${oc.decode:'1'}", True, None, "0.1 +trainer.x=1"):
         result = json.loads(file.read_text())
         result["config"]["optim"]["lr"] = value
         file.write_text(json.dumps(result))
