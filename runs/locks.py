@@ -44,9 +44,9 @@ def acquire(folder: Path, title: str) -> None:
         except Timeout:
             print(f"waiting for another process that runs {title}", flush=True)
             announced = True
-        except FileNotFoundError:
-            continue  # another run, which was refused, has just removed the folders that it had made
         except OSError as error:
+            if _was_removed(error):
+                continue
             _remove_empty(removable)
             raise ValueError(
                 f"the lock of this run, {lock_file(folder)}, cannot be made ({error.strerror}): choose another output=FOLDER."
@@ -64,6 +64,13 @@ def release(folder: Path) -> None:
         lock_file(folder).unlink()
     lock.release()
     _remove_empty(removable)
+
+
+def _was_removed(error: OSError) -> bool:
+    """Whether a folder was missing because another run, which was refused, has just removed the folders that it had made."""
+    if isinstance(error, FileExistsError):  # from mkdir: the folder was there, and is_dir then found none
+        return not os.path.lexists(error.filename) or os.path.isdir(error.filename)
+    return isinstance(error, FileNotFoundError)
 
 
 def _remove_empty(folders: list[Path]) -> None:
