@@ -43,7 +43,8 @@ def test_the_result_holds_counts_and_a_digest(tmp_path):
     write(tmp_path, "folder")
     loaded = [data(source(tmp_path), shots=2, seed=seed).selection() for seed in (1, 1, 2)]
     assert loaded[0] == loaded[1] != loaded[2]
-    assert (loaded[0]["train"]["images"], loaded[0]["train"]["classes"], loaded[0]["val"]["images"]) == (6, 3, 0), "nothing has asked for validation images"
+    train, val = loaded[0]["train"], loaded[0]["val"]
+    assert (train["images"], train["classes"], val["images"]) == (6, 3, 0), "nothing has asked for validation images"
     assert re.fullmatch("[0-9a-f]{64}", loaded[0]["train"]["sha256"])
 
 
