@@ -17,7 +17,7 @@ install: .venv/installed  ## make .venv and install the project with its tested 
 	@touch $@
 
 demo: .venv/installed  ## zero-shot CLIP, CoOp, CoCoOp and MaPLe on drawn images: a table and a plot, a few minutes on two cores
-	@echo "16 runs, two at a time, about three minutes on two cores; one line each:"
+	@echo "16 runs, two at a time, about three and a half minutes on two cores; one line each:"
 	$(BIN)/python run.py -m experiment=demo
 	$(BIN)/python report.py outputs/demo
 
