@@ -25,7 +25,7 @@ demo: .venv/installed  ## zero-shot CLIP, CoOp, CoCoOp and MaPLe on drawn images
 SEARCHED := coop cocoop kgcoop maple ivlp vpt promptsrc pomp rpp dpl aape aape_residual
 PRETRAINED := pomp rpp
 
-search: .venv/installed  ## search the settings of the embedded world anew, about an hour of one core
+search: .venv/installed  ## search the settings of the embedded world anew, about half an hour on two cores
 	for method in $(SEARCHED); do $(BIN)/python run.py -m experiment=embedded_search method=$$method || exit 1; done
 	for method in $(PRETRAINED); do \
 		$(BIN)/python run.py -m experiment=embedded_search_pretraining method=$$method || exit 1; done
