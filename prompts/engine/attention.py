@@ -55,7 +55,7 @@ def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes
 @torch.no_grad()
 def image_shares(clip: FrozenCLIP, images: Tensor, prompts: TowerPrompts) -> list[Share]:
     """One share per block of the image tower, the mean over images (B,3,S,S). The CLIP must be a ViT."""
-    patches, by_image = len(clip.model.visual.positional_embedding), []  # with CLS; the slots stand behind them
+    patches, by_image = clip.image_tower.embed(images[:1]).shape[1], []  # with CLS; the slots stand behind them
     for i in range(len(images)):  # one by one: the shares of all at once are gigabytes in large towers
         blocks = [Watched(block) for block in clip.image_tower.blocks]
         replace(clip.image_tower, blocks=blocks).encode(images[i : i + 1], prompts.for_images(i, i + 1))

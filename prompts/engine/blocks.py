@@ -102,6 +102,10 @@ class Block:
         out = linear(layer_norm(self.block.ln_1, x_ND), weight[rows], None if bias is None else bias[rows])
         return [split_heads(part, self.heads) for part in out.chunk(len(parts), -1)]
 
+    def placed(self, t_HNd: Tensor) -> Tensor:
+        """Queries or keys of a sequence's rows with the block's own positional embedding, where it has one (RoPE)."""
+        return t_HNd
+
     def keys_values(self, s: Streams) -> tuple[Tensor, Tensor]:
         """Keys and values, each (...,H,N,d)."""
         if s.k is s.v:

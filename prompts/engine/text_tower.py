@@ -50,12 +50,19 @@ class Slots:
 
 @dataclass(frozen=True)
 class TextTower:
-    """The frozen parts. `embed` maps ids (N,) to float32 (N,D), `positions` is (77,D), `project` maps (...,D) to (...,d)."""
+    """The frozen parts. `embed` maps ids (N,) to float32 (N,D), `positions` is (77,D), `project` maps (...,D) to (...,d).
+    `start`: how many tokens stand in front of every text (SOT), behind which slots are put where the text has none."""
 
     blocks: list[Block]
     embed: Callable[[Tensor], Tensor]
     positions: Tensor
     project: Callable[[Tensor], Tensor]
+    start: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The number of blocks and D."""
+        return len(self.blocks), self.positions.shape[-1]
 
     def encode(
         self,
@@ -120,7 +127,7 @@ class TextTower:
                 x = streams.residual
                 if plan.slots_shared and rows.count != len(slots):
                     prefix_rows += rows.count - len(slots)
-                    x, slots = _change_slots(x, slots, rows.count)
+                    x, slots = _change_slots(x, slots, rows.count, self.start)
                 streams = _fill_slots(x, rows, slots)
             if i == last:
                 break
@@ -179,9 +186,10 @@ def _fill_slots(x: Tensor, rows: Rows, slots: Slots) -> Streams:
     return Streams.from_rows(x, rows, put)
 
 
-def _change_slots(x: Tensor, slots: Slots, count: int) -> tuple[Tensor, Slots]:
-    """Replaces the prefix's slots by `count` empty ones. Returns the rows (G,N',D) and the new slots."""
-    first = int(slots.positions[0]) if len(slots) else 1  # behind SOT
+def _change_slots(x: Tensor, slots: Slots, count: int, start: int) -> tuple[Tensor, Slots]:
+    """Replaces the prefix's slots by `count` empty ones, behind the `start` first rows if there were none. Returns the rows
+    (G,N',D) and the new slots."""
+    first = int(slots.positions[0]) if len(slots) else start
     empty = x.new_zeros(len(x), count, x.shape[-1])
     x = torch.cat([x[:, :first], empty, x[:, first + len(slots) :]], 1)
     numbers = torch.arange(count, device=x.device)

@@ -42,8 +42,8 @@ def context_plan(
 
     Without words the slots stand alone before the name. `class_slots`: what stands in them differs by class.
     """
-    template = (words or " ".join(["X"] * n_ctx)) + " {}."
-    return TextPlan(token_lists(clip.tokenizer, classnames, template, n_ctx, position), class_slots)
+    template, replaced = (f"{words} {{}}.", n_ctx) if words else ("{}.", 0)
+    return TextPlan(token_lists(clip.tokenizer, classnames, template, n_ctx, position, replaced), class_slots)
 
 
 def fixed_plan(clip: FrozenCLIP, classnames: Sequence[str], template: str) -> TextPlan:
