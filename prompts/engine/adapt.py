@@ -62,7 +62,7 @@ def adapt(model: nn.Module, tokenizer: Tokenizer) -> Parts:
         text = _hf_tower(text_module, tokenizer) if is_hf else text_tower(text_module, tokenizer)
     except ValueError as why:
         raise ValueError(
-            f"this CLIP architecture cannot take prompts here: {why}. Use another, as docs/towers.md has them."
+            f"this CLIP architecture cannot take prompts here: {why}. See docs/towers.md for others."
         ) from None
     image, stored = _image(visual)
     width = next((b.block.ln_1 if hasattr(b.block, "ln_1") else b.block.norm1 for b in image.blocks), None)

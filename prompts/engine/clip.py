@@ -182,7 +182,7 @@ def _tokenizer(text_cfg: dict[str, Any], folder: str | None, model: str) -> Toke
         return tokenizer_from_folder(folder, length, options.get("clean", "whitespace"), options.get("strip_sep_token", False))
     if name := text_cfg.get("hf_tokenizer_name"):
         raise ValueError(
-            f"clip.model={model} reads text with the tokenizer {name}: give its folder, with a tokenizer.json, as clip.tokenizer."
+            f"clip.model={model} reads text with the tokenizer {name}: give a folder with its tokenizer.json as clip.tokenizer."
         )
     return ClipTokenizer(context_length=length, **options)
 

@@ -38,7 +38,7 @@ class HFTextTower(Padded):
         if prompts.rows or prompts.extra or (inputs and any(t is not None for t in (inputs.k, inputs.v))):
             raise ValueError(
                 f"this CLIP's text tower is Hugging Face's {type(self.module.transformer).__name__}, which takes prompts at its "
-                "input alone: give its blocks none (a text depth of 1), or use a method whose text prompts stand at the input."
+                "input alone: use a text depth of 1, or a method whose text prompts stand at the input."
             )
 
     def embed(self, ids: Tensor) -> Tensor:

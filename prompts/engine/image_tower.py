@@ -88,7 +88,8 @@ class OpaqueImageTower:
         """
         if prompts != NO_PROMPTS:
             raise ValueError(
-                f"visual prompts need the blocks of a vision transformer, but this CLIP's image tower is {self.kind}: use a ViT."
+                "visual prompts need the blocks of a vision transformer, but this CLIP's image tower is "
+                f"{self.kind}: use a ViT."
             )
         features = self.module(images)
         return (features[0] if isinstance(features, tuple) else features).float()

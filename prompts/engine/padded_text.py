@@ -1,5 +1,5 @@
-"""Text towers that compute every position of every class: those that are not causal, and those that read their feature elsewhere
-than at EOT. They take the same plans and the same prompts as the packed tower (`prompts.engine.text_tower`).
+"""Text towers that compute every position of every class: those that are not causal, and those that read their feature
+elsewhere than at EOT. They take the same plans and the same prompts as the packed tower (`prompts.engine.text_tower`).
 
 Shapes: G prompt groups (1, or one per image), C classes, S = G x C sequences, L tokens, N rows of a sequence, n slots, m extra
 rows, H heads, D width, d width of the shared embedding.
@@ -238,8 +238,8 @@ def _with_empty_slots(x: Tensor, layout: Layout, count: int, start: int) -> Tens
 
 
 def _attend(q: Tensor, options: Sequence[KeysValues], visible: Tensor | None) -> Tensor:
-    """Attention of q (S,H,M,d) over the keys of each option, mixed by the options' weights. `visible` (S,1,M,N) is of the last N
-    keys; all rows attend to those in front."""
+    """Attention of q (S,H,M,d) over the keys of each option, mixed by the options' weights. `visible` (S,1,M,N) is of the last
+    N keys; all rows attend to those in front."""
     total = None
     for weight, keys, values in options:
         mask = visible if visible is None else F.pad(visible, (keys.shape[-2] - visible.shape[-1], 0), value=True)

@@ -1,5 +1,5 @@
-"""timm's vision transformers (its VisionTransformer, as of SigLIP and ViTamin, and Eva, as of EVA-02) as image towers whose every
-block takes prompts.
+"""timm's vision transformers (its VisionTransformer, as of SigLIP and ViTamin, and Eva, as of EVA-02) as image towers that
+take prompts at every block.
 
 Shapes: B images, N rows (CLS and registers where there are some, then patches), H heads, D width, d = D/H.
 """
@@ -20,8 +20,8 @@ ATTENTIONS = ("Attention", "AttentionRope", "EvaAttention")
 
 
 class TimmBlock(Block):
-    """One frozen block of timm's. `rope` returns the rotation (patches,2d) of its queries and keys, or is None. Only patches are
-    rotated: rows of prompts have no place in the image, as CLS has none."""
+    """One frozen block of timm's. `rope` returns the rotation (patches,2d) of its queries and keys, or is None. Only patches
+    are rotated: rows of prompts have no place in the image, as CLS has none."""
 
     def __init__(self, block: nn.Module, rope: Callable[[], Tensor] | None = None):
         self.block, self.attn, self.rope = block, block.attn, rope

@@ -1,7 +1,7 @@
 """Tokenizers: CLIP's own, and those of a tokenizer.json in Hugging Face's format.
 
-Both say what a text tower needs: the tokens in front of and behind every text (SOT, EOT), the padding, and how many tokens a text
-may have. Ids are of the tower's vocabulary.
+Both say what a text tower needs: the tokens in front of and behind every text (SOT, EOT), the padding, and how many tokens a
+text may have. Ids are of the tower's vocabulary.
 """
 
 from __future__ import annotations
