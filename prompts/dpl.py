@@ -37,6 +37,8 @@ class DPL(PromptLearner, TrainingHooks):
         ValueError: no lengths, or ones that cannot be read; a negative weight; from `setup`: lengths of another backbone.
     """
 
+    visual_prompts = True
+
     def __init__(
         self,
         prompt_lengths: str | Mapping[str, Any] | None = None,

@@ -38,6 +38,8 @@ class DPLSearch(PromptLearner, TrainingHooks):
         ValueError: lengths that are no options, a negative rate; from `setup`: no alternating batches, or a ResNet.
     """
 
+    visual_prompts = True
+
     def __init__(
         self,
         lengths: Sequence[int] = (0, 2, 4, 6),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from prompts.engine.text_plan import TextPlan
 
 if TYPE_CHECKING:
     from prompts.prompted_clip import PromptedCLIP
+
+
+Loss = Literal["softmax", "sigmoid"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,22 @@ class Outputs:
     text_features: Tensor | None  # (C,d) or (B,C,d) un-normalised; None where the head uses no text
     pixels: Tensor  # (B,3,S,S) the normalised images, for teachers
     sample: ClassSample | None = None
+    logit_bias: Tensor | None = None  # a scalar; of CLIPs that were trained with the sigmoid loss
+
+
+def sigmoid_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The sigmoid loss of SigLIP (Zhai et al., ICCV 2023, arXiv 2303.15343, section 3.2) of images with classes for texts:
+    - sum over classes c of log sigmoid(z_c l_c), z_c being 1 for the image's own class and -1 for others.
+
+    Args:
+        logits: (B,C) scaled cosines plus the model's bias.
+        labels: (B,) class ids.
+
+    Returns:
+        (B,) nats.
+    """
+    signs = 2 * F.one_hot(labels, logits.shape[-1]) - 1
+    return -F.logsigmoid(signs * logits).sum(-1)
 
 
 class PromptLearner(nn.Module):
@@ -62,6 +81,8 @@ class PromptLearner(nn.Module):
     class_specific = False  # True: the tensors belong to the class list of `setup` and serve no other
     published_names: Mapping[str, str] = {}  # {pattern of a name in published checkpoints: name here}, where they differ
     training_only: Sequence[str] = ()  # prefixes of state_dict names that last.ckpt needs and prompts.safetensors does not
+    visual_prompts = False  # True: prompts for the blocks of the image tower, which must then be a vision transformer
+    loss: Loss = "softmax"  # of `losses`
     offers: Sequence[str] = ("class logits",)  # words for what the method gives a task, see `TaskModule.needs`
     found_settings: Mapping[str, Any] = {}  # arguments that were read from files; saved with the prompts in place of the paths
     plan: TextPlan | None = None
@@ -107,10 +128,13 @@ class PromptLearner(nn.Module):
         return clip.logits(image, text)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """Named losses, each (B,) per sample or a scalar that does not depend on the batch; their sum is minimised.
+        """Named losses, each (B,) per sample or a scalar that does not depend on the batch; their sum is minimised. Here the
+        cross-entropy with the softmax over the classes or, with `loss` "sigmoid", `sigmoid_loss`.
 
         `labels` (B,) are class ids, `index` (B,) the positions of the images in the training list.
         """
+        if self.loss == "sigmoid":
+            return {"sigmoid": sigmoid_loss(out.logits + out.logit_bias, labels)}
         return {"ce": F.cross_entropy(out.logits, labels, reduction="none")}
 
     def parameter_groups(self) -> list[dict[str, Any]]:

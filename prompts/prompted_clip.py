@@ -31,7 +31,12 @@ class PromptedCLIP(nn.Module):
         self._text = TextFeatures(self)
 
     def setup(self, info: TrainInfo) -> None:
-        """Makes the learner's tensors for this training set and binds its classes."""
+        """Makes the learner's tensors for this training set and binds its classes. ValueError where they do not fit this CLIP."""
+        if self.learner.loss == "sigmoid" and self.clip.logit_bias is None:
+            raise ValueError(
+                "method.loss=sigmoid needs a CLIP that was trained with the sigmoid loss, as SigLIP was, and this one has no "
+                "logit bias: set method.loss=softmax."
+            )
         self.learner.setup(self.clip, info)
         if self.learner.class_specific:
             self._own_classes = list(info.classnames)
@@ -70,7 +75,8 @@ class PromptedCLIP(nn.Module):
             text = self.text_features(image)
         else:
             text = self.learner.encode_text(self.clip, image, sample.ids)
-        return Outputs(self.learner.logits(self.clip, image, text), image, text, pixels, sample)
+        logits = self.learner.logits(self.clip, image, text)
+        return Outputs(logits, image, text, pixels, sample, self.clip.logit_bias)
 
     def text_features(self, image: Tensor) -> Tensor | None:
         """Features of the bound classes for image features (B,d): (C,d) or (B,C,d). Cached until a tensor that they depend on

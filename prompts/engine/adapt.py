@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from prompts.engine.clip_text import text_tower
 from prompts.engine.hf_text import HFTextTower
+from prompts.engine.identity import feature_width
 from prompts.engine.image_tower import ImageTower, OpaqueImageTower
 from prompts.engine.padded_text import PaddedTextTower
 from prompts.engine.text_tower import TextTower
@@ -75,7 +76,7 @@ def adapt(model: nn.Module, tokenizer: Tokenizer) -> Parts:
         model.logit_scale,
         getattr(model, "logit_bias", None),
         tokenizer,
-        embed_dim=_embed_dim(text_module, visual),
+        embed_dim=feature_width(visual, text_module),
         text_width=text_width,
         text_blocks=blocks,
         vocab_size=embedding.num_embeddings,
@@ -106,13 +107,3 @@ def _image(visual: nn.Module) -> tuple[ImageTower | OpaqueImageTower, list[nn.Mo
     kind = type(visual.trunk if isinstance(visual, TimmModel) else visual).__name__
     return OpaqueImageTower(visual, f"timm's {kind}" if isinstance(visual, TimmModel) else f"a {kind} of another kind"), []
 
-
-def _embed_dim(text: nn.Module, visual: nn.Module) -> int:
-    """d"""
-    for module in (visual, text):
-        if isinstance(size := getattr(module, "output_dim", None), int):
-            return size
-    projection = text.text_projection
-    if isinstance(projection, nn.Linear):
-        return projection.out_features
-    return text.ln_final.normalized_shape[0] if projection is None else projection.shape[1]
