@@ -21,10 +21,17 @@ from prompts.parts.settings import check_choice
 
 class CoOp(PromptLearner):
     """`n_ctx` context tokens, random or starting from the words of `init`; `position` places the class name behind, between or
-    before them; `class_context` gives every class its own (which then serve no other class list); `loss` is softmax, as published, or
-    sigmoid, for CLIPs that were trained with it."""
+    before them; `class_context` gives every class its own (which then serve no other class list); `loss` is softmax, as
+    published, or sigmoid, for CLIPs that were trained with it."""
 
-    def __init__(self, n_ctx: int = 16, init: str | None = None, position: Position = "end", class_context: bool = False, loss: Loss = "softmax"):
+    def __init__(
+        self,
+        n_ctx: int = 16,
+        init: str | None = None,
+        position: Position = "end",
+        class_context: bool = False,
+        loss: Loss = "softmax",
+    ):
         super().__init__()
         if n_ctx < 1:
             raise ValueError(f"method.n_ctx={n_ctx} leaves no context to learn: choose 1 or more.")

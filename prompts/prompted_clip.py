@@ -31,7 +31,7 @@ class PromptedCLIP(nn.Module):
         self._text = TextFeatures(self)
 
     def setup(self, info: TrainInfo) -> None:
-        """Makes the learner's tensors for this training set and binds its classes. ValueError where they do not fit this CLIP."""
+        """Makes the learner's tensors and binds the classes of this training set. ValueError where the CLIP does not fit."""
         if self.learner.loss == "sigmoid" and self.clip.logit_bias is None:
             raise ValueError(
                 "method.loss=sigmoid needs a CLIP that was trained with the sigmoid loss, as SigLIP was, and this one has no "

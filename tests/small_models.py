@@ -24,8 +24,8 @@ from prompts.engine.build import build
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.tokenizers import ClipTokenizer, FileTokenizer
 
-WIDTH, HEADS, LAYERS, DIM = 64, 4, 3, 32
-WORDS = "a photo of x rose cat sea or lake dog tulip golden retriever flower see the there outside no idea . , it is".split()
+WIDTH, HEADS, LAYERS, DIM = 64, 4, 3, 64
+WORDS = ["a", "photo", "of", "x", "rose", "cat", "sea", "or", "lake", "dog", "tulip", "golden", "retriever", "flower", ".", ","]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 TIMM_VIT = {"embed_dim": WIDTH, "depth": LAYERS, "num_heads": HEADS}
 STAGES = {"layers": (1, 1, 1, 1), "embed_dims": (8, 8, 16, 32)}

@@ -62,9 +62,7 @@ def adapt(model: nn.Module, tokenizer: Tokenizer) -> Parts:
         is_hf = isinstance(text_module, HFTextEncoder)
         text = _hf_tower(text_module, tokenizer) if is_hf else text_tower(text_module, tokenizer)
     except ValueError as why:
-        raise ValueError(
-            f"this CLIP architecture cannot take prompts here: {why}. See docs/towers.md for others."
-        ) from None
+        raise ValueError(f"this CLIP architecture cannot take prompts here: {why}. See docs/towers.md for others.") from None
     image, stored = _image(visual)
     width = next((b.block.ln_1 if hasattr(b.block, "ln_1") else b.block.norm1 for b in image.blocks), None)
     blocks, text_width = text.size
@@ -106,4 +104,3 @@ def _image(visual: nn.Module) -> tuple[ImageTower | OpaqueImageTower, list[nn.Mo
         return OpaqueImageTower(visual, "a ResNet"), []
     kind = type(visual.trunk if isinstance(visual, TimmModel) else visual).__name__
     return OpaqueImageTower(visual, f"timm's {kind}" if isinstance(visual, TimmModel) else f"a {kind} of another kind"), []
-

@@ -37,8 +37,8 @@ class HFTextTower(Padded):
         inputs = prompts.inputs
         if prompts.rows or prompts.extra or (inputs and any(t is not None for t in (inputs.k, inputs.v))):
             raise ValueError(
-                f"this CLIP's text tower is {type(self.module.transformer).__name__} of transformers, which takes prompts at its "
-                "input alone: use a text depth of 1, or a method whose text prompts are at the input."
+                f"this CLIP's text tower is transformers' {type(self.module.transformer).__name__}, which takes prompts at "
+                "its input alone: use a text depth of 1, or a method whose text prompts are at the input."
             )
 
     def embed(self, ids: Tensor) -> Tensor:

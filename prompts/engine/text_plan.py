@@ -82,7 +82,7 @@ class TextPlan:
         longest = min(map(len, lists)) - 1  # the EOT row always belongs to the suffix
         same = (all(tokens[i] == lists[0][i] for tokens in lists) for i in range(longest))
         shared = next((i for i, s in enumerate(same) if not s or (class_slots and lists[0][i] < 0)), longest)
-        self.prefix = torch.tensor(lists[0][:shared], device=device)
+        self.prefix = torch.tensor(lists[0][:shared], dtype=torch.long, device=device)
         self.lengths = torch.tensor([len(tokens) - shared for tokens in lists])
         self.rows = torch.zeros(len(lists), int(self.lengths.max()), dtype=torch.long)
         for row, tokens in zip(self.rows, lists, strict=True):

@@ -71,13 +71,13 @@ def needs_vit(clip: FrozenCLIP, method: str) -> None:
     """ValueError where the image tower takes no prompts, with the methods that give it none."""
     if not clip.is_vit:
         raise ValueError(
-            f"{method} prompts the blocks of a vision transformer, and this CLIP's image tower is {clip.image_tower.kind}: use a "
-            f"ViT, or a method that leaves the image tower alone ({', '.join(text_side_methods())})."
+            f"{method} prompts the blocks of a vision transformer, and this CLIP's image tower is {clip.image_tower.kind}: use "
+            f"a ViT, or a method that leaves the image tower alone ({', '.join(text_side_methods())})."
         )
 
 
 def text_side_methods() -> list[str]:
-    """The names of the methods that give the image tower no prompts, as they say themselves (`PromptLearner.visual_prompts`)."""
+    """The names of the methods that give the image tower no prompts: each says so itself (`PromptLearner.visual_prompts`)."""
     import prompts
 
     names = []
