@@ -20,12 +20,15 @@ import torch
 from timm.models.vision_transformer_hybrid import ConvStem
 from timm.models.vitamin import VitCfg, VitConvCfg
 
+from datamodules.shapes import CLASSES
 from prompts.engine.build import build
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.tokenizers import ClipTokenizer, FileTokenizer
 
 WIDTH, HEADS, LAYERS, DIM = 64, 4, 3, 64
-WORDS = ["a", "photo", "of", "x", "rose", "cat", "sea", "or", "lake", "dog", "tulip", "golden", "retriever", "flower", ".", ","]
+WORDS = ["a", "photo", "of", "x", "rose", "cat", "sea", "or", "lake", "dog", "tulip", "golden", "retriever", ".", ","]
+WORDS += sorted({word for name in CLASSES for word in name.split()})
+VOCABULARY = 96
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 TIMM_VIT = {"embed_dim": WIDTH, "depth": LAYERS, "num_heads": HEADS}
 STAGES = {"layers": (1, 1, 1, 1), "embed_dims": (8, 8, 16, 32)}
@@ -141,7 +144,7 @@ def small_config(name: str) -> tuple[dict, str, str]:
         text["context_length"] = min(text["context_length"], 24)
         text.pop("mlp_ratio", None)
         if kind != "clip":
-            text["vocab_size"] = 40
+            text["vocab_size"] = VOCABULARY
     text["hf_tokenizer_name"] = text["tokenizer_kwargs"] = None
     if "multimodal_cfg" in config:
         config["multimodal_cfg"] |= {"width": WIDTH, "heads": HEADS, "layers": 1, "context_length": text["context_length"]}
@@ -165,7 +168,7 @@ def _one_of_its_kind(trunk: str) -> str:
 @cache
 def small_hf_folder(name: str) -> Path:
     """A folder with the config of a small model of Hugging Face's."""
-    content = SMALL_HF[name] | {"vocab_size": 40, "max_position_embeddings": 40}
+    content = SMALL_HF[name] | {"vocab_size": VOCABULARY, "max_position_embeddings": 40}
     content |= HF_SIZES.get(content["model_type"], HF_SIZES["bert"])
     folder = Path(tempfile.gettempdir()) / "small-hf-models" / content["model_type"]
     folder.mkdir(parents=True, exist_ok=True)

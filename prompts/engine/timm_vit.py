@@ -33,6 +33,7 @@ class TimmBlock(Block):
         attn, x = self.attn, x_ND if self.norm_behind else _norm(self.block.norm1, x_ND)
         out = []
         for part, weight, bias in self._matrices(parts):
+            bias = bias if bias is None else bias.to(weight.dtype)
             t = split_heads(linear(x, weight, bias), self.heads)
             norm = {"q": attn.q_norm, "k": attn.k_norm}.get(part)
             out.append(t if norm is None or isinstance(norm, nn.Identity) else _norm(norm, t).to(t.dtype))
