@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.learner import Outputs, PromptLearner, TrainInfo, TrainingHooks
-from prompts.parts.context import STD, fixed_plan, needs_vit
+from prompts.parts.context import STD, fixed_plan, needs_text_blocks, needs_vit
 from prompts.parts.prompt_lengths import PromptLengths, read_search
 from prompts.parts.search_files import write_lengths
 from prompts.parts.teacher import Teacher, divergence
@@ -64,6 +64,7 @@ class DPL(PromptLearner, TrainingHooks):
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes the prompts of the blocks that have some."""
         needs_vit(clip, "DPL")
+        needs_text_blocks(clip, "DPL")
         self.lengths.check(clip)
         self.text_ctx, self.image_ctx = (  # by block, those without prompts left out; (m,D) each
             nn.ParameterDict({str(i): STD * torch.randn(n, width) for i, n in enumerate(lengths) if n})

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.learner import Outputs, PromptLearner, TrainInfo, TrainingHooks
-from prompts.parts.context import STD, fixed_plan, needs_vit
+from prompts.parts.context import STD, fixed_plan, needs_text_blocks, needs_vit
 from prompts.parts.search_files import write_lengths
 
 
@@ -59,6 +59,7 @@ class DPLSearch(PromptLearner, TrainingHooks):
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes the prompts of every option and the alphas."""
         needs_vit(clip, "DPL")
+        needs_text_blocks(clip, "DPL")
         if info.fit and not info.alternating:
             raise ValueError(
                 "DPL's search fits its alphas on validation images, in batches that alternate with the training batches: "

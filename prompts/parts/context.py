@@ -76,6 +76,15 @@ def needs_vit(clip: FrozenCLIP, method: str) -> None:
         )
 
 
+def needs_text_blocks(clip: FrozenCLIP, method: str) -> None:
+    """ValueError where the text tower takes prompts at its input alone."""
+    if not clip.text_tower.blocks:
+        raise ValueError(
+            f"{method} prompts the blocks of the text tower, and this CLIP's takes prompts at its input alone: use another "
+            "CLIP (docs/towers.md), or a method whose text prompts are at the input."
+        )
+
+
 def text_side_methods() -> list[str]:
     """The names of the methods that give the image tower no prompts: each says so itself (`PromptLearner.visual_prompts`)."""
     import prompts
