@@ -22,7 +22,7 @@ from prompts.engine.clip_config import TOKENS
 from prompts.engine.identity import Identity, identify
 from prompts.engine.rows import NO_PROMPTS, TowerPrompts
 from prompts.engine.text_plan import TextPlan
-from prompts.engine.tokenizers import ClipTokenizer, Tokenizer, tokenizer_from_folder
+from prompts.engine.tokenizers import ClipTokenizer, Tokenizer, adapted, tokenizer_from_folder
 from prompts.engine.weights import read_weights
 
 IMAGENET_TEMPLATES: list[str] = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
@@ -50,7 +50,7 @@ class FrozenCLIP(nn.Module):
         super().__init__()
         if text_rows is not None and text_rows < 1:
             raise ValueError(f"clip.text_rows={text_rows}: give a number of rows, 1 or more, or null for all at once.")
-        parts = adapt(model, tokenizer or ClipTokenizer(context_length=model.context_length))
+        parts = adapt(model, adapted(tokenizer or ClipTokenizer(context_length=model.context_length)))
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.text_rows, self.recompute = parts.tokenizer, text_rows, recompute
         self.image_spec = {"size": parts.image_size, "mean": tuple(image_mean), "std": tuple(image_std)}

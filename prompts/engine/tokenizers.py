@@ -6,18 +6,19 @@ text may have. Ids are of the tower's vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer, get_clean_fn
 from torch import Tensor
 
 from files.untrusted import read_bytes, read_json
 
 MAX_BYTES = 2**26  # of a tokenizer.json; the largest published one, of 900,000 tokens, has 60 MB
 CLEANING = ("lower", "canonicalize", "whitespace")
+Clean = str | Callable[[str], str]
 INSTALL = "this CLIP's tokenizer needs the package tokenizers: pip install tokenizers."
 
 
@@ -76,17 +77,18 @@ class FileTokenizer:
         core: a `tokenizers.Tokenizer`, which adds the tokens that stand in front of and behind a text.
         context_length: the most tokens of a text.
         pad_id: the token behind short texts.
-        clean: what is done to a text first, by open_clip's names: "canonicalize" removes case and punctuation.
+        clean: what is done to a text first, a function or open_clip's name of one: "canonicalize" removes case and punctuation.
         without_sep: the tokens behind a text are padding (CLIPA's models).
 
     Raises:
         ValueError: a tokenizer that puts tokens in other places than in front and behind.
     """
 
-    def __init__(self, core: Any, context_length: int, pad_id: int, clean: str = "whitespace", without_sep: bool = False):
-        if clean not in CLEANING:
+    def __init__(self, core: Any, context_length: int, pad_id: int, clean: Clean = "whitespace", without_sep: bool = False):
+        if not callable(clean) and clean not in CLEANING:
             raise ValueError(f"a tokenizer's way to clean text is one of {', '.join(CLEANING)}, not {clean!r:.80}.")
-        self.core, self.context_length, self.pad_id, self.clean = core, context_length, pad_id, get_clean_fn(clean)
+        self.core, self.context_length, self.pad_id = core, context_length, pad_id
+        self.clean = clean if callable(clean) else get_clean_fn(clean)
         core.no_padding(), core.no_truncation()
         self.vocab_size = core.get_vocab_size()
         bare, framed = (core.encode("a", add_special_tokens=special).ids for special in (False, True))
@@ -123,6 +125,28 @@ class FileTokenizer:
             tokens = [*self.start, *self.encode(text)[:room], *self.end]
             row[: len(tokens)] = torch.tensor(tokens)
         return ids
+
+
+def adapted(tokenizer: Any) -> Tokenizer:
+    """The tokenizer of open_clip's (SimpleTokenizer, HFTokenizer) as one of this file; one of this file as it is.
+
+    Raises:
+        ValueError: transformers' tokenizers without a tokenizer.json, or a mode in which tokens stand behind the padding.
+    """
+    if isinstance(tokenizer, HFTokenizer):
+        inner = tokenizer.tokenizer
+        if tokenizer.tokenizer_mode:
+            mode = tokenizer.tokenizer_mode
+            raise ValueError(f"the tokenizer's mode {mode!r:.80} puts tokens behind the padding: use another.")
+        if not hasattr(inner, "backend_tokenizer") or inner.pad_token_id is None:
+            raise ValueError(f"the tokenizer is a {type(inner).__name__} without a tokenizer.json or padding: use another.")
+        length, clean = tokenizer.context_length, tokenizer.clean_fn
+        return FileTokenizer(inner.backend_tokenizer, length, inner.pad_token_id, clean, tokenizer.strip_sep_token)
+    if isinstance(tokenizer, SimpleTokenizer) and not isinstance(tokenizer, ClipTokenizer):
+        own = object.__new__(ClipTokenizer)
+        own.__dict__.update(vars(tokenizer))
+        return own
+    return tokenizer
 
 
 def _special(core: Any) -> list[int]:

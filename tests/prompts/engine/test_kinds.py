@@ -8,6 +8,7 @@ from test_towers import learned, same, ways
 from torch import nn
 from torch.nn import functional as F
 
+from prompts.engine.attention import image_shares, text_is_shown, text_shares
 from prompts.engine.rows import ExtraKV, Rows, TowerPrompts
 from prompts.engine.text_plan import TextPlan, token_lists
 from prompts.parts.context import context_plan, fixed_plan, initial_rows
@@ -169,3 +170,39 @@ def test_prompts_behind_the_input_of_a_hugging_face_tower():
     for prompts in (TowerPrompts(rows, {0: rows}), TowerPrompts(rows, extra={0: ExtraKV([draw(1, clip.text_width)])})):
         with pytest.raises(ValueError, match="XLMRobertaModel, which takes prompts at its input alone"):
             clip.encode_text(plan, prompts)
+
+
+@pytest.mark.parametrize("name", ["EVA02-B-16", "ViT-B-16-SigLIP2"])
+def test_attention_of_images_is_what_timm_computes(name):
+    torch.manual_seed(0)
+    clip, seen = small_clip(name), []
+    prompts = ways(clip.image_width, text=False)["deep"]
+    images = torch.randn(2, 3, clip.image_spec["size"], clip.image_spec["size"])
+    shares = image_shares(clip, images, prompts)
+    blocks = clip.model.visual.trunk.blocks
+    hooks = [block.attn.attn_drop.register_forward_hook(lambda _, given, __: seen.append(given[0])) for block in blocks]
+    for block in blocks:
+        block.attn.fused_attn = False
+    with torch.no_grad():
+        reference_image(clip, images, prompts)
+    for block, hook in zip(blocks, hooks, strict=True):
+        block.attn.fused_attn = True
+        hook.remove()
+    own = clip.image_tower.embed(images).shape[1]
+    read = slice(0, own) if clip.image_tower.reads_all else 0
+    for share, weights in zip(shares, seen, strict=True):  # (B,H,N,N)
+        on_slots = weights[..., own:].sum(-1)
+        assert share.read_out == pytest.approx(on_slots[..., read].mean().item(), abs=1e-5)
+        assert share.all_rows is None or share.all_rows == pytest.approx(on_slots.mean().item(), abs=1e-5)
+        assert share.prompts == 4
+
+
+def test_attention_of_texts_that_are_not_causal():
+    clip = small_clip("ViT-B-16-SigLIP2")
+    plan = context_plan(clip, NAMES, 4, None)
+    shares = text_shares(clip, plan, TowerPrompts(Rows(draw(4, clip.text_width))), [0, 3])
+    assert [share.even for share in shares] == [pytest.approx(4 / 24)] * clip.text_blocks
+    assert all(0 < share.read_out < 1 for share in shares)
+    assert shares[-1].all_rows is None
+    assert text_is_shown(clip)
+    assert not text_is_shown(small_clip("coca_ViT-B-32"))
