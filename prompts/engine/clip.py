@@ -20,11 +20,14 @@ from torch import Tensor, nn
 from prompts.engine import architecture
 from prompts.engine.blocks import Block, layer_norm
 from prompts.engine.clip_config import TOKENS
+from prompts.engine.fitting import fill
+from prompts.engine.hub import optional_file
 from prompts.engine.identity import Identity, identify
 from prompts.engine.image_tower import ImageTower
 from prompts.engine.rows import NO_PROMPTS, TowerPrompts
 from prompts.engine.text_plan import TextPlan
 from prompts.engine.text_tower import TextTower
+from prompts.engine.tokenizers import make_tokenizer
 from prompts.engine.weights import read_weights
 
 IMAGENET_TEMPLATES: list[str] = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
@@ -47,6 +50,8 @@ class FrozenCLIP(nn.Module):
         tokenizer: SimpleTokenizer | None = None,
         text_rows: int | None = 16384,
         recompute: bool = False,
+        interpolation: str = "bicubic",
+        resize_mode: str = "shortest",
     ):
         super().__init__()
         if text_rows is not None and text_rows < 1:
@@ -61,6 +66,8 @@ class FrozenCLIP(nn.Module):
             "size": size[0] if isinstance(size, tuple) else size,
             "mean": tuple(image_mean),
             "std": tuple(image_std),
+            "interpolation": interpolation,
+            "resize_mode": resize_mode,
         }
         self.is_vit = isinstance(visual, VisionTransformer)
         self.embed_dim: int = model.visual.output_dim
@@ -180,7 +187,7 @@ def build(config: dict[str, Any], empty: bool = False) -> CLIP:
     """An open_clip model from its config (embed_dim, vision_cfg, text_cfg, quick_gelu): randomly initialised, always with the
     same numbers, or without any (`empty`, on the meta device) for weights that are about to be assigned."""
     known = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
-    if "hf_model_name" in config["text_cfg"] or "timm_model_name" in config["vision_cfg"]:
+    if config.get("custom_text") or "hf_model_name" in config["text_cfg"] or "timm_model_name" in config["vision_cfg"]:
         raise ValueError(
             "this CLIP architecture cannot take prompts here: a tower is not open_clip's own transformer or ResNet."
         )
@@ -202,15 +209,17 @@ def load_clip(
     text_rows: int | None = 16384,
     recompute: bool = False,
     activation: str | None = None,
+    tokenizer: str | None = None,
 ) -> FrozenCLIP:
     """The frozen CLIP of an architecture and its weights. Raises ValueError with a way out when either cannot be had.
 
     `model`: an open_clip name ("ViT-B-16-quickgelu"), the path of a json with open_clip's model config, or what brings its
-    weights: a hub id ("hf-hub:org/name") or a folder in the hub's format ("local-dir:PATH").
+    weights: a hub id ("hf-hub:org/name") or a folder in open_clip's or transformers' format ("local-dir:PATH").
     `weights`: an open_clip tag ("openai"), a local file, "random", or None for those that the model brings.
     `activation`: "quickgelu" or "gelu", of a local file whose model does not say it.
+    `tokenizer`: a folder or a hub id with another tokenizer than the model's own, or "simple" for CLIP's.
     """
-    source = architecture.find(model, weights)
+    source = architecture.find(model, weights, tokenizer)
     config = source.config
     state, is_openai = None, False
     if source.weights:
@@ -225,11 +234,11 @@ def load_clip(
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"the architecture of clip.model={model} cannot be built: {why}.") from error
     if state is not None:
-        _fill(towers, state, str(source.weights), model)
+        fill(towers, state, str(source.weights), model)
     activations = {type(m) for m in towers.modules() if isinstance(m, QuickGELU | nn.GELU)}
     assert activations == {QuickGELU if config["quick_gelu"] else nn.GELU}, activations
-    tokenizer = SimpleTokenizer(context_length=towers.context_length, **(config["text_cfg"].get("tokenizer_kwargs") or {}))
-    return FrozenCLIP(towers, tokenizer=tokenizer, text_rows=text_rows, recompute=recompute, **source.image)
+    made = make_tokenizer(source.tokenizer, optional_file)
+    return FrozenCLIP(towers, tokenizer=made, text_rows=text_rows, recompute=recompute, **source.image)
 
 
 def load_tiny(text_rows: int | None = 16384, recompute: bool = False, folder: str = "tiny_clip") -> FrozenCLIP:
@@ -242,18 +251,3 @@ def load_tiny(text_rows: int | None = 16384, recompute: bool = False, folder: st
         raise ValueError(f"clip.folder={folder}: the CLIPs in the repository are {' and '.join(EMBEDDED)}.")
     home = Path(__file__).parent / folder
     return load_clip(str(home / "config.json"), str(home / "weights.safetensors"), text_rows, recompute)
-
-
-def _kind(tensor: Tensor) -> tuple:
-    return tensor.shape, tensor.is_floating_point(), tensor.is_complex()
-
-
-def _fill(towers: CLIP, state: dict[str, Tensor], weights: str, model: str) -> None:
-    expected = towers.state_dict()
-    wrong = [k for k in expected if k not in state or _kind(state[k]) != _kind(expected[k])]
-    wrong += [k for k in state if k not in expected]
-    if wrong:
-        raise ValueError(
-            f"CLIP weights {weights} do not fit the architecture {model}: {len(wrong)} tensors differ, first {wrong[0]}."
-        )
-    towers.load_state_dict(state, assign=True)
