@@ -16,7 +16,7 @@ from open_clip.pretrained import get_pretrained_cfg
 
 from files.untrusted import read_json
 from prompts.engine import preprocessing, transformers_config, weight_folder
-from prompts.engine.clip_config import checked
+from prompts.engine.clip_config import TOKENS, checked
 from prompts.engine.hub import hub_file, hub_weights, optional_file, tag_weights
 from prompts.engine.tokenizers import SIMPLE, TokenizerSpec, spec_of
 
@@ -66,7 +66,9 @@ def find(model: str, weights: str | None, tokenizer: str | None = None) -> Sourc
     found = _found(model, fetch=weights is None)
     is_transformers = transformers_config.is_transformers(found.data)
     data = transformers_config.of_transformers(found.data, model) if is_transformers else found.data
-    config, image = checked(data, model)
+    given = tokenizer not in (None, SIMPLE)
+    brings_tokenizer = given or (is_transformers and not transformers_config.is_clip_vocabulary(found.data))
+    config, image = checked(data, model, brings_tokenizer)
     if is_transformers:
         image = _transformers_image(found, config, model)
     if found.folder is not None and (near := found.folder / config["text_cfg"].get("hf_model_name", "?")).is_dir():
@@ -74,6 +76,8 @@ def find(model: str, weights: str | None, tokenizer: str | None = None) -> Sourc
     if weights is None and found.weights is None:
         raise ValueError(_no_weights(model))
     spec = _tokenizer(found, config, is_transformers, tokenizer)
+    if spec.kind == SIMPLE and config["text_cfg"].get("vocab_size", TOKENS) < TOKENS:
+        raise ValueError(f"clip.model={model} has fewer tokens than CLIP's own tokenizer: give another clip.tokenizer.")
     if weights and (tag := get_pretrained_cfg(model, weights)):
         config["quick_gelu"] = bool(tag.get("quick_gelu", False))  # the weights decide; a wrong activation fails silently
         image |= preprocessing.of_open_clip(tag, config["vision_cfg"].get("image_size", 224))

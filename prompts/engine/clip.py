@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from prompts.engine import architecture
 from prompts.engine.blocks import Block, layer_norm
 from prompts.engine.clip_config import TOKENS
-from prompts.engine.fitting import fill
+from prompts.engine.fitting import fill, set_activation
 from prompts.engine.hub import optional_file
 from prompts.engine.identity import Identity, identify
 from prompts.engine.image_tower import ImageTower
@@ -230,6 +230,7 @@ def load_clip(
         if state is None and sum(p.numel() for p in towers.parameters()) > MAX_RANDOM_PARAMETERS:
             raise ValueError(f"it has more than {MAX_RANDOM_PARAMETERS:,} parameters")
         towers = build(config) if state is None else towers
+        set_activation(towers, config["vision_cfg"])
     except Exception as error:  # for sizes that do not fit, torch raises many types
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"the architecture of clip.model={model} cannot be built: {why}.") from error

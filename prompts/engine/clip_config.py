@@ -67,9 +67,12 @@ IMAGE_KEYS = ("image_mean", "image_std")
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
-def checked(data: Any, model: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def checked(data: Any, model: str, brings_tokenizer: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """The config of an architecture, in open_clip's keys, and what it says about images: `image_mean`, `image_std`,
     `interpolation` and `resize_mode`, as far as it says them.
+
+    Args:
+        brings_tokenizer: a tokenizer is known that the config does not name.
 
     Raises:
         ValueError: one sentence, where it is no config of open_clip's.
@@ -82,7 +85,7 @@ def checked(data: Any, model: str) -> tuple[dict[str, Any], dict[str, Any]]:
                 _check_tower(name, config[name], kind)
         vision, text = CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
         _check_image_tower(vision)
-        _check_text_tower(text)
+        _check_text_tower(text, brings_tokenizer)
         return _without_downloads(config), of_open_clip(pixels, vision.image_size)
     except Unfit as why:
         raise ValueError(f"the architecture of clip.model={model} cannot be used: {why}.") from None
@@ -188,18 +191,19 @@ def _check_image_tower(vision: CLIPVisionCfg) -> None:
         raise Unfit("its image tower has too many patches")
 
 
-def _check_text_tower(text: CLIPTextCfg) -> None:
+def _check_text_tower(text: CLIPTextCfg, brings_tokenizer: bool) -> None:
     """Checks the names, the tokenizer's options and that the vocabulary is the tokenizer's."""
     for key in ("hf_model_name", "hf_tokenizer_name"):
         name = getattr(text, key) or "none"
         if not HUB_ID.fullmatch(name) or ".." in name:
             raise Unfit(f"text_cfg.{key}={name[:80]!r} is no id on the hub, of the form ORGANISATION/NAME")
-    if not text.hf_tokenizer_name and not text.hf_model_name and text.vocab_size < TOKENS:
+    has_own = bool(brings_tokenizer or text.hf_tokenizer_name or text.hf_model_name)
+    if not has_own and text.vocab_size < TOKENS:
         raise Unfit(f"its text tower names no tokenizer and is not made for CLIP's own ({TOKENS:,} tokens)")
     if text.tokenizer_mode not in (None, "", "clips"):
         raise Unfit("text_cfg.tokenizer_mode is not clips")
     options = text.tokenizer_kwargs or {}
-    if not text.hf_tokenizer_name and not text.hf_model_name and set(options) - {"clean"}:
+    if not has_own and set(options) - {"clean"}:
         raise Unfit("text_cfg.tokenizer_kwargs has options that CLIP's own tokenizer does not have")
     clean = options.get("clean", "lower")
     if clean not in CLEANINGS:

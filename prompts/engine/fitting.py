@@ -67,6 +67,19 @@ def fill(model: nn.Module, state: State, weights: str, name: str) -> None:
     model.load_state_dict({key: tensor.contiguous() for key, tensor in given.items()}, assign=True)
 
 
+def set_activation(model: nn.Module, vision_cfg: dict[str, Any]) -> None:
+    """Gives an image tower of timm's the approximation of GELU that its config names, in place: open_clip hands it on to towers
+    of its own alone, and transformers' SigLIPs have the tanh's."""
+    how = (vision_cfg.get("act_kwargs") or {}).get("approximate")
+    trunk = getattr(model.visual, "trunk", None)
+    if how is None or trunk is None:
+        return
+    for parent in list(trunk.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.GELU | timm.layers.GELU | timm.layers.GELUTanh):
+                setattr(parent, name, nn.GELU(approximate=how))
+
+
 def _kind(tensor: Tensor) -> tuple:
     return tensor.shape, tensor.is_floating_point(), tensor.is_complex()
 
@@ -87,7 +100,7 @@ def _difference(given: State, expected: State) -> str:
         first += ", which is missing"
     else:
         first += ", which the architecture does not have"
-    return f"{len(wrong)} tensors differ, first {first}"
+    return f"a tensor differs: {first}" if len(wrong) == 1 else f"{len(wrong)} tensors differ, first {first}"
 
 
 def _one_tower(given: State, expected: State) -> str:
