@@ -100,11 +100,9 @@ def _resize_mode(data: dict[str, Any], image_size: int, crops: bool) -> str:
         sides, shortest = [size], size  # of old files, the shorter side
     crop = data.get("crop_size", image_size)
     crop = [crop.get("height"), crop.get("width")] if isinstance(crop, dict) else [crop]
-    asked = {value for value in (*sides, *(crop if crops else ())) if value is not None}
-    if asked != {image_size}:
-        raise Unfit(
-            f"its processor makes images of {_shown(sorted(map(str, asked)))} pixels, its image tower wants {image_size}"
-        )
+    asked = [*sides, *(crop if crops else ())]
+    if any(type(value) is not int or value != image_size for value in asked):
+        raise Unfit(f"its processor makes images of {_shown(asked)} pixels, its image tower wants {image_size}")
     if shortest is not None and not crops:
         raise Unfit("its processor resizes the shorter side and crops nothing, which leaves no square")
     return "shortest" if shortest is not None else "squash"

@@ -105,9 +105,9 @@ def check_tokenizer_files(folder: Path) -> None:
         if path := next((key for key in PATHS if config.get(key) is not None), None):
             raise ValueError(f"the tokenizer in {folder} names a file elsewhere ({path} in {name}): remove that line.")
     kind = says[0].get("tokenizer_class", says[1].get("tokenizer_class"))
-    if kind is not None and kind not in KINDS:
+    if kind is not None and str(kind) not in KINDS:
         raise ValueError(f"the tokenizer in {folder} is a {str(kind)[:80]!r}, where {', '.join(sorted(KINDS))} are known.")
-    if kind is None and says[1].get("model_type") not in MODEL_TYPES:
+    if kind is None and str(says[1].get("model_type")) not in MODEL_TYPES:
         raise ValueError(
             f"the tokenizer in {folder} does not say its kind: {weight_folder.TOKENIZER_CONFIG} lacks tokenizer_class."
         )

@@ -182,7 +182,7 @@ def _head_width(tower: dict[str, Any], name: str) -> int:
 
 def is_clip_vocabulary(data: dict[str, Any]) -> bool:
     """Whether such a config is one for CLIP's own tokenizer, by the size of its vocabulary and the id of its last token."""
-    text = CLIP_TEXT | {key: value for key, value in data["text_config"].items() if value is not None}
+    text = _tower(data, "text_config", CLIP_TEXT)
     return model_type(data) == "clip" and text["vocab_size"] == TOKENS and text["eos_token_id"] in (LEGACY_EOS, TOKENS - 1)
 
 
