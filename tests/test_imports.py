@@ -46,11 +46,9 @@ def test_packages_do_not_import_upwards(package):
 
 def test_one_file_opens_the_towers():
     users = {str(path.relative_to(ROOT)) for path in (ROOT / "prompts").rglob("*.py") if "open_clip" in set(imported(path))}
-    configs = {
-        "prompts/engine/architecture.py",
-        "prompts/engine/clip_config.py",
-    }  # of architectures, and where their weights are
-    assert users == {"prompts/engine/clip.py"} | configs
+    # names and configs of architectures, where their weights are, how they want images and texts
+    sources = {"architecture", "clip_config", "fitting", "hub", "preprocessing", "tokenizers"}
+    assert users == {"prompts/engine/clip.py"} | {f"prompts/engine/{name}.py" for name in sources}
 
 
 def test_a_sweeps_parent_imports_neither_torch_nor_lightning():
