@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test check fix tiny tiny_large benchmark clean
+.PHONY: help install demo search test check fix tiny tiny_large tables benchmark clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,16 @@ demo: .venv/installed  ## zero-shot CLIP, CoOp, CoCoOp and MaPLe on drawn images
 	$(BIN)/python run.py -m experiment=demo
 	$(BIN)/python report.py outputs/demo
 
+# Methods whose settings on the embedded world are searched for, and those that are pretrained as well.
+SEARCHED := coop cocoop kgcoop maple ivlp vpt promptsrc pomp rpp dpl aape aape_residual
+PRETRAINED := pomp rpp
+
+search: .venv/installed  ## search the settings of the embedded world anew, about an hour of one core
+	for method in $(SEARCHED); do $(BIN)/python run.py -m experiment=embedded_search method=$$method || exit 1; done
+	for method in $(PRETRAINED); do \
+		$(BIN)/python run.py -m experiment=embedded_search_pretraining method=$$method || exit 1; done
+	$(BIN)/python -m tools.embedded_recipes outputs/embedded_search
+
 test: .venv/installed  ## the whole test suite, two processes at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
@@ -38,6 +48,11 @@ tiny: .venv/installed  ## train the tiny CLIP again (about a quarter of an hour 
 
 tiny_large: .venv/installed  ## train the tiny CLIP's teacher again (about three quarters of an hour on two cores)
 	$(BIN)/python -m tools.tiny_clip --model tiny_large
+
+tables: .venv/installed  ## run every table of the embedded world, and write them to docs/claims.md, README.md and docs
+	@for file in conf/experiment/table-*.yaml; do \
+		$(BIN)/python run.py -m experiment=$$(basename $$file .yaml) || exit 1; done
+	$(BIN)/python -m tools.tables outputs/tables
 
 benchmark: .venv/installed  ## the text engine against the plain computation, and against sampled classes
 	$(BIN)/python -m benchmarks.text_engine

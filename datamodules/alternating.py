@@ -6,36 +6,10 @@ They are for methods that fit some tensors on validation images and the others o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from torch.utils.data import Dataset
 
-from datamodules.few_shot import MAX_VAL_SHOTS, select, subset
-from datamodules.items import Items, Source, Splits
 from datamodules.loaders import ImageDataset, Row, StepSampler
-
-
-def held_out(source: Source, selected: Splits, shots: int, seed: int, which: str) -> Items:
-    """The validation images of a class subset for alternating batches.
-
-    They are the selected validation images. Where the dataset's validation images are its test images (ImageNet), they are
-    min(shots, 4) per class of the training images that were not selected.
-
-    Raises:
-        ValueError: there are none.
-    """
-    if "val" in selected.fixed:
-        chosen = {item.path for item in selected.train}
-        others = [item for item in source.splits(seed).train if item.path not in chosen]
-        drawn = select(Splits(others, [], []), min(shots, MAX_VAL_SHOTS), seed).train if shots > 0 else []
-        selected = replace(selected, val=drawn)
-    items = subset(selected, which).val
-    if not len(items):
-        raise ValueError(
-            "this method fits on validation images, and there are none: give the dataset a val split or, where its val is its "
-            "test set, fewer shots than it has training images."
-        )
-    return items
 
 
 class AlternatingDataset(Dataset):

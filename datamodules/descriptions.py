@@ -12,7 +12,7 @@ from numpy.random import RandomState
 
 from datamodules.captions import Scene, caption
 from datamodules.drawing import COLOURS, SHAPES, TEXTURES
-from datamodules.shapes import CLASSES
+from datamodules.shapes import classes_of
 
 COMPLETIONS = 10  # per question
 # Kinds of sentences, with their shares: right (though it may be incomplete), a repeated one, wrong in one thing, about nothing.
@@ -21,12 +21,17 @@ STYLES = (("photo", "busy"), ("painting", "faded", "blurred"), ("drawing", "sket
 EMPTY = ("this is my own page.", "you can see one on this page.", "here you can see one from my small book.", "a photo of one.")
 
 
-def shape_descriptions(seed: int = 0) -> dict[str, list[str]]:
-    """{class name: 30 sentences}, ten to each of three questions in turn. A function of the class and `seed` alone."""
-    return {name: _sentences(name, RandomState([seed, zlib.crc32(name.encode())])) for name in CLASSES}
+def shape_descriptions(seed: int = 0, domain: str = "shapes") -> dict[str, list[str]]:
+    """{class name: 30 sentences}, ten to each of three questions in turn. A function of the class and `seed` alone.
+
+    Args:
+        domain: whose classes, as `Shapes` takes it.
+    """
+    kinds = classes_of(domain).items()
+    return {name: _sentences(kind, RandomState([seed, zlib.crc32(name.encode())])) for name, kind in kinds}
 
 
-def _sentences(name: str, rng: RandomState) -> list[str]:
+def _sentences(kind: tuple[str, str, str], rng: RandomState) -> list[str]:
     texts: list[str] = []
     for styles in STYLES:
         for number in range(COMPLETIONS):
@@ -36,12 +41,12 @@ def _sentences(name: str, rng: RandomState) -> list[str]:
             elif fate == "empty":
                 texts.append(EMPTY[rng.randint(len(EMPTY))])
             else:
-                texts.append(caption(_scene(name, styles[rng.randint(len(styles))], fate == "wrong", rng), rng))
+                texts.append(caption(_scene(kind, styles[rng.randint(len(styles))], fate == "wrong", rng), rng))
     return texts
 
 
-def _scene(name: str, style: str, wrong: bool, rng: RandomState) -> Scene:
-    truth = list(CLASSES[name])
+def _scene(kind: tuple[str, str, str], style: str, wrong: bool, rng: RandomState) -> Scene:
+    truth = list(kind)
     if wrong:
         which = rng.randint(3)
         others = [word for word in (SHAPES, COLOURS, TEXTURES)[which] if word != truth[which]]

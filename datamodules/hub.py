@@ -30,8 +30,9 @@ class HubSource:
         repo: a repository id or a local folder; with `builder` the folder of its files.
         builder: the builder of local files (parquet, imagefolder, ...); None: the repository's own.
         config, revision: of the repository, as `load_dataset` takes them.
-        train, val, test: names of the splits. Without val a fifth of each class of train is held out for it; without test, too,
-            each class is split 50/20/30. With test alone the dataset is for evaluation only.
+        train, val, test: names of the splits; val may be test, as for ImageNet. Without val a fifth of each class of train is
+            held out for it; without test, too, each class is split 50/20/30. With test alone the dataset is for evaluation
+            only.
         image, label: names of the columns.
         classnames: names by label, where the repository has none (or not CLIP's), or a function that gives them.
         rename: {stored name: class name} for some classes, or a function that gives it.
@@ -119,7 +120,7 @@ class HubSource:
         if "train" in lists and "val" not in lists:
             log.warning("%s has no validation split: a fifth of each class's training images is held out", self.repo)
             return split_8020(train, test, rng)
-        same = bool(val) and self.names["val"] == self.names["test"]  # as for ImageNet: few-shot sampling leaves val whole
+        same = bool(val) and self.names["val"] == self.names["test"]  # as for ImageNet: nothing may be chosen on it
         return Splits(train, val, test, fixed=frozenset({"val"} if same else ()))
 
     def digest(self, seed: int) -> str:

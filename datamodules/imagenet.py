@@ -79,7 +79,7 @@ def _folders_digest(source: disk.Disk, images: dict[str, Path]) -> str:
 
 
 class ImageNet(disk.Disk):
-    """Validation is the test set, as published, and few-shot sampling leaves it whole.
+    """The published lists have no validation images of their own (val is test): a run that chooses holds out training images.
 
     Images of a class are in sorted order. CoOp's code takes them in the order of the file system, so only its pickles reproduce
     its few-shot sets.
@@ -97,7 +97,7 @@ class ImageNet(disk.Disk):
         self.legacy, self.shots = legacy, shots
 
     def splits(self, seed: int) -> Splits:
-        """Training and validation images; the validation list is also the test list."""
+        """Training and test images; the validation list is the test list."""
         disk.require(self.folder, "the dataset's folder")
         if self.legacy:
             return self._imported(seed)
@@ -129,14 +129,15 @@ class ImageNet(disk.Disk):
     def _imported(self, seed: int) -> Splits:
         preprocessed, few_shot = self._pickles(seed)
         lists = pickles.read_item_lists(disk.require(preprocessed, "legacy=true, but the list of images"), self.images.name)
-        fixed = {"val"}
+        fixed, pool = {"val"}, None
         if self.shots > 0 and few_shot.exists():
+            pool = lists.get("train")  # validation images are held out of all of them
             lists["train"] = pickles.read_item_lists(few_shot, self.images.name).get("train", [])
             fixed.add("train")
         if not {"train", "test"} <= set(lists):
             raise ValueError(f"{self.folder / 'preprocessed.pkl'} holds {sorted(lists)} in place of train and test")
         disk.check_images(self.images, (*lists["train"], *lists["test"]), "CoOp's pickles")
-        return Splits(lists["train"], lists["test"], lists["test"], fixed=frozenset(fixed))
+        return Splits(lists["train"], lists["test"], lists["test"], fixed=frozenset(fixed), pool=pool)
 
 
 class TestFolders(disk.Disk):

@@ -80,7 +80,7 @@ def wordnet_names() -> dict[str, str]:
 
 
 class ImageNet21K(disk.Disk):
-    """Labels are positions in the sorted class ids of the training images, however many those are; validation is the test set.
+    """Labels are positions in the sorted class ids of the training images, however many those are; val is the test list.
 
     Args:
         format: how the images lie in the folder: folder, webdataset or parquet (`READERS`).

@@ -82,13 +82,17 @@ Items = list[Item] | ItemTable
 
 @dataclass(frozen=True)
 class Splits:
-    """The lists of a dataset. A test-only set has no train items; its classes are then those of `test`."""
+    """The lists of a dataset. A test-only set has no train items; its classes are then those of `test`.
+
+    Where `fixed` holds "val", the validation list is the test list, as ImageNet's: nothing may be chosen on it.
+    """
 
     train: Items
     val: Items
     test: Items
-    fixed: frozenset[str] = frozenset()  # lists that few-shot sampling leaves unchanged ("val" of ImageNet is its test set)
+    fixed: frozenset[str] = frozenset()  # lists that few-shot sampling leaves unchanged
     rng_state: tuple | None = None  # the generator's state after a fallback split: few-shot sampling continues from it
+    pool: Items | None = None  # all training images, where `train` is a stored selection of them; None: `train` itself
 
     @cached_property
     def classnames(self) -> list[str]:

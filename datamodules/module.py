@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -12,14 +13,15 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.alternating import AlternatingDataset, AlternatingSampler, held_out
+from datamodules.alternating import AlternatingDataset, AlternatingSampler
 from datamodules.evaluation import Evaluation
 from datamodules.few_shot import select, subset_group
 from datamodules.few_shot import subset as subset_of
-from datamodules.items import Items, ItemTable, Source, Splits
+from datamodules.items import Items, ItemTable, Source, Splits, take
 from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transform, eval_loader, shards_of, windowed
 from datamodules.randaugment import RandAugment2
 from datamodules.transforms import eval_transform, made_for, train_transform
+from datamodules.validation import check_apart, hold_out, way_out
 
 log = logging.getLogger(__name__)
 Augmentation = Literal["plain", "randaug2"]
@@ -30,6 +32,9 @@ KINDS = {"train": "training", "val": "validation", "test": "test"}  # of images,
 
 class FewShotData(LightningDataModule):
     """A few-shot dataset: the training images of a run, and evaluations of the splits. Reads its lists when it is made.
+
+    Its validation images, on which a run chooses, are never test images. Where the dataset's own are (ImageNet), they are
+    training images that were not selected, drawn when something first asks for them (`datamodules.validation.hold_out`).
 
     Args:
         image_spec: size, mean and std that the CLIP wants, perhaps interpolation and resize_mode (`FrozenCLIP.image_spec`).
@@ -46,6 +51,7 @@ class FewShotData(LightningDataModule):
         order: of the training images: "random", or "windowed" for disks that dislike random reads.
         on_bad_image: "raise", or "skip": a training image that cannot be read weighs nothing (the others of its step weigh what
             they did, so the step is that much smaller, the same for any number of ranks), a test image is not counted.
+        search_only: no table reports these images, so a search may look at its test images (`runs.search`).
 
     Raises:
         ValueError: a wrong argument, or whatever is missing on disk, in one sentence.
@@ -72,6 +78,7 @@ class FewShotData(LightningDataModule):
         augmentation: Augmentation = "plain",
         order: Order = "random",
         on_bad_image: OnBadImage = "raise",
+        search_only: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(shots, int):
@@ -91,14 +98,18 @@ class FewShotData(LightningDataModule):
         self.alternating_batch_size, self.templates, self.sampler = alternating_batch_size, tuple(templates), sampler
         augment = {} if augmentation == "plain" else {"augment": RandAugment2()}
         self.make_train_transform = partial(train_transform, **augment)
-        self.views, self.order, self.on_bad_image = views, order, on_bad_image
+        self.views, self.order, self.on_bad_image, self.search_only = views, order, on_bad_image, search_only
         self._subsets: dict[str, Splits] = {}
         self._bad: dict[tuple[str, str], tuple[Items, Tensor]] = {}  # by split and class subset
         self.selected = select(self._read_splits(), shots, seed, sampler)
+        self._to_hold_out = "val" in self.selected.fixed  # validation images, when something first asks for them
+        if self._to_hold_out:
+            self.selected = replace(self.selected, val=take(self.selected.val, []), pool=None)
         for which in {subset, "all"}:
             if not self.splits(which).classnames:
                 raise ValueError(f"{name} has no classes in subset={which}.")
-        self._held_out: Items = held_out(source, self.selected, shots, seed, subset) if alternating_batch_size else []
+        if alternating_batch_size:
+            self.items("val", subset)
 
     def _read_splits(self) -> Splits:
         splits = self.source.splits(self.seed)
@@ -114,6 +125,31 @@ class FewShotData(LightningDataModule):
         if which not in self._subsets:  # cached, as lists may hold a million images
             self._subsets[which] = subset_of(self.selected, which)
         return self._subsets[which]
+
+    def items(self, split: str, which: str | None = None) -> Items:
+        """The images of a split (train, val, test) and class subset (default: the one trained on), labels from 0.
+
+        Raises:
+            ValueError: there are none, so nothing would be measured; or a validation image is a test image.
+        """
+        items = self._validation(which or self.subset) if split == "val" else getattr(self.splits(which), split)
+        if not len(items):
+            instead = f": {way_out('val' in self.selected.fixed)}" if split == "val" else ""
+            raise ValueError(
+                f"data={self.name} has no {KINDS[split]} images in subset={which or self.subset}, and this run needs them"
+                f"{instead}."
+            )
+        return items
+
+    def _validation(self, which: str) -> Items:
+        """The validation images, which this call holds out where the dataset has none of its own."""
+        if self._to_hold_out:
+            drawn = hold_out(self.source.splits(self.seed), self.selected.train, self.shots, self.seed, self.sampler)
+            self.selected, self._to_hold_out = replace(self.selected, val=drawn), False
+            self._subsets.clear()
+        items = self.splits(which).val
+        check_apart(items, self.selected.test, self.name)
+        return items
 
     def class_list(self, which: str | None = None) -> list[str]:
         """The class names of a subset, in the order of its labels."""
@@ -131,8 +167,8 @@ class FewShotData(LightningDataModule):
 
     @property
     def val_items(self) -> Items:
-        """The selected validation images."""
-        return self.splits().val
+        """The validation images; empty where there are none to choose on."""
+        return self._validation(self.subset)
 
     @property
     def test_items(self) -> Items:
@@ -140,8 +176,11 @@ class FewShotData(LightningDataModule):
         return self.splits().test
 
     def selection(self) -> dict[str, list[str] | dict[str, int | str]]:
-        """The selected images, as published lists name them: paths below the image root; of large data counts and a digest."""
-        lists = {"train": self.train_items, "val": self.val_items}
+        """The selected images, as published lists name them: paths below the image root; of large data counts and a digest.
+
+        Held-out validation images are listed where something has asked for them; the others always.
+        """
+        lists = {"train": self.train_items, "val": self.splits().val}
         return {
             split: items.summary() if isinstance(items, ItemTable) else [item.path for item in items]
             for split, items in lists.items()
@@ -153,7 +192,7 @@ class FewShotData(LightningDataModule):
         return [*getattr(self.source, "broken", []), *sorted(paths)]
 
     def _dataset(self, split: str, which: str, transform: Transform, views: int = 1) -> ImageDataset:
-        items = getattr(self.splits(which), split)
+        items = self._validation(which) if split == "val" else getattr(self.splits(which), split)
         if self.on_bad_image == "skip" and (split, which) not in self._bad:
             self._bad[split, which] = items, torch.zeros(max(len(items), 1), dtype=torch.bool).share_memory_()
         _, bad = self._bad.get((split, which), (items, None))
@@ -165,9 +204,7 @@ class FewShotData(LightningDataModule):
         order = windowed(shards_of(dataset.items)) if self.order == "windowed" else None
         sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate, order)
         if self.alternating_batch_size:
-            items = self._held_out
-            bad = None if self.on_bad_image == "raise" else torch.zeros(len(items), dtype=torch.bool).share_memory_()
-            val = ImageDataset(self.source, items, eval_transform(**self.image_spec), self.seed, bad=bad)
+            val = self._dataset("val", self.subset, eval_transform(**self.image_spec))
             turns = AlternatingSampler(
                 sampler, StepSampler(len(val), self.alternating_batch_size, self.seed, rank, world, accumulate)
             )
@@ -180,11 +217,8 @@ class FewShotData(LightningDataModule):
         return eval_loader(dataset, self.eval_batch_size, self.workers, rank, world)
 
     def evaluation(self, name: str, split: str, subset: str) -> Evaluation:
-        """The images of a split (train, val, test) and class subset. ValueError where there are none: nothing would be
-        measured."""
-        images = len(getattr(self.splits(subset), split))
-        if not images:
-            raise ValueError(f"data={self.name} has no {KINDS[split]} images in subset={subset}, and this run needs them.")
+        """An evaluation on `items(split, subset)`, with their errors."""
+        images = len(self.items(split, subset))
         return Evaluation(name, self.class_list(subset), images, partial(self.eval_loader, split, subset))
 
     # ---- Lightning's hooks: this dataset alone, for any LightningModule

@@ -2,7 +2,8 @@
 
 A class is a colour, a texture and a shape. The classes are ordered so that both halves have all twelve shapes and every colour
 and texture: a context learned on the base half can generalise to the new half, or fail to.
-Splits per class: 40 train, 8 val, 20 test. The domains share the class list and differ in the styles drawn.
+Splits per class: 40 train, 8 val, 20 test. The domains share the class list and differ in the styles drawn. The domain `search`
+alone has 36 other classes, in the styles of `shapes`: settings are chosen on them, and no table reports them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import zlib
 from numpy.random import RandomState
 from PIL import Image, ImageEnhance
 
-from datamodules.drawing import draw
+from datamodules.drawing import COLOURS, TEXTURES, draw
 from datamodules.items import Item, Splits
 
 # class name: (shape, colour, texture). Some names are words that captions seldom use ("spotted", "mug", "crescent").
@@ -54,6 +55,26 @@ CLASSES: dict[str, tuple[str, str, str]] = {
     "red checked crown": ("crown", "red", "checked"),
     "violet plain rhombus": ("diamond", "purple", "plain"),
 }
+RARE_WORDS = {"moon": "crescent", "cup": "mug", "boat": "yacht", "diamond": "rhombus", "purple": "violet", "dotted": "spotted"}
+
+
+def _other_classes() -> dict[str, tuple[str, str, str]]:
+    """By name, 36 more classes: for each of `CLASSES` one of the next shape, the colour two before and the next texture.
+
+    With these steps none of them is one of `CLASSES`, and both halves have all shapes, colours and textures again.
+    """
+    shapes, colours = list(dict.fromkeys(shape for shape, _, _ in CLASSES.values())), list(COLOURS)
+    others = {}
+    for shape, colour, texture in CLASSES.values():
+        shape = shapes[(shapes.index(shape) + 1) % len(shapes)]
+        colour = colours[colours.index(colour) - 2]
+        texture = TEXTURES[(TEXTURES.index(texture) + 1) % len(TEXTURES)]
+        words = RARE_WORDS | ({} if texture == "dotted" else {"blue": "navy"})
+        others[" ".join(words.get(word, word) for word in (colour, texture, shape))] = (shape, colour, texture)
+    return others
+
+
+SEARCH_CLASSES = _other_classes()
 # By domain, the saturation of the colours (1: full) and the styles. The tiny CLIP was not trained on pale colours, so its
 # zero-shot accuracy drops, yet the classes remain distinguishable for a learned prompt.
 DOMAINS: dict[str, tuple[float, tuple[str, ...]]] = {
@@ -61,16 +82,22 @@ DOMAINS: dict[str, tuple[float, tuple[str, ...]]] = {
     "sketch": (0.45, ("sketch", "chalk")),
     "dark": (0.35, ("dark", "neon")),
 }
+DOMAINS["search"] = DOMAINS["shapes"]
 SIZES = {"train": 40, "val": 8, "test": 20}
+
+
+def classes_of(domain: str) -> dict[str, tuple[str, str, str]]:
+    """Class name: (shape, colour, texture), in order of label. ValueError for a domain that is not known."""
+    if domain not in DOMAINS:
+        raise ValueError(f"domain={domain!r} of data=shapes is not known: use one of {', '.join(DOMAINS)}")
+    return SEARCH_CLASSES if domain == "search" else CLASSES
 
 
 class Shapes:
     """Source of one domain. Keys are "DOMAIN/SPLIT/CLASS NAME/NUMBER"; equal keys give equal pixels, anywhere."""
 
     def __init__(self, domain: str = "shapes"):
-        if domain not in DOMAINS:
-            raise ValueError(f"domain={domain!r} of data=shapes is not known: use one of {', '.join(DOMAINS)}")
-        self.domain = domain
+        self.domain, self.classes = domain, classes_of(domain)
         self._drawn: dict[str, Image.Image] = {}
 
     def splits(self, seed: int) -> Splits:
@@ -80,7 +107,7 @@ class Shapes:
     def _items(self, split: str) -> list[Item]:
         return [
             Item(f"{self.domain}/{split}/{name}/{number}", label, name)
-            for label, name in enumerate(CLASSES)
+            for label, name in enumerate(self.classes)
             for number in range(SIZES[split])
         ]
 
@@ -97,10 +124,10 @@ class Shapes:
     def _draw(self, path: str) -> Image.Image:
         match path.split("/"):
             case [domain, split, name, number] if (
-                domain == self.domain and split in SIZES and name in CLASSES and number.isdecimal()
+                domain == self.domain and split in SIZES and name in self.classes and number.isdecimal()
             ):
                 saturation, styles = DOMAINS[domain]
                 style = styles[int(number) % len(styles)]
-                picture = draw(*CLASSES[name], style, RandomState(zlib.crc32(path.encode())))
+                picture = draw(*self.classes[name], style, RandomState(zlib.crc32(path.encode())))
                 return ImageEnhance.Color(picture).enhance(saturation)
-        raise ValueError(f"{path!r} is no picture of data=shapes: keys are like {self.domain}/train/red striped star/0")
+        raise ValueError(f"{path!r} is no picture of data=shapes: keys are like {self.domain}/train/{min(self.classes)}/0")

@@ -2,6 +2,8 @@
 
 A class is a colour, a texture and a shape: all of them but the 36 of data=shapes, so that these are new to a prompt pretrained
 here. Names use the captions' usual and rare words alike. Splits per class: 20 train, 4 val (which is the test set, too).
+`data=shapes21k_search`, on which the settings of pretraining are chosen, has other pictures and leaves out the 36 classes of
+data=shapes_search as well.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from datamodules.drawing import COLOURS, SHAPES, TEXTURES, draw
 from datamodules.imagenet21k import CLASSNAMES, ImageNet21K
 from datamodules.index import file_lock, make_writable, whole_folder
 from datamodules.shapes import CLASSES as FEW
+from datamodules.shapes import SEARCH_CLASSES
 
 SIZES = {"train": 20, "val": 4}
 SATURATION = 0.45  # as in data=shapes: paler than the images that the tiny CLIP was trained on
@@ -31,9 +34,10 @@ Picture = tuple[str, int, bytes]  # key, label, PNG
 
 
 @cache
-def classes() -> dict[str, tuple[str, str, str, str]]:
-    """By class id, in order of label: class name, shape, colour, texture."""
-    combinations = [kind for kind in product(SHAPES, COLOURS, TEXTURES) if kind not in FEW.values()]
+def classes(search: bool = False) -> dict[str, tuple[str, str, str, str]]:
+    """By class id, in order of label: class name, shape, colour, texture. `search`: those of data=shapes21k_search."""
+    left_out = {*FEW.values(), *(SEARCH_CLASSES.values() if search else ())}
+    combinations = [kind for kind in product(SHAPES, COLOURS, TEXTURES) if kind not in left_out]
     classes_by_id = {}
     for label, (shape, colour, texture) in enumerate(combinations):
         synonyms = (WORDS.get(key, (key,)) for key in (colour, texture, shape))
@@ -42,14 +46,15 @@ def classes() -> dict[str, tuple[str, str, str, str]]:
     return classes_by_id
 
 
-def pictures(split: str) -> Iterator[Picture]:
-    """All pictures of a split, classes mixed, always the same."""
-    ids = list(classes())
-    for position in RandomState(zlib.crc32(split.encode())).permutation(len(ids) * SIZES[split]):
+def pictures(split: str, search: bool = False) -> Iterator[Picture]:
+    """All pictures of a split, classes mixed, always the same. `search`: those of data=shapes21k_search."""
+    of_id = classes(search)
+    ids, origin = list(of_id), f"search/{split}" if search else split
+    for position in RandomState(zlib.crc32(origin.encode())).permutation(len(ids) * SIZES[split]):
         label, number = divmod(int(position), SIZES[split])
         key = f"{ids[label]}_{number}"
         picture = draw(
-            *classes()[ids[label]][1:], STYLES[number % len(STYLES)], RandomState(zlib.crc32(f"{split}/{key}".encode()))
+            *of_id[ids[label]][1:], STYLES[number % len(STYLES)], RandomState(zlib.crc32(f"{origin}/{key}".encode()))
         )
         content = io.BytesIO()
         ImageEnhance.Color(picture).enhance(SATURATION).save(content, "PNG")
@@ -81,7 +86,8 @@ def write_parquet(folder: Path, split: str, split_pictures: list[Picture]) -> No
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes()))})
+    ids = sorted({key.partition("_")[0] for key, _, _ in split_pictures})  # each class has pictures in each split
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=ids)})
     for number, start in enumerate(range(0, len(split_pictures), SHARD)):
         shard = split_pictures[start : start + SHARD]
         rows = [{"image": {"bytes": content, "path": f"{key}.png"}, "label": label} for key, label, content in shard]
@@ -93,16 +99,21 @@ WRITERS = {"folder": write_folder, "webdataset": write_webdataset, "parquet": wr
 
 
 class Shapes21K(ImageNet21K):
-    """Drawn on first use below `root`, or below the user's cache where that cannot be written; then read as ImageNet-21K is."""
+    """Drawn on first use below `root`, or below the user's cache where that cannot be written; then read as ImageNet-21K is.
 
-    def __init__(self, root: str, folder: str, format: str = "folder", index: str | None = None) -> None:
+    Args:
+        search: draw the classes and pictures of data=shapes21k_search; its folder has to be another one.
+    """
+
+    def __init__(self, root: str, folder: str, format: str = "folder", index: str | None = None, search: bool = False) -> None:
         super().__init__(root, folder, format, train="train", val="val", index=index)
+        self.search = search
         self.needs = {}  # nothing: the pictures are drawn
 
     @cached_property
     def home(self) -> Path:
         """The folder of the pictures, which are drawn if they are missing. ValueError where they cannot be written."""
-        for parent in (self.folder, self.cache / "shapes21k"):
+        for parent in (self.folder, self.cache / self.folder.name):
             home = parent / self.format
             if home.is_dir():
                 return home
@@ -115,6 +126,6 @@ class Shapes21K(ImageNet21K):
         raise ValueError(f"neither {self.folder} nor {self.cache} can be written to: set data_root=PATH")
 
     def _draw(self, folder: Path) -> None:
-        (folder / CLASSNAMES).write_text("".join(f"{key} {name}\n" for key, (name, *_) in classes().items()))
+        (folder / CLASSNAMES).write_text("".join(f"{key} {name}\n" for key, (name, *_) in classes(self.search).items()))
         for split in SIZES:
-            WRITERS[self.format](folder, split, list(pictures(split)))
+            WRITERS[self.format](folder, split, list(pictures(split, self.search)))

@@ -136,8 +136,9 @@ class Assembly:
 
     @cached_property
     def validations(self) -> list[Evaluation]:
-        """What is evaluated during training."""
-        best_val = [self.data.evaluation("val", "val", self.protocol.subset)] if self.cfg.select == "best_val" else []
+        """What is evaluated during training: the images that the epoch is chosen on, and the test images, for curves."""
+        chooses = self.cfg.fit and self.cfg.select == "best_val"
+        best_val = [self.data.evaluation("val", "val", self.protocol.subset)] if chooses else []
         return best_val + (self.tests if self.cfg.eval_every else [])
 
     @cached_property

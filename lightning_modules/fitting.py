@@ -46,7 +46,8 @@ def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int)
     ranks get the same tensors without communication.
 
     Raises:
-        ValueError: the learner has trainable tensors and nothing to fit them with; features or fitted tensors are not finite.
+        ValueError: the learner has trainable tensors and nothing to fit them with, or chooses and there are no validation
+            images; features or fitted tensors are not finite.
     """
     if not isinstance(model.learner, GradientFree) or type(model.learner).fit is GradientFree.fit:
         if left := ", ".join(name for name, p in model.learner.named_parameters() if p.requires_grad):
@@ -55,6 +56,8 @@ def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int)
                 "set uses_gradients=True, or their requires_grad to False."
             )
         return
+    if model.learner.chooses:
+        data.evaluation("val", "val", data.subset)
     device = trainer.strategy.root_device
     model.to(device)
     train, val = (encode(model, data.eval_loader(split, data.subset), device) for split in ("train", "val"))

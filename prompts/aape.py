@@ -9,7 +9,7 @@ Shapes: B images, C classes, d width of the shared embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from prompts.learner import Outputs, PromptLearner, TrainInfo
 from prompts.parts.aape_aggregator import PromptAggregator, ReferenceBank, clip_reward
 from prompts.parts.aape_head import BottleneckHead, LinearHead, generator
 from prompts.parts.context import fixed_plan
+from prompts.parts.prompt_folders import file_of
 from prompts.parts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
 from prompts.parts.settings import check_at_least, check_choice
 
@@ -35,7 +36,8 @@ class AAPE(PromptLearner):
     """The text of a class for an image is g([w; h(x)]), w being CLIP's feature of `template`.
 
     Args:
-        prompts: file of reference prompts, or {class name: sentences}; only training reads it.
+        prompts: file of reference prompts, folder of the published files, or {class name: sentences}; only training reads it.
+        dataset: says which file of the folder, see `prompts.parts.prompt_folders`.
         prompts_per_query, dedup, aliases, fallback: see `load_reference_prompts`.
         unit_prompts: reference prompts have length 1 before they are averaged and attended to.
         aggregator: makes the aggregator from (d, images, classes).
@@ -59,6 +61,7 @@ class AAPE(PromptLearner):
     def __init__(
         self,
         prompts: str | Path | Prompts | None = None,
+        dataset: str | None = None,
         prompts_per_query: int | None = None,
         dedup: bool = False,
         aliases: Mapping[str, str] | None = None,
@@ -96,7 +99,7 @@ class AAPE(PromptLearner):
                 "method.schedule=two_stage fixes the aggregator before h learns: it needs method.detach=true and "
                 f"0 < method.aggregator_share < 1, not {aggregator_share}."
             )
-        self.prompts, self.unit_prompts, self.make_aggregator = prompts, unit_prompts, aggregator
+        self.prompts, self.dataset, self.unit_prompts, self.make_aggregator = prompts, dataset, unit_prompts, aggregator
         self.prompt_options = {"aliases": aliases, "fallback": fallback, "dedup": dedup, "per_query": prompts_per_query}
         self.template, self.head, self.hidden, self.residual = template, head, hidden, residual
         self.h_bias, self.g_bias, self.norm_h = h_bias, g_bias, norm_h
@@ -118,15 +121,19 @@ class AAPE(PromptLearner):
             self.g = LinearHead(d, self.g_bias, self.residual)
         if not info.fit or not self.distill_weight:
             return
+        self.bank = self.reference_bank(clip, info.classnames)
+        self.images = info.num_images
+        self.aggregator = self.make_aggregator(d, self.images, len(info.classnames))
+
+    def reference_bank(self, clip: FrozenCLIP, classnames: Sequence[str]) -> ReferenceBank:
+        """The encoded reference prompts of these classes. ValueError where there are none, or not for all classes."""
         if self.prompts is None:
             raise ValueError(
-                "method=aape learns from reference prompts: name a file with method.prompts=PATH (docs/aape.md says where to "
+                "AAPE learns from reference prompts: name a file with method.prompts=PATH (docs/aape.md says where to "
                 "get one), or train without them by method.distill_weight=0."
             )
-        lists = load_reference_prompts(self.prompts, info.classnames, **self.prompt_options)
-        self.bank = ReferenceBank(*encode_prompts(clip, lists), self.unit_prompts)
-        self.images = info.num_images
-        self.aggregator = self.make_aggregator(d, self.images, len(lists))
+        lists = load_reference_prompts(file_of(self.prompts, self.dataset), classnames, **self.prompt_options)
+        return ReferenceBank(*encode_prompts(clip, lists), self.unit_prompts)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         """Lays out the fixed text."""
@@ -166,6 +173,14 @@ class AAPE(PromptLearner):
         if self.distill_space == "unit":
             h, target = F.normalize(h, dim=-1), F.normalize(target, dim=-1)
         return (h - target).square().sum(-1)
+
+    def joint_vectors(
+        self, clip: FrozenCLIP, image: Tensor, classnames: Sequence[str]
+    ) -> Iterator[tuple[str, Literal["image", "class"], Tensor]]:
+        """h(x), and the mean reference prompts of the classes where reference prompts are given."""
+        yield "h(x)", "image", self.h(F.normalize(image.float(), dim=-1))
+        if self.prompts is not None:
+            yield "mean reference prompts", "class", self.reference_bank(clip, classnames).mean
 
     def draws(self, index: Tensor) -> Tensor:
         """Random numbers (B,) in [0, 1), which depend on the step and the image alone, and not on the number of ranks."""

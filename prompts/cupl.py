@@ -10,27 +10,39 @@ from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import GradientFree
+from prompts.parts.prompt_folders import file_of, is_folder
 from prompts.parts.reference_prompts import Prompts, encode_prompts, load_reference_prompts
 
 
 class CuPL(GradientFree):
-    """`prompts` is a file of reference prompts or {class name: sentences}; `aliases` and `fallback` as in
-    `load_reference_prompts`. Every class list that is evaluated needs prompts."""
+    """`prompts` is a file of reference prompts, a folder of the published files, of which that of `dataset` is read, or {class
+    name: sentences}; `aliases` and `fallback` as in `load_reference_prompts`. Every class list that is evaluated needs
+    prompts."""
 
     def __init__(
         self,
         prompts: str | Path | Prompts | None = None,
+        dataset: str | None = None,
         aliases: Mapping[str, str] | None = None,
         fallback: str | None = None,
     ):
         super().__init__()
         if not prompts:
             raise ValueError("CuPL needs sentences about each class: give method.prompts=PATH of a JSON file.")
-        self.prompts, self.aliases, self.fallback = prompts, aliases, fallback
+        self.text: Tensor | None = None
+        self.prompts, self.dataset, self.aliases, self.fallback = prompts, dataset, aliases, fallback
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         """Encodes the classes' sentences. ValueError where a class has none."""
-        lists = load_reference_prompts(self.prompts, classnames, self.aliases, self.fallback)
+        try:
+            lists = load_reference_prompts(file_of(self.prompts, self.dataset), classnames, self.aliases, self.fallback)
+        except ValueError as error:
+            if self.text is None or not is_folder(self.prompts):
+                raise
+            raise ValueError(  # the classes of the run's own dataset have been bound: these are another's
+                f"{str(error).removesuffix('.')}; if the classes are another dataset's than data={self.dataset}, whose file a "
+                "run reads from a folder, evaluate that dataset in a run of its own, by data=NAME."
+            ) from error
         features, present = encode_prompts(clip, lists)
         # the features are padded with zeros, which stay zeros when they are normalised
         self.text = F.normalize(features, dim=-1).sum(1) / present.sum(1, keepdim=True)  # (C,d)

@@ -8,7 +8,7 @@ Shapes: m rows of a block, C classes, D width of the tower.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.learner import Outputs, PromptLearner, TrainInfo, TrainingHooks
 from prompts.parts.context import STD, fixed_plan, needs_vit
+from prompts.parts.dpl_text import text_template
 from prompts.parts.prompt_lengths import PromptLengths, read_search
 from prompts.parts.search_files import write_lengths
-from prompts.parts.teacher import Teacher, divergence
+from prompts.parts.settings import check_at_least
+from prompts.parts.teacher import SIXTY_TEMPLATES, Teacher, divergence
 
 
 class DPL(PromptLearner, TrainingHooks):
@@ -31,18 +33,26 @@ class DPL(PromptLearner, TrainingHooks):
         prompt_lengths: those of a search: a dpl.json, its folder, or {"text": [...], "image": [...]}. Where all are 0 there
             is nothing to train and the result is zero-shot CLIP.
         template: the text, "{}" standing for the class name.
-        kd_weight: of KL(zero-shot || prompted), the zero-shot text being the mean over `teacher_templates`.
+        custom_templates: the released code's text for the dataset called `dataset` (conf/data) instead of `template`.
+        kd_weight: of KL(zero-shot || prompted), by the number of classes as in the released code. 0 needs no teacher.
+        teacher_templates: the zero-shot text is the mean of their features; None: the released code's 60.
+        teacher: builds the CLIP whose zero-shot predictions these are; None, or a mapping that makes nothing: the CLIP that
+            is prompted.
 
     Raises:
-        ValueError: no lengths, or ones that cannot be read; a negative weight; from `setup`: lengths of another backbone.
+        ValueError: no lengths, or ones that cannot be read; a negative weight; no released text for the dataset; from
+            `setup`: lengths of another backbone.
     """
 
     def __init__(
         self,
         prompt_lengths: str | Mapping[str, Any] | None = None,
         template: str = "a photo of a {}.",
+        custom_templates: bool = False,
+        dataset: str = "",
         kd_weight: float = 0.0,
-        teacher_templates: Sequence[str] = ("a photo of a {}.",),
+        teacher_templates: Sequence[str] | None = None,
+        teacher: Callable[[], FrozenCLIP] | Mapping[str, bool] | None = None,
     ):
         super().__init__()
         if not prompt_lengths:
@@ -50,10 +60,10 @@ class DPL(PromptLearner, TrainingHooks):
                 "DPL trains prompts of the lengths that a search found, and method.prompt_lengths is null: give the folder of "
                 "a finished method=dpl_search run, or its dpl.json."
             )
-        if kd_weight < 0:
-            raise ValueError(f"method.kd_weight={kd_weight}: give a number, 0 or more.")
-        self.template, self.kd_weight = template, kd_weight
-        self.teacher = Teacher(teacher_templates) if kd_weight else None
+        check_at_least(0, kd_weight=kd_weight)
+        self.template, self.kd_weight = text_template(template, custom_templates, dataset), kd_weight
+        templates = SIXTY_TEMPLATES if teacher_templates is None else teacher_templates
+        self.teacher = Teacher(templates, teacher if callable(teacher) else None) if kd_weight else None
         self.content = read_search(prompt_lengths)  # of the dpl.json, written again beside the prompts
         self.lengths = PromptLengths(self.content["text"], self.content["image"])
         self.found_settings = self.lengths.settings

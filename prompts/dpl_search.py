@@ -21,6 +21,7 @@ from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.learner import Outputs, PromptLearner, TrainInfo, TrainingHooks
 from prompts.parts.context import STD, fixed_plan, needs_vit
+from prompts.parts.dpl_text import text_template
 from prompts.parts.search_files import write_lengths
 
 
@@ -31,11 +32,13 @@ class DPLSearch(PromptLearner, TrainingHooks):
     Args:
         lengths: the options of a block. Without 0 every block gets prompts.
         template: the text, "{}" standing for the class name.
+        custom_templates: the released code's text for the dataset called `dataset` (conf/data) instead of `template`.
         alpha_lr: constant rate of the alphas' own optimiser, Adam.
         paper_init: start from N(0,1) image and U(0,1) text rows, as released, instead of N(0,0.02).
 
     Raises:
-        ValueError: lengths that are no options, a negative rate; from `setup`: no alternating batches, or a ResNet.
+        ValueError: lengths that are no options, a negative rate, no released text for the dataset; from `setup`: no alternating
+            batches, or a ResNet.
     """
 
     def __init__(
@@ -44,12 +47,15 @@ class DPLSearch(PromptLearner, TrainingHooks):
         template: str = "a photo of a {}.",
         alpha_lr: float = 0.0035,
         paper_init: bool = False,
+        custom_templates: bool = False,
+        dataset: str = "",
     ):
         super().__init__()
         if alpha_lr < 0:
             raise ValueError(f"method.alpha_lr={alpha_lr}: give a number, 0 or more.")
         self.lengths = _options(lengths)
-        self.template, self.alpha_lr, self.paper_init = template, alpha_lr, paper_init
+        self.template = text_template(template, custom_templates, dataset)
+        self.alpha_lr, self.paper_init = alpha_lr, paper_init
         self.on_alphas = False  # whether the batch of this step holds validation images
 
     # ---------------------------------------------------------------- tensors

@@ -1,8 +1,12 @@
-"""KgCoOp (Yao et al., CVPR 2023, section 3.2): CoOp whose text features are held near those of the hand-written prompts."""
+"""KgCoOp (Yao et al., CVPR 2023, section 3.2): CoOp whose text features are held near those of the hand-written prompts.
+
+Shapes: C classes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,13 +15,19 @@ from prompts.coop import CoOp
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.text_plan import Position
 from prompts.learner import Outputs
-from prompts.parts.settings import check_at_least
+from prompts.parts.settings import check_at_least, check_choice
 from prompts.parts.teacher import Teacher
+
+Loss = Literal["released", "paper"]
 
 
 class KgCoOp(CoOp):
-    """CoOp with `weight` times the mean over classes of the squared distance between normalised text features and those of the
-    hand-written `templates` ("{}" stands for the class name)."""
+    """CoOp with `weight` times the mean over classes of a distance between the text features and those of the hand-written
+    `templates` ("{}" stands for the class name).
+
+    `loss` says which distance: released, 1 - cosine, as in the authors' code; paper, the squared distance between normalised
+    features, which is twice that.
+    """
 
     def __init__(
         self,
@@ -26,10 +36,13 @@ class KgCoOp(CoOp):
         position: Position = "end",
         weight: float = 8.0,
         templates: Sequence[str] = ("a photo of a {}.",),
+        loss: Loss = "released",
     ):
         super().__init__(n_ctx, init, position)
         check_at_least(0, weight=weight)
-        self.weight, self.teacher = weight, Teacher(templates)
+        check_choice("loss", loss, Loss)
+        self.factor = weight * (2 if loss == "paper" else 1)  # of 1 - cosine: |a - b|^2 = 2 (1 - cosine) for unit vectors
+        self.teacher = Teacher(templates)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         """Lays out the text, for the teacher too."""
@@ -38,5 +51,6 @@ class KgCoOp(CoOp):
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Cross-entropy and the distance, a scalar."""
-        distance = (F.normalize(out.text_features, dim=-1) - self.teacher.text()).square().sum(-1)  # (C,)
-        return super().losses(out, labels, index) | {"knowledge": self.weight * distance.mean()}
+        # (C,): half the squared distance is 1 - cosine of unit vectors, without the cancellation where they are nearly equal
+        distance = (F.normalize(out.text_features, dim=-1) - self.teacher.text()).square().sum(-1) / 2
+        return super().losses(out, labels, index) | {"knowledge": self.factor * distance.mean()}

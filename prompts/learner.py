@@ -9,10 +9,10 @@ Shapes: B images, C classes, K sampled classes, d width of the shared embedding,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -113,6 +113,14 @@ class PromptLearner(nn.Module):
         """
         return {"ce": F.cross_entropy(out.logits, labels, reduction="none")}
 
+    def joint_vectors(
+        self, clip: FrozenCLIP, image: Tensor, classnames: Sequence[str]
+    ) -> Iterator[tuple[str, Literal["image", "class"], Tensor]]:
+        """Vectors that the method makes in the joint embedding space beside image and text features, for those who look into a
+        run: what they are, one per what, (B,d) or (C,d). `image` (B,d) are the un-normalised image features. ValueError where a
+        file that they are made from is not here."""
+        return iter(())
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The optimiser's parameter groups, each with the settings that differ from `optim`. A group may also hold "optimizer",
         "scheduled" and "span": see `lightning_modules/optimizers.py`."""
@@ -127,6 +135,7 @@ class GradientFree(PromptLearner):
     """Base of methods that no optimiser trains: zero-shot methods, and those that override `fit`."""
 
     uses_gradients = False
+    chooses = False  # True: `fit` needs validation images, and a run without any is refused before it encodes an image
 
     def fit(self, model: PromptedCLIP, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], seed: int) -> None:
         """Fits on (features (N,d), labels (N,)) of the training and of the validation images; nothing by default."""

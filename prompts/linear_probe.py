@@ -41,6 +41,7 @@ class LinearProbe(GradientFree):
     """L2-regularised logistic regression (scikit-learn, lbfgs) on raw features; C is chosen on the validation images."""
 
     class_specific = True
+    chooses = True
 
     def __init__(self, max_iter: int = 1000):
         super().__init__()
@@ -72,8 +73,8 @@ class LinearProbe(GradientFree):
         (x, y), (x_val, y_val) = ((f.float().cpu().numpy(), t.cpu().numpy()) for f, t in (train, val))
         if not len(y_val):
             raise ValueError(
-                "the linear probe chooses its regularisation on validation images, "
-                "and this dataset has none: give it a val split."
+                "the linear probe chooses its regularisation on validation images, and this dataset has none: give it a val "
+                "split, or fewer shots, so that training images are left to hold out."
             )
 
         def fit_one(c: float) -> tuple[float, LogisticRegression]:

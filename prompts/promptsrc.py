@@ -13,14 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP
+from prompts.engine.clip import FrozenCLIP
 from prompts.ivlp import IVLP
 from prompts.learner import Outputs, TrainInfo, TrainingHooks
 from prompts.parts.settings import check_at_least
-from prompts.parts.teacher import Teacher, divergence
-
-PLAIN = "a photo of a {}."
-TEMPLATES = [PLAIN, *(t for t in IMAGENET_TEMPLATES if t != PLAIN)][:60]
+from prompts.parts.teacher import SIXTY_TEMPLATES, Teacher, divergence
 
 
 def gaussian_weights(epochs: int, mu: float, sigma: float) -> Tensor:
@@ -61,7 +58,7 @@ class PromptSRC(IVLP, TrainingHooks):
         check_at_least(0, text_weight=text_weight, image_weight=image_weight, kl_weight=kl_weight)
         self.weights = {"text": text_weight, "image": image_weight, "kl": kl_weight}
         self.mu, self.sigma = mu, sigma
-        self.teacher = Teacher(TEMPLATES)
+        self.teacher = Teacher(SIXTY_TEMPLATES)
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes the prompts and the buffer of their average."""

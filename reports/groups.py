@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.arrays import PREDICTIONS, Predictions, read_predictions
+from runs.identity import compared
 from runs.result import Figure, Names, Result, Summary, targets
 
 
@@ -62,6 +63,21 @@ class Group:
     def figure(self) -> Figure:
         """The task's main figure."""
         return self.first["figure"]
+
+    @property
+    def flat_config(self) -> dict[str, Any]:
+        """{dotted key: value} of the resolved config, an empty mapping being a value, without what can change no result."""
+        flat: dict[str, Any] = {}
+
+        def walk(key: str, value: Any) -> None:
+            if isinstance(value, dict) and value:
+                for name, child in value.items():
+                    walk(f"{key}.{name}" if key else name, child)
+            else:
+                flat[key] = value
+
+        walk("", compared(self.first.get("config", {})))
+        return flat
 
     @property
     def protocol(self) -> str:

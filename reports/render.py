@@ -15,6 +15,7 @@ from rich.text import Text
 
 from reports.compare import Comparison
 from reports.groups import in_unit
+from reports.published import MARK
 from reports.stats import Spread
 from reports.tables import Table
 
@@ -29,6 +30,7 @@ LATEX = {
     "[": "{[}",
     "]": "{]}",
     "*": "{*}",
+    MARK: r"\textdagger{}",
 }
 FIRST = 12  # least width of the first column, in characters
 
@@ -61,7 +63,7 @@ def lines(table: Table, decimals: int, mark: Callable[[str], str]) -> Iterator[t
         differences = [row.difference(column) for column in table.columns]
         if any(difference is not None for difference in differences):
             figures = [row.published.get(column) for column in table.columns]
-            yield "published", "published", ["" if figure is None else f"{figure:.2f}" for figure in figures]
+            yield "published", "published", ["" if figure is None else str(figure) for figure in figures]
             yield "difference", "difference", ["" if value is None else f"{value:+.2f}" for value in differences]
 
 
@@ -142,7 +144,7 @@ def latex_number(cell: str) -> str:
     if not text:
         return ""
     pm = r" \pm "
-    value, *std = text.split(" ± ")
+    value, *std = text.replace(MARK, r"^{\dagger}").split(" ± ")
     value = rf"\mathbf{{{value}}}" if bold else value
     return f"${pm.join([value, *std])}$"
 
@@ -166,21 +168,16 @@ def cell_text(cell: Any) -> Any:
 
 def figures(tables: list[Table]) -> list[list[Any]]:
     """A line per cell, unrounded, below a line with their names."""
-    spread, published = ("mean", "std", "interval_95", "seeds"), ("published", "difference")
+    spread, published = ("mean", "std", "interval_95", "seeds"), ("published", "difference", "unverified")
     rows: list[list[Any]] = [["table", "row", "column", *spread, *published, "figure"]]
     for table in tables:
         for row in table.rows:
             for column in table.columns:
                 if (cell := row.cells.get(column)) is not None:
-                    numbers = (
-                        cell.mean,
-                        cell.std,
-                        cell.interval,
-                        cell.seeds,
-                        row.published.get(column),
-                        row.difference(column),
-                    )
-                    rows.append([table.title, row.label, column, *numbers, in_unit(table.figure)])
+                    ours = (cell.mean, cell.std, cell.interval, cell.seeds)
+                    figure = row.published.get(column)
+                    theirs = (figure.value, row.difference(column), figure.unverified) if figure else (None, None, None)
+                    rows.append([table.title, row.label, column, *ours, *theirs, in_unit(table.figure)])
     return rows
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reports.groups import Group
-from reports.published import published_figures
+from reports.published import Published, published_figures
 from reports.stats import Spread, spread
 from runs.result import Summary
 from runs.summaries import summary_value
@@ -22,14 +22,14 @@ class Row:
 
     label: str
     cells: dict[str, Spread]
-    published: dict[str, float]
+    published: dict[str, Published]
     seeds: tuple[tuple[int, ...], ...]  # the seeds of each of the row's groups
 
     def difference(self, column: str) -> float | None:
         """Ours minus published; None where one of them is missing."""
         if column not in self.cells or column not in self.published:
             return None
-        return self.cells[column].mean - self.published[column]
+        return self.cells[column].mean - self.published[column].value
 
 
 def by(groups: Iterable[Group], key: Callable[[Group], Any]) -> dict[Any, list[Group]]:
@@ -136,5 +136,4 @@ def make_row(label: str, figures: Figures, summary: dict[str, Summary], groups: 
     for name, entry in summary.items():
         if (cell := summary_cell(entry, figures, groups[0].figure["higher_is_better"])) is not None:
             cells[name] = cell
-    published = published_figures(groups[0], data)
-    return Row(label, cells, published, tuple(dict.fromkeys(tuple(group.runs) for group in groups)))
+    return Row(label, cells, published_figures(groups, data), tuple(dict.fromkeys(tuple(group.runs) for group in groups)))

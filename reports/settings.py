@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ MOST_SETTINGS = 4  # in a label; where more differ, the label has the digest ins
 def settings_of(result: Result) -> dict[str, str]:
     """{dotted key: value as JSON} of all settings that can change a result, but the seed."""
     config = result.get("config", {})
-    root = str(config.get("data_root") or "\0")
+    root = re.compile(rf'(?<!["\w])"{re.escape(str(config.get("data_root") or chr(0)))}(?=[/"])')
     # the prompts that are evaluated, or that training starts from, change the result
     prompts = {key for key in ("ckpt", "init_from") if config.get(key) and (key != "ckpt" or not config.get("fit", True))}
     flat: dict[str, str] = {}
@@ -30,7 +31,7 @@ def settings_of(result: Result) -> dict[str, str]:
             for name, child in value.items():
                 walk(f"{key}.{name}" if key else name, child)
         else:
-            flat[key] = json.dumps(value).replace(root, "DATA")
+            flat[key] = root.sub('"DATA', json.dumps(value))
 
     walk("", compared(config))
     return flat

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from reports.groups import Group, best_of
-from reports.published import AVERAGE, dataset_rank, is_published_average, source
+from reports.published import AVERAGE, Published, dataset_rank, is_published_average, notes
 from reports.rows import Figures, Row, by, by_evaluation, by_shots, make_row, mean_of, shots_text, summaries
 from runs.result import Figure, Summary
 
@@ -42,6 +42,12 @@ class Table:
         """Whether a published figure stands beside one of ours."""
         return any(row.difference(column) is not None for row in self.rows for column in self.columns)
 
+    @property
+    def shown_published(self) -> list[Published]:
+        """The published figures that are shown: of rows where one of them stands beside one of ours."""
+        rows = [row for row in self.rows if any(row.difference(column) is not None for column in self.columns)]
+        return [row.published[column] for row in rows for column in self.columns if column in row.published]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -72,9 +78,9 @@ def tables(groups: Iterable[Group]) -> list[Table]:
         for (protocol, clip), members in by(part.groups, lambda g: (g.protocol, g.names["clip"])).items():
             part_tables = _tables_of(", ".join(filter(None, [part.title, protocol, f"clip {clip}"])), members)
             first = next((at for at, table in enumerate(part_tables) if table.has_published), None)
-            if first is not None:  # the source is named once
-                note = f"Published: {source(protocol)}."
-                part_tables[first] = replace(part_tables[first], notes=[*part_tables[first].notes, note])
+            if first is not None:  # the sources are named once
+                about = notes(figure for table in part_tables for figure in table.shown_published)
+                part_tables[first] = replace(part_tables[first], notes=[*part_tables[first].notes, *about])
             result += part_tables
     return result
 

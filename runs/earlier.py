@@ -19,6 +19,7 @@ from runs.protocol import protocol_of
 
 PREFIX = "earlier."  # of a group within the mapping, as Hydra names its choice: method@earlier.method
 GIVES, NAMES = "gives", "names"
+NOT_SEARCHED = {"objective": None}  # a search judges the later run, whose protocol may be another
 NOT_OTHERWISE = ("earlier", "fit", "recipes", "targets")  # root keys that an earlier run has by itself
 
 
@@ -94,12 +95,12 @@ def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
                 f"{len(stages)} subsets of classes one after the other: give what the earlier run would find as "
                 f"{cfg.earlier[GIVES]}=PATH."
             )
-        before = deepcopy(cfg)
+        before = OmegaConf.merge(cfg, NOT_SEARCHED)
         before.protocol.train = list(stages[:-1])
         return Earlier(before, names, "init_from", is_stage=True)
     if not cfg.earlier:
         return None
-    before = deepcopy(cfg)
+    before = OmegaConf.merge(cfg, NOT_SEARCHED)
     with open_dict(before):
         for key, node in cfg.earlier.items_ex(resolve=False):  # unresolved: its interpolations refer to the earlier run's root
             if key in (GIVES, NAMES):

@@ -34,6 +34,7 @@ EXECUTION_KEYS = {
     "save_every": 60,
     "save_steps": None,
     "force": False,
+    "objective": None,
     "ckpt": None,
     "init_from": None,
     "other_clip": False,

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.identity import data_digest
-from runs import arguments, earlier, identity, keys, recipe_files, recipes
+from runs import arguments, earlier, identity, keys, recipe_files, recipes, search
 from runs.protocol import protocol_of
 
 RESULT, LAST = "result.json", "last.ckpt"  # a finished run has the first, an unfinished one the second
@@ -131,6 +131,7 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
         ValueError: as from `resolve`, or data are missing.
     """
     config = resolve(cfg)
+    search.check_job(config, names["data"])
     what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.EXECUTION_KEYS)))
     # a missing file is represented by its path; the run will refuse it
     what |= {key: identity.digest_of(config[key]) or config[key] for key in identity.prompts_read(config)}

@@ -35,6 +35,7 @@ KEYS = {
     "precision": one_of("32-true", "bf16-mixed", "16-mixed"),
     "eval_every": count("give a number of epochs, or 0 to evaluate at the end alone", 0),
     "select": one_of("last", "best_val"),
+    "objective": Key((str,), "give the dotted path of a number in result.json, or null for validation images", also=(None,)),
     "ckpt": OPTIONAL_PATH,
     "init_from": OPTIONAL_PATH,
     "source": Key((str,), "give the name of a source, such as disk or hub"),

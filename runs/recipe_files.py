@@ -7,6 +7,9 @@ All recipes of a method stand in one file, `conf/recipe/METHOD.yaml`:
     clip:     {tiny: {method: {depth: 3}}}   # what changes on one backbone
     data:     {digits: {epochs: 100}}        # what changes on one dataset
 
+What a search found stands apart, in `conf/recipe/found/METHOD.yaml`, of the same layout: its sections are merged over those of
+the same name, so that a value found wins over one written by hand.
+
 Hydra can only compose whole files, so `RecipeSource` serves it each section as the file that it would be:
 `recipe/METHOD-PROTOCOL`, `recipe_clip/METHOD-CLIP` and `recipe_data/METHOD-DATA`, which the defaults list of `conf/config.yaml`
 merges in this order. Plain yaml files of these names, in a folder of the user's own, do as well.
@@ -32,6 +35,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 FOLDER = "recipe"  # of the files, below a folder of configs
+FOUND = "found"  # of the files that a search has written, below that folder
 SECTIONS = {"recipe": "protocol", "recipe_clip": "clip", "recipe_data": "data"}  # Hydra's group -> section, later ones win
 COMMON = "common"
 PACKAGE = re.compile(r"^\s*#\s*@package", re.MULTILINE)  # the header of a recipe by itself
@@ -42,18 +46,44 @@ PACKAGE = re.compile(r"^\s*#\s*@package", re.MULTILINE)  # the header of a recip
 
 @dataclass(frozen=True)
 class MethodRecipes:
-    """The content of one `conf/recipe/METHOD.yaml`: section -> name in it -> what it sets."""
+    """The content of one `conf/recipe/METHOD.yaml`: section -> name in it -> what it sets. `found`: the sections and names of
+    which a search has found something."""
 
     method: str
     sections: Mapping[str, Mapping[str, DictConfig]]
+    found: frozenset[tuple[str, str]]
 
 
 def read_recipes(file: Path) -> MethodRecipes | None:
-    """The recipes of a method; None where there is no such file, or it is one recipe by itself (it says `# @package`).
+    """The recipes of a method, with what a search found merged over them.
+
+    Args:
+        file: recipe/METHOD.yaml; recipe/found/METHOD.yaml beside it, where it is there, is merged over it, or stands for it.
+
+    Returns:
+        None where there is neither, or the file is one recipe by itself (it says `# @package`).
 
     Raises:
-        ValueError: the file has other keys than the four, or a section is no mapping of mappings.
+        ValueError: a file has other keys than the four, or a section is no mapping of mappings.
     """
+    own, found = _content(file), _content(found_file(file))
+    if own is None and (found is None or file.is_file()):
+        return None
+    content = OmegaConf.merge(*(part for part in (own, found) if part is not None))
+    common, sections = content.get(COMMON) or {}, {}
+    for section in SECTIONS.values():
+        base, entries = common if section == "protocol" else {}, content.get(section) or {}
+        sections[section] = {str(name): OmegaConf.merge(base, entry) for name, entry in entries.items()}
+    of_search = {(section, str(name)) for section in SECTIONS.values() for name in (found or {}).get(section) or {}}
+    return MethodRecipes(file.stem, sections, frozenset(of_search))
+
+
+def found_file(file: Path) -> Path:
+    """What a search found for the method of recipe/METHOD.yaml."""
+    return file.parent / FOUND / file.name
+
+
+def _content(file: Path) -> DictConfig | None:
     try:
         return _read(file, file.stat().st_mtime_ns)
     except (FileNotFoundError, NotADirectoryError):
@@ -61,28 +91,27 @@ def read_recipes(file: Path) -> MethodRecipes | None:
 
 
 @lru_cache(maxsize=128)
-def _read(file: Path, modified: int) -> MethodRecipes | None:
+def _read(file: Path, modified: int) -> DictConfig | None:
     text = file.read_text(encoding="utf-8")
+    layout = f"recipes of a method are {COMMON}, {', '.join(SECTIONS.values())}; a recipe by itself starts with # @package"
     if PACKAGE.search(text):
+        if file.parent.name == FOUND:
+            raise ValueError(f"{file} is a recipe by itself, which nothing reads in the folder {FOUND}: {layout}.")
         return None
     try:
         content = OmegaConf.create(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{file} cannot be read as yaml: {error}") from error
-    layout = f"recipes of a method are {COMMON}, {', '.join(SECTIONS.values())}; a recipe by itself starts with # @package"
     if not isinstance(content, DictConfig):
         raise ValueError(f"{file} is no mapping: {layout}.")
     if unknown := sorted(set(map(str, content)) - {COMMON, *SECTIONS.values()}):
         raise ValueError(f"{file}: the key {unknown[0]} is not known: {layout}.")
-    common, sections = content.get(COMMON) or OmegaConf.create({}), {}
     for section in SECTIONS.values():
-        entries = content.get(section) or OmegaConf.create({})
+        common, entries = (content.get(key) or OmegaConf.create({}) for key in (COMMON, section))
         mappings = isinstance(common, DictConfig) and isinstance(entries, DictConfig)
         if not mappings or not all(isinstance(entry, DictConfig) for entry in entries.values()):
             raise ValueError(f"{file}: {COMMON} is a mapping, and {section} a mapping of names to mappings; {layout}.")
-        base = common if section == "protocol" else {}
-        sections[section] = {str(name): OmegaConf.merge(base, entry) for name, entry in entries.items()}
-    return MethodRecipes(file.stem, sections)
+    return content
 
 
 def section_names(file: Path, group: str) -> list[str] | None:
@@ -104,12 +133,23 @@ def section_names(file: Path, group: str) -> list[str] | None:
 
 def find_section(folder: Path, group: str, name: str) -> DictConfig | None:
     """What METHOD-NAME of a group sets by the files of this folder; None where none of them has such a section."""
+    recipes, option = _find(folder, group, name)
+    return recipes.sections[SECTIONS[group]][option] if recipes else None
+
+
+def is_found(folder: Path, group: str, name: str) -> bool:
+    """Whether a search has found something of what METHOD-NAME of a group sets by the files of this folder."""
+    recipes, option = _find(folder, group, name)
+    return recipes is not None and (SECTIONS[group], option) in recipes.found
+
+
+def _find(folder: Path, group: str, name: str) -> tuple[MethodRecipes | None, str]:
     for dash in (match.start() for match in re.finditer("-", name)):  # names of methods may have dashes, too
         method, option = name[:dash], name[dash + 1 :]
         recipes = None if "/" in name else read_recipes(folder / FOLDER / f"{method}.yaml")
         if recipes and option in recipes.sections[SECTIONS[group]]:
-            return recipes.sections[SECTIONS[group]][option]
-    return None
+            return recipes, option
+    return None, ""
 
 
 def served_name(folder: Path, group: str, name: str) -> str:
@@ -184,7 +224,8 @@ Plugins.instance().register(RecipeSearchPath)
 
 
 def _sections_in(folder: Path, group: str) -> set[str]:
-    return {name for file in (folder / FOLDER).glob("*.yaml") for name in section_names(file, group) or []}
+    files = [*(folder / FOLDER).glob("*.yaml"), *(folder / FOLDER / FOUND).glob("*.yaml")]
+    return {name for file in files for name in section_names(file, group) or []}
 
 
 def config_folders(sources: Iterable[tuple[str, str]]) -> list[Path]:

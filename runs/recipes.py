@@ -15,10 +15,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from runs import keys
 from runs.recipe_files import (
     FOLDER,
+    FOUND,
     SECTIONS,
     RecipeSource,
     config_folders,
     find_section,
+    found_file,
+    is_found,
     options,
     read_recipes,
     section_names,
@@ -27,8 +30,8 @@ from runs.recipe_files import (
 
 
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
-    """Fills `cfg.recipes`: `used`, the names of the recipes that apply, later ones win; `missing`, a sentence where a method
-    that trains has none.
+    """Fills `cfg.recipes`: `used`, the names of the recipes that apply, later ones win, with found/NAME behind one of which a
+    search has found something; `missing`, a sentence where a method that trains has none.
 
     Composes the config anew where its defaults list cannot know what applies: `protocol.recipe` stands in a folder of the
     user's own, an experiment or the command line, or such a folder holds recipe/METHOD.yaml.
@@ -56,7 +59,10 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
         more = [f"recipe={wanted['recipe']}"] if wanted.get("recipe") in used and "recipe" not in asked else []
         _compose_again(cfg, hydra, folders, [*overrides, *more])
     with open_dict(cfg):
-        cfg.recipes = {"used": used, "missing": None if wanted.get("recipe") in used else _missing(choices, folders)}
+        cfg.recipes = {
+            "used": _with_found(wanted, used, folders),
+            "missing": None if wanted.get("recipe") in used else _missing(choices, folders),
+        }
 
 
 def check_names(method: str, folders: Sequence[Path]) -> None:
@@ -66,7 +72,18 @@ def check_names(method: str, folders: Sequence[Path]) -> None:
         for section, entries in (recipes.sections if (recipes := read_recipes(file)) else {}).items():
             known = [name for name in options(section, folders) if not name.startswith("_")]
             if unknown := sorted(set(entries) - set(known)):
+                file = found_file(file) if (section, unknown[0]) in recipes.found else file
                 raise ValueError(f"{file}: {section} has {unknown[0]}, which is not known: choose among {', '.join(known)}.")
+
+
+def _with_found(wanted: Mapping[str, str], used: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The names of the recipes that apply, with found/NAME behind one of which a search has found something."""
+    names = []
+    for group, name in wanted.items():
+        serving = [folder for folder in folders if _exists([], [folder], group, name)][:1]  # the first has the last word
+        names += [name] if name in used else []
+        names += [f"{FOUND}/{name}" for folder in serving if is_found(folder, group, name)]
+    return names
 
 
 def _recipe_protocol(cfg: DictConfig) -> str | None:

@@ -26,10 +26,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runs import jobs, keys, signals, worker
+from runs import jobs, keys, search, signals, worker
 from runs.gpus import gpus_of
 from runs.journal import JOURNAL, JournalWatch, add_entry, read_entries
 
+SEARCH = "optuna"  # the sweeper that searches
 IN_SWEEP = "PROMPTS_IN_SWEEP"  # environment variable of a sweep's job: "alone" or "beside others"
 
 
@@ -62,22 +63,29 @@ def run_fresh(script: str, cfg: DictConfig) -> float | None:
     except (ValueError, HydraException):
         job = None  # the job's process will print the error
     title = job.title if job else " ".join(hydra.overrides.task)
+    command = command_of(script, hydra)
     if job and not cfg.force and (result := job.result()):
         print(f"done already: {title} in {job.folder} (force=true runs it again)", flush=True)
-        add_entry(title=title, status=0)
-        return objective(result)
-
-    started, command = time.monotonic(), command_of(script, hydra)
-    status = run_process(command, hydra, cfg)
-    result = job.result() if job else None
-    if not status and not result and not (job and job.cuts):  # a debug run (`cuts`) keeps no result
-        print(f"error: {title} ended with status 0 and left no result", file=sys.stderr, flush=True)
+        status, seconds = 0, {}
+    else:
+        started = time.monotonic()
+        status = run_process(command, hydra, cfg)
+        seconds = {"seconds": time.monotonic() - started}
+        result = job.result() if job else None
+        if not status and not result and not (job and job.cuts):  # a debug run (`cuts`) keeps no result
+            print(f"error: {title} ended with status 0 and left no result", file=sys.stderr, flush=True)
+            status = 1
+    value = None
+    try:
+        value = None if status else judged(hydra, cfg, result)
+    except ValueError as error:
+        print(f"error: {title}: {error}", file=sys.stderr, flush=True)
         status = 1
     repeat = shlex.join(["python", *command[1:]])
-    add_entry(title=title, status=status, seconds=time.monotonic() - started, command=repeat)
+    add_entry(title=title, status=status, command=repeat, **seconds)
     if status:
         raise JobFailed(f"status {status}: {repeat}")
-    return objective(result)
+    return value
 
 
 def run_process(command: list[str], hydra: DictConfig, cfg: DictConfig) -> int:
@@ -105,14 +113,11 @@ def command_of(script: str, hydra: DictConfig) -> list[str]:
     return [sys.executable, os.path.abspath(script), *options, *searched, *hydra.overrides.task]
 
 
-def objective(result: dict[str, Any] | None) -> float | None:
-    """The objective of a search, which is maximised: the best main figure on the validation images, negated where lower is
-    better; None for a run without validation images.
-    """
-    if not result:
-        return None
-    key, sign = result["figure"]["key"], 1 if result["figure"]["higher_is_better"] else -1
-    return max((sign * entry["val"][key] for entry in result["history"] if "val" in entry), default=None)
+def judged(hydra: DictConfig, cfg: DictConfig, result: dict[str, Any] | None) -> float | None:
+    """What a search maximises (`runs.search`), None without a result, or where nothing is searched for. ValueError where the
+    result lacks it."""
+    searched = cfg.get("objective") is not None or hydra.runtime.choices["hydra/sweeper"] == SEARCH
+    return search.value_of(result, cfg.get("objective")) if searched and result else None
 
 
 @contextmanager
@@ -149,10 +154,12 @@ class SweepProgress(Callback):
     """Hydra's hook: opens the journal of a sweep, and prints at its end which trial of a search was best."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """SystemExit for a search without `select=best_val`, and where nothing can be written: Hydra swallows exceptions."""
-        if config.hydra.runtime.choices["hydra/sweeper"] == "optuna":
-            if config.select != "best_val":
-                raise SystemExit("error: a search is judged by the validation images: add select=best_val.")
+        """SystemExit for a search that nothing would judge, and where nothing can be written: Hydra swallows exceptions."""
+        if config.hydra.runtime.choices["hydra/sweeper"] == SEARCH:
+            try:
+                search.check_start(config, varied_keys(config.hydra))
+            except ValueError as error:
+                raise SystemExit(f"error: {error}") from error
             import optuna
 
             optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -176,21 +183,35 @@ class SweepProgress(Callback):
             _watches.append(watch)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Prints the best trial that Optuna's sweeper has written."""
+        """Prints the best trial that Optuna's sweeper has written, and what it maximised."""
         path = Path(config.hydra.sweep.dir, "optimization_results.yaml")
-        if config.hydra.runtime.choices["hydra/sweeper"] == "optuna" and path.exists():
+        if config.hydra.runtime.choices["hydra/sweeper"] == SEARCH and path.exists():
             best = OmegaConf.load(path)
             chosen = " ".join(f"{key}={value}" for key, value in best.best_params.items())
-            print(f"best of the search: {chosen}: {best.best_value:.2f} on the validation images   ({path})", flush=True)
+            maximised = search.words(config.get("objective"))
+            print(f"best of the search: {chosen}: {best.best_value:.2f}, maximised: {maximised}   ({path})", flush=True)
+
+
+def varied_keys(hydra: DictConfig) -> set[str]:
+    """The keys and groups that the sweeper varies. Empty where it will refuse the overrides."""
+    try:
+        overrides = OverridesParser.create().parse_overrides(overrides_of(hydra))
+    except HydraException:
+        return set()
+    return {override.get_key_element() for override in overrides if override.is_sweep_override()}
+
+
+def overrides_of(hydra: DictConfig) -> list[str]:
+    """The sweeper's own overrides, then those of the command line."""
+    return [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()] + list(hydra.overrides.task)
 
 
 def count_jobs(hydra: DictConfig) -> int:
     """How many jobs the sweeper will start. HydraException where it refuses the overrides."""
     if "n_trials" in hydra.sweeper:
         return hydra.sweeper.n_trials
-    given = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()] + list(hydra.overrides.task)
     values = {}  # by key: the last of several overrides of a key counts
-    for override in OverridesParser.create().parse_overrides(given):
+    for override in OverridesParser.create().parse_overrides(overrides_of(hydra)):
         values[override.get_key_element()] = len(list(override.sweep_string_iterator())) if override.is_sweep_override() else 1
     return math.prod(values.values())
 

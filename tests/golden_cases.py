@@ -22,6 +22,7 @@ from prompts.dpl import DPL
 from prompts.dpl_search import DPLSearch
 from prompts.engine.clip import FrozenCLIP, build
 from prompts.ivlp import IVLP
+from prompts.kgcoop import KgCoOp
 from prompts.maple import MaPLe
 from prompts.pomp import POMP
 from prompts.promptsrc import PromptSRC
@@ -119,6 +120,8 @@ def learner_of(case):
         return coop(case.name, ctx), {}
     if method == "dpl":
         return dpl(case)
+    if method == "kgcoop":
+        return KgCoOp(len(ctx), weight=case.inputs["weight"], templates=[case.inputs["anchor_template"]]), {}
     if method == "maple":
         return MaPLe(len(ctx), depth=1 + sum(k.startswith("compound_prompts_text") for k in params)), {}
     if method in ("vpt", "ivlp", "promptsrc"):

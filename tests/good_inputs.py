@@ -13,7 +13,7 @@ method=maple data=imagenet trainer=ddp trainer.devices=8 precision=bf16-mixed
 method=ivlp method.n_image=0 method.n_text=4
 method=ivlp method.prompt_lengths={text:[2,2,2],image:[2,2,0,2]}
 method=promptsrc method.sigma=null method.mu=6
-method=kgcoop method.weight=0
+method=kgcoop method.weight=0 method.loss=paper
 method=linear_probe data=eurosat clip=rn50
 method=pomp data=imagenet21k method.local_contrast.negative_groups=8
 method=pomp data=imagenet21k method.local_contrast.num_sampled_classes=null
@@ -25,12 +25,16 @@ method=rpp data=shapes21k method.distillation.form=mixed_target method.distillat
 method=rpp +ablation=shared_3n method.init=null
 method=dpl
 method=dpl_search data=eurosat
+method=dpl data=dtd method.custom_templates=true method.kd_weight=1 clip@method.teacher=vit_l14
 method=dpl earlier.method.lengths=[0,4] earlier.method.paper_init=true
 method=dpl method.prompt_lengths={text:[2,2,2],image:[2,2,2,2]}
 method=aape
 method=aape data=dtd method.distill_weight=0
 method=aape protocol=base_to_new data=dtd method.prompts=/path/to/texture_prompts_full.json
 method=aape method.aggregator.query=image_conditioned method.aggregator.heads=2
+method=aape method.aggregator.kind=weights
+method=aape_residual
+method=aape_residual protocol=base_to_new data=dtd method.prompts=/path/to/texture_prompts_full.json
 method=aape method.hidden=32 method.schedule=two_stage method.head=linear_relu
 method=cupl data=shapes
 method=cupl data=dtd method.prompts=/path/to/texture_prompts_full.json
@@ -69,7 +73,12 @@ trainer.devices=-1 trainer.accelerator=gpu
 logger=wandb logger.offline=true logger.tags=[a]
 logger=wandb +logger.notes=text logger.project=mine logger.entity=me
 experiment=search
-experiment=aape method.distill_weight=0
+experiment=aape_batch1
+experiment=aape_batch1 method=aape_residual data=dtd method.prompts=FOLDER
+experiment=aape-base_to_new method.prompts=FOLDER
 experiment=coop-few_shot
-experiment=pretrain_ablation
+experiment=table-pretraining +ablation=shared_3n
+experiment=table-dpl_distilled clip@method.teacher=tiny
+experiment=pretrain_matched +ablation=matched_rpp data=shapes21k
+experiment=kgcoop-few_shot4
 """.strip().splitlines()

@@ -1,5 +1,7 @@
 """Every option of every group composes and instantiates; optional groups are named after options that exist."""
 
+import inspect
+
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -10,6 +12,7 @@ from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 from runs import jobs, launch
+from runs.arguments import import_target
 from runs.protocol import protocol_of
 
 CONF = ROOT / "conf"
@@ -42,7 +45,7 @@ def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
     assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
-    assert groups == here | {"recipe", "task", "hydra"}
+    assert groups == here | {"recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
 
 @pytest.mark.parametrize("method", options("method"))
@@ -147,9 +150,47 @@ def test_debug_and_experiments(group):
         assert isinstance(make_method(cfg), PromptLearner)
 
 
+def arguments_left_out(node, where):
+    """The constructor's arguments, of the node and of what is nested in it, that the yaml does not show."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            names = inspect.signature(import_target(node["_target_"], where)).parameters
+            positions = SET_IN_CODE.get(node["_target_"], ())
+            yield from (f"{where}.{name}" for name in names if name not in node and name not in positions)
+        for key, value in node.items():
+            yield from arguments_left_out(value, f"{where}.{key}")
+
+
+# what a method passes itself to the parts that its yaml configures
+SET_IN_CODE = {"prompts.parts.aape_aggregator.PromptAggregator": ("d", "images", "classes")}
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_a_methods_yaml_shows_every_argument(method):
+    """So that --help and a run's result say all, and what the command line can set is seen."""
+    node = OmegaConf.to_container(compose(f"method={method}", "data=dtd").method, resolve=True)
+    assert not list(arguments_left_out(node, method))
+
+
 def test_variants_of_the_ablation():
-    learners = [make(compose("method=rpp", f"+ablation={option}").method) for option in options("ablation")]
+    variants = [option for option in options("ablation") if not option.startswith("matched_")]
+    learners = [make(compose("method=rpp", f"+ablation={option}").method) for option in variants]
     assert len({(learner.streams, tuple(learner.text_lengths)) for learner in learners}) == len(learners)
+
+
+@pytest.mark.parametrize("data", ["imagenet21k", "shapes21k"])
+def test_the_matched_pair_of_pretraining_differs_in_the_methods_alone(data):
+    pomp, rpp = (
+        compose("experiment=pretrain_matched", f"+ablation=matched_{method}", f"data={data}") for method in ("pomp", "rpp")
+    )
+    assert (pomp.method._target_, rpp.method._target_) == ("prompts.pomp.POMP", "prompts.rpp.RPP")
+    assert (rpp.method.n_image, rpp.method.n_text, rpp.method.init) == (0, pomp.method.n_ctx, pomp.method.init)
+    assert pomp.method.local_contrast == rpp.method.local_contrast
+    assert pomp.method.local_contrast.num_sampled_classes == (1000 if data == "imagenet21k" else 64)
+    assert (pomp.data, pomp.protocol, pomp.epochs, pomp.batch_size) == (rpp.data, rpp.protocol, rpp.epochs, rpp.batch_size)
+    if data == "imagenet21k":
+        assert pomp.data.views == 4
+        assert pomp.optim == rpp.optim
 
 
 @pytest.mark.parametrize("method", options("method"))

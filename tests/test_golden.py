@@ -84,6 +84,11 @@ def check_training(case, model, out, labels, ours):
     assert not any(golden[f"grad|{name}"].numel() or golden[f"grad_norm|{name}"] for name in case.empty)
     assert {n for n, p in tensors.items() if p.grad is not None} == {ours.get(n, n) for n in case.params}
     read = {"loss"} | {f"{kind}|{name}" for kind in ("param", "grad", "grad_norm") for name in (*case.params, *case.empty)}
+    if case.name == "kgcoop":
+        for name, part in {"ce": "ce", "knowledge": "kg"}.items():
+            agrees(f"loss part {part}", terms[name], golden[f"part|{part}"])
+        agrees("anchor_text_features", learner.teacher.text(), golden["anchor_text_features"])
+        read |= {"part|ce", "part|kg", "anchor_text_features"}
     if case.name.startswith("promptsrc"):
         for name, term in terms.items():
             agrees(f"loss part {name}", term, golden[f"part|{name}"])

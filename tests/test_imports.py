@@ -47,7 +47,7 @@ def test_packages_do_not_import_upwards(package):
 def test_one_file_opens_the_towers():
     users = {str(path.relative_to(ROOT)) for path in (ROOT / "prompts").rglob("*.py") if "open_clip" in set(imported(path))}
     # names and configs of architectures, where their weights are, how they want images and texts
-    sources = {"architecture", "clip_config", "fitting", "hub", "preprocessing", "tokenizers"}
+    sources = {"architecture", "clip_config", "fitting", "hub", "preprocessing", "tokenizer_files"}
     assert users == {"prompts/engine/clip.py"} | {f"prompts/engine/{name}.py" for name in sources}
 
 

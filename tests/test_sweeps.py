@@ -129,6 +129,7 @@ def test_a_search_on_validation_images(cli, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "job 3 of 3 ended" in run.stdout
     assert "best of the search: optim.lr=" in run.stdout
+    assert ", maximised: the main figure on the validation images   (" in run.stdout
     best = (tmp_path / "out/.sweep/optimization_results.yaml").read_text()
     trials = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("result.json")]
     assert len({result["config"]["optim"]["lr"] for result in trials}) == 3
@@ -138,6 +139,23 @@ def test_a_search_on_validation_images(cli, tmp_path):
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("done already") == 3
     assert (tmp_path / "out/.sweep/optimization_results.yaml").read_text() == best
+
+
+def test_a_search_on_data_that_no_table_reports(cli, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    chosen = ["experiment=search", "select=last", "method=coop", "epochs=1", "shots=1", "hydra.sweeper.n_trials=1"]
+    run = cli(*TOY[:2], *chosen, "data.search_only=true", "objective=metrics.test.accuracy", sweep=True)
+    assert run.returncode == 0, run.stderr
+    [result] = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
+    value = result["metrics"]["test"]["accuracy"]
+    assert f": {value:.2f}, maximised: metrics.test.accuracy   (" in run.stdout
+    assert f"best_value: {value}" in (tmp_path / "outputs/search/.sweep/optimization_results.yaml").read_text()
+    lacking = cli(*TOY[:2], *chosen, "data.search_only=true", "objective=metrics.test.accurate", sweep=True)
+    assert lacking.returncode == 1
+    assert "done already" in lacking.stdout
+    assert "its result.json has no number at objective=metrics.test.accurate: give the dotted path" in lacking.stderr
+    assert "1 job(s) of the sweep failed" in lacking.stderr
+    assert "Traceback" not in lacking.stderr
 
 
 def test_a_search_of_which_nothing_comes(cli):

@@ -6,7 +6,8 @@ python -m tools.prompt_bank ask data=NAME endpoint=URL model=NAME out=PATH [yes=
     [questions=FILE] [key_env=API_KEY]
 python -m tools.prompt_bank shapes PATH
 
-`check` says which classes have no prompts and which names were matched how; its exit status is 1 where some have none.
+`check` says which classes have no prompts and which names were matched how; its exit status is 1 where some have none. PATH is
+a file, or a folder of the published files.
 `ask` prints the number of requests, the time and the cost, and asks only with yes=true; interrupted, the same command goes on.
 The key to the endpoint is read from the environment variable that key_env names. `shapes` writes the sentences that come with
 data=shapes. docs/aape.md says more.
@@ -16,14 +17,16 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from datamodules.descriptions import shape_descriptions
 from datamodules.disk import Disk
 from files.whole import write_json
+from prompts.parts.prompt_folders import file_of
 from prompts.parts.reference_prompts import match_names, read_prompt_file
 from tools.ask_prompts import Bank, Endpoint, questions_of
 from tools.dataset_config import dataset_config, default_options
@@ -34,19 +37,27 @@ ASKED = ("completions", "temperature", "max_tokens", "per_minute")
 ASK = (*COMMON, "endpoint", "model", "out", "yes", "price_in", "price_out", "questions", "key_env", *ASKED)
 
 
-def class_names(options: dict[str, Any]) -> list[str]:
-    """The class names of options["data"], in the order of its labels. ValueError where its files are not there."""
+def data_of(options: dict[str, Any]) -> DictConfig:
+    """The config of options["data"]. ValueError where none is named, or it is not known."""
     if not options.get("data"):
         raise ValueError("say which dataset with data=NAME.")
     given = {key: options[key] for key in COMMON if key in options}
-    node = OmegaConf.merge(default_options(), given, {"data": dataset_config(options["data"])}).data.source
+    return OmegaConf.merge(default_options(), given, {"data": dataset_config(options["data"])}).data
+
+
+def class_names(data: DictConfig) -> list[str]:
+    """The class names of a dataset's config, in the order of its labels. ValueError where its files are not there."""
+    node = data.source
     source = instantiate(node.get("disk", node), _convert_="all")
     return (source.preview() if isinstance(source, Disk) else source.splits(1)).classnames
 
 
 def check(path: str, options: dict[str, Any]) -> int:
-    """Prints which classes the file serves, and how their names were matched. 1 where a class has no prompts, else 0."""
-    names, content = list(dict.fromkeys(class_names(options))), read_prompt_file(path)
+    """Prints which classes the file, or the dataset's file in a folder, serves, and how their names were matched. 1 where a
+    class has no prompts, else 0."""
+    data = data_of(options)
+    path = str(file_of(Path(path), data.name))
+    names, content = list(dict.fromkeys(class_names(data))), read_prompt_file(path)
     matches, limit = match_names(names, list(content)), int(options.get("limit", 20)) or None
     ways: dict[str, list[str]] = {}
     for name, (key, how) in matches.items():
@@ -90,7 +101,9 @@ def ask(options: dict[str, Any]) -> int:
         raise ValueError(
             "ask needs an endpoint= that starts with http:// or https://, per_minute above 0, completions of 1 or more."
         )
-    bank = Bank(options["out"], class_names(options), questions_of(options["data"], options.get("questions")), endpoint)
+    bank = Bank(
+        options["out"], class_names(data_of(options)), questions_of(options["data"], options.get("questions")), endpoint
+    )
     print(bank.estimate(options.get("price_in"), options.get("price_out")))
     if not options.get("yes"):
         print("nothing was asked: add yes=true")

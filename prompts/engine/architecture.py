@@ -18,7 +18,7 @@ from files.untrusted import read_json
 from prompts.engine import preprocessing, transformers_config, weight_folder
 from prompts.engine.clip_config import TOKENS, checked
 from prompts.engine.hub import hub_file, hub_weights, optional_file, tag_weights
-from prompts.engine.tokenizers import SIMPLE, TokenizerSpec, spec_of
+from prompts.engine.tokenizer_files import SIMPLE, TokenizerSpec, spec_of
 
 RANDOM = "random"
 HUB, FOLDER = "hf-hub:", "local-dir:"

@@ -27,7 +27,7 @@ from prompts.engine.image_tower import ImageTower
 from prompts.engine.rows import NO_PROMPTS, TowerPrompts
 from prompts.engine.text_plan import TextPlan
 from prompts.engine.text_tower import TextTower
-from prompts.engine.tokenizers import make_tokenizer
+from prompts.engine.tokenizer_files import make_tokenizer
 from prompts.engine.weights import read_weights
 
 IMAGENET_TEMPLATES: list[str] = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prompts.parts.settings import check_choice
 
-Kind = Literal["attention", "mlp", "mean", "random"]
+Kind = Literal["attention", "weights", "mlp", "mean", "random"]
 Query = Literal["per_image", "per_class", "shared", "mean", "image_conditioned"]
 Activation = Literal["gelu", "relu"]
 Norm = Literal["pre", "post"]
@@ -82,6 +82,29 @@ class AttentionLayer(nn.Module):
         return self.attn(q, keys, keys, key_padding_mask=~mask)
 
 
+class AttentionWeights(nn.Module):
+    """The prompts' mean, weighted by the attention of one query: the prompts themselves are the values, so nothing but a mean
+    of them can come out. Queries and keys are normalised and projected as in `AttentionLayer`, the weights averaged over
+    heads."""
+
+    def __init__(self, d: int, heads: int, init: Init):
+        super().__init__()
+        self.norm_query, self.norm_keys = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.to_query, self.to_keys = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
+        self.heads = heads
+        if init == "zero":  # equal weights: the summary starts as the mean prompt
+            nn.init.zeros_(self.to_query.weight)
+
+    def forward(self, query: Tensor, prompts: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,d), (B,n,d), (B,n) -> the weighted mean (B,d) and the weights (B,n), which sum to 1 and are 0 where there is no
+        prompt."""
+        q = self.to_query(self.norm_query(query)).unflatten(-1, (self.heads, -1))  # (B,heads,d/heads)
+        k = self.to_keys(self.norm_keys(prompts)).unflatten(-1, (self.heads, -1))  # (B,n,heads,d/heads)
+        scores = torch.einsum("bhc,bnhc->bhn", q, k) * q.shape[-1] ** -0.5
+        weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1).mean(1)
+        return torch.einsum("bn,bnd->bd", weights, prompts), weights
+
+
 class MLP(nn.Module):
     """alpha f(mean) + (1 - alpha) mean, f a bottleneck of two layers (appendix B.1)."""
 
@@ -100,7 +123,9 @@ class PromptAggregator(nn.Module):
 
     Args:
         d, images, classes: width, number of training images and of their classes.
-        kind: attention; mlp, mean or random (one of the prompts, drawn anew at each step): the paper's ablations.
+        kind: attention; weights (attention whose values are the prompts themselves, without feed-forward layer and residual: of
+            the arguments below query, heads and init count); mlp, mean or random (one of the prompts, drawn anew at each step):
+            the paper's ablations.
         query: what is learned beside the mean prompt that the attention starts from: a vector per image, per class, one in all
             (shared), none (mean), or a linear function of the image (image_conditioned). All start at 0.
         heads: of the attention; null: one per 64 channels.
@@ -147,15 +172,22 @@ class PromptAggregator(nn.Module):
         self.kind, self.query, self.carry = kind, query, carry
         if kind == "mlp":
             self.layer = MLP(d, max(1, d // 16))
+        elif kind == "weights":
+            self.layer = AttentionWeights(d, heads, init)
         elif kind == "attention":
             self.layer = AttentionLayer(d, heads, ffn, activation, norm, keys, init)
-            if query == "image_conditioned":
-                self.delta = nn.Linear(d, d)
-                nn.init.zeros_(self.delta.weight)
-                nn.init.zeros_(self.delta.bias)
-            elif query != "mean":
-                rows = {"per_image": images, "per_class": classes, "shared": 1}[query]
-                self.delta = nn.Parameter(torch.zeros(rows, d))
+        if kind in ("attention", "weights"):
+            self._make_delta(d, images, classes)
+
+    def _make_delta(self, d: int, images: int, classes: int) -> None:
+        """What is learned of the query, all zeros."""
+        if self.query == "image_conditioned":
+            self.delta = nn.Linear(d, d)
+            nn.init.zeros_(self.delta.weight)
+            nn.init.zeros_(self.delta.bias)
+        elif self.query != "mean":
+            rows = {"per_image": images, "per_class": classes, "shared": 1}[self.query]
+            self.delta = nn.Parameter(torch.zeros(rows, d))
 
     def forward(self, bank: ReferenceBank, labels: Tensor, index: Tensor, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """(B,d) for images `x` (B,d) of length 1, their class ids and positions in the training list, both (B,). `draws` (B,)
@@ -175,6 +207,8 @@ class PromptAggregator(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The summary (B,d) and the attention it was made with; the arguments as `ReferenceBank` and `forward` have them."""
         query = self.start(mean, labels, index, x)
+        if self.kind == "weights":
+            return self.layer(query, prompts, mask)
         return self.layer(query, prompts, mask, mean if self.carry == "mean" else None)
 
     def start(self, mean: Tensor, labels: Tensor, index: Tensor, x: Tensor) -> Tensor:

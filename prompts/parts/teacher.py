@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prompts.engine.clip import FrozenCLIP
+from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP
 from prompts.parts.context import fixed_plan
+
+PLAIN = "a photo of a {}."
+SIXTY_TEMPLATES = [PLAIN, *(t for t in IMAGENET_TEMPLATES if t != PLAIN)][:60]  # PromptSRC's list, which DPL's code has, too
 
 
 class Teacher:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from runs import launch
 
-PARTS = ("words", "images", "calibration", "attention")
+PARTS = ("words", "images", "calibration", "attention", "gap")
 
 
 def arguments() -> argparse.Namespace:
@@ -62,6 +62,7 @@ def main() -> None:
 
     from lightning_modules import process
     from reports.insight import parts
+    from reports.insight.gap import gap
 
     process.quiet()
     make = {
@@ -69,6 +70,7 @@ def main() -> None:
         "images": lambda folder: parts.images(run, folder, chosen, options.images),
         "calibration": lambda folder: parts.calibrate(run, folder, chosen),
         "attention": lambda folder: parts.attention(run, folder),
+        "gap": lambda folder: gap(run, folder, chosen),
     }
     out = options.out or options.folder / "insight"
     if out.is_symlink() and not options.out:

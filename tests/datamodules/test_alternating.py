@@ -1,57 +1,14 @@
 """Validation batches that alternate with training batches."""
 
-from dataclasses import replace
-
 import pytest
 from toys import IMAGE_SPEC, ToySource
 
-from datamodules.alternating import held_out
-from datamodules.items import Splits
 from datamodules.module import FewShotData
-
-
-class NoVal(ToySource):
-    """Its val list is its test list, as ImageNet's."""
-
-    def splits(self, seed):
-        splits = super().splits(seed)
-        return replace(splits, val=splits.test, fixed=frozenset({"val"}))
 
 
 def data_of(source=None, shots=4, alternating_batch_size=3, **settings):
     settings = {"seed": 1, "batch_size": 6, "alternating_batch_size": alternating_batch_size} | settings
     return FewShotData("toy", source or ToySource(), IMAGE_SPEC, shots, **settings)
-
-
-def paths(items):
-    return {item.path for item in items}
-
-
-@pytest.mark.parametrize("shots", [1, 4, 16])
-@pytest.mark.parametrize("source", [ToySource, NoVal])
-@pytest.mark.parametrize("which", ["all", "new"])
-def test_held_out_images_are_no_training_and_no_test_images(source, which, shots):
-    data = data_of(source(), shots, subset=which)
-    held = held_out(data.source, data.selected, shots, 1, which)
-    for others in (data.train_items, data.test_items):
-        assert not paths(held) & paths(others)
-    classes = [item.label for item in held]
-    expected = min(shots, 4) if source is ToySource or shots < 16 else 4
-    assert [classes.count(label) for label in range(len(data.classnames))] == [expected] * len(data.classnames)
-    assert {(item.label, item.classname) for item in held} == {(item.label, item.classname) for item in data.train_items}
-    assert held == held_out(data.source, data.selected, shots, 1, which)
-    assert source is ToySource or paths(held) <= paths(ToySource().splits(1).train)
-
-
-class Empty(ToySource):
-    def splits(self, seed):
-        return replace(super().splits(seed), val=[])
-
-
-@pytest.mark.parametrize(("source", "shots"), [(Empty, 4), (NoVal, 20), (NoVal, -1)])
-def test_no_validation_images(source, shots):
-    with pytest.raises(ValueError, match="fits on validation images, and there are none"):
-        data_of(source(), shots)
 
 
 def rows_of(data, epoch, start=0, **options):
@@ -106,4 +63,3 @@ def test_images_and_transforms():
             same, its_label = images[int(index) - len(data.train_items)]
             assert (image == same).all()  # no augmentation
             assert label == its_label
-    assert isinstance(data.selected, Splits)

@@ -98,7 +98,7 @@ def test_a_class_subset_without_test_images_is_refused():
 
 
 def test_alternating_batches_without_validation_images_are_refused():
-    with pytest.raises(ValueError, match="fits on validation images, and there are none"):
+    with pytest.raises(ValueError, match="no validation images in subset=all, and this run needs them: give the dataset a val"):
         data(source=Without("val"), alternating_batch_size=5)
 
 

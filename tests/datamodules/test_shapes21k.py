@@ -9,6 +9,7 @@ from datamodules import shapes21k
 from datamodules.captions import WORDS
 from datamodules.drawing import COLOURS, SHAPES, TEXTURES
 from datamodules.shapes import CLASSES as FEW
+from datamodules.shapes import SEARCH_CLASSES
 from datamodules.shapes21k import SIZES, Shapes21K
 
 
@@ -16,7 +17,7 @@ from datamodules.shapes21k import SIZES, Shapes21K
 def few(monkeypatch):
     """Twelve of the classes: drawing all takes half a minute."""
     chosen = dict(islice(shapes21k.classes().items(), 12))
-    monkeypatch.setattr(shapes21k, "classes", lambda: chosen)
+    monkeypatch.setattr(shapes21k, "classes", lambda search=False: chosen)
     monkeypatch.setattr(shapes21k, "SHARD", 100)
     return chosen
 
@@ -29,6 +30,20 @@ def test_classes_are_hundreds_and_others_than_those_of_shapes():
     assert list(classes) == sorted(classes)
     spoken = {word for key in (*SHAPES, *COLOURS, *TEXTURES) for word in WORDS.get(key, (key,))}
     assert {word for name, *_ in classes.values() for word in name.split()} == spoken  # the tiny CLIP has read each of them
+
+
+def test_the_search_for_pretraining_has_its_own_pictures(few, tmp_path):
+    here = Shapes21K(str(tmp_path), "shapes21k")
+    other = Shapes21K(str(tmp_path), "shapes21k_search", search=True)
+    pixels = [{np.asarray(source.open(item)).tobytes() for item in source.splits(1).train} for source in (here, other)]
+    assert len(pixels[0]) == len(pixels[1]) == 12 * SIZES["train"]
+    assert not pixels[0] & pixels[1]
+
+
+def test_classes_of_the_search_for_pretraining():
+    classes = shapes21k.classes(search=True)
+    assert len(classes) == 604 - len(SEARCH_CLASSES) == len({name for name, *_ in classes.values()})
+    assert not {entry[1:] for entry in classes.values()} & {*SEARCH_CLASSES.values(), *FEW.values()}
 
 
 def test_each_form_holds_the_same_pictures(few, tmp_path):

@@ -97,6 +97,21 @@ def test_t16_h_only_takes_the_images_place(small_clip):
     assert train(model, 4)[-1] < train(model, 1)[0] + 1
 
 
+def test_vectors_for_those_who_look_into_a_run(small_clip):
+    """A run that is looked into again has h alone, and its prompts where they are given."""
+    images = torch.randn(3, small_clip.embed_dim)
+    for prompts, names in ((PROMPTS, ["h(x)", "mean reference prompts"]), (None, ["h(x)"])):
+        model = PromptedCLIP(small_clip, AAPE(prompts, residual=True, distill_space="raw"))
+        model.setup(TrainInfo(NAMES, 16, fit=False))
+        found = {name: (per, vectors) for name, per, vectors in model.learner.joint_vectors(small_clip, images, NAMES[:2])}
+        assert list(found) == names
+        assert found["h(x)"][0] == "image"
+        torch.testing.assert_close(found["h(x)"][1], model.learner.h(F.normalize(images, dim=-1)))
+    trained = model_of(small_clip, learner()).learner
+    given = {name: vectors for name, _, vectors in trained.joint_vectors(small_clip, images, NAMES[:2])}
+    torch.testing.assert_close(given["mean reference prompts"], trained.bank.mean[:2])
+
+
 # ---------------------------------------------------------------- training and what is left of it
 
 
@@ -199,7 +214,7 @@ def test_t23_the_stages_come_one_after_the_other(small_clip):
     assert changed(history[0], history[2], "h.")
 
 
-@pytest.mark.parametrize("kind", ["attention", "mlp", "mean", "random"])
+@pytest.mark.parametrize("kind", ["attention", "weights", "mlp", "mean", "random"])
 @pytest.mark.parametrize("query", ["per_image", "image_conditioned"])
 @pytest.mark.parametrize("head", ["bottleneck", "linear_relu"])
 def test_every_kind_learns(small_clip, kind, query, head):

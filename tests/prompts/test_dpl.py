@@ -1,16 +1,22 @@
 """DPL's training of found lengths; the numbers are those of the list of tests in its specification. The other numbers are in
 test_dpl_supernet.py, tests/datamodules/test_alternating.py and tests/lightning_modules/test_dpl_search.py."""
 
+from functools import partial
+
 import plain
 import pytest
 import torch
 import torch.nn.functional as F
 from dpl_models import LENGTHS, ZEROS, both, logits, search, subnet, wide
+from sizes import SMALL
 from test_methods import NAMES, batch, model_of
 
 from prompts.dpl import DPL
+from prompts.dpl_search import DPLSearch
 from prompts.engine.blocks import Block
+from prompts.engine.clip import FrozenCLIP, build
 from prompts.engine.text_plan import token_lists
+from prompts.parts.teacher import SIXTY_TEMPLATES
 from prompts.zeroshot import ZeroShot
 
 
@@ -74,6 +80,31 @@ def test_12_distillation_from_zero_shot_clip(small_clip):
     torch.testing.assert_close(same["kd"], torch.zeros(8), atol=1e-7, rtol=0)  # student == teacher
     divided = F.kl_div(student.log_softmax(1), teacher.softmax(1), reduction="none").mean(1)  # by the number of classes
     torch.testing.assert_close(kd["kd"], 0.5 * divided, rtol=1e-4, atol=1e-7)
+
+
+def test_the_teacher_is_the_clip_that_is_prompted_or_another(small_clip):
+    images, labels = batch()
+    other = FrozenCLIP(build(SMALL | {"quick_gelu": False}))
+
+    def kd(**settings):
+        model = model_of(small_clip, DPL(LENGTHS, kd_weight=1.0, teacher_templates=["a photo of a {}."], **settings))
+        return model.losses(model(images), labels, torch.arange(8))["kd"]
+
+    own = kd()
+    assert torch.equal(kd(teacher={"_partial_": True}), own)  # as in conf/method/dpl.yaml
+    assert torch.equal(kd(teacher=lambda: small_clip), own)
+    assert not torch.allclose(kd(teacher=lambda: other), own)
+    assert DPL(LENGTHS, kd_weight=1.0).teacher.templates == SIXTY_TEMPLATES
+    assert DPL(LENGTHS, teacher=lambda: other).teacher is None
+
+
+def test_the_released_text_of_each_dataset():
+    assert DPL(LENGTHS, custom_templates=True, dataset="dtd").template == "a texture of {}."
+    assert DPLSearch(custom_templates=True, dataset="oxford_pets").template == "a type of pet, a photo of a {}."
+    assert DPL(LENGTHS, template="a {}.", dataset="dtd").template == "a {}."
+    for method in (DPLSearch, partial(DPL, LENGTHS)):
+        with pytest.raises(ValueError, match="has none for data=shapes: give method.template"):
+            method(custom_templates=True, dataset="shapes")
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,15 @@ from prompts.prompted_clip import PromptedCLIP
 
 CONF = Path(__file__).parents[2] / "conf" / "method"
 NAMES, OTHERS = ["rose", "cat", "sea or lake", "dog"], ["tulip", "golden_retriever"]
+SENTENCES = {"prompts": {name: [f"a {name}.", f"{name} outside", "no idea"] for name in NAMES}, "dataset": "toy"}
 SMALL = {  # settings that the published ones, meant for 12 blocks, need here
-    "aape": {"prompts": {name: [f"a {name}.", f"{name} outside", "no idea"] for name in NAMES}},
+    "aape": SENTENCES,
+    "aape_residual": SENTENCES,
     "maple": {"depth": 3},
     "vpt": {"depth": 3, "n_ctx": 2},
-    "cupl": {"prompts": {name: [f"a {name}.", f"see the {name} there."] for name in [*NAMES, *OTHERS]}},
-    "dpl": {"prompt_lengths": {"text": [2, 0, 3], "image": [0, 4, 1]}, "teacher_templates": ["a {}."]},
-    "dpl_search": {"lengths": [0, 1, 3]},
+    "cupl": {"prompts": {name: [f"a {name}.", f"see the {name} there."] for name in [*NAMES, *OTHERS]}, "dataset": "toy"},
+    "dpl": {"prompt_lengths": {"text": [2, 0, 3], "image": [0, 4, 1]}, "teacher_templates": ["a {}."], "dataset": "toy"},
+    "dpl_search": {"lengths": [0, 1, 3], "dataset": "toy"},
     "ivlp": {"depth_text": 3, "depth_image": 3},
     "kgcoop": {"templates": ["a photo of a {}."], "weight": 0.5},  # at 8 the random towers want a smaller step
     "promptsrc": {"depth_text": 3, "depth_image": 3},
@@ -31,10 +33,16 @@ METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
 def make(method, **settings):
     from hydra.utils import instantiate
 
+    return instantiate(OmegaConf.merge(config_of(method), SMALL.get(method, {}), settings), _convert_="all")
+
+
+def config_of(method):
+    """The method's part of its yaml, with that of the method it starts from."""
     config = OmegaConf.load(CONF / f"{method}.yaml")
     config = config.get("method", config)  # of a file that sets keys of the root too
-    config.pop("defaults", None)  # other groups that a method brings: RPP's teacher
-    return instantiate(OmegaConf.merge(config, SMALL.get(method, {}), settings), _convert_="all")
+    defaults = config.pop("defaults", [])  # other groups that a method brings (RPP's teacher) are left out
+    starts_from = [config_of(name) for name in defaults if isinstance(name, str) and name != "_self_"]
+    return OmegaConf.merge(*starts_from, config)
 
 
 def model_of(clip, learner, names=NAMES):

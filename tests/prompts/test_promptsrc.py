@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from test_methods import NAMES, batch, make, model_of, train
 
 from prompts.learner import Outputs
-from prompts.promptsrc import TEMPLATES, PromptSRC, gaussian_weights
+from prompts.parts.teacher import SIXTY_TEMPLATES
+from prompts.promptsrc import PromptSRC, gaussian_weights
 
 
 def small(**settings):
@@ -12,8 +13,8 @@ def small(**settings):
 
 
 def test_the_templates_are_the_first_sixty_behind_the_plain_one():
-    assert len(TEMPLATES) == len(set(TEMPLATES)) == 60
-    assert TEMPLATES[0] == "a photo of a {}."
+    assert len(SIXTY_TEMPLATES) == len(set(SIXTY_TEMPLATES)) == 60
+    assert SIXTY_TEMPLATES[0] == "a photo of a {}."
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 
+from reports.published import published, recipe_settings
+
 ACCURACY = {"key": "accuracy", "title": "accuracy", "unit": "%", "higher_is_better": True}
 
 
@@ -51,6 +53,38 @@ def put(folder, method="coop", seed=1, shots=16, metrics=None, config=None, pred
         }
         np.savez_compressed(path.with_name("predictions.npz"), **arrays)
     return path
+
+
+def of_recipe(protocol, recipe, data, **changes):
+    """The config of a run of a recipe of published.json, with these changes (dotted keys, __ for the dot)."""
+    flat = recipe_settings(protocol, recipe, data) | {"data.name": data}
+    changes = {key.replace("__", "."): value for key, value in changes.items()}
+    plain = {"one_of": lambda values: values[0], "not": lambda _: "openai", "any": lambda _: 1}
+    config = {}
+    for key, value in (flat | changes).items():
+        if key not in changes and isinstance(value, dict) and value:
+            ((condition, of),) = value.items()
+            if condition == "absent":
+                continue
+            value = plain[condition](of)
+        if isinstance(value, str) and value.startswith("${"):
+            value = flat[value[2:-1]]
+            value = plain[next(iter(value))](next(iter(value.values()))) if isinstance(value, dict) else value
+        *above, name = key.split(".")
+        node = config
+        for part in above:
+            node = node.setdefault(part, {})
+        node[name] = value
+    return config
+
+
+def blocks(protocol, data):
+    """(method, recipe, figures) of each block of published figures on a dataset; those of one recipe are joined."""
+    joined = {}
+    for block in published()["protocols"][protocol]["blocks"]:
+        joined.setdefault(block["recipe"], {}).update(block["figures"].get(data, {}))
+    recipes = published()["recipes"]
+    return [(recipes[recipe]["method"], recipe, figures) for recipe, figures in joined.items() if figures]
 
 
 def summaries(metrics, targets):

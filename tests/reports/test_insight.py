@@ -47,7 +47,7 @@ def test_all_parts_of_a_deep_method(folder, insight):
     ivlp = folder(*IVLP)
     status, output = insight(ivlp)
     assert status == 0, output.err
-    files = ["attention", "calibration", "images", "words"]
+    files = ["attention", "calibration", "gap", "images", "words"]
     pictures = ["attention.png", "calibration.png", "images-test.png"]
     assert sorted(p.name for p in (ivlp / "insight").iterdir()) == sorted(
         [*(f"{name}.json" for name in files), *pictures, "words.txt"]
@@ -75,6 +75,14 @@ def test_all_parts_of_a_deep_method(folder, insight):
         assert entry["this run"] == entry["true"] != entry["baseline"]
         assert entry["image"].startswith(f"test/{NAMES.index(entry['true'])}/")
     assert all(entry["baseline"] == entry["true"] != entry["this run"] for entry in compared["lost"])
+
+    gap = read(ivlp, "gap")["test"]
+    assert gap["images"] == 35
+    assert [(row["method"], row["vectors"]) for row in gap["against"]] == [
+        ("ivlp", "text features"),
+        ("zeroshot", "text features"),
+    ]
+    assert gap["against"][0]["cosine"] != gap["against"][1]["cosine"]
 
     attention = read(ivlp, "attention")
     assert {tower: len(shares) for tower, shares in attention.items()} == {"text": 2, "image": 2}
@@ -122,7 +130,8 @@ def test_every_evaluation_of_a_protocol_or_those_asked_for(folder, insight):
     shutil.rmtree(both / "insight")
     insight(both, "--only", "images", "--evaluations", "new")
     assert {path.name for path in (both / "insight").iterdir()} == {"images-new.png", "images.json"}
-    insight(both, "--only", "attention")
+    insight(both, "--only", "gap", "attention")
+    assert list(read(both, "gap")) == ["base", "new"]
     attention = read(both, "attention")
     (both / "predictions.npz").unlink()
     _, output = insight(both)
@@ -152,7 +161,7 @@ def test_what_a_method_does_not_have_is_said(folder, insight):
     assert status == 0
     for sentence in ("zeroshot has no context vectors", "zero-shot CLIP itself", "puts no prompts into the towers"):
         assert sentence in output.out
-    assert {path.name for path in (zeroshot / "insight").iterdir()} == {"calibration.json", "calibration.png"}
+    assert {path.name for path in (zeroshot / "insight").iterdir()} == {"calibration.json", "calibration.png", "gap.json"}
 
 
 def test_another_run_in_the_place_of_zero_shot(folder, insight):

@@ -2,11 +2,12 @@ import csv
 import io
 
 import pytest
-from fakes import put
+from fakes import of_recipe, put
 from rich.console import Console
 
 from reports import render
 from reports.collect import read
+from reports.sections import figure_tables
 from reports.tables import tables
 
 
@@ -15,7 +16,8 @@ def shown(tmp_path):
     for seed, accuracy in ((1, 50.0), (2, 60.0)):
         put(tmp_path, "coop", seed, 4, {"test": accuracy})
     put(tmp_path, "zeroshot", 1, 4, {"test": 40.25})
-    put(tmp_path, "maple", 1, 16, {"base": 83.0, "new": 75.0}, protocol="base_to_new", data="dtd", clip="vit_b16")
+    where = {"protocol": "base_to_new", "data": "dtd", "config": of_recipe("base_to_new", "MaPLe, depth 9", "dtd")}
+    put(tmp_path, "maple", 1, 16, {"base": 83.0, "new": 75.0}, clip="vit_b16", **where)
     return tables(read([tmp_path]))
 
 
@@ -50,9 +52,31 @@ def test_published_figures_stand_below_with_the_difference(shown):
     text = render.to_markdown(shown, 1)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     at = lines.index("| maple | 83.00 | 75.00 | 78.80 |")  # two decimals, as published
-    assert lines[at + 1] == "| *published* | 80.36 | 59.18 | 68.16 |"
+    assert lines[at + 1] == "| *published* | 80.36† | 59.18† | 68.16† |"
     assert lines[at + 2] == "| *difference* | +2.64 | +15.82 | +10.63 |"
-    assert "Published: " in text
+    assert "† Published, but not compared with a text by us: MaPLe's paper, typed from memory" in text
+    assert "The published runs were in fp16" in text
+
+
+def test_the_mark_of_unverified_figures_is_in_every_form(shown):
+    assert "80.36†" in terminal(shown, 100)
+    assert "† Published, but not compared with a text" in " ".join(terminal(shown, 100).split())
+    assert r"$80.36^{\dagger}$" in render.to_latex(shown, 1)
+    assert r"\textdagger{} Published, but not compared" in render.to_latex(shown, 1)
+    assert "80.36†" in figure_tables(shown)
+    assert "† Published, but not compared" in figure_tables(shown)
+    row = next(row for row in csv.DictReader(io.StringIO(render.to_csv(shown))) if row["published"])
+    assert row["unverified"] == "True"
+
+
+def test_verified_figures_have_no_mark(tmp_path):
+    for seed in (1, 2, 3):
+        config = of_recipe("few_shot", "CoOp, 16 tokens", "caltech101")
+        put(tmp_path, seed=seed, data="caltech101", clip="rn50", config=config)
+    text = render.to_markdown(tables(read([tmp_path])), 1)
+    assert "| *published* | 92.00 |" in text
+    assert "Published: COOP.md of CoOp's repository." in text
+    assert "†" not in text
 
 
 def test_markdown_tables_have_equally_many_cells(shown):

@@ -115,11 +115,8 @@ def test_prompts_that_are_not_there_are_not_the_same_as_none(tmp_path):
 
 
 def test_the_recipes_of_a_run_are_known():
-    assert describe("method=coop", "clip=tiny", "data=digits").config["recipes"]["used"] == [
-        "coop-few_shot",
-        "coop-tiny",
-        "coop-digits",
-    ]
+    used = describe("method=coop", "clip=tiny", "data=digits").config["recipes"]["used"]
+    assert [name for name in used if not name.startswith("found/")] == ["coop-few_shot", "coop-tiny", "coop-digits"]
     recipes = describe("method=toy", "protocol=open").config["recipes"]
     assert recipes == {"used": ["toy-base_to_new"], "missing": None}
     assert describe("recipe=maple-base_to_new", "~method.rank", "+method.rank=4").config["recipes"]["used"] == [

@@ -35,6 +35,10 @@ def users(tmp_path):
     return folder
 
 
+def by_hand(cfg):
+    return [name for name in cfg.recipes.used if not name.startswith("found/")]
+
+
 def searched(folder):
     return ["'file://" + str(folder).replace("'", r"\'") + "'"]
 
@@ -52,9 +56,9 @@ def test_sections_are_merged_in_the_order_of_the_opening_screen(users):
 def test_a_recipe_of_the_project_has_the_last_word_over_nothing_but_its_order():
     """coop.yaml says 16 tokens under few-shot and 4 on the tiny CLIP."""
     assert compose("method=coop").method.n_ctx == 4
-    assert compose("method=coop", "recipe_clip=vpt-tiny").method.n_ctx == 8
+    assert compose("method=coop", "recipe_clip=maple-tiny").method.n_ctx == 2
     assert compose("method=coop", "clip=vit_b16").method.n_ctx == 16
-    assert compose("method=coop", "method.n_ctx=2").method.n_ctx == 2
+    assert compose("method=coop", "method.n_ctx=3").method.n_ctx == 3
 
 
 @pytest.mark.parametrize("where", ["file", "experiment", "command line"])
@@ -120,7 +124,65 @@ def test_a_users_file_adds_to_a_method_of_the_project(tmp_path):
     shutil.copy(CONF / "data/digits.yaml", tmp_path / "digits.yaml")
     write(tmp_path, data__mine=(CONF / "data/digits.yaml").read_text(), recipe__coop="data: {mine: {epochs: 3}}\n")
     cfg = compose("method=coop", "data=mine", search=[f"file://{tmp_path}"])
-    assert (cfg.recipes.used, cfg.epochs) == (["coop-few_shot", "coop-tiny", "coop-mine"], 3)
+    assert (by_hand(cfg), cfg.epochs) == (["coop-few_shot", "coop-tiny", "coop-mine"], 3)
+
+
+# ---------------------------------------------------------------- what a search found
+
+
+def test_what_a_search_found_wins_over_what_is_written_and_loses_against_the_command_line(users):
+    write(users, recipe__found__mine="clip: {tiny: {epochs: 4, optim: {lr: 0.5}}}\ndata: {digits: {batch_size: 2}}\n")
+    cfg = compose("method=mine", "data=digits", search=searched(users))
+    assert cfg.recipes.used == ["mine-few_shot", "mine-tiny", "found/mine-tiny", "mine-digits", "found/mine-digits"]
+    assert (cfg.epochs, cfg.optim.lr, cfg.batch_size) == (4, 0.5, 2)
+    assert compose("method=mine", "epochs=3", search=searched(users)).epochs == 3
+    write(users, experiment__mine="# @package _global_\nepochs: 6\n")
+    assert compose("method=mine", "experiment=mine", search=searched(users)).epochs == 6
+    cfg = compose("method=mine", "data=digits", "clip=vit_b16", search=searched(users))
+    assert (cfg.recipes.used, cfg.epochs) == (["mine-few_shot", "mine-digits", "found/mine-digits"], 7)
+
+
+def test_a_section_may_be_found_alone(users):
+    """A dataset that needs nothing but what a search found; and a method that has no file written by hand."""
+    write(users, recipe__found__mine="data: {shapes: {epochs: 11}}\n")
+    cfg = compose("method=mine", "data=shapes", search=searched(users))
+    assert (cfg.recipes.used[-2:], cfg.epochs, cfg.batch_size) == (["mine-shapes", "found/mine-shapes"], 11, 8)
+    assert "mine-shapes" in recipe_files.options("recipe_data", [users])
+    (users / "recipe/mine.yaml").unlink()
+    cfg = compose("method=mine", "data=shapes", search=searched(users))
+    assert (cfg.recipes.used, cfg.epochs) == (["mine-shapes", "found/mine-shapes"], 11)
+    assert "there is no recipe for method=mine" in cfg.recipes.missing
+
+
+def test_what_is_found_of_the_projects_own_folder(tmp_path):
+    """Served by Hydra's search path itself, without a second composition."""
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf, ignore=shutil.ignore_patterns("found"))
+    before = jobs.compose_job(["method=dpl"], conf)[0]
+    write(conf, recipe__found__dpl="clip: {tiny: {optim: {lr: 0.7}, earlier: {method: {alpha_lr: 0.9}}}}\n")
+    after = jobs.compose_job(["method=dpl"], conf)[0]
+    assert before.recipes.used == ["dpl-few_shot", "dpl-tiny"]
+    assert after.recipes.used == ["dpl-few_shot", "dpl-tiny", "found/dpl-tiny"]
+    assert (after.optim.lr, after.earlier.method.alpha_lr, after.epochs) == (0.7, 0.9, before.epochs)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 5\n", "recipe/found/mine.yaml: the key epochs is not known: recipes of a method are common, protocol"),
+        ("clip: {tiny: 5}\n", "recipe/found/mine.yaml: common is a mapping, and clip a mapping of names to mappings"),
+        ("clip: {tinny: {}}\n", "recipe/found/mine.yaml: clip has tinny, which is not known: choose among "),
+        ("clip: {tiny: {}\n", "recipe/found/mine.yaml cannot be read as yaml"),
+        (
+            "# @package _global_\nepochs: 5\n",
+            "recipe/found/mine.yaml is a recipe by itself, which nothing reads in the folder found",
+        ),
+    ],
+)
+def test_a_wrong_file_of_what_was_found_is_refused(users, text, message):
+    write(users, recipe__found__mine=text)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compose("method=mine", search=searched(users))
 
 
 def test_names_with_dashes(tmp_path):

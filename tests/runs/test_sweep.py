@@ -59,26 +59,11 @@ def test_slurm_asks_for_the_gpus_of_a_job():
     assert launcher._target_.endswith("SlurmLauncher")
 
 
-def test_the_objective_of_a_search():
-    history = [{"epoch": e, "val": {"accuracy": a}, "test": {"accuracy": 99.0}} for e, a in enumerate([10.0, 30.0, 20.0])]
-    figure = {"key": "accuracy", "higher_is_better": True}
-    assert sweep.objective({"figure": figure, "history": history}) == 30.0
-    assert sweep.objective({"figure": figure | {"higher_is_better": False}, "history": history}) == -10.0
-    assert sweep.objective({"figure": figure, "history": [{"epoch": 0, "test": {"accuracy": 99.0}}]}) is None
-    assert sweep.objective(None) is None
-
-
 def test_a_signal_and_an_error_end_the_process():
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with pytest.raises(RuntimeError), sweep.forwarding(process):
         raise RuntimeError
     assert process.returncode == -15
-
-
-def test_mistakes_of_a_sweep_are_told_before_any_job():
-    config = composed("experiment=search", "select=last")
-    with pytest.raises(SystemExit, match="select=best_val"):
-        sweep.SweepProgress().on_multirun_start(config)
 
 
 def test_a_sweep_that_cannot_write_says_so(tmp_path):

@@ -21,7 +21,7 @@ def aggregator(kind="attention", heads=4, **options):
     """With random queries and weights, unless init is given."""
     torch.manual_seed(1)
     built = PromptAggregator(D, IMAGES, CLASSES, kind, heads=heads, **{"init": "default"} | options)
-    if "init" not in options and kind == "attention" and built.query != "mean":
+    if "init" not in options and kind in ("attention", "weights") and built.query != "mean":
         for p in built.delta.parameters() if isinstance(built.delta, torch.nn.Module) else [built.delta]:
             torch.nn.init.normal_(p)
     return built
@@ -160,3 +160,43 @@ def test_unknown_choices_are_named():
         PromptAggregator(D, 1, 1, query="text")
     with pytest.raises(ValueError, match="heads=5 does not divide the 32"):
         PromptAggregator(D, 1, 1, heads=5)
+
+
+# ---------------------------------------------------------------- weights: the attention alone
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_weights_make_a_mean_of_the_prompts_themselves(heads):
+    built, (prompts, mask, mean) = aggregator("weights", heads=heads), bank()(LABELS)
+    summary, weights = built.attend(prompts, mask, mean, LABELS, INDEX, images())
+    torch.testing.assert_close(weights.sum(1), torch.ones(6))
+    assert not weights[~mask].any()
+    assert weights[0].std() > 1e-3
+    torch.testing.assert_close(summary, torch.stack([w @ p for w, p in zip(weights, prompts, strict=True)]))
+    order = torch.tensor([3, 1, 4, 0, 2])
+    torch.testing.assert_close(built.layer(mean, prompts[:, order], mask[:, order])[0], built.layer(mean, prompts, mask)[0])
+    assert not torch.allclose(summary[0], summary[1])  # two images of one class, each with a query of its own
+
+
+@pytest.mark.parametrize("query", [*LEARNED, "mean"])
+def test_weights_start_equal(query):
+    built, prompts = aggregator("weights", query=query, init="zero"), bank()
+    torch.testing.assert_close(built(prompts, LABELS, INDEX, images()), prompts.mean[LABELS])
+
+
+def test_weights_learn_to_take_the_prompt_that_fits_the_image():
+    """What a whole attention layer reaches without looking for its prompt (T7), these weights cannot."""
+    x = images(1)
+    others = F.normalize(torch.randn(4, D, generator=torch.Generator().manual_seed(6)), dim=-1)
+    others = others - others @ x.T * x  # nothing of the image is in them
+    prompts = ReferenceBank(torch.cat([others[:2], x, others[2:]])[None], torch.ones(1, 5, dtype=torch.bool))
+    torch.manual_seed(0)
+    built, zero = PromptAggregator(D, 1, 1, "weights", heads=4), torch.tensor([0])
+    optimizer = torch.optim.Adam(built.parameters(), lr=3e-3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        (-clip_reward(x, built(prompts, zero, zero, x), 2.5)).sum().backward()
+        optimizer.step()
+    weights = built.attend(*prompts(zero), zero, zero, x)[1][0]
+    assert weights.argmax() == 2
+    assert weights[2] > 0.5

@@ -75,9 +75,7 @@ def make_tokenizer(spec: TokenizerSpec, fetch: Callable[[str, str], str | None] 
         raise ValueError(
             f"the tokenizer {spec.place} needs a package that is not installed: pip install transformers sentencepiece."
         ) from error
-    folder = Path(str(spec.place)).expanduser()
-    folder = folder if folder.is_dir() or fetch is None else _fetched(str(spec.place), fetch)
-    check_tokenizer_files(folder)
+    folder = tokenizer_folder(spec, fetch)
     transformers.utils.logging.set_verbosity_error()
     try:
         return HFTokenizer(
@@ -86,6 +84,19 @@ def make_tokenizer(spec: TokenizerSpec, fetch: Callable[[str, str], str | None] 
     except Exception as error:  # for files that do not fit together it raises many types
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"the tokenizer in {folder} cannot be loaded: {why.rstrip('.')}.") from error
+
+
+def tokenizer_folder(spec: TokenizerSpec, fetch: Callable[[str, str], str | None] | None = None) -> Path:
+    """The folder on this machine with the files of an hf tokenizer, which are checked to be data (`check_tokenizer_files`).
+
+    Args:
+        fetch: as in `make_tokenizer`.
+    """
+    folder = Path(str(spec.place)).expanduser()
+    if not folder.is_dir() and fetch is not None:
+        folder = _fetched(str(spec.place), fetch)
+    check_tokenizer_files(folder)
+    return folder
 
 
 def check_tokenizer_files(folder: Path) -> None:

@@ -8,7 +8,7 @@ from layouts_by_hand import clip_config, siglip_config
 from sizes import SMALL
 
 from prompts.engine import architecture, transformers_config
-from prompts.engine.tokenizers import TokenizerSpec, check_tokenizer_files, make_tokenizer
+from prompts.engine.tokenizer_files import TokenizerSpec, check_tokenizer_files, make_tokenizer
 
 WORDS = ["<pad>", "</s>", "<unk>", "a", "photo", "of", "cat", "dog", "[SEP]"]
 

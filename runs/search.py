@@ -1,0 +1,129 @@
+"""What a search maximises: the main figure on the validation images, or a number of result.json that `objective` names.
+
+A number of test images may be searched for on data alone that no table reports (`data.search_only`). Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig
+
+from runs import keys
+from runs.protocol import Protocol, protocol_of
+
+SUMMARY, METRICS = "summary", "metrics"  # entries of result.json that hold a run's figures
+
+
+def check_start(config: DictConfig, varied: Collection[str]) -> None:
+    """The checks of a search before its first job. What the search itself varies is left to its jobs, which are checked too.
+
+    Args:
+        config: with Hydra's own, as it stands before any job; its targets are not filled in.
+        varied: the keys and groups that the search varies.
+
+    Raises:
+        ValueError: it would minimise, or there is nothing that its jobs may be judged by.
+    """
+    direction = config.hydra.sweeper.direction
+    if getattr(direction, "name", direction) != "maximize":
+        raise ValueError("a search maximises what its jobs return: give hydra.sweeper.direction=maximize.")
+    objective = keys.resolved(config, "objective")
+    keys.check_value(keys.KEYS["objective"], "objective", objective)
+    if objective is None and config.select != "best_val" and "select" not in varied:
+        raise ValueError(
+            "a search is judged by the validation images: add select=best_val, or give objective=PATH with data that are "
+            "search_only."
+        )
+    if not {"data", "data.search_only"} & set(varied):
+        check_objective(objective, {key: config.data.get(key) for key in ("name", "search_only")}, {})
+
+
+def check_objective(objective: str | None, data: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
+    """ValueError where `objective` is given and a table may report the data, or one of the other datasets evaluated.
+
+    Args:
+        data: the resolved config of the dataset trained on.
+        targets: those of the others, by name.
+    """
+    if objective is None:
+        return
+    for name, node in ({data.get("name", "?"): data} | dict(targets)).items():
+        if node.get("search_only") is not True:
+            raise ValueError(
+                f"objective={objective} judges a run by test images, and tables may report those of data={name}: choose data "
+                "whose search_only is true, or leave objective out and give select=best_val, which judges by validation images."
+            )
+
+
+def check_exists(objective: str | None, protocol: Protocol, data: str, targets: Mapping[str, Any]) -> None:
+    """ValueError where `objective` names a summary or an evaluation that the run will not have.
+
+    Args:
+        data: the option chosen as data, by which evaluations go.
+        targets: the other datasets evaluated, by name.
+    """
+    kind, _, rest = (objective or "").partition(".")
+    known = {SUMMARY: list(protocol.summary), METRICS: [*protocol.evaluations(data), *targets]}
+    if kind in known and not any(rest.startswith(f"{name}.") for name in known[kind]):
+        numbers = _paths(known[SUMMARY], known[METRICS], "FIGURE")
+        raise ValueError(f"objective={objective} is nothing that this run measures: give one of {', '.join(numbers)}.")
+
+
+def check_job(config: Mapping[str, Any], data: str) -> None:
+    """The checks of `objective` for the resolved config of a job, whose targets are filled in. `data`: the option chosen."""
+    check_objective(config["objective"], config["data"], config["targets"])
+    check_exists(config["objective"], protocol_of(config["protocol"]), data, config["targets"])
+
+
+def value_of(result: Mapping[str, Any], objective: str | None) -> float:
+    """What a search maximises, of a finished run; a main figure is negated where lower is better.
+
+    Args:
+        result: the content of result.json.
+        objective: a dotted path into it; None: the best main figure on the validation images.
+
+    Raises:
+        ValueError: the result has no such number.
+    """
+    key, sign = result["figure"]["key"], 1 if result["figure"]["higher_is_better"] else -1
+    if objective is None:
+        scores = [sign * entry["val"][key] for entry in result.get("history") or [] if "val" in entry]
+        if not scores:
+            raise ValueError(
+                "it was never evaluated on validation images, by which a search judges it: give select=best_val and a method "
+                "that trains by gradients, or an objective on data that are search_only."
+            )
+        return max(scores)
+    value = _at(result, objective.split("."))
+    if type(value) not in (int, float):
+        raise ValueError(
+            f"its result.json has no number at objective={objective}: give the dotted path of one that it has, such as "
+            f"{', '.join(_paths(result[SUMMARY], result[METRICS], key))}."
+        )
+    is_figure = objective.startswith(f"{SUMMARY}.") or (objective.startswith(f"{METRICS}.") and objective.endswith(f".{key}"))
+    return (sign if is_figure else 1) * value
+
+
+def _at(node: Any, parts: list[str]) -> Any:
+    """The entry at a dotted path, None where there is none; keys may have dots themselves."""
+    if not parts:
+        return node
+    if not isinstance(node, Mapping):
+        return None
+    for end in range(1, len(parts) + 1):
+        found = _at(node.get(".".join(parts[:end])), parts[end:])
+        if found is not None:
+            return found
+    return None
+
+
+def _paths(summaries: Iterable[str], evaluations: Iterable[str], key: str) -> list[str]:
+    """The paths of the main figure, whose key in the metrics is `key`: of each summary, and of each evaluation."""
+    return [f"{SUMMARY}.{name}.value" for name in summaries] + [f"{METRICS}.{name}.{key}" for name in evaluations]
+
+
+def words(objective: str | None) -> str:
+    """What a search maximised, for its last line."""
+    return objective or "the main figure on the validation images"
