@@ -63,7 +63,9 @@ def fill(model: nn.Module, state: State, weights: str, name: str) -> None:
         raise ValueError(f"CLIP weights {weights} do not fit the architecture {name}: {why}.") from None
     given = as_expected(renamed, expected)
     if why := _difference(given, expected):
-        raise ValueError(f"CLIP weights {weights} do not fit the architecture {name}: {why}{_proposal(plain(renamed))}.")
+        raise ValueError(
+            f"CLIP weights {weights} do not fit the architecture {name}: {why}{_proposal(plain(renamed), plain(expected))}."
+        )
     model.load_state_dict({key: tensor.contiguous() for key, tensor in given.items()}, assign=True)
 
 
@@ -95,12 +97,18 @@ def _difference(given: State, expected: State) -> str:
         return ""
     first = wrong[0][:80]
     if other:
-        first += f", which has the shape {_shape(given[other[0]])} where {_shape(expected[other[0]])} belongs"
+        first += f", which {_differs(given[other[0]], expected[other[0]])}"
     elif missing:
         first += ", which is missing"
     else:
         first += ", which the architecture does not have"
     return f"a tensor differs: {first}" if len(wrong) == 1 else f"{len(wrong)} tensors differ, first {first}"
+
+
+def _differs(given: Tensor, expected: Tensor) -> str:
+    if given.shape == expected.shape:
+        return f"holds numbers of type {str(given.dtype).removeprefix('torch.')}"
+    return f"has the shape {_shape(given)} where {_shape(expected)} belongs"
 
 
 def _one_tower(given: State, expected: State) -> str:
@@ -122,8 +130,10 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "()"
 
 
-def _proposal(state: State) -> str:
-    """What clip= would fit, as the end of a sentence."""
+def _proposal(state: State, expected: State) -> str:
+    """What clip= would fit, as the end of a sentence; "" where the sizes are those of the model that was meant."""
+    if sizes_of(state) == sizes_of(expected):
+        return ""
     names = fitting(state)
     if not names:
         sizes = sizes_of(state)
