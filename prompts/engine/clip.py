@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
@@ -19,10 +18,13 @@ from prompts.engine import architecture
 from prompts.engine.adapt import adapt
 from prompts.engine.build import build, is_plain
 from prompts.engine.clip_config import TOKENS
+from prompts.engine.fitting import fill, set_activation
+from prompts.engine.hub import optional_file
 from prompts.engine.identity import Identity, identify
 from prompts.engine.rows import NO_PROMPTS, TowerPrompts
 from prompts.engine.text_plan import TextPlan
-from prompts.engine.tokenizers import ClipTokenizer, Tokenizer, adapted, tokenizer_from_folder
+from prompts.engine.tokenizer_files import make_tokenizer
+from prompts.engine.tokenizers import ClipTokenizer, Tokenizer, adapted
 from prompts.engine.weights import read_weights
 
 IMAGENET_TEMPLATES: list[str] = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
@@ -46,6 +48,8 @@ class FrozenCLIP(nn.Module):
         tokenizer: Tokenizer | None = None,
         text_rows: int | None = 16384,
         recompute: bool = False,
+        interpolation: str = "bicubic",
+        resize_mode: str = "shortest",
     ):
         super().__init__()
         if text_rows is not None and text_rows < 1:
@@ -53,7 +57,13 @@ class FrozenCLIP(nn.Module):
         parts = adapt(model, adapted(tokenizer or ClipTokenizer(context_length=model.context_length)))
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.text_rows, self.recompute = parts.tokenizer, text_rows, recompute
-        self.image_spec = {"size": parts.image_size, "mean": tuple(image_mean), "std": tuple(image_std)}
+        self.image_spec = {
+            "size": parts.image_size,
+            "mean": tuple(image_mean),
+            "std": tuple(image_std),
+            "interpolation": interpolation,
+            "resize_mode": resize_mode,
+        }
         self.text_tower, self.image_tower, self._compact = parts.text, parts.image, parts.compact
         self._vocabulary = parts.vocab_size
         self.embed_dim, self.text_width, self.image_width = parts.embed_dim, parts.text_width, parts.image_width
@@ -148,12 +158,12 @@ def load_clip(
     """The frozen CLIP of an architecture and its weights. Raises ValueError with a way out when either cannot be had.
 
     `model`: an open_clip name ("ViT-B-16-quickgelu"), the path of a json with open_clip's model config, or what brings its
-    weights: a hub id ("hf-hub:org/name") or a folder in the hub's format ("local-dir:PATH").
+    weights: a hub id ("hf-hub:org/name") or a folder in open_clip's or transformers' format ("local-dir:PATH").
     `weights`: an open_clip tag ("openai"), a local file, "random", or None for those that the model brings.
     `activation`: "quickgelu" or "gelu", of a local file whose model does not say it.
-    `tokenizer`: a folder with a tokenizer.json, of models whose tokenizer is not CLIP's own; None: the one that they name.
+    `tokenizer`: a folder or a hub id with another tokenizer than the model's own, or "simple" for CLIP's.
     """
-    source = architecture.find(model, weights)
+    source = architecture.find(model, weights, tokenizer)
     config = source.config
     state, is_openai = None, False
     if source.weights:
@@ -164,27 +174,16 @@ def load_clip(
         if state is None and sum(p.numel() for p in towers.parameters()) > MAX_RANDOM_PARAMETERS:
             raise ValueError(f"it has more than {MAX_RANDOM_PARAMETERS:,} parameters")
         towers = towers if state is not None and is_plain(config) else build(config)
+        set_activation(towers, config["vision_cfg"])
     except Exception as error:  # for sizes that do not fit, torch raises many types
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"the architecture of clip.model={model} cannot be built: {why}.") from error
     if state is not None:
-        _fill(towers, state, str(source.weights), model)
+        fill(towers, state, str(source.weights), model)
     activations = {type(m) for m in towers.modules() if isinstance(m, QuickGELU | nn.GELU)}
     assert not is_plain(config) or activations == {QuickGELU if config["quick_gelu"] else nn.GELU}, activations
-    own = _tokenizer(config["text_cfg"], tokenizer or getattr(source, "tokenizer", None), model)
-    return FrozenCLIP(towers, tokenizer=own, text_rows=text_rows, recompute=recompute, **source.image)
-
-
-def _tokenizer(text_cfg: dict[str, Any], folder: str | None, model: str) -> Tokenizer:
-    """The tokenizer of a model with this text config; `folder`: where it lies, if it is not CLIP's own."""
-    options, length = dict(text_cfg.get("tokenizer_kwargs") or {}), text_cfg.get("context_length", 77)
-    if folder is not None:
-        return tokenizer_from_folder(folder, length, options.get("clean", "whitespace"), options.get("strip_sep_token", False))
-    if name := text_cfg.get("hf_tokenizer_name"):
-        raise ValueError(
-            f"clip.model={model} reads text with the tokenizer {name}: give a folder with its tokenizer.json as clip.tokenizer."
-        )
-    return ClipTokenizer(context_length=length, **options)
+    made = make_tokenizer(source.tokenizer, optional_file)
+    return FrozenCLIP(towers, tokenizer=made, text_rows=text_rows, recompute=recompute, **source.image)
 
 
 def load_tiny(text_rows: int | None = 16384, recompute: bool = False, folder: str = "tiny_clip") -> FrozenCLIP:
@@ -197,18 +196,3 @@ def load_tiny(text_rows: int | None = 16384, recompute: bool = False, folder: st
         raise ValueError(f"clip.folder={folder}: the CLIPs in the repository are {' and '.join(EMBEDDED)}.")
     home = Path(__file__).parent / folder
     return load_clip(str(home / "config.json"), str(home / "weights.safetensors"), text_rows, recompute)
-
-
-def _kind(tensor: Tensor) -> tuple:
-    return tensor.shape, tensor.is_floating_point(), tensor.is_complex()
-
-
-def _fill(towers: nn.Module, state: dict[str, Tensor], weights: str, model: str) -> None:
-    expected = towers.state_dict()
-    wrong = [k for k in expected if k not in state or _kind(state[k]) != _kind(expected[k])]
-    wrong += [k for k in state if k not in expected]
-    if wrong:
-        raise ValueError(
-            f"CLIP weights {weights} do not fit the architecture {model}: {len(wrong)} tensors differ, first {wrong[0]}."
-        )
-    towers.load_state_dict(state, assign=True)

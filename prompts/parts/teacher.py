@@ -72,8 +72,12 @@ class Teacher:
 
 
 def converted(images: Tensor, spec: Mapping[str, Any], wanted: Mapping[str, Any]) -> Tensor:
-    """Pixels (B,3,S,S) as another model wants them: its size (bicubic) and normalisation, both specs holding "size", "mean" and
-    "std". The same tensor where nothing differs."""
+    """Pixels (B,3,S,S) as another model wants them: its size, by its interpolation, and its normalisation. Both specs hold
+    "size", "mean" and "std", `wanted` may hold "interpolation". The same tensor where nothing differs.
+
+    The square that the images are is the whole picture here, and all resize modes treat a square alike. Only training has
+    teachers, where it is a random crop, in which no resize mode leaves bars or changed shapes.
+    """
     if all(spec[key] == wanted[key] for key in ("size", "mean", "std")):
         return images
 
@@ -83,7 +87,8 @@ def converted(images: Tensor, spec: Mapping[str, Any], wanted: Mapping[str, Any]
     pixels = images * channels(spec["std"]) + channels(spec["mean"])
     if spec["size"] != wanted["size"]:
         size = (wanted["size"], wanted["size"])
-        pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        mode = wanted.get("interpolation", "bicubic")
+        pixels = F.interpolate(pixels, size, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
     return (pixels - channels(wanted["mean"])) / channels(wanted["std"])
 
 
