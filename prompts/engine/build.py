@@ -56,4 +56,4 @@ def _check_transformers() -> None:
     try:
         import transformers  # noqa: F401 - only whether it is there
     except ImportError as error:
-        raise ValueError("this CLIP's text tower needs the package transformers: pip install transformers.") from error
+        raise ValueError("this CLIP's text tower needs the package transformers: pip install transformers") from error
