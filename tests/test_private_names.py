@@ -26,6 +26,7 @@ ALLOWED = {
     ("tests/toys.py", "_exit"): "os._exit, which is documented",
     ("tests/prompts/engine/test_towers.py", "_embeds"): "open_clip's own image tower is the reference",
     ("tests/prompts/test_rpp.py", "_embeds"): "as above",
+    ("tests/prompts/engine/test_kinds.py", "_pos_embed"): "timm's own image tower is the reference",
     ("tests/security/test_archives.py", "_utils"): "as below",
     ("tests/security/test_archives.py", "_rebuild_tensor_v2"): "as below",
     ("tests/security/archive_files.py", "_utils"): "how a torch archive names its tensors",
