@@ -20,8 +20,24 @@ from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts, check_prompts
 
 
 @dataclass(frozen=True)
+class Patches:
+    """What dense features need to know of a tower's patches.
+
+    `size` is a patch's in pixels, `grid` their numbers at the tower's own image size, both (height, width); `first` says how many
+    rows stand in front of them. `embed` is the tower's for images of any size, `project` takes rows (B,N,D) to the joint space,
+    (B,N,d); None where the pooling has no such map.
+    """
+
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    first: int
+    embed: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor], Tensor] | None
+
+
+@dataclass(frozen=True)
 class ImageTower:
-    """The frozen parts of a vision transformer, each block of which takes prompts.
+    """The parts of a vision transformer, each block of which takes prompts.
 
     `embed` maps images (B,3,S,S) to the tower's own rows with positions (B,N,D), before `enter`, the first LayerNorm; `project`
     ends with (B,R,D) -> (B,d). `reads_all`: R is N, as for average and attention pooling; else 1, the CLS row.
@@ -31,7 +47,8 @@ class ImageTower:
     embed: Callable[[Tensor], Tensor]
     enter: Callable[[Tensor], Tensor]
     project: Callable[[Tensor], Tensor]
-    reads_all: bool = False
+    reads_all: bool
+    patches: Patches
 
     def encode(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS, *, recompute: bool = False) -> Tensor:
         """Un-normalised features (B,d), float32. `recompute` keeps only each block's input for the backward pass.
@@ -39,20 +56,35 @@ class ImageTower:
         Raises:
             ValueError: prompts that do not fit the tower or the batch (`prompts.engine.rows.check_prompts`).
         """
+        return self.project(self.run(images, prompts, recompute))
+
+    def run(
+        self,
+        images: Tensor,
+        prompts: TowerPrompts = NO_PROMPTS,
+        recompute: bool = False,
+        keep: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """What the last block gives: the rows that the pooling reads (B,R,D). With `keep`, all of the tower's own rows, and
+        `keep` is called with the number and the output of every block."""
         x = self.embed(images)
         check_prompts(prompts, "image", blocks=len(self.blocks), width=x.shape[-1], images=len(x))
         patches, recompute = x.shape[1], recompute and torch.is_grad_enabled()
+        read = patches if self.reads_all or keep else 1
         streams = Streams.one(x) if prompts.inputs is None else _part(x, prompts.inputs, patches)
         streams = streams.map(self.enter)
         for i in range(len(self.blocks)):
             if recompute:
-                x = checkpoint(self._run_block, i, streams, prompts, patches, use_reentrant=False, preserve_rng_state=False)
+                options = {"use_reentrant": False, "preserve_rng_state": False}
+                x = checkpoint(self._run_block, i, streams, prompts, patches, read, **options)
             else:
-                x = self._run_block(i, streams, prompts, patches)
+                x = self._run_block(i, streams, prompts, patches, read)
+            if keep:
+                keep(i, x)
             streams = Streams.one(x)
-        return self.project(x)
+        return x
 
-    def _run_block(self, i: int, streams: Streams, prompts: TowerPrompts, patches: int) -> Tensor:
+    def _run_block(self, i: int, streams: Streams, prompts: TowerPrompts, patches: int, read: int) -> Tensor:
         block, extra = self.blocks[i], prompts.extra.get(i)
         if (rows := prompts.rows.get(i)) is not None:
             streams = _part(streams.residual, rows, patches)
@@ -60,7 +92,6 @@ class ImageTower:
             q, k, v = block.queries_keys_values(streams)
             q, k = block.placed(q), block.placed(k)
             return block.finish(streams.residual, attend(q, block.keys_values_with_extra(k, v, extra)))
-        read = patches if self.reads_all else 1
         k, v = block.keys_values(streams)
         (q,) = block.project(streams.q[:, :read], "q")  # only what is read
         options = block.keys_values_with_extra(block.placed(k), v, extra)
@@ -81,18 +112,22 @@ class OpaqueImageTower:
         self.module, self.kind = module, kind
 
     def encode(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS, *, recompute: bool = False) -> Tensor:
-        """Un-normalised features (B,d), float32. `recompute` changes nothing: there is no backward pass.
+        """Un-normalised features (B,d), float32. `recompute` changes nothing here.
 
         Raises:
             ValueError: any prompts.
         """
+        self.check_prompts(prompts)
+        features = self.module(images)
+        return (features[0] if isinstance(features, tuple) else features).float()
+
+    def check_prompts(self, prompts: TowerPrompts) -> None:
+        """ValueError where there are any prompts."""
         if prompts != NO_PROMPTS:
             raise ValueError(
                 "visual prompts need the blocks of a vision transformer, but this CLIP's image tower is "
                 f"{self.kind}: use a ViT."
             )
-        features = self.module(images)
-        return (features[0] if isinstance(features, tuple) else features).float()
 
 
 def _part(x: Tensor, rows: Rows, patches: int) -> Streams:

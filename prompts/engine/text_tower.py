@@ -164,8 +164,9 @@ def _project(
     groups and need no gradient, so they are projected once: (1,H,T,d).
     """
     if suffixes_are_words:
+        trained = torch.is_grad_enabled() and (block.is_trained or streams.residual[:, prefix_rows:].requires_grad)
         prefix = block.queries_keys_values(streams.map(lambda t: t[..., :prefix_rows, :]))
-        with torch.no_grad():
+        with torch.set_grad_enabled(trained):
             return prefix, block.project(streams.residual[:1, prefix_rows:], "qkv")
     prefix, suffixes = zip(*(_split_rows(t, prefix_rows) for t in block.queries_keys_values(streams)), strict=True)
     return prefix, suffixes

@@ -6,27 +6,35 @@ Shapes: B images, N rows (CLS and registers where there are some, then patches),
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from prompts.engine.blocks import Block, layer_norm, linear, merge_heads, split_heads
-from prompts.engine.image_tower import ImageTower
+from prompts.engine.image_tower import ImageTower, Patches
 
 BLOCKS = ("Block", "EvaBlock", "EvaBlockPostNorm")
 ATTENTIONS = ("Attention", "AttentionRope", "EvaAttention")
 
 
 class TimmBlock(Block):
-    """One frozen block of timm's. `rope` returns the rotation (patches,2d) of its queries and keys, or is None. Only patches
+    """One block of timm's. `rope` returns the rotation (patches,2d) of its queries and keys, or is None. Only patches
     are rotated: rows of prompts have no place in the image, as CLS has none."""
 
-    def __init__(self, block: nn.Module, rope: Callable[[], Tensor] | None = None):
+    def __init__(self, block: nn.Module, rope: Callable[..., Tensor] | None = None):
         self.block, self.attn, self.rope = block, block.attn, rope
         self.heads = block.attn.num_heads
         self.norm_behind = type(block).__name__ == "EvaBlockPostNorm"
+
+    def at(self, grid: tuple[int, int]) -> TimmBlock:
+        """The block of images with another number of patches (height, width)."""
+        if self.rope is None:
+            return self
+        rope = self.rope(grid)
+        return TimmBlock(self.block, lambda: rope)
 
     def project(self, x_ND: Tensor, parts: str) -> list[Tensor]:
         """LayerNorm and the projections named in `parts` (a run of "qkv"): (...,N,D) -> list of (...,H,N,d)."""
@@ -124,17 +132,60 @@ class TimmVit:
         norm = self.module.trunk.norm_pre
         return x if isinstance(norm, nn.Identity) else _norm(norm, x)
 
-    def rope(self) -> Tensor:
-        """The rotation of patches (patches,2d)."""
-        trunk = self.module.trunk
-        how = {} if hasattr(trunk.rope, "feat_shape") else {"shape": trunk.patch_embed.grid_size}
-        return trunk.rope.get_embed(**how)
+    def embed_any(self, images: Tensor) -> Tensor:
+        """`embed` of images of any size, with positions resized as timm does (bicubic)."""
+        with _any_size(self.module.trunk):
+            return self.embed(images)
+
+    def rope(self, grid: tuple[int, int] | None = None) -> Tensor:
+        """The rotation of patches (patches,2d), of the tower's own grid or another one (height, width).
+
+        Raises:
+            ValueError: this version of timm has the rotation of the tower's own grid alone.
+        """
+        trunk, rope = self.module.trunk, self.module.trunk.rope
+        if grid is None:
+            how = {} if hasattr(rope, "feat_shape") else {"shape": trunk.patch_embed.grid_size}
+            return rope.get_embed(**how)
+        if hasattr(rope, "update_feat_shape"):
+            rope = copy.deepcopy(rope)
+            rope.update_feat_shape(list(grid))
+        turned = rope.get_embed(shape=list(grid))
+        if turned.shape[-2] != grid[0] * grid[1]:
+            raise ValueError("this version of timm cannot turn the patches of images of another size: pip install -U timm.")
+        return turned
+
+    def project(self, x: Tensor) -> Tensor:
+        """(B,N,D) -> (B,N,d): every row as if it were pooled alone."""
+        with torch.autocast(x.device.type, enabled=False):
+            trunk = self.module.trunk
+            return self.module.head(trunk.head(trunk.fc_norm(trunk.norm(x.float()))))
 
     def read(self, x: Tensor) -> Tensor:
         """(B,R,D) -> (B,d): norm, pooling and projection."""
         with torch.autocast(x.device.type, enabled=False):
             trunk, x = self.module.trunk, x.float()
             return self.module.head(trunk.forward_head(trunk.norm(x)))
+
+
+@contextmanager
+def _any_size(trunk: nn.Module) -> Iterator[None]:
+    """A context in which a trunk embeds images of any size."""
+    patches = trunk.patch_embed
+    wanted = [(trunk, {"dynamic_img_size": True}), (patches, {"strict_img_size": False, "flatten": False, "output_fmt": None})]
+    from timm.layers import Format
+
+    wanted[1][1]["output_fmt"] = Format.NHWC
+    before = [(module, {key: getattr(module, key) for key in values if hasattr(module, key)}) for module, values in wanted]
+    try:
+        for module, values in wanted:
+            for key, value in values.items():
+                setattr(module, key, value)
+        yield
+    finally:
+        for module, values in before:
+            for key, value in values.items():
+                setattr(module, key, value)
 
 
 def timm_tower(module: nn.Module) -> ImageTower | None:
@@ -149,7 +200,11 @@ def timm_tower(module: nn.Module) -> ImageTower | None:
     reads_all = trunk.attn_pool is not None or trunk.global_pool != "token"
     if not reads_all and not isinstance(module.head, nn.Sequential):
         return None
-    return ImageTower([TimmBlock(block, rope) for block in trunk.blocks], parts.embed, parts.enter, parts.read, reads_all)
+    size, grid = (tuple(getattr(trunk.patch_embed, key)) for key in ("img_size", "grid_size"))
+    patch = (size[0] // grid[0], size[1] // grid[1])  # with a convolutional stem in front, pixels and not the stem's positions
+    project = None if trunk.attn_pool is not None else parts.project
+    patches = Patches(patch, grid, trunk.num_prefix_tokens, parts.embed_any, project)
+    return ImageTower([TimmBlock(b, rope) for b in trunk.blocks], parts.embed, parts.enter, parts.read, reads_all, patches)
 
 
 def _is_known(block: nn.Module) -> bool:

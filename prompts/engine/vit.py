@@ -1,4 +1,4 @@
-"""The frozen parts of open_clip's own vision transformer, from which an image tower is made.
+"""The parts of open_clip's own vision transformer, from which an image tower is made.
 
 Shapes: B images, N rows (CLS, then patches), R rows that the pooling reads, D width, d width of the shared embedding.
 """
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from prompts.engine.blocks import Block, layer_norm
 from prompts.engine.clip_text import project
-from prompts.engine.image_tower import ImageTower
+from prompts.engine.dense import resized
+from prompts.engine.image_tower import ImageTower, Patches
 
 
 class ClipVit:
@@ -22,10 +23,19 @@ class ClipVit:
 
     def embed(self, images: Tensor) -> Tensor:
         """(B,3,S,S) -> CLS and patches with positions (B,N,D)."""
+        return self._rows(images) + self.module.positional_embedding.float()
+
+    def embed_any(self, images: Tensor) -> Tensor:
+        """`embed` of images of any size, with resized positions."""
+        side = self.module.patch_size
+        grid = (images.shape[-2] // side[0], images.shape[-1] // side[1])
+        return self._rows(images) + resized(self.module.positional_embedding.float(), tuple(self.module.grid_size), grid)
+
+    def _rows(self, images: Tensor) -> Tensor:
         visual = self.module
         patches = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).transpose(1, 2).float()
         cls = visual.class_embedding.float().expand(len(images), 1, -1)
-        return torch.cat([cls, patches], 1) + visual.positional_embedding.float()
+        return torch.cat([cls, patches], 1)
 
     def enter(self, x: Tensor) -> Tensor:
         """The LayerNorm before the first block, where there is one."""
@@ -35,6 +45,10 @@ class ClipVit:
     def read_cls(self, x: Tensor) -> Tensor:
         """(B,R,D) -> (B,d), from the CLS row."""
         return project(layer_norm(self.module.ln_post, x[:, 0]), self.module.proj)
+
+    def project(self, x: Tensor) -> Tensor:
+        """(B,N,D) -> (B,N,d): every row as if it were pooled alone."""
+        return project(layer_norm(self.module.ln_post, x), self.module.proj)
 
     def read_all(self, x: Tensor) -> Tensor:
         """(B,R,D) -> (B,d), from all rows: the mean of the patches, or attention pooling."""
@@ -67,4 +81,6 @@ def vit_tower(visual: VisionTransformer) -> ImageTower | None:
         return None
     parts, reads_all = ClipVit(visual), attention or visual.pool_type != "tok"
     read = parts.read_all if reads_all else parts.read_cls
-    return ImageTower([Block(block) for block in blocks], parts.embed, parts.enter, read, reads_all)
+    project_patches = None if attention else parts.project
+    patches = Patches(tuple(visual.patch_size), tuple(visual.grid_size), 1, parts.embed_any, project_patches)
+    return ImageTower([Block(block) for block in blocks], parts.embed, parts.enter, read, reads_all, patches)
