@@ -22,6 +22,8 @@ from prompts.parts.settings import check_choice
 class CoCoOp(PromptLearner):
     """Every image has its own text features: all classes are encoded once per image, in one batch of any size."""
 
+    trains_clip = True
+
     def __init__(self, n_ctx: int = 4, init: str | None = "a photo of a", loss: Loss = "softmax"):
         super().__init__()
         if n_ctx < 1:

@@ -24,6 +24,8 @@ class CoOp(PromptLearner):
     before them; `class_context` gives every class its own (which then serve no other class list); `loss` is softmax, as
     published, or sigmoid, for CLIPs that were trained with it."""
 
+    trains_clip = True
+
     def __init__(
         self,
         n_ctx: int = 16,

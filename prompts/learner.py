@@ -83,6 +83,7 @@ class PromptLearner(nn.Module):
     training_only: Sequence[str] = ()  # prefixes of state_dict names that last.ckpt needs and prompts.safetensors does not
     visual_prompts = False  # True: prompts for the blocks of the image tower, which must then be a vision transformer
     loss: Loss = "softmax"  # of `losses`
+    trains_clip = False  # True: nothing is kept of the CLIP as it was loaded, so that clip.trainable may change it
     offers: Sequence[str] = ("class logits",)  # words for what the method gives a task, see `TaskModule.needs`
     found_settings: Mapping[str, Any] = {}  # arguments that were read from files; saved with the prompts in place of the paths
     plan: TextPlan | None = None

@@ -31,7 +31,8 @@ class Parts:
 
     `image_width` is None, and `image_blocks` 0, where the image tower takes no prompts. `text_blocks` is 1 where the text tower
     takes prompts at its input alone. `logit_bias` is None but for models trained with the sigmoid loss. `compact` are the
-    modules whose matrices may be stored in bf16; positions, norms, pooling and projections are not among them.
+    modules whose matrices may be stored in bf16; positions, norms, pooling and projections are not among them. `blocks` are the
+    blocks by tower, image and text; none where they do not follow each other.
     """
 
     text: TextTower | PaddedTextTower | HFTextTower
@@ -47,6 +48,7 @@ class Parts:
     image_blocks: int
     image_size: int
     compact: list[nn.Module]
+    blocks: dict[str, list[nn.Module]]
 
 
 def adapt(model: nn.Module, tokenizer: Tokenizer) -> Parts:
@@ -82,7 +84,20 @@ def adapt(model: nn.Module, tokenizer: Tokenizer) -> Parts:
         image_blocks=len(image.blocks),
         image_size=visual.image_size[0] if isinstance(visual.image_size, tuple | list) else visual.image_size,
         compact=compact,
+        blocks={"image": _image_blocks(visual, image), "text": _longest(text_module.transformer)},
     )
+
+
+def _image_blocks(visual: nn.Module, image: ImageTower | OpaqueImageTower) -> list[nn.Module]:
+    """The blocks of a vision transformer, or the bottlenecks of a ResNet."""
+    if isinstance(visual, ModifiedResNet):
+        return [block for stage in (visual.layer1, visual.layer2, visual.layer3, visual.layer4) for block in stage]
+    return [block.block for block in image.blocks]
+
+
+def _longest(module: nn.Module) -> list[nn.Module]:
+    """The blocks of a transformer: its longest list of modules."""
+    return max((list(m) for m in module.modules() if isinstance(m, nn.ModuleList)), key=len, default=[])
 
 
 def _hf_tower(module: HFTextEncoder, tokenizer: Tokenizer) -> HFTextTower:

@@ -5,8 +5,10 @@ Shapes: B images, C classes, S image size in pixels, d width of the shared embed
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -18,6 +20,7 @@ from prompts.engine import architecture
 from prompts.engine.adapt import adapt
 from prompts.engine.build import build, is_plain
 from prompts.engine.clip_config import TOKENS
+from prompts.engine.dense import DenseFeatures, dense_features
 from prompts.engine.fitting import fill, set_activation
 from prompts.engine.hub import optional_file
 from prompts.engine.identity import Identity, identify
@@ -25,6 +28,7 @@ from prompts.engine.rows import NO_PROMPTS, TowerPrompts
 from prompts.engine.text_plan import TextPlan
 from prompts.engine.tokenizer_files import make_tokenizer
 from prompts.engine.tokenizers import ClipTokenizer, Tokenizer, adapted
+from prompts.engine.trainable import Trained, check_fit, trained_tensors
 from prompts.engine.weights import read_weights
 
 IMAGENET_TEMPLATES: list[str] = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
@@ -33,7 +37,8 @@ MAX_RANDOM_PARAMETERS = 4_000_000_000  # 16 GB; the largest published CLIP has 2
 
 
 class FrozenCLIP(nn.Module):
-    """CLIP whose weights never change and never leave eval mode; prompts enter as data (`prompts.engine.rows`).
+    """CLIP whose weights never change, but for those that `trainable` names (`prompts.engine.trainable`), and never leave eval
+    mode; prompts enter as data (`prompts.engine.rows`).
 
     With no prompts `encode_text` and `encode_image` equal open_clip's own. Features are un-normalised and float32.
     `text_rows` bounds how many text rows are in flight at once (None: all); `recompute` trades time for memory in training.
@@ -50,6 +55,7 @@ class FrozenCLIP(nn.Module):
         recompute: bool = False,
         interpolation: str = "bicubic",
         resize_mode: str = "shortest",
+        trainable: str | Mapping[str, Any] | None = None,
     ):
         super().__init__()
         if text_rows is not None and text_rows < 1:
@@ -68,9 +74,15 @@ class FrozenCLIP(nn.Module):
         self._vocabulary = parts.vocab_size
         self.embed_dim, self.text_width, self.image_width = parts.embed_dim, parts.text_width, parts.image_width
         self.text_blocks, self.image_blocks = parts.text_blocks, parts.image_blocks
+        self.trained: list[Trained] = trained_tensors(self.model, parts.blocks, trainable)
+        self.changed = False  # whether trained tensors of a file were put in
+        if self.trained:
+            self.identity  # noqa: B018 - of the weights as they were loaded
+        for parameter in self.trained_tensors().values():
+            parameter.requires_grad_()
 
     def train(self, mode: bool = True) -> FrozenCLIP:
-        """Stays in eval mode whatever `mode` is: the towers are frozen."""
+        """Stays in eval mode whatever `mode` is, BatchNorm with it: no statistics of a batch enter a feature."""
         return super().train(False)
 
     @property
@@ -110,14 +122,33 @@ class FrozenCLIP(nn.Module):
         others = ("visual.", "logit_", "text_decoder.")
         return {name: t for name, t in self.model.state_dict().items() if not name.startswith(others)}
 
+    def trained_tensors(self) -> dict[str, nn.Parameter]:
+        """The tensors that are trained, by their names in the model's state dict."""
+        return {name: p for group in self.trained for name, p in group.tensors.items()}
+
+    @torch.no_grad()
+    def put_in(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copies tensors that were trained on this CLIP into it, by name. ValueError for one that does not fit."""
+        if not tensors:
+            return
+        self.identity  # noqa: B018 - of the weights as they were loaded
+        named = dict(self.model.named_parameters())
+        check_fit(tensors, named)
+        for name, tensor in tensors.items():
+            named[name].copy_(tensor)
+        self.changed = True
+
     def store_bf16(self) -> None:
         """Keeps the blocks' matrices and the patch and token embeddings in bf16 for good, so that autocast need not cast them
         at every call; LayerNorms, positions and final projections stay float32. For GPUs. Opaque image towers, such as ResNets,
-        and Hugging Face's text towers stay as they are."""
+        Hugging Face's text towers, and modules with a trained tensor stay as they are."""
         self.identity  # noqa: B018 - computed now, from the weights as they were loaded
         for module in (m for tower in self._compact for m in tower.modules()):
+            own = list(module.parameters(recurse=False))
+            if any(p.requires_grad for p in own):
+                continue
             if isinstance(module, nn.Linear | nn.MultiheadAttention | nn.Conv2d | nn.Embedding):
-                for parameter in module.parameters(recurse=False):
+                for parameter in own:
                     parameter.data = parameter.data.bfloat16()
 
     # ---------------------------------------------------------------- features
@@ -130,6 +161,11 @@ class FrozenCLIP(nn.Module):
     def encode_image(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS) -> Tensor:
         """(B,3,S,S) -> (B,d)"""
         return self.image_tower.encode(images, prompts, recompute=self.recompute)
+
+    def encode_dense(self, images: Tensor, blocks: Sequence[int] = (), prompts: TowerPrompts = NO_PROMPTS) -> DenseFeatures:
+        """(B,3,H,W) -> the pooled feature, the patches in the joint space, and the maps of blocks (of a vision transformer)
+        or of stages (else). `prompts.engine.dense` says what there is and what is refused."""
+        return dense_features(self.image_tower, images, blocks, prompts, self.recompute)
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """logit_scale x cosine, float32: (B,d) with (C,d) or (B,C,d) -> (B,C). Without the bias of sigmoid models, which is the
@@ -154,6 +190,7 @@ def load_clip(
     recompute: bool = False,
     activation: str | None = None,
     tokenizer: str | None = None,
+    trainable: str | Mapping[str, Any] | None = None,
 ) -> FrozenCLIP:
     """The frozen CLIP of an architecture and its weights. Raises ValueError with a way out when either cannot be had.
 
@@ -162,6 +199,7 @@ def load_clip(
     `weights`: an open_clip tag ("openai"), a local file, "random", or None for those that the model brings.
     `activation`: "quickgelu" or "gelu", of a local file whose model does not say it.
     `tokenizer`: a folder or a hub id with another tokenizer than the model's own, or "simple" for CLIP's.
+    `trainable`: what of the towers is trained, see `prompts.engine.trainable`; None: nothing.
     """
     source = architecture.find(model, weights, tokenizer)
     config = source.config
@@ -183,10 +221,16 @@ def load_clip(
     activations = {type(m) for m in towers.modules() if isinstance(m, QuickGELU | nn.GELU)}
     assert not is_plain(config) or activations == {QuickGELU if config["quick_gelu"] else nn.GELU}, activations
     made = make_tokenizer(source.tokenizer, optional_file)
-    return FrozenCLIP(towers, tokenizer=made, text_rows=text_rows, recompute=recompute, **source.image)
+    options = {"text_rows": text_rows, "recompute": recompute, "trainable": trainable}
+    return FrozenCLIP(towers, tokenizer=made, **options, **source.image)
 
 
-def load_tiny(text_rows: int | None = 16384, recompute: bool = False, folder: str = "tiny_clip") -> FrozenCLIP:
+def load_tiny(
+    text_rows: int | None = 16384,
+    recompute: bool = False,
+    folder: str = "tiny_clip",
+    trainable: str | Mapping[str, Any] | None = None,
+) -> FrozenCLIP:
     """A CLIP that comes with the repository, trained by `tools.tiny_clip`: tiny_clip, or tiny_large, a teacher for it.
 
     Raises:
@@ -195,4 +239,5 @@ def load_tiny(text_rows: int | None = 16384, recompute: bool = False, folder: st
     if folder not in EMBEDDED:
         raise ValueError(f"clip.folder={folder}: the CLIPs in the repository are {' and '.join(EMBEDDED)}.")
     home = Path(__file__).parent / folder
-    return load_clip(str(home / "config.json"), str(home / "weights.safetensors"), text_rows, recompute)
+    files = str(home / "config.json"), str(home / "weights.safetensors")
+    return load_clip(*files, text_rows, recompute, trainable=trainable)

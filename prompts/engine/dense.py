@@ -24,9 +24,9 @@ STRIDE = 32  # of a ResNet's last stage, in pixels
 class DenseFeatures:
     """Of a batch, float32, none normalised.
 
-    `pooled` (B,d) is what `encode_image` gives. `projected` (B,d,h,w) are the patches of the last block in the joint space; None
-    where the tower has no such map, as where it pools by attention to learned queries. `maps` are by block (or stage) its output
-    (B,D,h,w), as it leaves the block, without CLS, registers and prompts.
+    `pooled` (B,d) is what `encode_image` gives. `projected` (B,d,h,w) are the last block's patches in the joint space; None
+    where the tower has no such map, as where it pools by attention to learned queries. `maps` are by block (or stage) the
+    output (B,D,h,w), as it leaves the block, without CLS, registers and prompts.
     """
 
     pooled: Tensor
@@ -59,7 +59,9 @@ def _wanted(blocks: Sequence[int], count: int, what: str) -> dict[int, int]:
     """By block as it was given its number from 0. ValueError where there is none."""
     for block in blocks:
         if isinstance(block, bool) or not isinstance(block, int) or not -count <= block < count:
-            raise ValueError(f"blocks={list(blocks)}: {block} is none of the {count} {what} of this image tower, 0 to {count - 1}.")
+            raise ValueError(
+                f"blocks={list(blocks)}: {block} is none of the {count} {what} of this image tower, 0 to {count - 1}."
+            )
     return {block: block % count for block in blocks}
 
 
@@ -68,7 +70,8 @@ def _check_size(images: Tensor, unit: tuple[int, int], why: str) -> None:
     height, width = images.shape[-2:]
     if height < unit[0] or width < unit[1] or height % unit[0] or width % unit[1]:
         raise ValueError(
-            f"images of {height} x {width} pixels do not fit {why} of {unit[0]} x {unit[1]}: give sides that are multiples of it."
+            f"images of {height} x {width} pixels do not fit {why} of {unit[0]} x {unit[1]}: "
+            "give sides that are multiples of it."
         )
 
 
@@ -134,12 +137,16 @@ def _of_timm(tower: OpaqueImageTower, images: Tensor, blocks: Sequence[int]) -> 
     trunk = getattr(tower.module, "trunk", None)
     stages = getattr(trunk, "feature_info", None)
     if not hasattr(trunk, "forward_intermediates") or not stages:
-        raise ValueError(f"this CLIP's image tower is {tower.kind}, which gives no maps of its features: use a ViT or a ResNet.")
+        raise ValueError(
+            f"this CLIP's image tower is {tower.kind}, which gives no maps of its features: use a ViT or a ResNet."
+        )
     wanted = _wanted(blocks, len(stages), "stages")
     try:
         out = tower.module.forward_intermediates(images, indices=sorted(set(wanted.values())) or [len(stages) - 1])
     except (AssertionError, RuntimeError) as error:
         height, width = images.shape[-2:]
-        raise ValueError(f"{tower.kind} takes no images of {height} x {width} pixels: {str(error)[:120] or 'see timm'}.") from error
+        raise ValueError(
+            f"{tower.kind} takes no images of {height} x {width} pixels: {str(error)[:120] or 'see timm'}."
+        ) from error
     by_stage = dict(zip(sorted(set(wanted.values())), out["image_intermediates"], strict=False))
     return DenseFeatures(out["image_features"].float(), None, {given: by_stage[s].float() for given, s in wanted.items()})

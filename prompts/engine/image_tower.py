@@ -23,7 +23,7 @@ from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts, check_prompts
 class Patches:
     """What dense features need to know of a tower's patches.
 
-    `size` is a patch's in pixels, `grid` their numbers at the tower's own image size, both (height, width); `first` says how many
+    `size` is a patch's in pixels, `grid` their numbers at the tower's own image size, both (height, width); `first` is how many
     rows stand in front of them. `embed` is the tower's for images of any size, `project` takes rows (B,N,D) to the joint space,
     (B,N,d); None where the pooling has no such map.
     """

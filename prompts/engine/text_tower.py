@@ -131,7 +131,8 @@ class TextTower:
                 streams = _fill_slots(x, rows, slots)
             if i == last:
                 break
-            prefix, (q, k, v) = _project(block, streams, prefix_rows, suffixes_are_words=i == 0 and plan.slots_shared)
+            are_words = i == 0 and plan.slots_shared
+            prefix, (q, k, v) = _project(block, streams, prefix_rows, are_words, are_words and self._words_learn())
             cache = block.keys_values_with_extra(*prefix[1:], prompts.extra.get(i))
             attended = [attend(prefix[0], cache, causal=True), _attend_suffixes(q, k, v, chunk.segments, cache)]
             streams = Streams.one(block.finish(streams.residual, torch.cat(attended, -2)))
@@ -141,6 +142,13 @@ class TextTower:
         (q,) = block.project(streams.q[..., eot, :], "q")
         attended = _attend_suffixes(q, k, v, chunk.segments, cache, eot_only=True)
         return self.project(block.finish(streams.residual[..., eot, :], attended))
+
+    def _words_learn(self) -> bool:
+        """Whether the first block's projections of words need a gradient."""
+        if not torch.is_grad_enabled():
+            return False
+        word = self.embed(torch.zeros(1, dtype=torch.long, device=self.positions.device))
+        return self.blocks[0].is_trained or self.positions.requires_grad or word.requires_grad
 
     def _enter(self, ids: Tensor, positions_ND: Tensor, slots: Slots, rows: Rows | None) -> Streams:
         """Embeddings of ids (N,) with the input rows in their slots, plus positions: streams of (G,N,D)."""
@@ -156,17 +164,16 @@ def _split_rows(t: Tensor, prefix_rows: int) -> tuple[Tensor, Tensor]:
 
 
 def _project(
-    block: Block, streams: Streams, prefix_rows: int, suffixes_are_words: bool
+    block: Block, streams: Streams, prefix_rows: int, suffixes_are_words: bool, words_learn: bool
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """Queries, keys and values of the prefix, each (G,H,P,d), and of the suffixes, each (G,H,T,d).
 
     `suffixes_are_words`: in the first block, suffixes without slots do not depend on any prompt yet. They are the same for all
-    groups and need no gradient, so they are projected once: (1,H,T,d).
+    groups, so they are projected once, (1,H,T,d), with a gradient where the tower's own tensors are trained (`words_learn`).
     """
     if suffixes_are_words:
-        trained = torch.is_grad_enabled() and (block.is_trained or streams.residual[:, prefix_rows:].requires_grad)
         prefix = block.queries_keys_values(streams.map(lambda t: t[..., :prefix_rows, :]))
-        with torch.set_grad_enabled(trained):
+        with torch.set_grad_enabled(words_learn):
             return prefix, block.project(streams.residual[:1, prefix_rows:], "qkv")
     prefix, suffixes = zip(*(_split_rows(t, prefix_rows) for t in block.queries_keys_values(streams)), strict=True)
     return prefix, suffixes

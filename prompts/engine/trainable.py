@@ -1,8 +1,8 @@
 """Which tensors of a CLIP are trained (`clip.trainable`), and at which share of the learner's rate.
 
-    clip.trainable=layer_norm                              both towers, at the learner's rate
-    clip.trainable={image: all}                            one tower
-    clip.trainable={image: {last_2_blocks: 0.1, bias: 1}}  parts of a tower, each with the factor of its rate
+clip.trainable=layer_norm                              both towers, at the learner's rate
+clip.trainable={image: all}                            one tower
+clip.trainable={image: {last_2_blocks: 0.1, bias: 1}}  parts of a tower, each with the factor of its rate
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def _by_tower(trainable: Any) -> dict[str, Any]:
     if isinstance(trainable, str):
         return dict.fromkeys(TOWERS, trainable)
     if not isinstance(trainable, Mapping) or not trainable:
-        raise ValueError(f"clip.trainable={trainable!r:.80}: give {KINDS}, a mapping from image or text to one of these, or null.")
+        raise ValueError(
+            f"clip.trainable={trainable!r:.80}: give {KINDS}, a mapping from image or text to one of these, or null."
+        )
     if odd := next((key for key in trainable if key not in TOWERS), None):
         raise ValueError(f"clip.trainable has a part {odd!r:.80}: its towers are image and text, as in {{image: layer_norm}}.")
     return {tower: trainable[tower] for tower in TOWERS if trainable.get(tower) is not None}
@@ -76,16 +78,16 @@ def _rates(parts: Any, tower: str) -> dict[str, float]:
     if isinstance(parts, str):
         return {parts: 1.0}
     if not isinstance(parts, Mapping):
-        raise ValueError(f"clip.trainable.{tower}={parts!r:.80}: give {KINDS}, or a mapping from these to a factor of the rate.")
+        raise ValueError(
+            f"clip.trainable.{tower}={parts!r:.80}: give {KINDS}, or a mapping from these to a factor of the rate."
+        )
     for part, rate in parts.items():
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
             raise ValueError(f"clip.trainable.{tower}.{part}={rate!r:.80}: give a factor of the learner's rate, above 0.")
     return dict(parts)
 
 
-def _names(
-    part: Any, tower: str, model: nn.Module, of_tower: Mapping[str, Tensor], blocks: Sequence[nn.Module]
-) -> set[str]:
+def _names(part: Any, tower: str, model: nn.Module, of_tower: Mapping[str, Tensor], blocks: Sequence[nn.Module]) -> set[str]:
     """The names of a part's tensors. ValueError where there are none."""
     last = re.fullmatch(r"last_(\d{1,4})_blocks?", str(part))
     if part == "all":
@@ -123,4 +125,6 @@ def check_fit(tensors: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> Non
                 "the clip that it was trained on."
             )
         if not tensor.float().isfinite().all():
-            raise ValueError(f"the checkpoint's trained tensor {name[:80]} of the CLIP holds NaN or infinite numbers: train it again.")
+            raise ValueError(
+                f"the checkpoint's trained tensor {name[:80]} of the CLIP holds NaN or infinite numbers: train it again."
+            )

@@ -37,6 +37,8 @@ class DeepPrompts(PromptLearner):
 
     visual_prompts = True
 
+    trains_clip = True
+
     def __init__(
         self,
         n_text: int = 2,

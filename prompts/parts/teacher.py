@@ -35,7 +35,13 @@ class Teacher:
         self._cache: tuple[tuple[list[str], torch.device], Tensor] | None = None  # of the text features
 
     def bind(self, student: FrozenCLIP, classnames: Sequence[str]) -> None:
-        """Takes the class list, and the CLIP whose preprocessing the images have. Encodes nothing."""
+        """Takes the class list, and the CLIP whose preprocessing the images have. Encodes nothing. ValueError
+        where the teacher is the student itself and that is trained."""
+        if self.make is None and student.trained:
+            raise ValueError(
+                "clip.trainable changes the CLIP, which is this method's own teacher and must stay as it was: leave "
+                "clip.trainable at null, or choose another method."
+            )
         self.student, self.classnames = student, list(classnames)
 
     @property
@@ -46,6 +52,8 @@ class Teacher:
         device = self.student.device
         if self._made is None:
             self._made = self.make().requires_grad_(False).eval()
+            if self._made.trained:
+                raise ValueError("a teacher is frozen: leave out the trainable of its clip.")
             kind = device.type
             if kind == "cuda" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16:
                 self._made.store_bf16()
