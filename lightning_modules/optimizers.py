@@ -84,7 +84,7 @@ def check_groups(learner: PromptLearner, groups: Iterable[Mapping[str, Any]]) ->
 
 
 def check_gradients(owner: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
-    """ValueError that names the owner's trainable tensors without a gradient, after the backward passes of a whole optimiser step.
+    """ValueError that names the owner's trainable tensors without a gradient, after the backward passes of a whole step.
 
     A gradient of zeros counts as a gradient.
     """

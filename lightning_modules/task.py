@@ -97,8 +97,8 @@ class TaskModule(EvaluatedModule):
         return self.data.train_loader(self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches)
 
     def configure_optimizers(self) -> Optimizer:
-        """One optimiser of the learner's parameter groups and a trained CLIP's. ValueError where the learner's groups are not its
-        trainable tensors."""
+        """One optimiser of the learner's parameter groups and a trained CLIP's. ValueError where the learner's groups are not
+        its trainable tensors."""
         groups = self.model.learner.parameter_groups()
         check_groups(self.model.learner, groups)
         of_clip = [{"params": list(group.tensors.values()), "factor": group.rate} for group in self.model.clip.trained]

@@ -64,7 +64,8 @@ def test_without_it_nothing_of_the_clip_is_trained_or_saved(tmp_path):
     assert set(module.state_dict()) == {"model.learner.ctx"}
     save_prompts(tmp_path / PROMPTS, model, {})
     saved = read_prompts(tmp_path / PROMPTS)
-    assert set(saved.tensors) == {"ctx"} and "trained_clip" not in saved.about
+    assert set(saved.tensors) == {"ctx"}
+    assert "trained_clip" not in saved.about
 
 
 def test_rates_are_factors_of_the_learner_s():
@@ -81,7 +82,8 @@ def test_stopped_and_resumed_is_the_same_as_not_stopped(tmp_path, batch):
         trainer(2, callbacks=[StopAt(tmp_path, batch, signal.SIGTERM)]).fit(module)
     model, module = parts(BOTH)
     trainer(2).fit(module, ckpt_path=tmp_path / LAST, weights_only=True)
-    assert equal(model.clip.model, whole.clip.model) and equal(model.learner, whole.learner)
+    assert equal(model.clip.model, whole.clip.model)
+    assert equal(model.learner, whole.learner)
     assert module.losses == reference.losses
 
 
@@ -98,7 +100,9 @@ def test_saved_prompts_bring_the_trained_tensors_to_a_fresh_clip(tmp_path, train
         assert torch.equal(fresh(images).logits, model(images).logits)
     started, _ = parts(trainable)
     line = begin_from(str(tmp_path), "toy", started, other_clip=False)
-    assert PREFIX in line and equal(started.clip.model, model.clip.model) and started.clip.identity == toy_clip().identity
+    assert PREFIX in line
+    assert equal(started.clip.model, model.clip.model)
+    assert started.clip.identity == toy_clip().identity
 
 
 def test_a_file_s_tensors_that_do_not_fit_are_refused():
@@ -119,7 +123,8 @@ def test_text_is_encoded_again_after_every_step_and_once_between():
     with torch.no_grad():
         first = model(images).logits
         count = model.text_encodings
-        assert torch.equal(model(images).logits, first) and model.text_encodings == count
+        assert torch.equal(model(images).logits, first)
+        assert model.text_encodings == count
         model.clip.model.ln_final.weight.mul_(torch.linspace(0.5, 2, 32))
         assert not torch.equal(model(images).logits, first)
 
