@@ -55,7 +55,7 @@ def test_what_is_named_moves_and_nothing_else(trainable):
     assert moved <= set(trained)
     still = {name for name in set(trained) - moved if "in_proj_bias" not in name}
     assert not still
-    assert set(module.trainable) == {f"model.clip.model.{name}" for name in trained} | {"model.learner.ctx"}
+    assert set(module.trainable) == {f"clip.model.{name}" for name in trained} | {"learner.ctx"}
 
 
 def test_without_it_nothing_of_the_clip_is_trained_or_saved(tmp_path):
