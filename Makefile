@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo search test check fix tiny tiny_large tables benchmark clean
+.PHONY: help install demo search test check fix tiny tiny_large towers tables benchmark clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: .venv/installed  ## lint, formatting, lengths and docstrings, changing no
 fix: .venv/installed  ## lint and formatting, fixed where that is safe
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+towers: .venv/installed  ## write the table of docs/towers.md again, from every architecture that open_clip has
+	OMP_NUM_THREADS=1 WRITE_TOWERS=1 $(BIN)/python -m pytest -q tests/prompts/engine/test_every_architecture.py
 
 tiny: .venv/installed  ## train the tiny CLIP again (about a quarter of an hour on two cores)
 	$(BIN)/python -m tools.tiny_clip

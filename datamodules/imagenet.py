@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 def open_clip_names() -> list[str]:
     """The 1,000 class names that ship with open_clip, by label."""
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+    from prompts.engine.imagenet_names import IMAGENET_CLASSNAMES
 
     return list(IMAGENET_CLASSNAMES)
 

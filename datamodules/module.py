@@ -20,7 +20,7 @@ from datamodules.few_shot import subset as subset_of
 from datamodules.items import Items, ItemTable, Source, Splits, take
 from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transform, eval_loader, shards_of, windowed
 from datamodules.randaugment import RandAugment2
-from datamodules.transforms import eval_transform, train_transform
+from datamodules.transforms import eval_transform, made_for, train_transform
 from datamodules.validation import check_apart, hold_out, way_out
 
 log = logging.getLogger(__name__)
@@ -37,15 +37,15 @@ class FewShotData(LightningDataModule):
     training images that were not selected, drawn when something first asks for them (`datamodules.validation.hold_out`).
 
     Args:
-        image_spec: size, mean and std that the CLIP model wants (`FrozenCLIP.image_spec`).
+        image_spec: size, mean and std that the CLIP wants, perhaps interpolation and resize_mode (`FrozenCLIP.image_spec`).
         shots: training images per class; 0 or less: all of them.
         subset: classes to train on: "all", "base" (the first half, rounded up), "new", or "k/n", the k-th of n groups.
         batch_size: global, over all ranks and micro-batches.
         alternating_batch_size: images, over all ranks, of the validation batches that alternate with training batches; 0: none.
         sampler: which published few-shot sampler draws the images, see `datamodules.few_shot.select`.
         templates: the dataset's own prompts for zero-shot, "{}" stands for the class name.
-        train_transform: makes the training transform from (size, mean, std) and, if there is one, `augment`; default: the
-            published one.
+        train_transform: makes the training transform from (size, mean, std), the rest of `image_spec` if it takes it and, if
+            there is one, `augment`; default: the published one.
         views: how often each training image is in its batch, each time transformed anew; the loss is the mean over them.
         augmentation: "plain", or "randaug2" for POMP's RandAugment2 after crop and flip.
         order: of the training images: "random", or "windowed" for disks that dislike random reads.
@@ -200,7 +200,7 @@ class FewShotData(LightningDataModule):
 
     def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
         """This rank's share of every micro-batch of every step, with the training transform."""
-        dataset = self._dataset("train", self.subset, self.make_train_transform(**self.image_spec), self.views)
+        dataset = self._dataset("train", self.subset, made_for(self.image_spec, self.make_train_transform), self.views)
         order = windowed(shards_of(dataset.items)) if self.order == "windowed" else None
         sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate, order)
         if self.alternating_batch_size:

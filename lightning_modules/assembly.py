@@ -78,7 +78,10 @@ class Assembly:
     @cached_property
     def clip(self) -> FrozenCLIP:
         """The backbone; the number of threads follows its size."""
-        clip = self.shared.clip if self.shared else make(self.cfg.clip)
+        # a CLIP that was trained, or will get trained tensors of a file, serves one model alone
+        saved = [parts.saved for parts in (self, self.shared) if parts and parts.saved]
+        own = not self.shared or any(s.of_clip for s in saved) or self.shared.clip.changed or self.shared.clip.trained
+        clip = make(self.cfg.clip) if own else self.shared.clip
         if self.saved:
             check_backbone(self.saved, clip, self.names["clip"], self.cfg.other_clip)
         process.set_threads(self.cfg.threads, clip)

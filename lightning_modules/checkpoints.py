@@ -17,6 +17,7 @@ from torch import Tensor
 from files.untrusted import parse_json, regular_file
 from files.whole import write_bytes
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.trainable import PREFIX
 from prompts.parts.published import learned_tensors, read_published
 from prompts.parts.transfer import start_from
 from prompts.prompted_clip import PromptedCLIP
@@ -30,11 +31,15 @@ def save_prompts(path: Path, model: PromptedCLIP, about: dict[str, Any]) -> None
     """Writes the learner's prompts, atomically.
 
     Args:
-        about: metadata that json can hold; class names and the CLIP's identity are added.
+        about: metadata that json can hold; class names and the CLIP's identity (of its weights as they were loaded) are added,
+            and as "trained_clip" how much of the CLIP was trained, whose tensors are then in the file too.
     """
     tensors, own_classes = model.prompt_state()
     about = {"classnames": model.classnames, "own_classes": own_classes, "backbone": model.clip.identity, **about}
     # one entry, as safetensors writes several in no fixed order: equal prompts are equal files
+    if trained := model.clip_state():
+        tensors |= trained
+        about["trained_clip"] = {"tensors": len(trained), "numbers": sum(t.numel() for t in trained.values())}
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {ABOUT: json.dumps(about)})
     write_bytes(path, content)
 
@@ -58,8 +63,19 @@ class SavedPrompts:
             tensors = learned_tensors(self.tensors, model.learner.published_names)
             own_classes = model.classnames if model.learner.class_specific else None
         else:
-            tensors, own_classes = self.tensors, self.about["own_classes"]
+            tensors, own_classes = self.prompts, self.about["own_classes"]
         model.load_prompt_state(tensors, own_classes)
+        model.load_clip_state(self.of_clip)
+
+    @property
+    def prompts(self) -> dict[str, Tensor]:
+        """The learner's tensors by name."""
+        return {name: tensor for name, tensor in self.tensors.items() if name not in self.of_clip}
+
+    @property
+    def of_clip(self) -> dict[str, Tensor]:
+        """The CLIP's trained tensors by name; none in a published checkpoint."""
+        return {n: t for n, t in self.tensors.items() if n.startswith(PREFIX) and not self.published}
 
     def settings(self, method: DictConfig) -> dict[str, Any]:
         """The method's settings at training time, as arguments for its constructor.
@@ -126,7 +142,9 @@ def begin_from(path: str | None, clip_name: str, model: PromptedCLIP, other_clip
     if not saved.tensors and not model.prompt_state()[0]:  # a method without anything to learn, in its next stage
         return ""
     published = model.learner.published_names
-    taken = start_from(model, learned_tensors(saved.tensors, published) if saved.published else saved.tensors)
+    taken = start_from(model, learned_tensors(saved.tensors, published) if saved.published else saved.prompts)
+    model.load_clip_state(saved.of_clip)
+    taken += sorted(saved.of_clip)
     rest = sorted(set(model.prompt_state()[0]) - set(taken))
     return f"prompts from {path}: {', '.join(taken)}" + (f"; as configured: {', '.join(rest)}" if rest else "")
 

@@ -4,6 +4,7 @@ What `PromptLearner.parameter_groups` may put into a group beside "params" and s
 
 - "optimizer": makes the group's own optimiser from [group]; without it the group goes to the configured one;
 - "scheduled": False keeps the group's rate constant; with True (the default) it follows the run's schedule;
+- "factor": multiplies the rate of the group's optimiser;
 - "span": (start, end), as shares of the run from 0 to 1: the epochs in which the group is trained, with its schedule between
   them. Outside the span its rate is 0 and it does not change.
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_modules.schedule import cosine_after_warmup
@@ -62,6 +64,8 @@ def make_optimizer(default: Make, groups: list[dict[str, Any]]) -> Optimizer:
     if ordinary and not isinstance(parts[0], Optimizer):
         raise ValueError(f"optim._target_ makes a {type(parts[0]).__name__}, which is no optimizer: choose one of torch.optim.")
     parts += [group.pop("optimizer")([group]) for group in separate]
+    for group in (group for part in parts for group in part.param_groups):
+        group["lr"] = group["lr"] * group["factor"] if "factor" in group else group["lr"]
     return parts[0] if len(parts) == 1 else CombinedOptimizer(parts)
 
 
@@ -79,14 +83,14 @@ def check_groups(learner: PromptLearner, groups: Iterable[Mapping[str, Any]]) ->
         )
 
 
-def check_gradients(learner: PromptLearner) -> None:
-    """ValueError that names the trainable tensors without a gradient, after the backward passes of a whole optimiser step.
+def check_gradients(owner: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """ValueError that names the owner's trainable tensors without a gradient, after the backward passes of a whole step.
 
     A gradient of zeros counts as a gradient.
     """
-    if names := ", ".join(key for key, p in learner.named_parameters() if p.requires_grad and p.grad is None):
+    if names := ", ".join(key for key, p in tensors if p.requires_grad and p.grad is None):
         raise ValueError(
-            f"{type(learner).__name__} learns nothing in {names}: no loss of the first optimiser step gives them a gradient; "
+            f"{owner} learns nothing in {names}: no loss of the first optimiser step gives them a gradient; "
             "use them, or set their requires_grad to False."
         )
 

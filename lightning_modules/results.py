@@ -38,6 +38,7 @@ def result_of(
         stages: the main figure by evaluation of each earlier stage, the first one first.
     """
     module, model, data = run.module, run.model, run.data
+    trained = sum(p.numel() for p in model.clip.trained_tensors().values())
     targets = [name for name in module.metrics if name in job.config["targets"]]
     return {
         "version": VERSION,
@@ -53,7 +54,7 @@ def result_of(
         "epoch": module.kept_epoch,
         "train_loss": [total / max(steps, 1) for total, steps in module.losses],
         "trainable_parameters": sum(p.numel() for p in module.trainable.values()),
-        "effective_parameters": model.learner.effective_parameters(),
+        "effective_parameters": model.learner.effective_parameters() + trained,
         "seconds": round(module.seconds_before + seconds, 1),
         "peak_memory": peak_memory(),
         "classnames": data.classnames,

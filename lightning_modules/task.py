@@ -21,7 +21,8 @@ from lightning_modules.optimizers import check_gradients, check_groups, make_opt
 from prompts.learner import TrainingHooks
 from prompts.prompted_clip import PromptedCLIP
 
-LEARNER = "model.learner."  # prefix of the learner's tensors in the state dict: a checkpoint holds nothing else
+LEARNER = "model.learner."  # prefix of the learner's tensors in the state dict: a checkpoint holds these,
+TOWERS = "model.clip.model."  # and, with this prefix, the CLIP's tensors that are trained
 
 
 class TaskModule(EvaluatedModule):
@@ -96,10 +97,12 @@ class TaskModule(EvaluatedModule):
         return self.data.train_loader(self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches)
 
     def configure_optimizers(self) -> Optimizer:
-        """One optimiser of the learner's parameter groups. ValueError where these are not its trainable tensors."""
+        """One optimiser of the learner's parameter groups and a trained CLIP's. ValueError where the learner's groups are not
+        its trainable tensors."""
         groups = self.model.learner.parameter_groups()
         check_groups(self.model.learner, groups)
-        return make_optimizer(self.make_optimizer, groups)
+        of_clip = [{"params": list(group.tensors.values()), "factor": group.rate} for group in self.model.clip.trained]
+        return make_optimizer(self.make_optimizer, groups + of_clip)
 
     def on_fit_start(self) -> None:
         self.store_towers()
@@ -131,16 +134,21 @@ class TaskModule(EvaluatedModule):
             where = f"epoch {self.current_epoch}, step {self.global_step}"
             raise ValueError(why_not_finite(where, terms, outputs, batch, self.trainable, self.what_to_lower))
         if not total.requires_grad:
-            check_gradients(self.model.learner)
+            self.check_gradients()
         self.log_step(total.detach(), batch_idx)
         return total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if not self._gradients_checked:  # in the first step, before the learner may set some gradients to None
-            check_gradients(self.model.learner)
+            self.check_gradients()
             self._gradients_checked = True
         if isinstance(self.model.learner, TrainingHooks):
             self.model.learner.before_step()
+
+    def check_gradients(self) -> None:
+        """ValueError that names the trained tensors without a gradient, the learner's and the CLIP's."""
+        check_gradients(type(self.model.learner).__name__, self.model.learner.named_parameters())
+        check_gradients("clip.trainable", self.model.clip.trained_tensors().items())
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
@@ -165,7 +173,9 @@ class TaskModule(EvaluatedModule):
     # ---- state
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        return {key: value for key, value in super().state_dict(*args, **kwargs).items() if key.startswith(LEARNER)}
+        trained = {TOWERS + name for name in self.model.clip.trained_tensors()}
+        state = super().state_dict(*args, **kwargs)
+        return {key: value for key, value in state.items() if key.startswith(LEARNER) or key in trained}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.model.check_finite()  # before anything is written: an error leaves the last saved state

@@ -151,7 +151,7 @@ class AAPE(PromptLearner):
             if self.g is None:
                 return clip.logits(h, w)
             h = F.normalize(h, dim=-1) if self.norm_h else h
-            return clip.model.logit_scale.exp() * self.g.cosine(x, w, h)
+            return clip.logit_scale * self.g.cosine(x, w, h)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Cross-entropy; in training also the aggregator's reward, negated, and the distance of h(x) to its summary."""

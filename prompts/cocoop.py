@@ -14,18 +14,22 @@ from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import Rows, TowerPrompts
-from prompts.learner import PromptLearner, TrainInfo
+from prompts.learner import Loss, PromptLearner, TrainInfo
 from prompts.parts.context import context_plan, initial_rows
+from prompts.parts.settings import check_choice
 
 
 class CoCoOp(PromptLearner):
     """Every image has its own text features: all classes are encoded once per image, in one batch of any size."""
 
-    def __init__(self, n_ctx: int = 4, init: str | None = "a photo of a"):
+    trains_clip = True
+
+    def __init__(self, n_ctx: int = 4, init: str | None = "a photo of a", loss: Loss = "softmax"):
         super().__init__()
         if n_ctx < 1:
             raise ValueError(f"method.n_ctx={n_ctx} leaves no context to learn: choose 1 or more.")
-        self.n_ctx, self.init = n_ctx, init
+        check_choice("loss", loss, Loss)
+        self.n_ctx, self.init, self.loss = n_ctx, init, loss
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes the context and the network, whose hidden layer is a sixteenth of d wide."""

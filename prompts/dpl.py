@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.learner import Outputs, PromptLearner, TrainInfo, TrainingHooks
-from prompts.parts.context import STD, fixed_plan, needs_vit
+from prompts.parts.context import STD, fixed_plan, needs_text_blocks, needs_vit
 from prompts.parts.dpl_text import text_template
 from prompts.parts.prompt_lengths import PromptLengths, read_search
 from prompts.parts.search_files import write_lengths
@@ -43,6 +43,8 @@ class DPL(PromptLearner, TrainingHooks):
         ValueError: no lengths, or ones that cannot be read; a negative weight; no released text for the dataset; from
             `setup`: lengths of another backbone.
     """
+
+    visual_prompts = True
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class DPL(PromptLearner, TrainingHooks):
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes the prompts of the blocks that have some."""
         needs_vit(clip, "DPL")
+        needs_text_blocks(clip, "DPL")
         self.lengths.check(clip)
         self.text_ctx, self.image_ctx = (  # by block, those without prompts left out; (m,D) each
             nn.ParameterDict({str(i): STD * torch.randn(n, width) for i, n in enumerate(lengths) if n})

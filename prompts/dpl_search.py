@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.learner import Outputs, PromptLearner, TrainInfo, TrainingHooks
-from prompts.parts.context import STD, fixed_plan, needs_vit
+from prompts.parts.context import STD, fixed_plan, needs_text_blocks, needs_vit
 from prompts.parts.dpl_text import text_template
 from prompts.parts.search_files import write_lengths
 
@@ -40,6 +40,8 @@ class DPLSearch(PromptLearner, TrainingHooks):
         ValueError: lengths that are no options, a negative rate, no released text for the dataset; from `setup`: no alternating
             batches, or a ResNet.
     """
+
+    visual_prompts = True
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class DPLSearch(PromptLearner, TrainingHooks):
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes the prompts of every option and the alphas."""
         needs_vit(clip, "DPL")
+        needs_text_blocks(clip, "DPL")
         if info.fit and not info.alternating:
             raise ValueError(
                 "DPL's search fits its alphas on validation images, in batches that alternate with the training batches: "

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from prompts.prompted_clip import PromptedCLIP
 
 
+Loss = Literal["softmax", "sigmoid"]
+
+
 @dataclass(frozen=True)
 class TrainInfo:
     """The training set and the way of training, which the learnable tensors may depend on."""
@@ -53,6 +56,22 @@ class Outputs:
     text_features: Tensor | None  # (C,d) or (B,C,d) un-normalised; None where the head uses no text
     pixels: Tensor  # (B,3,S,S) the normalised images, for teachers
     sample: ClassSample | None = None
+    logit_bias: Tensor | None = None  # a scalar; of CLIPs that were trained with the sigmoid loss
+
+
+def sigmoid_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The sigmoid loss of SigLIP (Zhai et al., ICCV 2023, arXiv 2303.15343, section 3.2) of images with classes for texts:
+    - sum over classes c of log sigmoid(z_c l_c), z_c being 1 for the image's own class and -1 for others.
+
+    Args:
+        logits: (B,C) scaled cosines plus the model's bias.
+        labels: (B,) class ids.
+
+    Returns:
+        (B,) nats.
+    """
+    signs = 2 * F.one_hot(labels, logits.shape[-1]) - 1
+    return -F.logsigmoid(signs * logits).sum(-1)
 
 
 class PromptLearner(nn.Module):
@@ -62,6 +81,9 @@ class PromptLearner(nn.Module):
     class_specific = False  # True: the tensors belong to the class list of `setup` and serve no other
     published_names: Mapping[str, str] = {}  # {pattern of a name in published checkpoints: name here}, where they differ
     training_only: Sequence[str] = ()  # prefixes of state_dict names that last.ckpt needs and prompts.safetensors does not
+    visual_prompts = False  # True: prompts for the blocks of the image tower, which must then be a vision transformer
+    loss: Loss = "softmax"  # of `losses`
+    trains_clip = False  # True: nothing is kept of the CLIP as it was loaded, so that clip.trainable may change it
     offers: Sequence[str] = ("class logits",)  # words for what the method gives a task, see `TaskModule.needs`
     found_settings: Mapping[str, Any] = {}  # arguments that were read from files; saved with the prompts in place of the paths
     plan: TextPlan | None = None
@@ -107,10 +129,13 @@ class PromptLearner(nn.Module):
         return clip.logits(image, text)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """Named losses, each (B,) per sample or a scalar that does not depend on the batch; their sum is minimised.
+        """Named losses, each (B,) per sample or a scalar that does not depend on the batch; their sum is minimised. Here the
+        cross-entropy with the softmax over the classes or, with `loss` "sigmoid", `sigmoid_loss`.
 
         `labels` (B,) are class ids, `index` (B,) the positions of the images in the training list.
         """
+        if self.loss == "sigmoid":
+            return {"sigmoid": sigmoid_loss(out.logits + out.logit_bias, labels)}
         return {"ce": F.cross_entropy(out.logits, labels, reduction="none")}
 
     def joint_vectors(

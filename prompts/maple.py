@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import TowerPrompts
-from prompts.learner import TrainInfo
+from prompts.learner import Loss, TrainInfo
 from prompts.parts.context import STD, initial_rows
 from prompts.parts.deep_prompts import DeepPrompts, deep_rows
 
@@ -33,10 +33,11 @@ class MaPLe(DeepPrompts):
         depth: int = 9,
         init: str | None = "a photo of a",
         prompt_lengths: str | Mapping[str, Any] | None = None,
+        loss: Loss = "softmax",
     ):
         if n_ctx < 1 or depth < 1:
             raise ValueError(f"MaPLe with method.n_ctx={n_ctx}, method.depth={depth} learns nothing: choose 1 or more of both.")
-        super().__init__(n_ctx, n_ctx, depth, depth, init, prompt_lengths)
+        super().__init__(n_ctx, n_ctx, depth, depth, init, prompt_lengths, loss)
         self.image_lengths = self.text_lengths
         if not self.text_enters:
             raise ValueError("MaPLe's prompts enter with the text, and prompt_lengths is 0 in the first text block: use ivlp.")

@@ -5,12 +5,13 @@ Shapes: B images, C classes, d width of the shared embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.trainable import PREFIX
 from prompts.learner import ClassSample, Outputs, PromptLearner, TrainInfo
 from prompts.parts.text_features import TextFeatures
 
@@ -31,7 +32,17 @@ class PromptedCLIP(nn.Module):
         self._text = TextFeatures(self)
 
     def setup(self, info: TrainInfo) -> None:
-        """Makes the learner's tensors for this training set and binds its classes."""
+        """Makes the learner's tensors and binds the classes of this training set. ValueError where the CLIP does not fit."""
+        if self.learner.loss == "sigmoid" and self.clip.logit_bias is None:
+            raise ValueError(
+                "method.loss=sigmoid needs a CLIP that was trained with the sigmoid loss, as SigLIP was, and this one has no "
+                "logit bias: set method.loss=softmax."
+            )
+        if self.clip.trained and not self.learner.trains_clip:
+            raise ValueError(
+                f"clip.trainable trains the CLIP, but {type(self.learner).__name__} needs it as it was loaded: leave "
+                "clip.trainable at null, or choose a method such as coop, ivlp or maple."
+            )
         self.learner.setup(self.clip, info)
         if self.learner.class_specific:
             self._own_classes = list(info.classnames)
@@ -70,7 +81,8 @@ class PromptedCLIP(nn.Module):
             text = self.text_features(image)
         else:
             text = self.learner.encode_text(self.clip, image, sample.ids)
-        return Outputs(self.learner.logits(self.clip, image, text), image, text, pixels, sample)
+        logits = self.learner.logits(self.clip, image, text)
+        return Outputs(logits, image, text, pixels, sample, self.clip.logit_bias)
 
     def text_features(self, image: Tensor) -> Tensor | None:
         """Features of the bound classes for image features (B,d): (C,d) or (B,C,d). Cached until a tensor that they depend on
@@ -97,9 +109,19 @@ class PromptedCLIP(nn.Module):
         self.check_finite()
         return {k: v.detach().cpu() for k, v in self._shared().items()}, self._own_classes
 
+    def clip_state(self) -> dict[str, Tensor]:
+        """The CLIP's trained tensors, by their names in a prompts file; none where it is frozen."""
+        return {PREFIX + name: p.detach().cpu() for name, p in self.clip.trained_tensors().items()}
+
+    def load_clip_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts the trained tensors of a CLIP into this one; ValueError for the first that does not fit."""
+        self.clip.put_in({name.removeprefix(PREFIX): tensor for name, tensor in state.items()})
+        self._text.forget()
+
     def check_finite(self) -> None:
-        """ValueError naming the learner's tensors that hold NaN or infinite numbers, if any do."""
-        if names := [name for name, tensor in self.learner.state_dict().items() if not tensor.isfinite().all()]:
+        """ValueError naming the learned tensors, the CLIP's among them, that hold NaN or infinite numbers, if any do."""
+        tensors = self.learner.state_dict() | self.clip.trained_tensors()
+        if names := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             what_to_do = "lower optim.lr" if self.learner.uses_gradients else "check the images and clip.weights"
             raise ValueError(
                 f"what {type(self.learner).__name__} has learned is not finite any more (NaN or infinite numbers in "

@@ -16,8 +16,9 @@ from typing import Any
 from prompts.engine import weight_folder
 from runs.protocol import protocol_of
 
-# The files whose digest is a folder's digest: prompts of a run, or CLIP weights with their config; else a method's json files.
-STANDS_FOR = (("prompts.safetensors",), (weight_folder.CONFIG, *weight_folder.WEIGHTS))
+# The files whose digest is a folder's digest, as patterns: prompts of a run, or CLIP weights with config and tokenizer; else a
+# method's json files.
+STANDS_FOR = (("prompts.safetensors",), weight_folder.READ)
 RESULT = "result.json"  # enters no digest: it holds times, which differ between equal runs
 # Keys that change no result: they say how or where something is run. Each is replaced by the fixed value given here before the
 # digest is computed (and not left out, as other keys interpolate them).
@@ -155,9 +156,10 @@ def digest_of(path: str | None) -> str | None:
     target = Path((path or "").removeprefix("local-dir:")).expanduser()
     if not target.is_dir():
         return file_digest(target) if target.is_file() else None
-    left_by_method = sorted(file.name for file in target.glob("*.json") if file.name != RESULT)
-    for names in (*STANDS_FOR, left_by_method):
-        digests = [file_digest(target / name) for name in names if (target / name).is_file()]
+    groups = [[file for pattern in patterns for file in sorted(target.glob(pattern))] for patterns in STANDS_FOR]
+    left_by_method = sorted(file for file in target.glob("*.json") if file.name != RESULT)
+    for files in (*groups, left_by_method):
+        digests = [file_digest(file) for file in files if file.is_file()]
         if digests:
             return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return None

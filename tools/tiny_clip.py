@@ -27,7 +27,8 @@ from torch import nn
 
 from datamodules.captions import Scene, caption, picture
 from files.whole import whole_file, write_json
-from prompts.engine.clip import SimpleTokenizer, build
+from prompts.engine.build import build
+from prompts.engine.tokenizers import ClipTokenizer
 
 
 def _config(image_width: int, image_layers: int, text_width: int, text_layers: int) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class CaptionTokenizer:
     """open_clip's tokenizer over the few tokens that captions hold; ids keep their order, so EOT stays the largest."""
 
     def __init__(self, captions: list[str]):
-        self.tokenizer = SimpleTokenizer()
+        self.tokenizer = ClipTokenizer()
         self.rows = torch.tensor(sorted({0, *(t for c in captions for t in self._ids(c))}))
 
     def _ids(self, text: str) -> list[int]:

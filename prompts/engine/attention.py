@@ -15,8 +15,10 @@ from torch import Tensor
 
 from prompts.engine.blocks import Block, KeysValues
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.padded_text import PaddedTextTower
 from prompts.engine.rows import ExtraKV, TowerPrompts
 from prompts.engine.text_plan import TextPlan
+from prompts.engine.text_tower import TextTower
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,34 @@ class Share:
 
     prompts: float  # number of prompt rows
     even: float  # the read-out row's share if it attended to all rows equally
-    read_out: float  # the share of the row that becomes the feature: EOT or CLS
+    read_out: float  # the share of the row that becomes the feature (EOT, CLS), or the mean of those that are pooled
     all_rows: float | None
+
+
+def text_is_shown(clip: FrozenCLIP) -> bool:
+    """Whether `text_shares` knows what the rows of the text tower attend to: all of them, or those in front."""
+    tower = clip.text_tower
+    return isinstance(tower, TextTower) or (isinstance(tower, PaddedTextTower) and not tower.causal and not tower.hides_padding)
 
 
 @torch.no_grad()
 def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes: Sequence[int]) -> list[Share]:
-    """One share per block of the text tower, the mean over the texts of the classes with these ids."""
-    plan, by_class = plan.to(clip.device), []
+    """One share per block of the text tower, the mean over the texts of the classes with these ids, where `text_is_shown`."""
+    plan, by_class, tower = plan.to(clip.device), [], clip.text_tower
+    causal, pool = isinstance(tower, TextTower), getattr(tower, "pool", None)
     for c in classes:
-        blocks = [Watched(block) for block in clip.text_tower.blocks]
-        replace(clip.text_tower, blocks=blocks).encode(plan, prompts, torch.tensor([c]))
+        blocks = [watched(block) for block in tower.blocks]
+        replace(tower, blocks=blocks).encode(plan, prompts, torch.tensor([c]))
         # a single class's rows, prefix and suffix, are its text in order
         tokens = torch.cat([plan.prefix.cpu(), plan.rows[c, : plan.lengths[c]]])
         slots, shares = (tokens < 0).nonzero().flatten().tolist(), []
         for i, block in enumerate(blocks):
             if i in prompts.rows and plan.slots_shared and (count := prompts.rows[i].count) != len(slots):
-                first = slots[0] if slots else 1  # where the tower puts new ones
+                first = slots[0] if slots else tower.start  # where the tower puts new ones
                 slots = list(range(first, first + count))
-            shares.append(block.share(slots, read_out=-1, causal=True))
+            at_end = len(tokens) - 1 + len(slots) - plan.n_slots  # of the text, in front of padding
+            read = 0 if pool == "first" else at_end if pool in ("argmax", "eos") else -1
+            shares.append(block.share(slots, read, causal))
         by_class.append(shares)
     return [_mean(of_block) for of_block in zip(*by_class, strict=True)]
 
@@ -55,20 +66,26 @@ def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes
 @torch.no_grad()
 def image_shares(clip: FrozenCLIP, images: Tensor, prompts: TowerPrompts) -> list[Share]:
     """One share per block of the image tower, the mean over images (B,3,S,S). The CLIP must be a ViT."""
-    patches, by_image = len(clip.model.visual.positional_embedding), []  # with CLS; the slots stand behind them
+    patches, by_image = clip.image_tower.embed(images[:1]).shape[1], []  # with CLS; the slots stand behind them
+    read = slice(0, patches) if clip.image_tower.reads_all else 0
     for i in range(len(images)):  # one by one: the shares of all at once are gigabytes in large towers
-        blocks = [Watched(block) for block in clip.image_tower.blocks]
+        blocks = [watched(block) for block in clip.image_tower.blocks]
         replace(clip.image_tower, blocks=blocks).encode(images[i : i + 1], prompts.for_images(i, i + 1))
-        by_image.append([block.share(range(patches, block.rows("k").shape[-2]), read_out=0, causal=False) for block in blocks])
+        by_image.append([block.share(range(patches, block.rows("k").shape[-2]), read, causal=False) for block in blocks])
     return [_mean(of_block) for of_block in zip(*by_image, strict=True)]
 
 
-class Watched(Block):
-    """A block that records the queries, keys and extra keys of one run."""
+def watched(block: Block) -> Watched:
+    """A block of the same kind that records its run."""
+    copy = object.__new__(type("Watched", (Watched, type(block)), {}))
+    copy.__dict__.update(block.__dict__, recorded={"q": [], "k": []})
+    return copy
 
-    def __init__(self, block: Block):
-        super().__init__(block.block)
-        self.recorded: dict[str, list[Tensor]] = {"q": [], "k": []}  # each (...,H,N,d), in the order of the rows
+
+class Watched(Block):
+    """What makes a block record the queries, keys and extra keys of one run (`watched`)."""
+
+    recorded: dict[str, list[Tensor]]  # each (...,H,N,d), in the order of the rows
 
     def project(self, x_ND: Tensor, parts: str) -> list[Tensor]:
         """`Block.project`, which also records the queries and keys."""
@@ -77,6 +94,12 @@ class Watched(Block):
             if name in parts:
                 tensors.append(out[parts.index(name)])
         return out
+
+    def placed(self, t_HNd: Tensor) -> Tensor:
+        """`Block.placed`, whose result takes the place of what was recorded."""
+        placed = super().placed(t_HNd)
+        self.recorded = {name: [placed if t is t_HNd else t for t in tensors] for name, tensors in self.recorded.items()}
+        return placed
 
     def keys_values_with_extra(self, k: Tensor, v: Tensor, extra: ExtraKV | None) -> list[KeysValues]:
         """`Block.keys_values_with_extra`, which also records the options' extra keys, apart from the keys of rows."""
@@ -93,9 +116,10 @@ class Watched(Block):
         groups = max(map(len, parts))
         return torch.cat([part.expand(groups, *part.shape[1:]) for part in parts], -2)
 
-    def share(self, slots: Sequence[int], read_out: int, causal: bool) -> Share:
-        """The share on the rows at `slots` and on extra rows; `read_out` is the index of the row that is read."""
+    def share(self, slots: Sequence[int], read_out: int | slice, causal: bool) -> Share:
+        """The share on the rows at `slots` and on extra rows; `read_out` is the index of the row that is read, or of those."""
         q, k = self.rows("q"), self.rows("k")
+        read_out = 0 if q.shape[-2] == 1 else read_out
         rows, whole = k.shape[-2], q.shape[-2] == k.shape[-2]  # the last block has queries of the read-out row only
         total = torch.zeros(4)
         for weight, extra_keys in self.options:

@@ -1,4 +1,4 @@
-"""A frozen residual block of an open_clip transformer, taken apart so that prompts can enter its queries, keys and values.
+"""A residual block of an open_clip transformer, taken apart so that prompts can enter its queries, keys and values.
 
 Shapes: N rows, D width, H heads, d = D/H, m extra rows. `...` are any leading axes.
 """
@@ -84,7 +84,7 @@ class KeysValues(NamedTuple):
 
 
 class Block:
-    """One frozen block. Holds references into the open_clip module, no tensors of its own."""
+    """One block. Holds references into the open_clip module, no tensors of its own."""
 
     def __init__(self, block: nn.Module):
         self.block, self.attn = block, block.attn
@@ -101,6 +101,19 @@ class Block:
         weight, bias = self.attn.in_proj_weight, self.attn.in_proj_bias
         out = linear(layer_norm(self.block.ln_1, x_ND), weight[rows], None if bias is None else bias[rows])
         return [split_heads(part, self.heads) for part in out.chunk(len(parts), -1)]
+
+    def placed(self, t_HNd: Tensor) -> Tensor:
+        """Queries or keys of a sequence's rows with the block's own positional embedding, where it has one (RoPE)."""
+        return t_HNd
+
+    def at(self, grid: tuple[int, int]) -> Block:
+        """The block of images with another number of patches (height, width)."""
+        return self
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether any of its weights has a gradient."""
+        return any(p.requires_grad for p in self.block.parameters())
 
     def keys_values(self, s: Streams) -> tuple[Tensor, Tensor]:
         """Keys and values, each (...,H,N,d)."""

@@ -37,17 +37,52 @@ def identify(model: nn.Module) -> Identity:
 
 
 def _sizes(model: nn.Module) -> str:
-    """What the shapes of the weights depend on, and the heads, which no shape shows."""
-    visual, blocks = model.visual, model.transformer.resblocks
+    """What the shapes of the weights depend on, and the heads and poolings, which no shape shows."""
+    visual, text = model.visual, getattr(model, "text", model)
     side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
+    return f"{_image_sizes(visual)}, {side} pixels; text {_text_sizes(text)}; features {feature_width(visual, text)}"
+
+
+def _image_sizes(visual: nn.Module) -> str:
+    """Of an image tower: open_clip's ViT or ResNet, or one of timm's."""
     if hasattr(visual, "class_embedding"):
-        heads = visual.transformer.resblocks[0].attn.num_heads
-        image = (
-            f"ViT/{visual.patch_size[0]} of {len(visual.transformer.resblocks)} x {visual.conv1.out_channels}, {heads} heads"
-        )
-    else:
+        blocks = visual.transformer.resblocks
+        pool = {"tok": ""}.get(visual.pool_type, f", {visual.pool_type} pooling")
+        pool = ", attention pooling" if visual.attn_pool is not None else pool
+        heads = blocks[0].attn.num_heads
+        return f"ViT/{visual.patch_size[0]} of {len(blocks)} x {visual.conv1.out_channels}, {heads} heads{pool}"
+    if hasattr(visual, "layer4"):
         layers = [len(layer) for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4)]
-        image = f"ResNet of {layers} x {visual.conv1.out_channels * 2}, {visual.attnpool.num_heads} heads"
-    text = f"{len(blocks)} x {model.token_embedding.embedding_dim}, {blocks[0].attn.num_heads} heads"
-    positions = model.positional_embedding.shape[0]
-    return f"{image}, {side} pixels; text {text}, {positions} positions; features {visual.output_dim}"
+        return f"ResNet of {layers} x {visual.conv1.out_channels * 2}, {visual.attnpool.num_heads} heads"
+    trunk, blocks = visual.trunk, getattr(visual.trunk, "blocks", None)
+    if blocks is None:
+        return f"timm {type(trunk).__name__} of {sum(p.numel() for p in trunk.parameters()):,} numbers"
+    sizes = f"{len(blocks)} x {trunk.embed_dim}, {blocks[0].attn.num_heads} heads, {trunk.global_pool} pooling"
+    return f"timm {type(trunk).__name__} of {sizes}"
+
+
+def _text_sizes(text: nn.Module) -> str:
+    """Of a text tower: open_clip's or Hugging Face's."""
+    if hasattr(text, "pooler"):
+        config = text.config
+        heads = getattr(config, "num_attention_heads", None)
+        sizes = f"{config.num_hidden_layers} x {config.hidden_size}, {heads} heads, {type(text.pooler).__name__}"
+        return f"{config.model_type} of {sizes}"
+    blocks, positions = text.transformer.resblocks, text.positional_embedding.shape[0]
+    pool = text.text_pool_type if hasattr(text, "text_pool_type") else text.pool_type
+    pool = "cls" if getattr(text, "cls_emb", None) is not None else pool
+    kind = "" if text.attn_mask is not None else ", not causal"
+    kind += "" if pool == "argmax" else f", {pool} pooling"
+    width = text.token_embedding.embedding_dim
+    return f"{len(blocks)} x {width}, {blocks[0].attn.num_heads} heads, {positions} positions{kind}"
+
+
+def feature_width(visual: nn.Module, text: nn.Module) -> int:
+    """The width of the shared embedding."""
+    for module in (visual, text):
+        if isinstance(size := getattr(module, "output_dim", None), int):
+            return size
+    projection = text.text_projection
+    if isinstance(projection, nn.Linear):
+        return projection.out_features
+    return text.ln_final.normalized_shape[0] if projection is None else projection.shape[1]

@@ -1,15 +1,18 @@
-"""CLIP's vision transformer with prompts: slots stand behind [CLS, patches], and the last block computes the CLS row only.
+"""Vision transformers with prompts, and image towers that take none.
 
-Shapes: B images, N rows, n slots, H heads, D width, d = D/H.
+The slots stand behind a tower's own rows: CLS and register rows if it has some, then patches. What pools the rows to a feature
+reads the tower's own rows alone, as without prompts, and the last block computes only those that it reads.
+
+Shapes: B images, N rows, R rows that the pooling reads, n slots, H heads, D width, d = D/H.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from prompts.engine.blocks import Block, Streams, attend
@@ -17,14 +20,35 @@ from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts, check_prompts
 
 
 @dataclass(frozen=True)
-class ImageTower:
-    """The frozen parts. `embed` maps images (B,3,S,S) to [CLS, patches] with positions (B,N,D), before `enter`, the first
-    LayerNorm; `project` ends with (B,D) -> (B,d)."""
+class Patches:
+    """What dense features need to know of a tower's patches.
 
-    blocks: list[Block]
+    `size` is a patch's in pixels, `grid` their numbers at the tower's own image size, both (height, width); `first` is how many
+    rows stand in front of them. `embed` is the tower's for images of any size, `project` takes rows (B,N,D) to the joint space,
+    (B,N,d); None where the pooling has no such map.
+    """
+
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    first: int
+    embed: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor], Tensor] | None
+
+
+@dataclass(frozen=True)
+class ImageTower:
+    """The parts of a vision transformer, each block of which takes prompts.
+
+    `embed` maps images (B,3,S,S) to the tower's own rows with positions (B,N,D), before `enter`, the first LayerNorm; `project`
+    ends with (B,R,D) -> (B,d). `reads_all`: R is N, as for average and attention pooling; else 1, the CLS row.
+    """
+
+    blocks: Sequence[Block]
     embed: Callable[[Tensor], Tensor]
     enter: Callable[[Tensor], Tensor]
     project: Callable[[Tensor], Tensor]
+    reads_all: bool
+    patches: Patches
 
     def encode(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS, *, recompute: bool = False) -> Tensor:
         """Un-normalised features (B,d), float32. `recompute` keeps only each block's input for the backward pass.
@@ -32,29 +56,78 @@ class ImageTower:
         Raises:
             ValueError: prompts that do not fit the tower or the batch (`prompts.engine.rows.check_prompts`).
         """
+        return self.project(self.run(images, prompts, recompute))
+
+    def run(
+        self,
+        images: Tensor,
+        prompts: TowerPrompts = NO_PROMPTS,
+        recompute: bool = False,
+        keep: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """What the last block gives: the rows that the pooling reads (B,R,D). With `keep`, all of the tower's own rows, and
+        `keep` is called with the number and the output of every block."""
         x = self.embed(images)
         check_prompts(prompts, "image", blocks=len(self.blocks), width=x.shape[-1], images=len(x))
         patches, recompute = x.shape[1], recompute and torch.is_grad_enabled()
+        read = patches if self.reads_all or keep else 1
         streams = Streams.one(x) if prompts.inputs is None else _part(x, prompts.inputs, patches)
         streams = streams.map(self.enter)
         for i in range(len(self.blocks)):
             if recompute:
-                x = checkpoint(self._run_block, i, streams, prompts, patches, use_reentrant=False, preserve_rng_state=False)
+                options = {"use_reentrant": False, "preserve_rng_state": False}
+                x = checkpoint(self._run_block, i, streams, prompts, patches, read, **options)
             else:
-                x = self._run_block(i, streams, prompts, patches)
+                x = self._run_block(i, streams, prompts, patches, read)
+            if keep:
+                keep(i, x)
             streams = Streams.one(x)
-        return self.project(x[:, 0])
+        return x
 
-    def _run_block(self, i: int, streams: Streams, prompts: TowerPrompts, patches: int) -> Tensor:
+    def _run_block(self, i: int, streams: Streams, prompts: TowerPrompts, patches: int, read: int) -> Tensor:
         block, extra = self.blocks[i], prompts.extra.get(i)
         if (rows := prompts.rows.get(i)) is not None:
             streams = _part(streams.residual, rows, patches)
         if i < len(self.blocks) - 1:
             q, k, v = block.queries_keys_values(streams)
+            q, k = block.placed(q), block.placed(k)
             return block.finish(streams.residual, attend(q, block.keys_values_with_extra(k, v, extra)))
         k, v = block.keys_values(streams)
-        (q,) = block.project(streams.q[:, :1], "q")  # only CLS is read
-        return block.finish(streams.residual[:, :1], attend(q, block.keys_values_with_extra(k, v, extra)))
+        (q,) = block.project(streams.q[:, :read], "q")  # only what is read
+        options = block.keys_values_with_extra(block.placed(k), v, extra)
+        return block.finish(streams.residual[:, :read], attend(block.placed(q), options))
+
+
+class OpaqueImageTower:
+    """An image tower that is run as a whole and takes no prompts: a ResNet, ConvNeXt or the like.
+
+    Args:
+        module: (B,3,S,S) -> (B,d), or a tuple that begins with it.
+        kind: what it is, in words ("a ResNet").
+    """
+
+    blocks: Sequence[Block] = ()
+
+    def __init__(self, module: nn.Module, kind: str):
+        self.module, self.kind = module, kind
+
+    def encode(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS, *, recompute: bool = False) -> Tensor:
+        """Un-normalised features (B,d), float32. `recompute` changes nothing here.
+
+        Raises:
+            ValueError: any prompts.
+        """
+        self.check_prompts(prompts)
+        features = self.module(images)
+        return (features[0] if isinstance(features, tuple) else features).float()
+
+    def check_prompts(self, prompts: TowerPrompts) -> None:
+        """ValueError where there are any prompts."""
+        if prompts != NO_PROMPTS:
+            raise ValueError(
+                "visual prompts need the blocks of a vision transformer, but this CLIP's image tower is "
+                f"{self.kind}: use a ViT."
+            )
 
 
 def _part(x: Tensor, rows: Rows, patches: int) -> Streams:

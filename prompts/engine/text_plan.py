@@ -16,30 +16,41 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from prompts.engine.tokenizers import Tokenizer
+
 Position = Literal["end", "middle", "front"]
 
 
-def token_lists(tokenizer, classnames: Sequence[str], template: str, n_slots: int, position: Position) -> list[list[int]]:
-    """Token ids of each class's prompt, SOT to EOT, its first `n_slots` words being slots (-1-j).
+def token_lists(
+    tokenizer: Tokenizer,
+    classnames: Sequence[str],
+    template: str,
+    n_slots: int,
+    position: Position,
+    replaced: int | None = None,
+) -> list[list[int]]:
+    """Token ids of each class's prompt, from the tokenizer's first to its last, beginning with `n_slots` slots (-1-j).
 
-    `template` holds "{}" for the class name, and in front of it words that the slots replace ("X X X X {}."). `position` says
-    where the class name stands: behind the slots, between their halves, or before them (CoOp, section 3.1 and its code).
-    Underscores in names become spaces. A prompt that is longer than the tower's context is a ValueError.
+    `template` holds "{}" for the class name, and in front of it words, the first `replaced` tokens of which the slots replace
+    (None: as many as there are slots, "X X X X {}."). `position` says where the class name stands: behind the slots, between
+    their halves, or before them (CoOp, section 3.1 and its code). Underscores in names become spaces. A prompt that is longer
+    than the tower's context is a ValueError.
     """
-    lists = []
+    lists, replaced = [], n_slots if replaced is None else replaced
     for name in classnames:
         name = name.replace("_", " ")
         words = tokenizer.encode(template.format(name))
-        if len(words) + 2 > tokenizer.context_length:
+        count = len(tokenizer.start) + n_slots + len(words) - replaced + len(tokenizer.end)
+        if count > tokenizer.context_length:
             raise ValueError(
-                f"class name {name[:60]!r} makes a prompt of {len(words) + 2} tokens, but this CLIP's text tower holds "
+                f"class name {name[:60]!r} makes a prompt of {count} tokens, but this CLIP's text tower holds "
                 f"{tokenizer.context_length}: shorten the name in the dataset's class list, or use fewer context tokens."
             )
         # BPE may merge the name's last character with the full stop, so the name's tokens are counted, not searched for.
-        slots, rest, n_name = [-1 - j for j in range(n_slots)], words[n_slots:], len(tokenizer.encode(name))
+        slots, rest, n_name = [-1 - j for j in range(n_slots)], words[replaced:], len(tokenizer.encode(name))
         half = {"end": n_slots, "middle": n_slots // 2, "front": 0}[position]
         body = rest if half == n_slots else rest[:n_name] + slots[half:] + rest[n_name:]
-        lists.append([tokenizer.sot_token_id, *slots[:half], *body, tokenizer.eot_token_id])
+        lists.append([*tokenizer.start, *slots[:half], *body, *tokenizer.end])
     return lists
 
 
@@ -71,7 +82,7 @@ class TextPlan:
         longest = min(map(len, lists)) - 1  # the EOT row always belongs to the suffix
         same = (all(tokens[i] == lists[0][i] for tokens in lists) for i in range(longest))
         shared = next((i for i, s in enumerate(same) if not s or (class_slots and lists[0][i] < 0)), longest)
-        self.prefix = torch.tensor(lists[0][:shared], device=device)
+        self.prefix = torch.tensor(lists[0][:shared], dtype=torch.long, device=device)
         self.lengths = torch.tensor([len(tokens) - shared for tokens in lists])
         self.rows = torch.zeros(len(lists), int(self.lengths.max()), dtype=torch.long)
         for row, tokens in zip(self.rows, lists, strict=True):
@@ -80,6 +91,7 @@ class TextPlan:
         self.slots_shared = not bool((self.rows < 0).any())
         self._unshared: TextPlan | None = None if any(token < 0 for token in lists[0][:shared]) else self
         self._chunks: dict[int | None, tuple[list[Suffixes], Tensor]] = {}
+        self._padded: dict[tuple[int, int], Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -87,8 +99,18 @@ class TextPlan:
     def to(self, device: torch.device | str) -> TextPlan:
         """This plan, its indices moved to the device."""
         if self.prefix.device != torch.device(device):
-            self.prefix, self._chunks = self.prefix.to(device), {}
+            self.prefix, self._chunks, self._padded = self.prefix.to(device), {}, {}
         return self
+
+    def padded(self, length: int, pad: int) -> Tensor:
+        """(C,`length`) ids and slots of every class, from its first token on, the rest being `pad`. Kept for the next call."""
+        if (length, pad) not in self._padded:
+            rows = torch.full((len(self), length), pad, device=self.prefix.device)
+            rows[:, : len(self.prefix)] = self.prefix
+            is_row = torch.arange(self.rows.shape[1]) < self.lengths[:, None]
+            rows[:, len(self.prefix) :][:, : self.rows.shape[1]][is_row] = self.rows[is_row].to(rows.device)
+            self._padded = {(length, pad): rows}
+        return self._padded[length, pad]
 
     def unshared(self) -> TextPlan:
         """The same text with every slot in the suffixes, where its content may differ by class. Made once."""

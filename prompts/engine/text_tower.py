@@ -50,12 +50,19 @@ class Slots:
 
 @dataclass(frozen=True)
 class TextTower:
-    """The frozen parts. `embed` maps ids (N,) to float32 (N,D), `positions` is (77,D), `project` maps (...,D) to (...,d)."""
+    """The frozen parts. `embed` maps ids (N,) to float32 (N,D), `positions` is (77,D), `project` maps (...,D) to (...,d).
+    `start`: how many tokens stand in front of every text (SOT), behind which slots are put where the text has none."""
 
     blocks: list[Block]
     embed: Callable[[Tensor], Tensor]
     positions: Tensor
     project: Callable[[Tensor], Tensor]
+    start: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The number of blocks and D."""
+        return len(self.blocks), self.positions.shape[-1]
 
     def encode(
         self,
@@ -120,11 +127,12 @@ class TextTower:
                 x = streams.residual
                 if plan.slots_shared and rows.count != len(slots):
                     prefix_rows += rows.count - len(slots)
-                    x, slots = _change_slots(x, slots, rows.count)
+                    x, slots = _change_slots(x, slots, rows.count, self.start)
                 streams = _fill_slots(x, rows, slots)
             if i == last:
                 break
-            prefix, (q, k, v) = _project(block, streams, prefix_rows, suffixes_are_words=i == 0 and plan.slots_shared)
+            are_words = i == 0 and plan.slots_shared
+            prefix, (q, k, v) = _project(block, streams, prefix_rows, are_words, are_words and self._words_learn())
             cache = block.keys_values_with_extra(*prefix[1:], prompts.extra.get(i))
             attended = [attend(prefix[0], cache, causal=True), _attend_suffixes(q, k, v, chunk.segments, cache)]
             streams = Streams.one(block.finish(streams.residual, torch.cat(attended, -2)))
@@ -134,6 +142,13 @@ class TextTower:
         (q,) = block.project(streams.q[..., eot, :], "q")
         attended = _attend_suffixes(q, k, v, chunk.segments, cache, eot_only=True)
         return self.project(block.finish(streams.residual[..., eot, :], attended))
+
+    def _words_learn(self) -> bool:
+        """Whether the first block's projections of words need a gradient."""
+        if not torch.is_grad_enabled():
+            return False
+        word = self.embed(torch.zeros(1, dtype=torch.long, device=self.positions.device))
+        return self.blocks[0].is_trained or self.positions.requires_grad or word.requires_grad
 
     def _enter(self, ids: Tensor, positions_ND: Tensor, slots: Slots, rows: Rows | None) -> Streams:
         """Embeddings of ids (N,) with the input rows in their slots, plus positions: streams of (G,N,D)."""
@@ -149,16 +164,16 @@ def _split_rows(t: Tensor, prefix_rows: int) -> tuple[Tensor, Tensor]:
 
 
 def _project(
-    block: Block, streams: Streams, prefix_rows: int, suffixes_are_words: bool
+    block: Block, streams: Streams, prefix_rows: int, suffixes_are_words: bool, words_learn: bool
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """Queries, keys and values of the prefix, each (G,H,P,d), and of the suffixes, each (G,H,T,d).
 
     `suffixes_are_words`: in the first block, suffixes without slots do not depend on any prompt yet. They are the same for all
-    groups and need no gradient, so they are projected once: (1,H,T,d).
+    groups, so they are projected once, (1,H,T,d), with a gradient where the tower's own tensors are trained (`words_learn`).
     """
     if suffixes_are_words:
         prefix = block.queries_keys_values(streams.map(lambda t: t[..., :prefix_rows, :]))
-        with torch.no_grad():
+        with torch.set_grad_enabled(words_learn):
             return prefix, block.project(streams.residual[:1, prefix_rows:], "qkv")
     prefix, suffixes = zip(*(_split_rows(t, prefix_rows) for t in block.queries_keys_values(streams)), strict=True)
     return prefix, suffixes
@@ -179,9 +194,10 @@ def _fill_slots(x: Tensor, rows: Rows, slots: Slots) -> Streams:
     return Streams.from_rows(x, rows, put)
 
 
-def _change_slots(x: Tensor, slots: Slots, count: int) -> tuple[Tensor, Slots]:
-    """Replaces the prefix's slots by `count` empty ones. Returns the rows (G,N',D) and the new slots."""
-    first = int(slots.positions[0]) if len(slots) else 1  # behind SOT
+def _change_slots(x: Tensor, slots: Slots, count: int, start: int) -> tuple[Tensor, Slots]:
+    """Replaces the prefix's slots by `count` empty ones, behind the `start` first rows if there were none. Returns the rows
+    (G,N',D) and the new slots."""
+    first = int(slots.positions[0]) if len(slots) else start
     empty = x.new_zeros(len(x), count, x.shape[-1])
     x = torch.cat([x[:, :first], empty, x[:, first + len(slots) :]], 1)
     numbers = torch.arange(count, device=x.device)

@@ -1,4 +1,7 @@
-"""CLIP weights from a file: safetensors, a PyTorch state dict, or OpenAI's own TorchScript archive."""
+"""CLIP weights from a file: safetensors (in one file or by its index in several), a PyTorch state dict, a checkpoint of
+open_clip's training, or OpenAI's own TorchScript archive. Numbers of any type (float16, bfloat16, ...) become float32.
+
+open_clip reads such files by `torch.load` and runs TorchScript; here they are data (`prompts.engine.archives`)."""
 
 from __future__ import annotations
 
@@ -8,34 +11,38 @@ from typing import NamedTuple
 from safetensors import SafetensorError
 from torch import Tensor
 
-from files.untrusted import regular_file
+from files.untrusted import read_json, regular_file
 from prompts.engine.archives import TensorFile, read_tensors
+from prompts.engine.layouts import unwrapped
+from prompts.engine.transformers_config import tensor_files
+from prompts.engine.weight_folder import INDEX_END
 
 # what OpenAI's archives hold beside weights
 OPENAI_INTEGERS = {"input_resolution", "context_length", "vocab_size"}
+MAX_INDEX_BYTES = 16 * 2**20  # of the list of tensors of a model in several files
 MAX_EMBEDDING = 2**28  # elements of the token embedding, 1 GB; the largest published ones have 2**26
 
 
 class Weights(NamedTuple):
-    """A state dict in open_clip's names; `is_openai`: it comes from an archive of OpenAI's, whose towers have QuickGELU."""
+    """A state dict; `is_openai`: it comes from an archive of OpenAI's, whose towers have QuickGELU."""
 
     state: dict[str, Tensor]
     is_openai: bool
 
 
 def read_weights(path: str | Path, vocab_size: int | None = None) -> Weights:
-    """State dict in open_clip's (and OpenAI's) names, float32, on the CPU. Runs nothing of it (`prompts.engine.archives`).
+    """The tensors of a file, float32, on the CPU, in the names of whoever made it (`prompts.engine.layouts` knows them). Runs
+    nothing of it (`prompts.engine.archives`).
 
     Raises ValueError for a missing or unreadable file. `vocab_size` is needed for files that store only the token rows they
     learned (`token_embedding.rows`, the ids, beside their embeddings): other rows get the mean of the learned ones.
     """
     path = regular_file(Path(path).expanduser(), "the file of CLIP weights")
     try:
-        file = TensorFile(_safetensors(path), False) if path.suffix == ".safetensors" else read_tensors(path)
-        state = {name.removeprefix("module."): tensor for name, tensor in file.tensors.items()}
+        file = _in_parts(path) if path.name.endswith(INDEX_END) else _read(path)
+        state = unwrapped(file.tensors)
         is_openai = file.is_script and set(state) >= OPENAI_INTEGERS
-        # the text tower's mask is no weight, though TorchScript of some versions lists it among them
-        state = {k: v for k, v in state.items() if k not in OPENAI_INTEGERS and k.rpartition(".")[2] != "attn_mask"}
+        state = {k: v for k, v in state.items() if k not in OPENAI_INTEGERS}
         if (rows := state.pop("token_embedding.rows", None)) is not None:
             state["token_embedding.weight"] = _all_rows(rows, state.get("token_embedding.weight"), vocab_size or 0)
         return Weights({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, is_openai)
@@ -43,6 +50,23 @@ def read_weights(path: str | Path, vocab_size: int | None = None) -> Weights:
         raise ValueError(
             f"CLIP weights {path} cannot be read ({str(error)[:200]}): is the file complete? Download it again."
         ) from error
+
+
+def _read(path: Path) -> TensorFile:
+    return TensorFile(_safetensors(path), False) if path.suffix == ".safetensors" else read_tensors(path)
+
+
+def _in_parts(path: Path) -> TensorFile:
+    """The tensors of a model in several files beside its index, each from the file that the index names."""
+    index = read_json(path, "the index of CLIP weights", MAX_INDEX_BYTES)
+    tensors: dict[str, Tensor] = {}
+    for name, wanted in tensor_files(index, "the index").items():
+        part = regular_file(path.parent / name, "the part of the weights")
+        held = _read(part).tensors
+        if lacking := [key for key in wanted if key not in held]:
+            raise ValueError(f"{name} lacks {lacking[0][:80]!r}, which the index says it holds")
+        tensors |= {key: held[key] for key in wanted}
+    return TensorFile(tensors, False)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

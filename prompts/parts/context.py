@@ -5,6 +5,8 @@ Shapes: n context tokens, D width of the text tower.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.text_plan import Position, TextPlan, token_lists
+from prompts.learner import PromptLearner
 
 STD = 0.02  # of random initial vectors in every published method
 
@@ -42,8 +45,8 @@ def context_plan(
 
     Without words the slots stand alone before the name. `class_slots`: what stands in them differs by class.
     """
-    template = (words or " ".join(["X"] * n_ctx)) + " {}."
-    return TextPlan(token_lists(clip.tokenizer, classnames, template, n_ctx, position), class_slots)
+    template, replaced = (f"{words} {{}}.", n_ctx) if words else ("{}.", 0)
+    return TextPlan(token_lists(clip.tokenizer, classnames, template, n_ctx, position, replaced), class_slots)
 
 
 def fixed_plan(clip: FrozenCLIP, classnames: Sequence[str], template: str) -> TextPlan:
@@ -55,13 +58,43 @@ def fixed_plan(clip: FrozenCLIP, classnames: Sequence[str], template: str) -> Te
 
 def check_depth(depth: int, blocks: int, tower: str) -> None:
     """ValueError where a method prompts more blocks than a tower has. The depth counts the input as the first block's."""
-    if not 1 <= depth <= blocks:
-        raise ValueError(f"a prompt depth of {depth} does not fit the {tower} tower's {blocks} blocks: choose 1 to {blocks}.")
+    if 1 <= depth <= blocks:
+        return
+    if blocks == 1:
+        raise ValueError(
+            f"a prompt depth of {depth} does not fit the {tower} tower, which takes prompts at its input alone: choose 1."
+        )
+    raise ValueError(f"a prompt depth of {depth} does not fit the {tower} tower's {blocks} blocks: choose 1 to {blocks}.")
 
 
 def needs_vit(clip: FrozenCLIP, method: str) -> None:
-    """ValueError where the image tower is a ResNet, whose blocks take no prompts."""
+    """ValueError where the image tower takes no prompts, with the methods that give it none."""
     if not clip.is_vit:
         raise ValueError(
-            f"{method} prompts the blocks of a vision transformer, and this CLIP's image tower is a ResNet: use a ViT."
+            f"{method} prompts the blocks of a vision transformer, and this CLIP's image tower is {clip.image_tower.kind}: use "
+            f"a ViT, or a method that leaves the image tower alone ({', '.join(text_side_methods())})."
         )
+
+
+def needs_text_blocks(clip: FrozenCLIP, method: str) -> None:
+    """ValueError where the text tower takes prompts at its input alone."""
+    if not clip.text_tower.blocks:
+        raise ValueError(
+            f"{method} prompts the blocks of the text tower, and this CLIP's takes prompts at its input alone: use another "
+            "CLIP (docs/towers.md), or a method whose text prompts are at the input."
+        )
+
+
+def text_side_methods() -> list[str]:
+    """The names of the methods that give the image tower no prompts: each says so itself (`PromptLearner.visual_prompts`)."""
+    import prompts
+
+    names = []
+    for module in pkgutil.iter_modules(prompts.__path__):
+        if module.ispkg or f"prompts.{module.name}" == PromptLearner.__module__:
+            continue
+        content = vars(importlib.import_module(f"prompts.{module.name}")).values()
+        own = [c for c in content if isinstance(c, type) and c.__module__ == f"prompts.{module.name}"]
+        learners = [c for c in own if issubclass(c, PromptLearner)]
+        names += [module.name for c in learners[:1] if not c.visual_prompts]
+    return names

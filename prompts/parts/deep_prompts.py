@@ -13,10 +13,10 @@ from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts
-from prompts.learner import PromptLearner
+from prompts.learner import Loss, PromptLearner
 from prompts.parts.context import check_depth, context_plan, fixed_plan, needs_vit
 from prompts.parts.prompt_lengths import read_lengths
-from prompts.parts.settings import check_at_least
+from prompts.parts.settings import check_at_least, check_choice
 
 
 class DeepPrompts(PromptLearner):
@@ -29,10 +29,15 @@ class DeepPrompts(PromptLearner):
         prompt_lengths: a dpl.json, its folder, or {"text": [...], "image": [...]}: a number of prompts for each block, in the
             place of the four arguments above. Where the first text block has more prompts than `init` has words, they start
             at random.
+        loss: softmax over the classes, as published, or sigmoid, for CLIPs that were trained with it (`prompts.learner`).
 
     Raises:
         ValueError: a negative number, no prompts at all, or lengths that cannot be read.
     """
+
+    visual_prompts = True
+
+    trains_clip = True
 
     def __init__(
         self,
@@ -42,8 +47,11 @@ class DeepPrompts(PromptLearner):
         depth_image: int = 12,
         init: str | None = "a photo of a",
         prompt_lengths: str | Mapping[str, Any] | None = None,
+        loss: Loss = "softmax",
     ):
         super().__init__()
+        check_choice("loss", loss, Loss)
+        self.loss = loss
         check_at_least(0, n_text=n_text, n_image=n_image, depth_text=depth_text, depth_image=depth_image)
         self.found_lengths = read_lengths(prompt_lengths) if prompt_lengths else None
         if self.found_lengths:
@@ -62,7 +70,8 @@ class DeepPrompts(PromptLearner):
         """Checks the lengths against the towers, and drops an `init` that is too short for found lengths.
 
         Raises:
-            ValueError: more prompted blocks than a tower has, lengths of another backbone, or visual prompts for a ResNet.
+            ValueError: more prompted blocks than a tower has, lengths of another backbone, or visual prompts for an image tower
+                that takes none.
         """
         if any(self.image_lengths):
             needs_vit(clip, type(self).__name__)

@@ -193,10 +193,9 @@ def _cache_folder() -> Path:
 def cache_key(clip: FrozenCLIP, texts: Sequence[str]) -> str:
     """A digest of the text tower's weights and the sentences; the same on any machine."""
     digest = hashlib.sha256(json.dumps(list(texts)).encode())
-    for name, tensor in sorted(clip.model.state_dict().items()):
-        if not name.startswith(("visual.", "logit_")):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    for name, tensor in sorted(clip.text_weights().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
 
 
@@ -215,6 +214,6 @@ def _encode_cached(clip: FrozenCLIP, texts: Sequence[str], cache: Path) -> Tenso
 @torch.no_grad()
 def _encode(clip: FrozenCLIP, texts: Sequence[str]) -> Tensor:
     tokenizer = clip.tokenizer
-    room = tokenizer.context_length - 2
-    lists = [[tokenizer.sot_token_id, *tokenizer.encode(text)[:room], tokenizer.eot_token_id] for text in texts]
+    room = tokenizer.context_length - len(tokenizer.start) - len(tokenizer.end)
+    lists = [[*tokenizer.start, *tokenizer.encode(text)[:room], *tokenizer.end] for text in texts]
     return clip.encode_text(TextPlan(lists))

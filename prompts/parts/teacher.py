@@ -35,7 +35,13 @@ class Teacher:
         self._cache: tuple[tuple[list[str], torch.device], Tensor] | None = None  # of the text features
 
     def bind(self, student: FrozenCLIP, classnames: Sequence[str]) -> None:
-        """Takes the class list, and the CLIP whose preprocessing the images have. Encodes nothing."""
+        """Takes the class list, and the CLIP whose preprocessing the images have. Encodes nothing. ValueError
+        where the teacher is the student itself and that is trained."""
+        if self.make is None and student.trained:
+            raise ValueError(
+                "clip.trainable changes the CLIP, which is this method's own teacher and must stay as it was: leave "
+                "clip.trainable at null, or choose another method."
+            )
         self.student, self.classnames = student, list(classnames)
 
     @property
@@ -46,6 +52,8 @@ class Teacher:
         device = self.student.device
         if self._made is None:
             self._made = self.make().requires_grad_(False).eval()
+            if self._made.trained:
+                raise ValueError("a teacher is frozen: leave out the trainable of its clip.")
             kind = device.type
             if kind == "cuda" and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16:
                 self._made.store_bf16()
@@ -72,8 +80,12 @@ class Teacher:
 
 
 def converted(images: Tensor, spec: Mapping[str, Any], wanted: Mapping[str, Any]) -> Tensor:
-    """Pixels (B,3,S,S) as another model wants them: its size (bicubic) and normalisation, both specs holding "size", "mean" and
-    "std". The same tensor where nothing differs."""
+    """Pixels (B,3,S,S) as another model wants them: its size, by its interpolation, and its normalisation. Both specs hold
+    "size", "mean" and "std", `wanted` may hold "interpolation". The same tensor where nothing differs.
+
+    The square that the images are is the whole picture here, and all resize modes treat a square alike. Only training has
+    teachers, where it is a random crop, in which no resize mode leaves bars or changed shapes.
+    """
     if all(spec[key] == wanted[key] for key in ("size", "mean", "std")):
         return images
 
@@ -83,7 +95,8 @@ def converted(images: Tensor, spec: Mapping[str, Any], wanted: Mapping[str, Any]
     pixels = images * channels(spec["std"]) + channels(spec["mean"])
     if spec["size"] != wanted["size"]:
         size = (wanted["size"], wanted["size"])
-        pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        mode = wanted.get("interpolation", "bicubic")
+        pixels = F.interpolate(pixels, size, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
     return (pixels - channels(wanted["mean"])) / channels(wanted["std"])
 
 

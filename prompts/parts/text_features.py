@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from prompts.engine.sharding import encode_in_shares, several_ranks
+from prompts.engine.trainable import PREFIX
 
 if TYPE_CHECKING:
     from prompts.prompted_clip import PromptedCLIP
@@ -65,9 +66,10 @@ class TextFeatures:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The learner's parameters and buffers by name."""
-        learner = self.model.learner
-        return dict(learner.named_parameters()) | dict(learner.named_buffers())
+        """The learner's parameters and buffers, and the CLIP's trained tensors, by name."""
+        learner, clip = self.model.learner, self.model.clip
+        trained = {PREFIX + name: p for name, p in clip.trained_tensors().items()}
+        return dict(learner.named_parameters()) | dict(learner.named_buffers()) | trained
 
     def features(self, image: Tensor) -> Tensor | None:
         """(C,d) or (B,C,d), for image features (B,d); None where the learner uses no text."""

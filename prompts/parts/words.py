@@ -18,10 +18,11 @@ class LearnedTokens:
     """The tokens that a CLIP has learned, and their embeddings, without the start and end tokens and untrained rows."""
 
     def __init__(self, clip: FrozenCLIP):
-        weight = clip.model.token_embedding.weight.detach().float()
+        weight = clip.token_embeddings.detach()
         # A file may hold the learned rows alone; all other rows are then equal (`prompts.engine.weights`).
         learned = (weight != weight.median(0).values).any(-1)
-        learned[[clip.tokenizer.sot_token_id, clip.tokenizer.eot_token_id]] = False
+        learned[clip.tokenizer.special_ids] = False
+        learned[clip.tokenizer.vocab_size :] = False  # rows that no token has
         self.tokenizer, self.ids = clip.tokenizer, learned.nonzero().flatten()
         self.embeddings = weight[self.ids]  # (V,D)
 
@@ -29,12 +30,8 @@ class LearnedTokens:
         return len(self.ids)
 
     def word(self, number: int) -> str:
-        """The token of this row (0 to V-1) as text; one that goes on within the same word ends in a hyphen."""
-        token = int(self.ids[number])
-        symbol, text = self.tokenizer.decoder[token], self.tokenizer.decode([token]).strip()
-        if not text or "\ufffd" in text:  # a part of a letter
-            text = symbol.removesuffix("</w>")
-        return text if symbol.endswith("</w>") else f"{text}-"
+        """The token of this row (0 to V-1) as text; a hyphen says where it goes on within the same word."""
+        return self.tokenizer.word(int(self.ids[number]))
 
     def nearest(self, vectors_ND: Tensor, count: int) -> list[list[tuple[str, float]]]:
         """For each vector the `count` nearest words and their Euclidean distances, nearest first."""

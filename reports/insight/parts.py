@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from files.whole import write_json
-from prompts.engine.attention import Share, image_shares, text_shares
+from prompts.engine.attention import Share, image_shares, text_is_shown, text_shares
 from prompts.engine.rows import TowerPrompts
 from prompts.parts.words import LearnedTokens
 from reports.arrays import Predictions
@@ -214,13 +214,13 @@ def attention(run: FinishedRun, folder: Path) -> str:
     """attention.png, attention.json: the share of each block's attention that falls on prompt rows, in both towers."""
     learner, towers = run.model.learner, {}
     text, image = _text_prompts(run), learner.image_prompts()
-    if text.tensors:
+    if text.tensors and text_is_shown(run.clip):
         classes = spread(len(run.model.classnames), SAMPLE)
         towers["text"] = text_shares(run.clip, learner.plan, text, classes)
     if image.tensors:
         towers["image"] = image_shares(run.clip, run.some_images(SAMPLE), image)
     if not towers:
-        return f"attention: {run.names['method']} puts no prompts into the towers"
+        return f"attention: {run.names['method']} puts no prompts into the towers whose attention can be shown"
     content = {tower: [asdict(share) for share in shares] for tower, shares in towers.items()}
     write_json(folder / "attention.json", content, indent=1)
     _draw_attention(folder / "attention.png", towers)

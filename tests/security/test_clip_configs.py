@@ -34,8 +34,14 @@ BAD = [
     (("image_mean",), [0.5, 0.5, 1e300], "mean is not three numbers"),
     (("image_std",), [0, 0.2, 0.2], "std is not three numbers"),
     (("_target_",), "os.system", "the key '_target_'"),
-    (("custom_text",), True, "the key 'custom_text'"),
-    (("x" * 5000,), 1, "which a plain CLIP does not have"),
+    (("custom_text",), 1, "custom_text is neither"),
+    (("nonscalar_logit_scale",), None, "nonscalar_logit_scale is neither"),
+    (("init_logit_bias",), "-10", "init_logit_bias is no number"),
+    (("init_logit_bias",), -1e30, "init_logit_bias is not between -1,000 and"),
+    (("init_logit_scale",), None, "init_logit_scale is no number"),
+    (("multimodal_cfg",), {}, "without custom_text"),
+    (("cast_dtype",), "float16", "the key 'cast_dtype'"),
+    (("x" * 5000,), 1, "which no config of open_clip's has"),
     (("vision_cfg", "width"), 10**9, "vision_cfg.width is not between"),
     (("vision_cfg", "width"), 64.0, "vision_cfg.width is a float"),
     (("vision_cfg", "width"), None, "vision_cfg.width is a NoneType"),
@@ -56,12 +62,25 @@ BAD = [
     (("vision_cfg", "norm_kwargs"), {"device": "cuda"}, "not understood here"),
     (("vision_cfg", "norm_kwargs"), {"eps": [1]}, "not understood here"),
     (("vision_cfg", "act_kwargs"), {"approximate": "anything"}, "cannot be built"),
-    (("vision_cfg", "timm_model_name"), "resnet", "not open_clip's own"),
+    (("vision_cfg", "timm_model_name"), "resnet", "'resnet' is no model that timm"),
+    (("vision_cfg", "timm_model_name"), "hf-hub:someone/model", "is no model that timm"),
+    (("vision_cfg", "timm_model_name"), "local-dir:/tmp", "is no model that timm"),
+    (("vision_cfg", "timm_model_name"), "https://example.com/x", "is no model that timm"),
+    (("vision_cfg", "timm_model_name"), "x" * 10**6, "longer than 200 characters"),
+    (("vision_cfg", "timm_model_name"), ["resnet50"], "timm_model_name is a list"),
+    (("vision_cfg", "timm_drop"), 1e9, "timm_drop is not between"),
     (("vision_cfg", "new"), 1, "new is no key of open_clip's"),
-    (("text_cfg", "hf_model_name"), "someone/model", "not open_clip's own"),
-    (("text_cfg", "hf_tokenizer_name"), "someone/model", "not made for CLIP's tokenizer"),
+    (("text_cfg", "hf_model_name"), "/etc", "hf_model_name='/etc' is no id on the hub"),
+    (("text_cfg", "hf_model_name"), "https://example.com/x", "is no id on the hub"),
+    (("text_cfg", "hf_tokenizer_name"), "../../someone", "is no id on the hub"),
+    (("text_cfg", "hf_tokenizer_name"), "a/..", "is no id on the hub"),
+    (("text_cfg", "hf_tokenizer_name"), "a\nb", "not printable"),
+    (("text_cfg", "tokenizer_mode"), "anything", "tokenizer_mode is not clips"),
     (("text_cfg", "vocab_size"), 10**12, "vocab_size is not between"),
-    (("text_cfg", "vocab_size"), 100, "not made for CLIP's tokenizer"),
+    (("text_cfg", "vocab_size"), 100, "names no tokenizer and is not made for CLIP's own"),
+    (("text_cfg", "tokenizer_kwargs"), {"trust_remote_code": True}, "not understood here"),
+    (("text_cfg", "tokenizer_kwargs"), {"strip_sep_token": 1}, "not understood here"),
+    (("text_cfg", "tokenizer_kwargs"), {"strip_sep_token": True}, "CLIP's own tokenizer does not have"),
     (("text_cfg", "context_length"), 10**6, "context_length is not between"),
     (("text_cfg", "heads"), 5, "cannot be built"),
     (("text_cfg", "heads"), -1, "heads is not between"),
@@ -121,6 +140,7 @@ VALUES = st.one_of(
 )
 PLACES = [(key,) for key in GOOD] + [(part, key) for part in ("vision_cfg", "text_cfg") for key in GOOD[part]]
 PLACES += [("vision_cfg", "norm_kwargs"), ("text_cfg", "pad_id"), ("text_cfg", "proj_type"), ("vision_cfg", "ls_init_value")]
+PLACES += [("vision_cfg", "timm_model_name"), ("text_cfg", "hf_model_name"), ("init_logit_bias",), ("custom_text",)]
 
 
 @settings(max_examples=100, deadline=None)
@@ -133,16 +153,36 @@ def test_any_value_anywhere_is_a_sentence_or_a_config(tmp_path_factory, place, v
     except ValueError as error:
         assert "\n" not in str(error)  # noqa: PT017 - either end is right
     else:
-        assert set(source.config) <= {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+        assert set(source.config) <= {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_bias", "custom_text"}
 
 
-def test_open_clips_own_configs_are_read_or_refused():
-    usable = set()
+def test_open_clips_own_configs_pass_as_they_are():
     for name in open_clip.list_models():
-        try:
-            find(name, "random")
-        except ValueError:
-            continue
-        usable.add(name)
-    assert {"RN50-quickgelu", "ViT-B-16", "ViT-L-14-336-quickgelu", "ViT-H-14", "ViT-bigG-14"} <= usable
-    assert not {"ViT-B-16-SigLIP", "convnext_base", "coca_ViT-B-32", "EVA01-g-14", "ViT-H-14-worldwide"} & usable
+        source, config = find(name, "random"), open_clip.get_model_config(name)
+        for tower in ("vision_cfg", "text_cfg"):
+            for key in ("timm_model_pretrained", "hf_model_pretrained"):  # nothing is fetched while it is built
+                assert not source.config[tower].pop(key, False)
+                config[tower].pop(key, None)
+        assert source.config == config
+    assert len(open_clip.list_models()) >= 144
+
+
+MULTIMODAL = {"layers": 2, "width": 64, "heads": 2, "context_length": 16, "attn_pooler_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_queries": 10**7}, "multimodal_cfg.n_queries is not between"),
+        ({"dim_head": 10**7}, "multimodal_cfg.dim_head is not between"),
+        ({"device": "cuda"}, "multimodal_cfg.device is no key"),
+        ({"width": "64"}, "multimodal_cfg.width is a str"),
+    ],
+)
+def test_the_decoder_of_a_captioner_is_checked_too(tmp_path, change, message):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(GOOD | {"custom_text": True, "multimodal_cfg": MULTIMODAL}))
+    assert find(str(path), "random").config["multimodal_cfg"] == MULTIMODAL
+    path.write_text(json.dumps(GOOD | {"custom_text": True, "multimodal_cfg": MULTIMODAL | change}))
+    with pytest.raises(ValueError, match=message):
+        find(str(path), "random")

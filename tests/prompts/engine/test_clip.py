@@ -44,11 +44,12 @@ def test_dimensions_come_from_the_model(name, widths):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"text_cfg": SMALL["text_cfg"] | {"hf_model_name": "bert"}}, "a tower is not open_clip's own"),
-        ({"text_cfg": SMALL["text_cfg"] | {"pool_type": "first"}}, "not causal with a feature at EOT"),
-        ({"text_cfg": SMALL["text_cfg"] | {"no_causal_mask": True}}, "not causal"),
-        ({"vision_cfg": SMALL["vision_cfg"] | {"pool_type": "avg"}}, "not the CLS row"),
-        ({"vision_cfg": SMALL["vision_cfg"] | {"qk_norm": True}}, "not CLIP's residual attention blocks"),
+        ({"text_cfg": SMALL["text_cfg"] | {"pool_type": "none"}}, "ends without a feature"),
+        ({"text_cfg": SMALL["text_cfg"] | {"qk_norm": True}}, "blocks are not CLIP's residual attention blocks"),
+        (
+            {"text_cfg": SMALL["text_cfg"] | {"pool_type": "eos", "eos_id": 3}},
+            "reads its feature at token 3, which is not what",
+        ),
     ],
 )
 def test_other_architectures_are_refused(change, reason):

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from sizes import RESNET, SMALL
 from torch import nn
 
-from prompts.engine import architecture
+from prompts.engine import architecture, hub
 from prompts.engine.clip import FrozenCLIP, build, load_clip
 
 
@@ -101,21 +101,22 @@ def test_random_weights_are_always_the_same(files):
 
 def test_tags_decide_the_activation_and_the_file(files, monkeypatch):
     _, weights, model = files
-    tag = {"quick_gelu": True, "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}
+    pixels = {"mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0), "interpolation": "bilinear", "resize_mode": "squash"}
+    tag = {"quick_gelu": True} | pixels
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: json.loads(json.dumps(SMALL | {"quick_gelu": False})))
     monkeypatch.setattr(architecture, "get_pretrained_cfg", lambda name, tag_name: tag if tag_name == "openai" else {})
-    monkeypatch.setattr(architecture, "download_pretrained", lambda cfg: weights)
+    monkeypatch.setattr(hub, "download_pretrained", lambda cfg: weights)
     clip = load_clip("ViT-small", "openai")
     same_weights(clip, model.state_dict())
-    assert clip.image_spec == {"size": 16, "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}
+    assert clip.image_spec == {"size": 16} | pixels
 
 
 def test_hub_ids_bring_config_and_weights(files, tmp_path, monkeypatch):
     _, weights, model = files
-    hub = tmp_path / "open_clip_config.json"
-    hub.write_text(json.dumps({"model_cfg": SMALL, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}))
-    fetched = lambda model_id, filename=None: str(hub) if filename else weights  # noqa: E731
-    monkeypatch.setattr(architecture, "download_pretrained_from_hf", fetched)
+    config = tmp_path / "open_clip_config.json"
+    config.write_text(json.dumps({"model_cfg": SMALL, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}))
+    fetched = lambda model_id, filename=None: str(config) if filename else weights  # noqa: E731
+    monkeypatch.setattr(hub, "download_pretrained_from_hf", fetched)
     clip = load_clip("hf-hub:me/small")
     same_weights(clip, model.state_dict())
     assert clip.image_spec["mean"] == (0.5, 0.5, 0.5)
@@ -225,7 +226,7 @@ def test_what_cannot_be_had_is_one_sentence(model, weights, message, monkeypatch
         raise FileNotFoundError("Failed to download file")
 
     for fetch in ("download_pretrained", "download_pretrained_from_hf"):
-        monkeypatch.setattr(architecture, fetch, unreachable)
+        monkeypatch.setattr(hub, fetch, unreachable)
     with pytest.raises(ValueError, match=message):
         load_clip(model, weights)
 

@@ -110,6 +110,19 @@ def test_a_teacher_of_another_size_sees_the_same_pictures(small_clip):
     torch.testing.assert_close(teacher.logits(teacher.image(student)), bigger.logits(bigger.encode_image(seen), text))
 
 
+def test_a_teacher_that_resizes_in_another_way_sees_the_same_pictures(small_clip):
+    vision = SMALL["vision_cfg"] | {"image_size": 24}
+    bilinear = FrozenCLIP(build(SMALL | {"vision_cfg": vision}), interpolation="bilinear", resize_mode="squash")
+    pixels = torch.rand(1, 3, 16, 16)
+    seen = {
+        mode: converted(pixels, small_clip.image_spec, bilinear.image_spec | {"interpolation": mode})
+        for mode in ("bicubic", "bilinear")
+    }
+    expected = F.interpolate(pixels, (24, 24), mode="bilinear", antialias=True)
+    torch.testing.assert_close(seen["bilinear"], expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(seen["bicubic"], seen["bilinear"], atol=1e-2)
+
+
 def test_a_teacher_needs_a_template():
     with pytest.raises(ValueError, match="at least one template"):
         Teacher([])
