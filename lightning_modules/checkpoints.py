@@ -25,21 +25,22 @@ from runs.stored import checked_about, method_settings
 
 PROMPTS, BEST = "prompts.safetensors", "best.safetensors"
 ABOUT = "about"  # the only entry of a prompts file's metadata, json
+TRAINED = "trained_clip"  # its key that says how much of the CLIP was trained, whose tensors are then in the file too
 
 
 def save_prompts(path: Path, model: PromptedCLIP, about: dict[str, Any]) -> None:
     """Writes the learner's prompts, atomically.
 
     Args:
-        about: metadata that json can hold; class names and the CLIP's identity (of its weights as they were loaded) are added,
-            and as "trained_clip" how much of the CLIP was trained, whose tensors are then in the file too.
+        about: metadata that json can hold; class names, the CLIP's identity (of its weights as they were loaded) and, where a
+            part of it was trained, `TRAINED` are added.
     """
     tensors, own_classes = model.prompt_state()
     about = {"classnames": model.classnames, "own_classes": own_classes, "backbone": model.clip.identity, **about}
     # one entry, as safetensors writes several in no fixed order: equal prompts are equal files
     if trained := model.clip_state():
         tensors |= trained
-        about["trained_clip"] = {"tensors": len(trained), "numbers": sum(t.numel() for t in trained.values())}
+        about[TRAINED] = _count(trained)
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {ABOUT: json.dumps(about)})
     write_bytes(path, content)
 
@@ -74,8 +75,8 @@ class SavedPrompts:
 
     @property
     def of_clip(self) -> dict[str, Tensor]:
-        """The CLIP's trained tensors by name; none in a published checkpoint."""
-        return {n: t for n, t in self.tensors.items() if n.startswith(PREFIX) and not self.published}
+        """The CLIP's trained tensors by name; none where the file does not say that it holds some."""
+        return {n: t for n, t in self.tensors.items() if n.startswith(PREFIX) and TRAINED in self.about}
 
     def settings(self, method: DictConfig) -> dict[str, Any]:
         """The method's settings at training time, as arguments for its constructor.
@@ -102,7 +103,14 @@ def read_prompts(path: Path) -> SavedPrompts:
         raise ValueError(
             f"{path} is no prompts file of this suite: its tensor {odd[:80]!r} is {tensors[odd].dtype}, not floating."
         )
-    return SavedPrompts(tensors, checked_about(about, path), path=path)
+    saved = SavedPrompts(tensors, checked_about(about, path), path=path)
+    if TRAINED in about and about[TRAINED] != _count(saved.of_clip):
+        raise ValueError(f"{path} is no prompts file of this suite: its {TRAINED} does not count what it holds of a CLIP.")
+    return saved
+
+
+def _count(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    return {"tensors": len(tensors), "numbers": sum(tensor.numel() for tensor in tensors.values())}
 
 
 def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:

@@ -29,6 +29,8 @@ class KgCoOp(CoOp):
     features, which is twice that.
     """
 
+    trains_clip = False  # the CLIP is its own teacher
+
     def __init__(
         self,
         n_ctx: int = 4,

@@ -38,11 +38,8 @@ class PromptedCLIP(nn.Module):
                 "method.loss=sigmoid needs a CLIP that was trained with the sigmoid loss, as SigLIP was, and this one has no "
                 "logit bias: set method.loss=softmax."
             )
-        if self.clip.trained and not self.learner.trains_clip:
-            raise ValueError(
-                f"clip.trainable trains the CLIP, but {type(self.learner).__name__} needs it as it was loaded: leave "
-                "clip.trainable at null, or choose a method such as coop, ivlp or maple."
-            )
+        if self.clip.trained:
+            self._check_clip_may_change("clip.trainable trains the CLIP", "leave clip.trainable at null")
         self.learner.setup(self.clip, info)
         if self.learner.class_specific:
             self._own_classes = list(info.classnames)
@@ -114,9 +111,19 @@ class PromptedCLIP(nn.Module):
         return {PREFIX + name: p.detach().cpu() for name, p in self.clip.trained_tensors().items()}
 
     def load_clip_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts the trained tensors of a CLIP into this one; ValueError for the first that does not fit."""
+        """Puts the trained tensors of a CLIP into this one; ValueError for the first that does not fit, and where the learner
+        needs the CLIP as it was loaded."""
+        if state:
+            self._check_clip_may_change("these prompts bring a CLIP that was trained with them", "start from others")
         self.clip.put_in({name.removeprefix(PREFIX): tensor for name, tensor in state.items()})
         self._text.forget()
+
+    def _check_clip_may_change(self, what: str, way_out: str) -> None:
+        if not self.learner.trains_clip:
+            raise ValueError(
+                f"{what}, but {type(self.learner).__name__} needs it as it was loaded: {way_out}, or choose a method such as "
+                "coop, ivlp or maple."
+            )
 
     def check_finite(self) -> None:
         """ValueError naming the learned tensors, the CLIP's among them, that hold NaN or infinite numbers, if any do."""

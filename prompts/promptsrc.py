@@ -35,6 +35,7 @@ class PromptSRC(IVLP, TrainingHooks):
     """
 
     training_only = ("averaged",)
+    trains_clip = False  # the CLIP is its own teacher
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Wrong command lines, with words of the sentence that refuses them. Right ones: tests/good_inputs.py."""
 
+from bad_clips import CLIPS
+
 LONG = "x" * 3000
 # [other overrides] KEY: values [| words of the sentence; without them KEY=]
 VALUES = """
@@ -137,11 +139,6 @@ method=pomp method.local_contrast.num_sampled_classes: 0
 method=pomp method.local_contrast.negative_groups: abc
 method=pomp method.local_contrast.foo: 1 | method.local_contrast.foo
 method=cupl method.prompts: nowhere.json | nowhere.json
-clip=tiny clip.text_rows: -1 0 abc 1.5
-clip=tiny clip.recompute: abc
-clip=tiny clip.foo: 1 | clip.foo
-clip=vit_b32 clip.weights: nowhere.pt a_file 5 | weights
-clip=vit_b32 clip.model: nope 5 null nowhere.json | model
 data=eurosat clip=toy source: foo
 data=eurosat clip=toy data_root: nowhere a_file | /eurosat
 data=shapes data.source.domain: nope | domain
@@ -249,7 +246,7 @@ def wrong() -> list[tuple[tuple[str, ...], str]]:
     """(the words of a command line, words of its sentence)"""
     cases = [((line,) if line in WHOLE else tuple(line.split(" ")), words) for line, words in LINES]
     cases += [((f"~{key}",), key.split(".")[-1]) for key in GONE.split()]
-    for line in VALUES.strip().splitlines():
+    for line in (VALUES.strip() + CLIPS).splitlines():
         left, values = line.split(": ", 1)
         values, _, words = values.partition(" | ")
         *others, key = left.split()

@@ -57,6 +57,8 @@ eval_every=5 select=best_val
 threads=2
 accumulate=4 batch_size=64
 clip.text_rows=null clip.recompute=true
+clip.trainable=layer_norm
+clip.trainable={image:{last_2_blocks:0.1},text:bias} method=maple
 shard_classes=0
 save_every=0.5 save_steps=500
 output=/tmp/does/not/exist/yet

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from safetensors.torch import load_file
 from toys import curve, only
 
@@ -38,8 +39,9 @@ def test_two_ranks_are_one_rank(cli, run_here, tmp_path):
 
 
 def test_two_ranks_of_maple_are_one(cli, run_here, tmp_path):
-    """Deep prompts in both towers (spec H5.10)."""
-    maple = ["clip=toy", "data=toy", "method=maple", "method.depth=2", "optim.lr=0.05", "shots=4", "batch_size=6", "epochs=3"]
+    """Deep prompts in both towers (spec H5.10), whose LayerNorms are trained as well."""
+    maple = ["clip=toy_trained", "data=toy", "method=maple", "method.depth=2", "optim.lr=0.05"]
+    maple += ["shots=4", "batch_size=6", "epochs=3"]
     run = cli(*maple, "trainer.log_every_n_steps=1", "trainer=ddp_cpu", "output=two")
     assert run.returncode == 0, run.stderr
     run_here(*maple, "trainer.log_every_n_steps=1", "logger=csv", "output=one")
@@ -49,6 +51,9 @@ def test_two_ranks_of_maple_are_one(cli, run_here, tmp_path):
     assert two == pytest.approx(one, rel=1e-4)
     metrics = [json.loads(only(tmp_path / name, "result.json").read_text())["metrics"]["test"] for name in ("one", "two")]
     assert metrics[0] == metrics[1]
+    a, b = (load_file(only(tmp_path / name, "prompts.safetensors")) for name in ("one", "two"))
+    assert {"clip.ln_final.weight", "clip.visual.ln_post.bias"} < a.keys() == b.keys()
+    assert all(torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-4) for name in a)
 
 
 def test_killed_in_mid_epoch_and_started_again(cli, run_here, tmp_path):

@@ -40,11 +40,11 @@ def curve(folder):
         return [float(row["loss"]) for row in csv.DictReader(file) if row["loss"]]
 
 
-def toy_clip() -> FrozenCLIP:
+def toy_clip(trainable=None, **options) -> FrozenCLIP:
     """Width 32, two blocks each; always the same random weights."""
     vision = {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 16, "layers": 2}
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
-    return FrozenCLIP(build({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
+    return FrozenCLIP(build({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}), trainable=trainable, **options)
 
 
 def other_clip():

@@ -209,13 +209,13 @@ def load_clip(
     config["quick_gelu"] = architecture.activation(activation, source, is_openai, model) == "quickgelu"
     try:
         towers = build(config, empty=True)
-        if state is None and sum(p.numel() for p in towers.parameters()) > MAX_RANDOM_PARAMETERS:
+        if (state is None or not is_plain(config)) and sum(p.numel() for p in towers.parameters()) > MAX_RANDOM_PARAMETERS:
             raise ValueError(f"it has more than {MAX_RANDOM_PARAMETERS:,} parameters")
         towers = towers if state is not None and is_plain(config) else build(config)
         set_activation(towers, config["vision_cfg"])
     except Exception as error:  # for sizes that do not fit, torch raises many types
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"the architecture of clip.model={model} cannot be built: {why}.") from error
+        raise ValueError(f"the architecture of clip.model={model} cannot be built: {why.rstrip('.')}.") from error
     if state is not None:
         fill(towers, state, str(source.weights), model)
     activations = {type(m) for m in towers.modules() if isinstance(m, QuickGELU | nn.GELU)}

@@ -28,6 +28,7 @@ from prompts.engine.text_plan import TextPlan
 LONGEST = 10_000  # characters in a sentence: the text tower reads 77 tokens
 MOST_SENTENCES, MOST_IN_ALL = 10_000, 4_000_000  # per class, per file: ImageNet-21K with 50 per class has a million
 MAX_PADDED = 2**30  # numbers in the table of features, 4 GB: ImageNet-21K with 50 a class and ViT-L has 2**29
+TELLING = 1000  # sentences whose token ids say which tokenizer it is
 PER_QUERY = 10  # completions to each question of a language model; published lists hold them question by question
 Prompts = Mapping[str, Sequence[str]]
 
@@ -191,8 +192,11 @@ def _cache_folder() -> Path:
 
 
 def cache_key(clip: FrozenCLIP, texts: Sequence[str]) -> str:
-    """A digest of the text tower's weights and the sentences; the same on any machine."""
-    digest = hashlib.sha256(json.dumps(list(texts)).encode())
+    """A digest of the text tower, its tokenizer and the sentences; the same on any machine."""
+    kind = [clip.identity["architecture"], clip.identity["activation"]]
+    # another tokenizer is seen by its ids of some sentences; those of millions would take minutes
+    ids = [clip.tokenizer.start, clip.tokenizer.end, *(clip.tokenizer.encode(text) for text in texts[:TELLING])]
+    digest = hashlib.sha256(json.dumps([list(texts), kind, ids]).encode())
     for name, tensor in sorted(clip.text_weights().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

@@ -88,6 +88,8 @@ class FinishedRun:
             given["protocol"] = protocol | {"train": [subset] if OmegaConf.is_list(cfg.protocol.train) else subset}
         self.places = take_over(cfg, given, str(self.folder / RESULT))
         cfg.merge_with_dotlist(self.overrides)
+        if "trainable" in cfg.clip:
+            cfg.clip.trainable = None  # nothing is trained here: the prompts bring what was, and the baseline has none of it
         return cfg
 
     @cached_property

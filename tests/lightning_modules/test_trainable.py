@@ -1,21 +1,23 @@
 """Runs that train a part of the CLIP: what moves, what is saved, and that all of it comes back."""
 
+import json
 import signal
 
 import pytest
 import torch
+from safetensors.torch import save
 from small_runs import SGD, trainer
 from test_checkpoints import StopAt
 from toys import ToySource, toy_clip
 
 from datamodules.module import FewShotData
-from lightning_modules.checkpoints import PROMPTS, begin_from, read_prompts, save_prompts
+from lightning_modules.checkpoints import ABOUT, PROMPTS, TRAINED, begin_from, read_prompts, save_prompts
 from lightning_modules.classification import Classification
 from prompts.coop import CoOp
-from prompts.engine.clip import FrozenCLIP
 from prompts.engine.trainable import PREFIX
 from prompts.kgcoop import KgCoOp
 from prompts.learner import TrainInfo
+from prompts.parts.teacher import Teacher
 from prompts.prompted_clip import PromptedCLIP
 from prompts.zeroshot import ZeroShot
 from runs.jobs import LAST
@@ -24,12 +26,8 @@ from runs.signals import Interrupted
 BOTH = {"image": {"layer_norm": 0.1}, "text": {"last_1_block": 0.5, "bias": 1}}
 
 
-def trained_clip(trainable):
-    return FrozenCLIP(toy_clip().model, trainable=trainable)
-
-
-def parts(trainable=None, learner=None, epochs=2):
-    clip = trained_clip(trainable)
+def parts(trainable=None, learner=None, epochs=2, **options):
+    clip = toy_clip(trainable, **options)
     data = FewShotData("toy", ToySource(), clip.image_spec, shots=4, seed=1, subset="base", batch_size=4, eval_batch_size=4)
     torch.manual_seed(0)
     model = PromptedCLIP(clip, learner or CoOp(n_ctx=2))
@@ -38,8 +36,8 @@ def parts(trainable=None, learner=None, epochs=2):
 
 
 def fitted(trainable, **options):
-    model, module = parts(trainable, **options)
-    trainer(2).fit(module)
+    model, module = parts(trainable)
+    trainer(2, **options).fit(module)
     return model, module
 
 
@@ -105,6 +103,20 @@ def test_saved_prompts_bring_the_trained_tensors_to_a_fresh_clip(tmp_path, train
     assert started.clip.identity == toy_clip().identity
 
 
+def test_what_a_file_says_of_trained_tensors_is_what_it_holds(tmp_path):
+    model, _ = parts("layer_norm")
+    save_prompts(path := tmp_path / PROMPTS, model, {})
+    saved = read_prompts(path)
+    for count, why in (({"tensors": 1, "numbers": 1}, "does not count"), ("all", "does not count"), (None, None)):
+        about = {key: value for key, value in saved.about.items() if key != TRAINED} | ({TRAINED: count} if count else {})
+        path.write_bytes(save(saved.tensors, {ABOUT: json.dumps(about)}))
+        if why:
+            with pytest.raises(ValueError, match=why):
+                read_prompts(path)
+    with pytest.raises(ValueError, match=r"clip\.\S+ is .* in the checkpoint and absent here"):  # they pass for no CLIP's
+        read_prompts(path).into(parts()[0])
+
+
 def test_a_file_s_tensors_that_do_not_fit_are_refused():
     model, _ = parts()
     for name, tensor, why in (
@@ -114,6 +126,33 @@ def test_a_file_s_tensors_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match=why):
             model.load_clip_state({PREFIX + name: tensor})
+
+
+def test_bf16_computes_in_bf16_and_trains_in_float32():
+    whole, reference = fitted(BOTH)
+    model, module = fitted(BOTH, precision="bf16-mixed")
+    before = toy_clip().model.state_dict()
+    for name, p in model.clip.trained_tensors().items():
+        assert p.dtype == torch.float32
+        assert p.isfinite().all()
+        assert "in_proj_bias" in name or not torch.equal(p, before[name])
+    assert module.losses != reference.losses
+    for (a, _), (b, _) in zip(module.losses, reference.losses, strict=True):
+        assert a == pytest.approx(b, rel=0.02)
+    with pytest.raises(ValueError, match="precision=bf16-true: choose one of"):
+        trainer(2, precision="bf16-true")
+
+
+def test_gradients_do_not_depend_on_what_is_recomputed():
+    def gradients(**options):
+        model, _ = parts(BOTH, **options)
+        model(torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))).logits.square().sum().backward()
+        return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+    once, again = gradients(), gradients(recompute=True, text_rows=8)
+    assert once.keys() == again.keys()
+    for name, gradient in once.items():
+        torch.testing.assert_close(again[name], gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max()))
 
 
 def test_text_is_encoded_again_after_every_step_and_once_between():
@@ -130,7 +169,7 @@ def test_text_is_encoded_again_after_every_step_and_once_between():
 
 
 def test_gradients_of_words_in_the_first_block_are_those_of_open_clip():
-    clip = trained_clip({"text": "all"})
+    clip = toy_clip({"text": "all"})
     model = PromptedCLIP(clip, CoOp(n_ctx=2, init="a photo"))
     model.setup(TrainInfo(["cat", "old dog"], 2))
     model.text_features(torch.randn(1, 32)).square().sum().backward()
@@ -145,8 +184,20 @@ def test_gradients_of_words_in_the_first_block_are_those_of_open_clip():
 def test_methods_that_need_the_clip_as_it_was_are_refused():
     with pytest.raises(ValueError, match="clip.trainable trains the CLIP, but ZeroShot needs it as it was loaded"):
         parts("bias", learner=ZeroShot())
-    with pytest.raises(ValueError, match="own teacher"):
+    with pytest.raises(ValueError, match="KgCoOp needs it as it was loaded"):
         parts("bias", learner=KgCoOp())
+    trained = {PREFIX + name: p.detach() for name, p in toy_clip("layer_norm").trained_tensors().items()}
+    for learner in (ZeroShot(), KgCoOp()):  # that of a file, either
+        model, _ = parts(learner=learner)
+        with pytest.raises(ValueError, match="these prompts bring a CLIP that was trained with them, but"):
+            model.load_clip_state(trained)
+        assert equal(model.clip.model, toy_clip().model)
+    with pytest.raises(ValueError, match="own teacher"):
+        Teacher().bind(toy_clip("bias"), ["cat"])
+    teacher = Teacher(make=lambda: toy_clip("bias"))
+    teacher.bind(toy_clip(), ["cat"])
+    with pytest.raises(ValueError, match="a teacher is frozen"):
+        teacher.text()
 
 
 @pytest.mark.parametrize(
@@ -164,11 +215,11 @@ def test_methods_that_need_the_clip_as_it_was_are_refused():
 )
 def test_wrong_values_end_in_a_sentence(trainable, why):
     with pytest.raises(ValueError, match=why):
-        trained_clip(trainable)
+        toy_clip(trainable)
 
 
 def test_trained_modules_stay_float32():
-    clip = trained_clip({"image": "last_1_block"})
+    clip = toy_clip({"image": "last_1_block"})
     clip.store_bf16()
     assert all(p.dtype == torch.float32 for p in clip.trained_tensors().values())
     assert clip.model.visual.transformer.resblocks[0].mlp.c_fc.weight.dtype == torch.bfloat16

@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
-from toys import NAMES, TESTS, ToySource
+from toys import NAMES, TESTS, ToySource, toy_clip
 
 from reports.insight import parts
 from reports.insight.__main__ import main
+from reports.insight.finished import FinishedRun
 from runs import launch
 
 IVLP = ("method=ivlp", "method.depth_text=2", "method.depth_image=2", "epochs=1", "shots=4", "optim.lr=0.5")
@@ -225,3 +227,19 @@ def test_the_last_of_several_stages_or_one_subset_alone(folder, insight):
     for run in (staged, alone):
         status, said = insight(run, "--only", "calibration", "--evaluations", "new")
         assert status == 0, said.err
+
+
+def test_a_clip_that_was_trained_serves_its_own_prompts_alone(folder):
+    run = folder("clip=toy_trained", "method=coop", "method.n_ctx=2", "epochs=1", "shots=1", "optim.lr=0.5")
+    finished = FinishedRun(run, config_dir=TESTS / "conf")
+    stored = finished.predictions("test")
+    (run / "predictions.npz").unlink()
+    again = FinishedRun(run, config_dir=TESTS / "conf")
+    assert (again.predictions("test").confidence_N == stored.confidence_N).all()
+    assert again.clip.changed
+    assert not again.clip.trained
+    trained, loaded = again.clip.model.state_dict(), toy_clip().model.state_dict()
+    assert not torch.equal(trained["ln_final.weight"], loaded["ln_final.weight"])
+    again.baseline("test")
+    baseline = again.baseline_parts.clip.model.state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in baseline.items())

@@ -97,7 +97,11 @@ def test_t17_features_are_cached_by_content(small_clip, resnet_clip, tmp_path, m
     lists = [["one", "two"], ["three"]]
     first, _ = encode_prompts(small_clip, lists, tmp_path)
     assert len({cache_key(c, t) for c in (small_clip, resnet_clip) for t in (["a"], ["b"])}) == 4
-    assert cache_key(small_clip, ["a"]) == cache_key(small_clip, ["a"])
+    key = cache_key(small_clip, ["a"])
+    assert key == cache_key(small_clip, ["a"])
+    with monkeypatch.context() as patch:  # another tokenizer
+        patch.setattr(small_clip.tokenizer, "encode", lambda text: [1])
+        assert key != cache_key(small_clip, ["a"])
     monkeypatch.setattr("prompts.parts.reference_prompts._encode", None)  # nothing is encoded again
     again, _ = encode_prompts(small_clip, lists, tmp_path)
     assert torch.equal(first, again)

@@ -1,0 +1,14 @@
+"""Wrong values of clip's keys, in the form of `VALUES` in tests/bad_inputs.py."""
+
+CLIPS = """
+clip=tiny clip.text_rows: -1 0 abc 1.5
+clip=tiny clip.recompute: abc
+clip=tiny clip.foo: 1 | clip.foo
+clip=vit_b32 clip.weights: nowhere.pt a_file 5 | weights
+clip=vit_b32 clip.model: nope 5 null nowhere.json | model
+clip=tiny method=coop clip.trainable: foo 3 true [bias] {} last_0_blocks last_99_blocks last_blocks
+clip=tiny method=coop clip.trainable: {audio:all} {visual:bias} {image:3} {image:{bias:0}} {text:{bias:-1}} | clip.trainable
+clip=tiny method=coop clip.trainable: {image:{bias:nan}} {image:{bias:true}} {image:{}} {text:{foo:1}} | clip.trainable
+clip=tiny method=zeroshot clip.trainable: bias | clip.trainable trains the CLIP, but ZeroShot needs it as it was loaded
+clip=tiny method=kgcoop clip.trainable: layer_norm | clip.trainable trains the CLIP, but KgCoOp needs it as it was loaded
+"""
