@@ -52,6 +52,7 @@ SMALL_HF = {
     "facebook/nllb-200-distilled-600M": {"model_type": "m2m_100", "pad_token_id": 1},
     "facebook/nllb-200-distilled-1.3B": {"model_type": "m2m_100", "pad_token_id": 1},
 }
+FOLDER = tempfile.TemporaryDirectory()  # of their configs, until this process ends
 HF_SIZES = {
     "bert": {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": HEADS, "intermediate_size": 96},
     "mt5": {"d_model": WIDTH, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": HEADS, "is_encoder_decoder": True},
@@ -170,8 +171,8 @@ def small_hf_folder(name: str) -> Path:
     """A folder with the config of a small model of Hugging Face's."""
     content = SMALL_HF[name] | {"vocab_size": VOCABULARY, "max_position_embeddings": 40}
     content |= HF_SIZES.get(content["model_type"], HF_SIZES["bert"])
-    folder = Path(tempfile.gettempdir()) / "small-hf-models" / content["model_type"]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(FOLDER.name) / content["model_type"]
+    folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(content))
     return folder
 

@@ -77,7 +77,7 @@ def _rates(parts: Any, tower: str) -> dict[str, float]:
     """The factor of the rate, by part."""
     if isinstance(parts, str):
         return {parts: 1.0}
-    if not isinstance(parts, Mapping):
+    if not isinstance(parts, Mapping) or not parts:
         raise ValueError(
             f"clip.trainable.{tower}={parts!r:.80}: give {KINDS}, or a mapping from these to a factor of the rate."
         )

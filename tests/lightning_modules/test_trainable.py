@@ -211,6 +211,7 @@ def test_methods_that_need_the_clip_as_it_was_are_refused():
         ({"text": "last_9_blocks"}, "this CLIP's text tower has 2 blocks"),
         ({"text": "last_0_blocks"}, "this CLIP's text tower has 2 blocks"),
         ({"text": 3}, "clip.trainable.text=3: give"),
+        ({"text": {}}, "clip.trainable.text={}: give"),
     ],
 )
 def test_wrong_values_end_in_a_sentence(trainable, why):
