@@ -168,24 +168,28 @@ def _read(key: str, given: str) -> SavedPrompts:
 
 
 def check_backbone(saved: SavedPrompts, clip: FrozenCLIP, clip_name: str, other_clip: bool) -> None:
-    """ValueError where the prompts were trained on another CLIP, or do not say on which, unless `other_clip` allows it.
+    """ValueError where the prompts were trained on another CLIP, or do not say on which, unless `other_clip` allows it: never
+    for prompts that bring trained tensors of that CLIP.
 
     CLIPs are compared by their identity, not by the name of their config: the same CLIP may come from the hub or from a file.
     Published checkpoints do not say their CLIP and pass.
     """
-    if saved.published or other_clip:
+    if saved.published or (other_clip and not saved.of_clip):
         return
     there, here, name = saved.about.get("backbone"), clip.identity, _name(saved.about.get("clip"))
-    hint = f"add clip={name}, or" if name not in (clip_name, "?") else "give that CLIP, or"
+    hint = f"add clip={name}" if name not in (clip_name, "?") else "give that CLIP"
+    if saved.of_clip:
+        hint += ", as the tensors of it that were trained fit no other"
+    else:
+        hint += ", or other_clip=true to use it all the same"
     if not isinstance(there, dict):
         raise ValueError(
-            f"{saved.path} does not say on which CLIP it was trained, as files made by earlier versions do not: {hint} "
-            "other_clip=true to use it on this one."
+            f"{saved.path} does not say on which CLIP it was trained, as files made by earlier versions do not: {hint}."
         )
     differ = [key for key in here if there.get(key) != here[key]]
     if differ:
         what = "; ".join(f"{key} {str(there.get(key))[:120]!r} there and {here[key]!r} here" for key in differ)
-        raise ValueError(f"{saved.path} was trained on another CLIP ({what}): {hint} other_clip=true to use it all the same.")
+        raise ValueError(f"{saved.path} was trained on another CLIP ({what}): {hint}.")
 
 
 def _name(value: Any) -> str:

@@ -6,10 +6,7 @@ clip=tiny clip.recompute: abc
 clip=tiny clip.foo: 1 | clip.foo
 clip=vit_b32 clip.weights: nowhere.pt a_file 5 | weights
 clip=vit_b32 clip.model: nope 5 null nowhere.json | model
-clip=tiny method=coop clip.trainable: foo 3 true [bias] {} last_blocks
-clip=tiny method=coop clip.trainable: last_0_blocks last_99_blocks | clip.trainable.image=last_
-clip=tiny method=coop clip.trainable: {audio:all} {visual:bias} {image:3} {image:{bias:0}} {text:{bias:-1}} | clip.trainable
-clip=tiny method=coop clip.trainable: {image:{bias:nan}} {image:{bias:true}} {image:{}} {text:{foo:1}} | clip.trainable
-clip=tiny method=zeroshot clip.trainable: bias | clip.trainable trains the CLIP, but ZeroShot needs it as it was loaded
-clip=tiny method=kgcoop clip.trainable: layer_norm | clip.trainable trains the CLIP, but KgCoOp needs it as it was loaded
+clip=tiny method=coop clip.trainable: foo 3 [bias] {}
+clip=tiny method=coop clip.trainable: last_99_blocks {audio:all} {text:{bias:nan}} {image:{}} | clip.trainable
+clip=tiny method=kgcoop clip.trainable: bias | clip.trainable trains the CLIP, but KgCoOp needs it as it was loaded
 """

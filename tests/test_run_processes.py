@@ -39,10 +39,10 @@ def test_two_ranks_are_one_rank(cli, run_here, tmp_path):
 
 
 def test_two_ranks_of_maple_are_one(cli, run_here, tmp_path):
-    """Deep prompts in both towers (spec H5.10), whose LayerNorms are trained as well."""
+    """Deep prompts in both towers (spec H5.10), whose LayerNorms are trained as well; each rank encodes a part of the text."""
     maple = ["clip=toy_trained", "data=toy", "method=maple", "method.depth=2", "optim.lr=0.05"]
     maple += ["shots=4", "batch_size=6", "epochs=3"]
-    run = cli(*maple, "trainer.log_every_n_steps=1", "trainer=ddp_cpu", "output=two")
+    run = cli(*maple, "trainer.log_every_n_steps=1", "trainer=ddp_cpu", "shard_classes=2", "output=two")
     assert run.returncode == 0, run.stderr
     run_here(*maple, "trainer.log_every_n_steps=1", "logger=csv", "output=one")
     one, two = curve(tmp_path / "one"), curve(tmp_path / "two")

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save
 from small_runs import SGD, trainer
 from test_checkpoints import StopAt
-from toys import ToySource, toy_clip
+from toys import ToySource, other_clip, toy_clip
 
 from datamodules.module import FewShotData
-from lightning_modules.checkpoints import ABOUT, PROMPTS, TRAINED, begin_from, read_prompts, save_prompts
+from lightning_modules.checkpoints import ABOUT, PROMPTS, TRAINED, begin_from, check_backbone, read_prompts, save_prompts
 from lightning_modules.classification import Classification
 from prompts.coop import CoOp
 from prompts.engine.trainable import PREFIX
@@ -101,6 +101,10 @@ def test_saved_prompts_bring_the_trained_tensors_to_a_fresh_clip(tmp_path, train
     assert PREFIX in line
     assert equal(started.clip.model, model.clip.model)
     assert started.clip.identity == toy_clip().identity
+    with pytest.raises(
+        ValueError, match="another CLIP .*: give that CLIP, as the tensors of it that were trained fit"
+    ):
+        check_backbone(saved, other_clip(), "toy", other_clip=True)
 
 
 def test_what_a_file_says_of_trained_tensors_is_what_it_holds(tmp_path):
