@@ -101,9 +101,7 @@ def test_saved_prompts_bring_the_trained_tensors_to_a_fresh_clip(tmp_path, train
     assert PREFIX in line
     assert equal(started.clip.model, model.clip.model)
     assert started.clip.identity == toy_clip().identity
-    with pytest.raises(
-        ValueError, match="another CLIP .*: give that CLIP, as the tensors of it that were trained fit"
-    ):
+    with pytest.raises(ValueError, match="another CLIP .*: give that CLIP, as the tensors of it that were trained fit"):
         check_backbone(saved, other_clip(), "toy", other_clip=True)
 
 

@@ -44,8 +44,7 @@ def test_words_for_prompts_change_nothing(name, rows):
     torch.testing.assert_close(few, plain[[3, 1]].expand(2, -1, -1), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("position", ["end", "middle"])
-@pytest.mark.parametrize("name", ["ViT-B-16", "ViT-L-14-worldwide"])
+@pytest.mark.parametrize(("name", "position"), [("ViT-B-16", "middle"), ("ViT-L-14-worldwide", "end")])
 @pytest.mark.parametrize("way", ways(8, text=True))
 def test_padded_towers_are_the_packed_one(way, name, position):
     """The packed tower's model, every position computed."""
