@@ -156,7 +156,9 @@ def digest_of(path: str | None) -> str | None:
     target = Path((path or "").removeprefix("local-dir:")).expanduser()
     if not target.is_dir():
         return file_digest(target) if target.is_file() else None
-    groups = [[file for pattern in patterns for file in sorted(target.glob(pattern))] for patterns in STANDS_FOR]
+    prompts, clip = STANDS_FOR
+    clip += weight_folder.TEXT_TOWERS if (target / weight_folder.CONFIG).is_file() else ()
+    groups = [[file for pattern in patterns for file in sorted(target.glob(pattern))] for patterns in (prompts, clip)]
     left_by_method = sorted(file for file in target.glob("*.json") if file.name != RESULT)
     for files in (*groups, left_by_method):
         digests = [file_digest(file) for file in files if file.is_file()]

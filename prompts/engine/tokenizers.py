@@ -1,4 +1,4 @@
-"""Tokenizers: CLIP's own, and those of a tokenizer.json in Hugging Face's format.
+"""Tokenizers: CLIP's own, and those of Hugging Face's package tokenizers.
 
 Both say what a text tower needs: the tokens in front of and behind every text (SOT, EOT), the padding, and how many tokens a
 text may have. Ids are of the tower's vocabulary.
@@ -7,19 +7,14 @@ text may have. Ids are of the tower's vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer, get_clean_fn
 from torch import Tensor
 
-from files.untrusted import read_bytes, read_json
-
-MAX_BYTES = 2**26  # of a tokenizer.json; the largest published one, of 900,000 tokens, has 60 MB
 CLEANING = ("lower", "canonicalize", "whitespace")
 Clean = str | Callable[[str], str]
-INSTALL = "this CLIP's tokenizer needs the package tokenizers: pip install tokenizers."
 
 
 class Tokenizer(Protocol):
@@ -71,7 +66,7 @@ class ClipTokenizer(SimpleTokenizer):
 
 
 class FileTokenizer:
-    """The tokenizer of a tokenizer.json.
+    """A tokenizer of the package tokenizers.
 
     Args:
         core: a `tokenizers.Tokenizer`, which adds the tokens that stand in front of and behind a text.
@@ -152,40 +147,3 @@ def adapted(tokenizer: Any) -> Tokenizer:
 def _special(core: Any) -> list[int]:
     """The ids of the tokens that a tokenizer declares special."""
     return [token_id for token_id, token in core.get_added_tokens_decoder().items() if token.special]
-
-
-def tokenizer_from_folder(
-    folder: str | Path, context_length: int, clean: str = "whitespace", without_sep: bool = False
-) -> FileTokenizer:
-    """The tokenizer of a folder in Hugging Face's format: tokenizer.json, and tokenizer_config.json where the padding is named.
-
-    Both are read as data: nothing of them is run.
-
-    Raises:
-        ValueError: a file that is missing, too large or no tokenizer; no word on padding; the package tokenizers is missing.
-    """
-    folder = Path(folder).expanduser()
-    text = read_bytes(folder / "tokenizer.json", "the tokenizer", MAX_BYTES)
-    try:
-        from tokenizers import Tokenizer as Core
-    except ImportError as error:
-        raise ValueError(INSTALL) from error
-    try:
-        core = Core.from_str(text.decode())
-    except Exception as error:  # of the package's own type, which is a plain Exception
-        why = " ".join(str(error).split())[:200]
-        raise ValueError(f"the tokenizer {folder / 'tokenizer.json'} cannot be read ({why}): download it again.") from error
-    return FileTokenizer(core, context_length, _pad_id(folder, core), clean, without_sep)
-
-
-def _pad_id(folder: Path, core: Any) -> int:
-    """The padding token of a tokenizer folder."""
-    path, name = folder / "tokenizer_config.json", None
-    if path.exists():
-        name = read_json(path, "the tokenizer's config", 2**20)
-        name = name.get("pad_token") if isinstance(name, dict) else None
-        name = name.get("content") if isinstance(name, dict) else name
-    pad = core.token_to_id(name) if isinstance(name, str) else (core.padding or {}).get("pad_id")
-    if pad is None:
-        raise ValueError(f"the tokenizer in {folder} does not say which token pads a text: add pad_token to {path.name}.")
-    return pad

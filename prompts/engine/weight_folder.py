@@ -37,3 +37,5 @@ READ = (
     *TOKENIZER,
     *TOKENIZER_EXTRAS,
 )
+# beside CONFIG alone, as patterns: the config of a text tower of transformers', in a folder of its name
+TEXT_TOWERS = (f"*/{TRANSFORMERS_CONFIG}", f"*/*/{TRANSFORMERS_CONFIG}")

@@ -101,13 +101,17 @@ def test_all_that_is_read_of_a_folder_is_in_its_digest(tmp_path, tensors):
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(clip_config()))
     (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
-    (folder / "tokenizer.json").write_text("{}")
+    for name in ("tokenizer", "open_clip_config"):
+        (folder / f"{name}.json").write_text("{}")
+    for name in ("tower", "org/tower"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text("{}")
     in_parts(folder, tensors)
     digests = {digest_of(f"local-dir:{folder}")}
     shutil.copytree(folder, tmp_path / "copy")
     assert digests == {digest_of(str(tmp_path / "copy"))}
-    files = sorted(folder.iterdir())
-    assert len(files) == 6
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert len(files) == 9
     for file in files:
         content = file.read_bytes()
         file.write_bytes(content + b" ")

@@ -9,6 +9,7 @@ from sizes import SMALL
 
 from prompts.engine import architecture, transformers_config
 from prompts.engine.tokenizer_files import TokenizerSpec, check_tokenizer_files, make_tokenizer
+from prompts.engine.tokenizers import adapted
 
 WORDS = ["<pad>", "</s>", "<unk>", "a", "photo", "of", "cat", "dog", "[SEP]"]
 
@@ -94,7 +95,8 @@ def test_tokenizers_of_transformers_models(tmp_path, monkeypatch):
 def test_a_tokenizer_of_a_folder(tmp_path):
     pytest.importorskip("transformers")
     tokenizer = make_tokenizer(spec(write_tokenizer(tmp_path)))
-    assert tokenizer(["a photo of a cat [SEP]", "dog"]).tolist() == [[3, 4, 5, 3, 6, 1], [7, 1, 0, 0, 0, 0]]
+    for same in (tokenizer, adapted(tokenizer)):
+        assert same(["a photo of a cat [SEP]", "dog"]).tolist() == [[3, 4, 5, 3, 6, 1], [7, 1, 0, 0, 0, 0]]
     assert make_tokenizer(spec(tmp_path, strip_sep_token=True))(["a [SEP] cat"]).tolist() == [[3, 0, 6, 1, 0, 0]]
     assert make_tokenizer(spec(tmp_path, clean="canonicalize"))(["A Cat!"]).tolist() == [[3, 6, 1, 0, 0, 0]]
 

@@ -1,13 +1,11 @@
-"""Tokenizers of other makes: what they put around a text, their words, and folders that hold them."""
-
-import json
+"""Tokenizers of other makes: what they put around a text, and their words."""
 
 import pytest
 import torch
 from small_models import WORDS, WordCore, small_clip, small_tokenizer
 
 from prompts.engine.text_plan import TextPlan, token_lists
-from prompts.engine.tokenizers import ClipTokenizer, FileTokenizer, tokenizer_from_folder
+from prompts.engine.tokenizers import ClipTokenizer, FileTokenizer
 from prompts.parts.context import context_plan, initial_rows
 from prompts.parts.words import LearnedTokens
 
@@ -93,11 +91,9 @@ def trained(kind):
 
 
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
-def test_a_folder_in_hugging_faces_format(kind, tmp_path):
+def test_tokenizers_of_hugging_faces_package(kind):
     core = trained(kind)
-    core.save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"pad_token": {"content": "<pad>"}}))
-    tokenizer = tokenizer_from_folder(tmp_path, 24)
+    tokenizer = FileTokenizer(type(core).from_str(core.to_str()), 24, 1)
     core.enable_padding(pad_id=1, pad_token="<pad>", length=24)
     texts = ["a photo of a golden retriever", "roses, cats."]
     assert tokenizer(texts).tolist() == [encoding.ids for encoding in core.encode_batch(texts)]
@@ -106,21 +102,6 @@ def test_a_folder_in_hugging_faces_format(kind, tmp_path):
     assert words[0] == "a"
     assert "".join(word.removeprefix("-") for word in words[1:-1]).startswith("photo")
     assert not any("▁" in word or "Ġ" in word or "#" in word for word in words)
-
-
-def test_folders_that_hold_no_tokenizer(tmp_path):
-    pytest.importorskip("tokenizers")
-    with pytest.raises(ValueError, match="tokenizer"):
-        tokenizer_from_folder(tmp_path, 24)
-    path = tmp_path / "tokenizer.json"
-    for content in ("", "{}", "[" * 1000, '{"model": {"type": "BPE"}}', "\xed\xa0\x80"):
-        path.write_text(content)
-        with pytest.raises(ValueError, match="the tokenizer .*tokenizer.json cannot be read") as caught:
-            tokenizer_from_folder(tmp_path, 24)
-        assert "\n" not in str(caught.value)
-    path.write_text(trained("wordpiece").to_str())
-    with pytest.raises(ValueError, match="does not say which token pads a text: add pad_token"):
-        tokenizer_from_folder(tmp_path, 24)
 
 
 def test_the_embeddings_are_those_that_enter_the_tower():
