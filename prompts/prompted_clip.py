@@ -121,8 +121,8 @@ class PromptedCLIP(nn.Module):
     def _check_clip_may_change(self, what: str, way_out: str) -> None:
         if not self.learner.trains_clip:
             raise ValueError(
-                f"{what}, but {type(self.learner).__name__} needs it as it was loaded: {way_out}, or choose a method such as "
-                "coop, ivlp or maple."
+                f"{what}, but {type(self.learner).__name__} needs it as it was loaded: {way_out}, or choose a method that does "
+                "not (docs/towers.md names them)."
             )
 
     def check_finite(self) -> None:

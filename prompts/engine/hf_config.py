@@ -71,7 +71,7 @@ def _is_flag(key: str, value: Any) -> bool:
 
 
 def _is_word(key: str, value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[a-z_-]{1,40}", value) is not None
+    return isinstance(value, str) and re.fullmatch(r"[a-z0-9_-]{1,40}", value) is not None
 
 
 _CHECKS = dict.fromkeys(LIMITS, _is_size) | dict.fromkeys(IDS, _is_id) | dict.fromkeys(NORMS, _is_small)
