@@ -131,7 +131,7 @@ def test_a_file_s_tensors_that_do_not_fit_are_refused():
 
 
 def test_bf16_computes_in_bf16_and_trains_in_float32():
-    whole, reference = fitted(BOTH)
+    _, reference = fitted(BOTH)
     model, module = fitted(BOTH, precision="bf16-mixed")
     before = toy_clip().model.state_dict()
     for name, p in model.clip.trained_tensors().items():
