@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo search test check fix tiny tiny_large towers tables benchmark clean
+.PHONY: help install demo search test test_transformers check fix tiny tiny_large towers tables benchmark clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed  ## make .venv and install the project with its tested versions
 .venv/installed: pyproject.toml constraints.txt
@@ -33,6 +33,12 @@ search: .venv/installed  ## search the settings of the embedded world anew, abou
 
 test: .venv/installed  ## the whole test suite, two processes at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+TRANSFORMERS := every_architecture kinds training_kinds transformers_weights preprocessing tokenizers tokenizer_files
+test_transformers: .venv/installed  ## the tests of transformers' towers and tokenizers, with the package, which slows all imports
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[transformers]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TRANSFORMERS:%=tests/prompts/engine/test_%.py) \
+		tests/security/test_text_configs.py tests/security/test_transformers_configs.py
 
 check: .venv/installed  ## lint, formatting, lengths and docstrings, changing nothing
 	$(BIN)/ruff check .
