@@ -28,12 +28,12 @@ class DecodedImages:
         if not self.keeps:
             return
         try:
+            self._lock = multiprocessing.Lock()
             self._pixels = np.frombuffer(mmap.mmap(-1, self.size), np.uint8)
             # where each image starts (0: not kept), its height and width; in the last row where the next one will start
             self._places = np.frombuffer(mmap.mmap(-1, (count + 1) * 24), np.int64).reshape(-1, 3)
         except OSError as error:
             raise ValueError(f"decoded_mb={megabytes}: {error.strerror}: give fewer megabytes, or 0.") from error
-        self._lock = multiprocessing.Lock()
 
     def __reduce__(self) -> tuple:
         return DecodedImages, (0, 0)  # a process that is not forked cannot see the memory, and keeps nothing

@@ -61,7 +61,7 @@ def test_features_logits_and_a_learners_pixels_are_the_same():
     pixels = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)
     floats = clip.normalised(pixels)
     assert torch.equal(clip.encode_image(pixels), clip.encode_image(floats))
-    assert torch.equal(clip.encode_dense(pixels).maps, clip.encode_dense(floats).maps)
+    assert torch.equal(clip.encode_dense(pixels).projected, clip.encode_dense(floats).projected)
     ours, theirs = model(pixels), model(floats)
     assert torch.equal(ours.logits, theirs.logits)
     assert torch.equal(ours.pixels, floats)  # what a teacher sees
