@@ -48,7 +48,7 @@ Way = Callable[[Path, int], Tensor]
 
 
 def draw(folder: Path, sides: tuple[int, int], count: int) -> list[Path]:
-    """JPEG files of about two bits per pixel, as photographs have: clouds of several sizes."""
+    """JPEG files of about four bits per pixel, as photographs have: clouds of several sizes, and grain."""
     paths = []
     for number in range(count):
         noise, (width, height) = np.random.default_rng(number), sides
@@ -56,9 +56,9 @@ def draw(folder: Path, sides: tuple[int, int], count: int) -> list[Path]:
         for octave in (4, 16, 64, 256):
             coarse = noise.integers(0, 256, (octave * 3 // 4, octave, 3)).astype(np.uint8)
             picture += np.asarray(PIL.Image.fromarray(coarse).resize(sides, PIL.Image.Resampling.BICUBIC), float) / octave**0.7
-        picture = 255 * (picture - picture.min()) / np.ptp(picture)
+        picture = 255 * (picture - picture.min()) / np.ptp(picture) + noise.normal(0, 14, (height, width, 1))
         paths.append(folder / f"{width}x{height}-{number:04d}.jpg")
-        PIL.Image.fromarray(picture.astype(np.uint8)).save(paths[-1], quality=90)
+        PIL.Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(paths[-1], quality=90)
     return paths
 
 
