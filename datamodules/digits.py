@@ -21,6 +21,8 @@ TRAIN_END, VAL_END = 900, 1100
 class Digits:
     """Source of the scans: dark ink on white paper, enlarged to 32 px RGB. Keys are "scan/NUMBER"."""
 
+    in_memory = True
+
     @cached_property
     def _data(self) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.datasets import load_digits

@@ -124,7 +124,7 @@ class Source(Protocol):
     """A source of images: reads one dataset.
 
     A source may also have a method `digest(seed) -> str`, the data's digest (`datamodules.identity`); without it the digest is
-    that of the lists of `splits`.
+    that of the lists of `splits`; and `in_memory`, true where images cost next to nothing to open.
     """
 
     def splits(self, seed: int) -> Splits:

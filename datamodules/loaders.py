@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import random
-import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.decoded import DecodedImages
 from datamodules.items import Item, ItemTable, Source
+from datamodules.transforms import Prepared
+from datamodules.workers import ImageLoader
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ def sample_seed(seed: int, epoch: int, index: int, view: int = 0) -> int:
 
 
 class ImageDataset(Dataset):
-    """Items of a source as samples `{"image": (V,3,H,W) float32, "label", "index", "weight", "batch_index"}`.
+    """Items of a source as samples `{"image": (V,3,H,W), "label", "index", "weight", "batch_index"}`.
 
     Indexed by a row of `StepSampler`, or by an index alone. The global random generators are seeded before each transform and
     restored after it, so that transforms may use any of them.
@@ -43,13 +46,22 @@ class ImageDataset(Dataset):
         views: V, how often the transform is applied to each image.
         bad: (N,) flags in shared memory, set for images that cannot be opened; these are returned blank, with weight 0.
             None: such an image is an error.
+        decoded: keeps the images of the list; None: each is read whenever it is asked for.
     """
 
     def __init__(
-        self, source: Source, items: Sequence[Item], transform: Transform, seed: int, views: int = 1, bad: Tensor | None = None
+        self,
+        source: Source,
+        items: Sequence[Item],
+        transform: Transform,
+        seed: int,
+        views: int = 1,
+        bad: Tensor | None = None,
+        decoded: DecodedImages | None = None,
     ) -> None:
-        self.source, self.items, self.transform, self.seed = source, items, transform, seed
-        self.views, self.bad = views, bad
+        self.source, self.items, self.seed, self.views, self.bad = source, items, seed, views, bad
+        self.transform = transform.pixels if isinstance(transform, Prepared) else transform
+        self.decoded = decoded or DecodedImages(0, 0)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -58,7 +70,7 @@ class ImageDataset(Dataset):
         epoch, index, weight, batch_index = (0, row, 1.0, 0) if isinstance(row, int) else row
         item = self.items[index]
         try:
-            image = self.source.open(item)
+            image = self.decoded.open(index, partial(self.source.open, item))
         except ValueError as error:
             if self.bad is None:
                 raise
@@ -170,7 +182,8 @@ class RankSampler:
 
 
 def collate(samples: list[dict]) -> dict[str, Tensor]:
-    """A batch: image (V*B,3,H,W) float32; label, index, batch_index (V*B,) int64; weight (V*B,) float32.
+    """A batch: image (V*B,3,H,W), uint8 unless a transform of somebody's own gives another type; label, index, batch_index
+    (V*B,) int64; weight (V*B,) float32.
 
     The first views of all images come first, then the second ones, and so on.
     """
@@ -180,33 +193,16 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
     return {"image": torch.stack([sample["image"] for sample in samples], 1).flatten(0, 1), "weight": weight, **batch}
 
 
-class ImageLoader(DataLoader):
-    """A DataLoader that raises ValueError, one sentence, where a worker process was killed."""
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        try:
-            yield from super().__iter__()
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            if not (self.num_workers and is_killed_worker(error)):
-                raise
-            raise ValueError(
-                "a worker process that loads images was killed: the memory was probably used up (fewer workers=..., a "
-                "smaller batch_size=..., or workers=0, which loads images in the run's own process)."
-            ) from error
-
-
-def is_killed_worker(error: Exception) -> bool:
-    """Whether a worker process died: torch says so, or the connection to it broke. The error of a living worker brings that
-    worker's traceback with it."""
-    if isinstance(error, RuntimeError):
-        return bool(re.search(r"DataLoader worker \(pid", str(error)))
-    return "Original Traceback" not in str(error)
-
-
 def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
     """A loader of this rank's share of a dataset; over all ranks each image comes once."""
     sampler = RankSampler(len(dataset), batch_size, rank, world)
-    return ImageLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=collate, generator=torch.Generator())
+    return ImageLoader(dataset, batch_sampler=sampler, num_workers=workers, **_options())
+
+
+def _options() -> dict[str, Any]:
+    """What all loaders have: page-locked memory where there is a GPU, from which copies to it need not be waited for, and a
+    generator for the workers' base seed, which would otherwise be drawn from the global one."""
+    return {"collate_fn": collate, "pin_memory": torch.cuda.is_available(), "generator": torch.Generator()}
 
 
 class TrainLoader:
@@ -218,15 +214,8 @@ class TrainLoader:
     def __init__(self, dataset: ImageDataset, sampler: StepSampler, workers: int = 0) -> None:
         self.dataset, self.sampler = dataset, sampler
         self.position = 0  # batches handed out in this epoch, not those that workers have prefetched
-        pin = torch.cuda.is_available()
         self.loader = ImageLoader(
-            dataset,
-            batch_sampler=sampler,
-            num_workers=workers,
-            collate_fn=collate,
-            pin_memory=pin,
-            persistent_workers=workers > 0,
-            generator=torch.Generator(),  # for the workers' base seed, which would otherwise be drawn from the global generator
+            dataset, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0, **_options()
         )
 
     def __len__(self) -> int:

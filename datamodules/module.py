@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.alternating import AlternatingDataset, AlternatingSampler
+from datamodules.decoded import DecodedImages
 from datamodules.evaluation import Evaluation
 from datamodules.few_shot import select, subset_group
 from datamodules.few_shot import subset as subset_of
@@ -22,6 +23,7 @@ from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transfor
 from datamodules.randaugment import RandAugment2
 from datamodules.transforms import eval_transform, made_for, train_transform
 from datamodules.validation import check_apart, hold_out, way_out
+from datamodules.workers import workers_for
 
 log = logging.getLogger(__name__)
 Augmentation = Literal["plain", "randaug2"]
@@ -42,6 +44,9 @@ class FewShotData(LightningDataModule):
         subset: classes to train on: "all", "base" (the first half, rounded up), "new", or "k/n", the k-th of n groups.
         batch_size: global, over all ranks and micro-batches.
         alternating_batch_size: images, over all ranks, of the validation batches that alternate with training batches; 0: none.
+        workers: processes that load images; "auto": as many as this process's share of the cores, none for few images
+            (`datamodules.workers`).
+        decoded_mb: megabytes of decoded training images kept in memory for later epochs (`datamodules.decoded`).
         sampler: which published few-shot sampler draws the images, see `datamodules.few_shot.select`.
         templates: the dataset's own prompts for zero-shot, "{}" stands for the class name.
         train_transform: makes the training transform from (size, mean, std), the rest of `image_spec` if it takes it and, if
@@ -70,7 +75,8 @@ class FewShotData(LightningDataModule):
         batch_size: int = 32,
         eval_batch_size: int = 100,
         alternating_batch_size: int = 0,
-        workers: int = 0,
+        workers: int | Literal["auto"] = 0,
+        decoded_mb: int = 1024,
         templates: Sequence[str] = (),
         sampler: Literal["coop", "numpy"] = "coop",
         train_transform: Callable[..., Transform] = train_transform,
@@ -90,11 +96,13 @@ class FewShotData(LightningDataModule):
         _check_count("batch_size", batch_size, 1)
         _check_count("eval_batch_size", eval_batch_size, 1)
         _check_count("alternating_batch_size", alternating_batch_size, 0)
-        _check_count("workers", workers, 0)
+        if workers != "auto":
+            _check_count("workers", workers, 0)
+        _check_count("decoded_mb", decoded_mb, 0)
         _check_count("views", views, 1)
         self.name, self.source, self.image_spec = name, source, image_spec
-        self.shots, self.seed, self.subset = shots, seed, subset
-        self.batch_size, self.eval_batch_size, self.workers = batch_size, eval_batch_size, workers
+        self.shots, self.seed, self.subset, self.workers, self.decoded_mb = shots, seed, subset, workers, decoded_mb
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.alternating_batch_size, self.templates, self.sampler = alternating_batch_size, tuple(templates), sampler
         augment = {} if augmentation == "plain" else {"augment": RandAugment2()}
         self.make_train_transform = partial(train_transform, **augment)
@@ -191,30 +199,36 @@ class FewShotData(LightningDataModule):
         paths = {items[i].path for items, flags in self._bad.values() for i in flags.nonzero().flatten().tolist()}
         return [*getattr(self.source, "broken", []), *sorted(paths)]
 
-    def _dataset(self, split: str, which: str, transform: Transform, views: int = 1) -> ImageDataset:
+    def _dataset(self, split: str, which: str, transform: Transform, views: int = 1, decoded_mb: int = 0) -> ImageDataset:
         items = self._validation(which) if split == "val" else getattr(self.splits(which), split)
         if self.on_bad_image == "skip" and (split, which) not in self._bad:
             self._bad[split, which] = items, torch.zeros(max(len(items), 1), dtype=torch.bool).share_memory_()
         _, bad = self._bad.get((split, which), (items, None))
-        return ImageDataset(self.source, items, transform, self.seed, views, bad)
+        decoded = DecodedImages(len(items), decoded_mb) if not getattr(self.source, "in_memory", False) else None
+        return ImageDataset(self.source, items, transform, self.seed, views, bad, decoded)
+
+    def _workers(self, images: int, world: int) -> int:
+        return workers_for(self.workers, images, self.source, world)
 
     def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
         """This rank's share of every micro-batch of every step, with the training transform."""
-        dataset = self._dataset("train", self.subset, made_for(self.image_spec, self.make_train_transform), self.views)
+        decoded_mb = self.decoded_mb // (2 if self.alternating_batch_size else 1)
+        transform = made_for(self.image_spec, self.make_train_transform)
+        dataset = self._dataset("train", self.subset, transform, self.views, decoded_mb)
         order = windowed(shards_of(dataset.items)) if self.order == "windowed" else None
         sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate, order)
         if self.alternating_batch_size:
-            val = self._dataset("val", self.subset, eval_transform(**self.image_spec))
+            val = self._dataset("val", self.subset, eval_transform(**self.image_spec), decoded_mb=decoded_mb)
             turns = AlternatingSampler(
                 sampler, StepSampler(len(val), self.alternating_batch_size, self.seed, rank, world, accumulate)
             )
-            return TrainLoader(AlternatingDataset(dataset, val), turns, self.workers)
-        return TrainLoader(dataset, sampler, self.workers)
+            return TrainLoader(AlternatingDataset(dataset, val), turns, self._workers(len(dataset) + len(val), world))
+        return TrainLoader(dataset, sampler, self._workers(len(dataset), world))
 
     def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:
         """This rank's share of a split (train, val, test) with the test transform: over all ranks, each image once."""
         dataset = self._dataset(split, subset or self.subset, eval_transform(**self.image_spec))
-        return eval_loader(dataset, self.eval_batch_size, self.workers, rank, world)
+        return eval_loader(dataset, self.eval_batch_size, self._workers(len(dataset), world), rank, world)
 
     def evaluation(self, name: str, split: str, subset: str) -> Evaluation:
         """An evaluation on `items(split, subset)`, with their errors."""

@@ -96,6 +96,8 @@ def classes_of(domain: str) -> dict[str, tuple[str, str, str]]:
 class Shapes:
     """Source of one domain. Keys are "DOMAIN/SPLIT/CLASS NAME/NUMBER"; equal keys give equal pixels, anywhere."""
 
+    in_memory = True
+
     def __init__(self, domain: str = "shapes"):
         self.domain, self.classes = domain, classes_of(domain)
         self._drawn: dict[str, Image.Image] = {}

@@ -12,11 +12,28 @@ from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
 Transform = Callable[[PIL.Image.Image], Tensor]
-Augment = Callable[[PIL.Image.Image], PIL.Image.Image]
+Augment = Step = Callable[[PIL.Image.Image], PIL.Image.Image]
 BICUBIC = T.InterpolationMode.BICUBIC
 INTERPOLATIONS = {"bicubic": BICUBIC, "bilinear": T.InterpolationMode.BILINEAR}
 RESIZE_MODES = ("shortest", "squash", "longest")
 ELONGATED = 32
+
+
+class Prepared:
+    """What `steps` make of an image: called, (3,S,S) float32, normalised by mean and std.
+
+    `pixels` gives the same as uint8, a quarter of the bytes, which a CLIP normalises where it runs (`FrozenCLIP.normalised`).
+    """
+
+    def __init__(self, steps: Sequence[Step], mean: Sequence[float], std: Sequence[float]) -> None:
+        self.steps, self.normalise = T.Compose(steps), T.Compose([T.ToTensor(), T.Normalize(mean, std)])
+
+    def __call__(self, image: PIL.Image.Image) -> Tensor:
+        return self.normalise(self.steps(image))
+
+    def pixels(self, image: PIL.Image.Image) -> Tensor:
+        """The image as uint8 (3,S,S)."""
+        return F.pil_to_tensor(self.steps(image)).contiguous()
 
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -43,7 +60,7 @@ def train_transform(
     augment: Augment | None = None,
     interpolation: str = "bicubic",
     resize_mode: str = "shortest",
-) -> Transform:
+) -> Prepared:
     """Random crop of 8-100% of the area, random flip, then `augment`: (3, size, size) float32, normalised by mean and std.
 
     Random numbers are torch's. A crop is resized to a square whatever the `resize_mode`, which is for whole images.
@@ -54,7 +71,7 @@ def train_transform(
     _check_mode(resize_mode)
     crop = T.RandomResizedCrop(size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation=_interpolation(interpolation))
     more = [augment] if augment else []
-    return T.Compose([to_rgb, crop, T.RandomHorizontalFlip(), *more, T.ToTensor(), T.Normalize(mean, std)])
+    return Prepared([to_rgb, crop, T.RandomHorizontalFlip(), *more], mean, std)
 
 
 def eval_transform(
@@ -63,7 +80,7 @@ def eval_transform(
     std: Sequence[float],
     interpolation: str = "bicubic",
     resize_mode: str = "shortest",
-) -> Transform:
+) -> Prepared:
     """A whole image in one size: (3, size, size) float32, normalised by mean and std.
 
     Args:
@@ -82,7 +99,7 @@ def eval_transform(
         "squash": [T.Resize((size, size), interpolation=mode)],
         "longest": [partial(fit_longest, size=size, interpolation=mode)],
     }
-    return T.Compose([to_rgb, *fits[resize_mode], T.ToTensor(), T.Normalize(mean, std)])
+    return Prepared([to_rgb, *fits[resize_mode]], mean, std)
 
 
 def made_for(image_spec: Mapping[str, Any], make: Callable[..., Transform]) -> Transform:

@@ -72,7 +72,9 @@ class PromptedCLIP(nn.Module):
         self.bind(bound)
 
     def forward(self, pixels: Tensor, sample: ClassSample | None = None) -> Outputs:
-        """Logits and features of `pixels` (B,3,S,S), over the bound classes or a training step's `sample` of them."""
+        """Logits and features of `pixels` (B,3,S,S), uint8 or normalised, over the bound classes or a training step's `sample`
+        of them."""
+        pixels = self.clip.normalised(pixels)
         image = self.clip.encode_image(pixels, self.learner.image_prompts())
         if sample is None:
             text = self.text_features(image)

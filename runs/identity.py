@@ -27,6 +27,7 @@ EXECUTION_KEYS = {
     "data_index": None,
     "output": "outputs",
     "workers": 0,
+    "decoded_mb": 0,
     "threads": "auto",
     "accumulate": 1,
     "eval_batch_size": 100,
@@ -42,6 +43,8 @@ EXECUTION_KEYS = {
 }
 # Those of them that an earlier run may have otherwise without a change to its result, and so to that of the later one.
 EARLIER_EXECUTION = tuple(set(EXECUTION_KEYS) - {"data_root", "data_index", "ckpt", "init_from", "other_clip", "seed"})
+# Those of them that came later: left out, so that runs of before keep their digests.
+LATER = ("decoded_mb",)
 # Groups that change no result: how a run is logged, how Hydra starts it, and the names of recipes, whose values count.
 EXECUTION_GROUPS = ("logger", "hydra", "recipes")
 # Arguments of the trainer that change no result: where it runs and what it shows. Any other argument enters the digest.
@@ -88,7 +91,11 @@ WATCHING_CALLBACKS = (
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved config that can change a result: without logging, and without the entries of the task, the trainer
     and the callbacks that change none. `EXECUTION_KEYS` are left to the caller."""
-    relevant = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
+    relevant = {key: value for key, value in config.items() if key not in (*EXECUTION_GROUPS, *LATER)}
+    if data := config.get("data"):
+        relevant["data"] = _without_later(data)
+    if targets := config.get("targets"):
+        relevant["targets"] = {name: _without_later(data) for name, data in targets.items()}
     relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
     relevant["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
     if earlier := config.get("earlier"):
@@ -96,6 +103,10 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     callbacks = config.get("callbacks") or {}
     relevant["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
     return relevant
+
+
+def _without_later(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in LATER}
 
 
 def prompts_read(config: Mapping[str, Any]) -> list[str]:

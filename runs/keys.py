@@ -22,8 +22,7 @@ GROUPS = ("task", "method", "data", "clip", "protocol", "optim", "trainer", "log
 WITHOUT_TARGET = ("task", "protocol", "callbacks")
 PROCESSES = max(64, 4 * (os.cpu_count() or 1))
 THREADS = max(256, os.cpu_count() or 1)  # torch ends with a segmentation fault where it cannot start so many
-FLAG = Key((bool,), "give true or false")
-PATH = Key((str,), "give a path")
+FLAG, PATH = Key((bool,), "give true or false"), Key((str,), "give a path")
 OPTIONAL_PATH = Key((str,), "give a path, or null", also=(None,))
 # In the order of checking: shots comes early, as other values are often functions of it.
 KEYS = {
@@ -42,7 +41,8 @@ KEYS = {
     "data_root": PATH,
     "data_index": OPTIONAL_PATH,
     "output": Key((str,), "give a folder"),
-    "workers": count(f"give a number of processes, from 0 to {PROCESSES} on this machine", 0, PROCESSES),
+    "workers": count(f"give auto, or a number of processes from 0 to {PROCESSES}", 0, PROCESSES, also=("auto",)),
+    "decoded_mb": count("give a number of megabytes, or 0 to keep no image", 0, 2**24),
     "threads": count(f"give auto, or a number of threads from 1 to {THREADS}", most=THREADS, also=("auto",)),
     "accumulate": count("give a number of micro-batches per step, 1 or more"),
     "eval_batch_size": count("give a number of images, 1 or more"),

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from runs import arguments, earlier, jobs, locks
+from runs.imports import heavy_imports
 
 Result = dict[str, Any]
 Stages = list[dict[str, float]]
@@ -31,7 +32,8 @@ def run_once(cfg: DictConfig, names: dict[str, str], work: Work) -> Result:
     job = jobs.describe(cfg, names)
     if result := job.done(cfg.force):
         return result
-    arguments.check_all(cfg)
+    with heavy_imports("torch"):  # the check imports whatever the run is made of
+        arguments.check_all(cfg)
     with locks.held(job.folder, job.title):  # another process may have done it meanwhile
         return job.done(cfg.force) or work(job, cfg, run_earlier(cfg, names, work))
 

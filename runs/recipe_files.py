@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.core.config_search_path import ConfigSearchPath
@@ -66,8 +67,14 @@ def read_recipes(file: Path) -> MethodRecipes | None:
     Raises:
         ValueError: a file has other keys than the four, or a section is no mapping of mappings.
     """
-    own, found = _content(file), _content(found_file(file))
-    if own is None and (found is None or file.is_file()):
+    return _recipes(file, _modified(file), _modified(found_file(file)))
+
+
+@lru_cache(maxsize=128)  # a command line asks for the same few files some thirty times
+def _recipes(file: Path, modified: int | None, found_modified: int | None) -> MethodRecipes | None:
+    own = None if modified is None else _read(file, modified)
+    found = None if found_modified is None else _read(found_file(file), found_modified)
+    if own is None and (found is None or modified is not None):
         return None
     content = OmegaConf.merge(*(part for part in (own, found) if part is not None))
     common, sections = content.get(COMMON) or {}, {}
@@ -83,11 +90,11 @@ def found_file(file: Path) -> Path:
     return file.parent / FOUND / file.name
 
 
-def _content(file: Path) -> DictConfig | None:
+def _modified(file: Path) -> int | None:
     try:
-        return _read(file, file.stat().st_mtime_ns)
+        return file.stat().st_mtime_ns
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return None  # there is no such file
 
 
 @lru_cache(maxsize=128)
@@ -158,9 +165,13 @@ def served_name(folder: Path, group: str, name: str) -> str:
     file = folder / "protocol" / f"{protocol}.yaml"
     if group != "recipe" or "/" in name or not file.is_file():
         return name
+    return f"{method}-{other}" if isinstance(other := _used_by(file, _modified(file)), str) else name
+
+
+@lru_cache(maxsize=128)
+def _used_by(file: Path, modified: int | None) -> Any:
     content = OmegaConf.load(file)
-    other = content.get("recipe") if isinstance(content, DictConfig) else None
-    return f"{method}-{other}" if isinstance(other, str) else name
+    return content.get("recipe") if isinstance(content, DictConfig) else None
 
 
 # ---- Hydra's view of them

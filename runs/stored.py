@@ -20,7 +20,7 @@ from runs.arguments import fits, hints_of, import_target, type_in_words
 from runs.jobs import NAMED
 
 # Keys that only the user sets: a folder to write to, a reader that may unpickle, settings of this machine.
-WITHHELD = ("index", "builder", "workers")
+WITHHELD = ("index", "builder", "workers", "decoded_mb")
 LARGEST = 2**32  # limit of a stored integer; seeds are smaller
 LARGEST_SETTING = 30_000  # limit of a method's integers, most of which are sizes: POMP samples up to 21,841 classes
 

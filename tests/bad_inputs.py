@@ -26,6 +26,7 @@ data_root: 5 null
 data_index: [a] ''
 output: a_file a_file/below read_only read_only/below 5 null '' [a] {a:b}
 workers: -1 abc 1.5 null 100000
+decoded_mb: -1 auto 1.5 null 100000000
 threads: 100000 0 abc null 1.5 true
 accumulate: 0 abc 1.5 null
 eval_batch_size: 0 abc 1000000000000000000000
@@ -153,9 +154,9 @@ fit=false ckpt: a_file | a_file
 fit=false init_from: nowhere | ckpt=PATH
 """
 GONE = """
-shots seed epochs precision fit ckpt targets source output workers threads save_steps method data clip protocol optim trainer
-logger callbacks task task.module protocol.train protocol.evaluate protocol.targets data.name data.source optim.lr
-trainer.devices data._target_ method._target_ optim._target_
+shots seed epochs precision fit ckpt targets source output workers decoded_mb threads save_steps method data clip protocol
+optim trainer logger callbacks task task.module protocol.train protocol.evaluate protocol.targets data.name data.source
+optim.lr trainer.devices data._target_ method._target_ optim._target_
 """
 LINES = [
     ("method=cupl", "method.prompts"),
@@ -226,8 +227,7 @@ LINES = [
     ("method=[coop,maple]", "method=[coop,maple]"),
     ("recipe=[coop-few_shot]", "recipe=[coop-few_shot]"),
     ("optim=[sgd,adamw]", "optim=[sgd,adamw]"),
-    # Hydra's own
-    ("hydra.foo=1", "hydra.foo"),
+    ("hydra.foo=1", "hydra.foo"),  # Hydra's own, and those below
     ("hydra.run.dir=a_file", "a_file"),
     ("hydra.mode=nope", "hydra.mode"),
     ("--config-dir nowhere", "nowhere"),

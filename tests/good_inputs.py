@@ -45,7 +45,7 @@ data=caltech101 clip.weights=null
 data=eurosat source=hub
 data=imagenet21k data.source.disk.format=webdataset
 data=imagenet21k source=hub data_index=/fast/index
-data=imagenet21k data.order=windowed data.on_bad_image=skip workers=8
+data=imagenet21k data.order=windowed data.on_bad_image=skip workers=8 decoded_mb=0
 data=shapes data.sampler=numpy data.views=2 data.augmentation=randaug2
 protocol=cross_dataset data=imagenet
 protocol=domain_generalization data=shapes
@@ -54,7 +54,7 @@ shots=-1
 shots=3 epochs=7
 seed=4294967295
 eval_every=5 select=best_val
-threads=2
+threads=2 workers=auto decoded_mb=20000
 accumulate=4 batch_size=64
 clip.text_rows=null clip.recompute=true
 clip.trainable=layer_norm

@@ -57,6 +57,8 @@ def other_clip():
 class ToySource:
     """Noise around a colour of the class's own. 20 training, 5 validation and 7 test images per class."""
 
+    in_memory = True
+
     def splits(self, seed: int) -> Splits:
         def items(split: str, count: int) -> list[Item]:
             return [Item(f"{split}/{c}/{i}.png", c, name) for c, name in enumerate(NAMES) for i in range(count)]

@@ -66,6 +66,7 @@ def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes
 @torch.no_grad()
 def image_shares(clip: FrozenCLIP, images: Tensor, prompts: TowerPrompts) -> list[Share]:
     """One share per block of the image tower, the mean over images (B,3,S,S). The CLIP must be a ViT."""
+    images = clip.normalised(images)
     patches, by_image = clip.image_tower.embed(images[:1]).shape[1], []  # with CLS; the slots stand behind them
     read = slice(0, patches) if clip.image_tower.reads_all else 0
     for i in range(len(images)):  # one by one: the shares of all at once are gigabytes in large towers

@@ -70,6 +70,9 @@ class FrozenCLIP(nn.Module):
             "interpolation": interpolation,
             "resize_mode": resize_mode,
         }
+        pixels = {"white": [255.0], "mean": image_mean, "std": image_std}
+        for name, values in pixels.items():  # tensors, as a GPU divides by a plain number in another way than a CPU
+            self.register_buffer(f"_{name}", torch.tensor(values)[:, None, None], persistent=False)
         self.text_tower, self.image_tower, self._compact = parts.text, parts.image, parts.compact
         self._vocabulary = parts.vocab_size
         self.embed_dim, self.text_width, self.image_width = parts.embed_dim, parts.text_width, parts.image_width
@@ -158,14 +161,21 @@ class FrozenCLIP(nn.Module):
         plan = plan.to(self.device)
         return self.text_tower.encode(plan, prompts, classes, max_rows=self.text_rows, recompute=self.recompute)
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """Pixels (B,3,S,S) as the towers take them: uint8 becomes float32 by the operations of torchvision's ToTensor and
+        Normalize, bit for bit; other types are normalised already and stay as they are."""
+        if images.dtype != torch.uint8:
+            return images
+        return images.float().div_(self._white).sub_(self._mean).div_(self._std)
+
     def encode_image(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS) -> Tensor:
-        """(B,3,S,S) -> (B,d)"""
-        return self.image_tower.encode(images, prompts, recompute=self.recompute)
+        """(B,3,S,S), uint8 or normalised -> (B,d)"""
+        return self.image_tower.encode(self.normalised(images), prompts, recompute=self.recompute)
 
     def encode_dense(self, images: Tensor, blocks: Sequence[int] = (), prompts: TowerPrompts = NO_PROMPTS) -> DenseFeatures:
         """(B,3,H,W) -> the pooled feature, the patches in the joint space, and the maps of blocks (of a vision transformer)
         or of stages (else). `prompts.engine.dense` says what there is and what is refused."""
-        return dense_features(self.image_tower, images, blocks, prompts, self.recompute)
+        return dense_features(self.image_tower, self.normalised(images), blocks, prompts, self.recompute)
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """logit_scale x cosine, float32: (B,d) with (C,d) or (B,C,d) -> (B,C). Without the bias of sigmoid models, which is the

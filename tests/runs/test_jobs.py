@@ -26,7 +26,7 @@ def test_the_folder_says_what_is_run():
 @pytest.mark.parametrize(
     "override",
     [
-        "trainer=ddp_cpu", "trainer.devices=2", "workers=3", "threads=2", "logger=none",
+        "trainer=ddp_cpu", "trainer.devices=2", "workers=3", "decoded_mb=0", "threads=2", "logger=none",
         "callbacks=none", "data_root=/elsewhere",
         "output=elsewhere", "accumulate=2", "eval_batch_size=7", "save_every=1", "save_steps=5", "force=true", "seed=5",
         "+trainer.enable_progress_bar=false", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu",

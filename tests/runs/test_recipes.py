@@ -202,6 +202,14 @@ def test_a_file_that_changes_is_read_anew(tmp_path):
     write(tmp_path, recipe__a="protocol: {b: {epochs: 2}}\n")
     os.utime(tmp_path / "recipe/a.yaml", ns=(1, 1))
     assert recipe_files.find_section(tmp_path, "recipe", "a-b") == {"epochs": 2}
+    write(tmp_path, recipe__found__a="protocol: {b: {epochs: 3}}\n", protocol__p="recipe: b\n")
+    assert recipe_files.find_section(tmp_path, "recipe", "a-b") == {"epochs": 3}
+    assert recipe_files.served_name(tmp_path, "recipe", "a-p") == "a-b"
+    write(tmp_path, protocol__p="recipe: c\n")
+    os.utime(tmp_path / "protocol/p.yaml", ns=(1, 1))
+    assert recipe_files.served_name(tmp_path, "recipe", "a-p") == "a-c"
+    (tmp_path / "recipe/found/a.yaml").unlink()
+    assert recipe_files.find_section(tmp_path, "recipe", "a-b") == {"epochs": 2}
 
 
 def test_what_hydra_gets_is_a_copy(tmp_path):
