@@ -1,10 +1,10 @@
 """Lists and clears the store of image features: which entries it has, their size and when they were last used.
 
-python -m tools.features [store=FOLDER]                            the entries, the one used last first
-python -m tools.features clear=true [unused_days=DAYS]             removes them, or those that nobody has read for so many days
+python -m tools.features [store=FOLDER]                   the entries, the one used last first
+python -m tools.features clear=true [unused_days=DAYS]    removes them, or those that nobody has read for so many days
 
-store=FOLDER is the value that runs have as features.store; without it the store is in the user's cache. An entry that a process has
-open stays. Removing an entry changes no result: it is computed again where it is needed.
+store=FOLDER is the value that runs have as features.store; without it the store is in the cache of the user. An entry that is
+open somewhere stays. Removing an entry changes no result: it is computed again where it is needed.
 """
 
 from __future__ import annotations
