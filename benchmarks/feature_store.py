@@ -4,11 +4,11 @@
     python -m benchmarks.feature_store --cases evaluation --clip vit_b16 --data eurosat
     python -m benchmarks.feature_store --cases sweep --shots 1 2 --seeds 1 --epochs 2 --repeats 1    # a small try
 
-Cases: `evaluation`, zero-shot CLIP on the test images of a dataset, from a filled store; `training`, a whole 16-shot run of CoOp with 8 views of
-each image against new views in each epoch, the store empty and then filled; `sweep`, CoOp with every number of shots and seed, its
-store empty at the beginning; `step`, CoOp's training step at ViT-B/16's shapes, random weights, 100 classes, from features against
-from pixels that are in memory. Printed are medians, their ratio, its spread (slowest against fastest and the reverse), and the accuracy
-of both sides. Start-up of Python is not counted.
+Cases: `evaluation`, zero-shot CLIP on the test images of a dataset, from a full store; `training`, a whole 16-shot run of CoOp
+with 8 views of each image against new views in each epoch, the store empty and then filled; `sweep`, CoOp with every number of
+shots and seed, its store empty at the beginning; `step`, CoOp's step at ViT-B/16's shapes, random weights, 100 classes,
+from features against from pixels that are in memory. Printed are medians, their ratio, its spread (slowest against fastest and
+the reverse), and the accuracy or loss of both sides. Start-up of Python is not counted.
 """
 
 from __future__ import annotations
