@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -38,11 +39,11 @@ class KnownLoader:
     """The batches of an evaluation's loader with features (B,d) in place of pixels: no image is opened.
 
     Args:
-        table: gives the features of the loader's images, in its order, each with one view. Called when iteration begins.
+        table: gives the features of the loader's images, in its order, each with one view. Called when iteration first begins.
     """
 
     def __init__(self, loader: DataLoader, table: Callable[[], Table]) -> None:
-        self.dataset, self.batch_sampler, self.table = loader.dataset, loader.batch_sampler, table
+        self.dataset, self.batch_sampler, self.table = loader.dataset, loader.batch_sampler, cache(table)
 
     def __len__(self) -> int:
         return len(self.batch_sampler)

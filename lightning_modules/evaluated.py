@@ -120,7 +120,8 @@ class EvaluatedModule(LightningModule):
                 "fewer devices."
             )
         loaders = [evaluation.loader(self.trainer.global_rank, self.trainer.world_size) for evaluation in evaluations]
-        if not (self.takes_features and self.model.images_are_frozen):
+        whole = self.trainer.limit_test_batches == self.trainer.limit_val_batches == 1.0  # a part is not worth all features
+        if not (whole and self.takes_features and self.model.images_are_frozen):
             return loaders
         context = self.trainer.precision_plugin.forward_context
         return [

@@ -91,7 +91,8 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     relevant = {key: value for key, value in config.items() if key not in EXECUTION_GROUPS}
     relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
     relevant["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
-    if (views := (relevant.pop("features", None) or {}).get("views", "online")) != "online":  # stored features are exact
+    features = relevant.pop("features", None)  # stored ones are exact, but for the views that are kept
+    if isinstance(features, Mapping) and (views := features.get("views", "online")) != "online":
         relevant["features"] = {"views": views}
     if earlier := config.get("earlier"):
         relevant["earlier"] = {key: value for key, value in compared(earlier).items() if key not in EARLIER_EXECUTION}

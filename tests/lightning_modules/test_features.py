@@ -147,6 +147,12 @@ def test_another_seed_and_another_method_share_an_entry(store):
     assert features.encoded == 0
 
 
+def test_a_part_of_an_evaluation_encodes_no_more(run_here, tmp_path):
+    run_here(VOUCHED, "features.store=store", "method=zeroshot", "eval_batch_size=4", "+trainer.limit_test_batches=2")
+    assert opened("test") == 8
+    assert not (tmp_path / "store").exists()
+
+
 class Recoloured(VouchedToys):
     """Other code than its base's."""
 

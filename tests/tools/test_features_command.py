@@ -22,7 +22,7 @@ def store(tmp_path, monkeypatch):
 def test_the_list_has_size_use_and_what_it_is(store, capsys):
     assert features.main([]) == 0
     new, old, total = capsys.readouterr().out.splitlines()
-    assert new.split() == "0.8 MB 0.0 days the new images (2000 x 1 x 100)".split()
+    assert new.split() == ["0.8", "MB", "0.0", "days", "the", "new", "images", "(2000", "x", "1", "x", "100)"]
     assert old.endswith("the old images (1000 x 1 x 100)")
     assert total == f"2 entries, 0.00 GB, in {store.folder}"
 
