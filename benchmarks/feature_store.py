@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import open_clip
 import torch
 
 import run as entry
+from benchmarks.text_engine import NAMES
 from prompts.coop import CoOp
 from prompts.engine.clip import load_clip
 from prompts.learner import TrainInfo
@@ -88,7 +88,7 @@ def step(options: argparse.Namespace) -> dict[str, Side]:
     """CoOp's forward and backward pass; the loss."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    names = open_clip.IMAGENET_CLASSNAMES[:: 1000 // options.classes][: options.classes]
+    names = NAMES[: options.classes]
     model = PromptedCLIP(load_clip(options.step_model, "random"), CoOp(16))
     model.setup(TrainInfo(names, 1))
     model.to(device)
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=(1, 2, 3))
     parser.add_argument("--epochs", type=int, help="by default those of the recipe")
     parser.add_argument("--step-model", default="ViT-B-16-quickgelu")
-    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--classes", type=int, default=100, help="at most 100")
     parser.add_argument("--batch", type=int, default=32)
     options = parser.parse_args()
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
