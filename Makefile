@@ -63,9 +63,10 @@ tables: .venv/installed  ## run every table of the embedded world, and write the
 		$(BIN)/python run.py -m experiment=$$(basename $$file .yaml) || exit 1; done
 	$(BIN)/python -m tools.tables outputs/tables
 
-benchmark: .venv/installed  ## the text engine against the plain computation, and against sampled classes
+benchmark: .venv/installed  ## the text engine against the plain computation and sampled classes; stored image features
 	$(BIN)/python -m benchmarks.text_engine
 	$(BIN)/python -m benchmarks.exact_softmax
+	$(BIN)/python -m benchmarks.feature_store
 
 clean:  ## remove .venv and caches; results stay
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info

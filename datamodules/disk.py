@@ -145,6 +145,10 @@ class Disk:
         paths = (item.path for items in (splits.train, splits.val, splits.test) for item in items)
         return identity.lists_digest(splits, identity.file_sizes(self.images, paths))
 
+    def content_digest(self, items: Iterable[Item]) -> str:
+        """A digest of the images: of every file's path, size and time of change."""
+        return identity.files_digest(self.images, (item.path for item in items))
+
     def preview(self) -> Splits:
         """The lists, without writing anything."""
         return self.splits(seed=1)

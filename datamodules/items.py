@@ -124,7 +124,9 @@ class Source(Protocol):
     """A source of images: reads one dataset.
 
     A source may also have a method `digest(seed) -> str`, the data's digest (`datamodules.identity`); without it the digest is
-    that of the lists of `splits`; and `in_memory`, true where images cost next to nothing to open.
+    that of the lists of `splits`; an attribute `in_memory`, true where images cost next to nothing to open; and a method
+    `content_digest(items) -> str`, a digest of everything that decides what `open` gives for these items beside the
+    source's code, without which no image features are stored (`runs.feature_store`).
     """
 
     def splits(self, seed: int) -> Splits:

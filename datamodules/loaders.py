@@ -211,7 +211,7 @@ class TrainLoader:
     Iteration starts lazily: Lightning asks for the iterator of the first epoch before it says which epoch that is.
     """
 
-    def __init__(self, dataset: ImageDataset, sampler: StepSampler, workers: int = 0) -> None:
+    def __init__(self, dataset: Dataset, sampler: StepSampler, workers: int = 0, collate: Callable = collate) -> None:
         self.dataset, self.sampler = dataset, sampler
         self.position = 0  # batches handed out in this epoch, not those that workers have prefetched
         self.loader = ImageLoader(

@@ -9,11 +9,13 @@ alone has 36 other classes, in the styles of `shapes`: settings are chosen on th
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 
 from numpy.random import RandomState
 from PIL import Image, ImageEnhance
 
 from datamodules.drawing import COLOURS, TEXTURES, draw
+from datamodules.identity import digest_of
 from datamodules.items import Item, Splits
 
 # class name: (shape, colour, texture). Some names are words that captions seldom use ("spotted", "mug", "crescent").
@@ -116,6 +118,10 @@ class Shapes:
     def digest(self, seed: int) -> str:
         """A constant: the data come with the code."""
         return f"shapes: {self.domain}"
+
+    def content_digest(self, items: Iterable[Item]) -> str:
+        """A digest of the keys, which the pictures follow from."""
+        return digest_of([item.path for item in items])
 
     def open(self, item: Item) -> Image.Image:
         """The picture of a key, 32 px RGB, drawn at the first call. ValueError for a key that is none."""

@@ -16,6 +16,7 @@ from datamodules.evaluation import Evaluation
 from lightning_modules import process
 from lightning_modules.callbacks import make_callbacks
 from lightning_modules.checkpoints import SavedPrompts, begin_from, check_backbone, prompts_of
+from lightning_modules.features import ImageFeatures
 from lightning_modules.loggers import make_loggers
 from lightning_modules.task import TaskModule
 from lightning_modules.trainer import make_trainer
@@ -152,7 +153,14 @@ class Assembly:
 
     def _module(self, tests: list[Evaluation], validations: Sequence[Evaluation] = ()) -> TaskModule:
         cfg = self.cfg
-        return make(cfg.task.module)(self.model, self.data, make(cfg.optim), cfg.epochs, cfg.seed, tests, validations)
+        module = make(cfg.task.module)(self.model, self.data, make(cfg.optim), cfg.epochs, cfg.seed, tests, validations)
+        module.features = self.features
+        return module
+
+    @cached_property
+    def features(self) -> ImageFeatures:
+        """The store of image features, and how many views of the training images are kept."""
+        return make(self.cfg.features)
 
     def check_offers(self) -> None:
         """ValueError where neither the method nor the data offer what the task needs."""

@@ -28,13 +28,14 @@ class Classification(TaskModule):
 
     needs = ("class logits", "labelled images")
     figure = Figure("accuracy", "accuracy", "%")
+    takes_features = True
 
     predicted: Mapping[str, Mapping[str, np.ndarray]] = MappingProxyType({})  # by test: `PredictionMetric.compute`
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The learner's losses over the classes of this step, and its logits."""
         sample = self.model.learner.sample(batch["label"], batch["batch_index"], seed)
-        outputs = self.model(batch["image"], sample)
+        outputs = self.outputs(batch, sample)
         return self.model.losses(outputs, batch["label"], batch["index"]), outputs.logits
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
@@ -49,7 +50,7 @@ class Classification(TaskModule):
         if first:
             self.model.bind(evaluation.classnames)
         metrics, readable = evaluation.metrics, batch["weight"] > 0
-        logits = self.model(batch["image"]).logits.float()[readable]
+        logits = self.outputs(batch).logits.float()[readable]
         index, labels = batch["index"][readable], batch["label"][readable]
         metrics["counts"].update(logits, labels)
         metrics["not_finite"].update(index, logits)

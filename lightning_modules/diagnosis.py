@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from datamodules.known_features import IMAGE
+
 
 def why_not_finite(
     where: str,
@@ -27,7 +29,7 @@ def why_not_finite(
     """
     bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
     broken = [name for name, tensor in trainable.items() if not torch.isfinite(tensor).all()]
-    if not torch.isfinite(batch["image"]).all():
+    if IMAGE in batch and not torch.isfinite(batch[IMAGE]).all():
         cause = f"an image is not finite (one of training indices {batch['index'].tolist()}): check the transform"
     elif broken:
         cause = f"the prompts are not finite any more ({', '.join(broken)}): lower optim.lr"

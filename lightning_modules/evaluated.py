@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.evaluation import Evaluation
+from datamodules.known_features import FEATURES, IMAGE, TEACHER
+from lightning_modules.features import ONLINE
+from prompts.learner import ClassSample, Outputs
 from prompts.prompted_clip import PromptedCLIP
 
 
@@ -41,6 +44,8 @@ class EvaluatedModule(LightningModule):
     """
 
     figure: ClassVar[Figure]
+    takes_features: ClassVar[bool] = False  # whether the task's batches go through `outputs` alone, so that they need no pixels
+    features = ONLINE  # what the run takes from the store of image features
 
     def __init__(self, model: PromptedCLIP, tests: Sequence[Evaluation], vals: Sequence[Evaluation] = ()) -> None:
         super().__init__()
@@ -81,6 +86,12 @@ class EvaluatedModule(LightningModule):
     def write_files(self, folder: Path) -> None:
         """Writes the task's files of the test, beside result.json."""
 
+    def outputs(self, batch: dict[str, Tensor], sample: ClassSample | None = None) -> Outputs:
+        """The model's outputs for a batch, from the features of its images where it holds these."""
+        features = batch.get(FEATURES)
+        assert features is None or self.model.images_are_frozen
+        return self.model(batch.get(IMAGE), sample, features, batch.get(TEACHER))
+
     def store_towers(self) -> None:
         """On a GPU under bf16 autocast, stores the frozen weights in bf16: autocast would cast them anew at each call."""
         if self.device.type == "cuda" and str(self.trainer.precision).startswith("bf16"):
@@ -108,7 +119,15 @@ class EvaluatedModule(LightningModule):
                 f"{evaluations[0].name} has fewer images ({most}) than this run has ranks ({self.trainer.world_size}): run on "
                 "fewer devices."
             )
-        return [evaluation.loader(self.trainer.global_rank, self.trainer.world_size) for evaluation in evaluations]
+        loaders = [evaluation.loader(self.trainer.global_rank, self.trainer.world_size) for evaluation in evaluations]
+        whole = self.trainer.limit_test_batches == self.trainer.limit_val_batches == 1.0  # a part is not worth all features
+        if not (whole and self.takes_features and self.model.images_are_frozen):
+            return loaders
+        context = self.trainer.precision_plugin.forward_context
+        return [
+            self.features.evaluation(loader, self.model.clip, context, evaluation.name)
+            for loader, evaluation in zip(loaders, evaluations, strict=True)
+        ]
 
     def _start(self, evaluations: list[Evaluation]) -> None:
         self.model.check_finite()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from datamodules.known_features import FEATURES, IMAGE
 from lightning_modules.assembly import Assembly
+from lightning_modules.features import ONLINE, ImageFeatures
 from lightning_modules.run_folder import RunFolder
 from prompts.learner import GradientFree
 from prompts.prompted_clip import PromptedCLIP
@@ -18,11 +21,17 @@ from prompts.prompted_clip import PromptedCLIP
 @torch.no_grad()
 def encode(model: PromptedCLIP, batches: Iterable[dict[str, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Image features (N,d) float32 and labels (N,) of all images that can be read, on the CPU. ValueError where a feature is
-    not finite."""
+    not finite.
+
+    Args:
+        batches: with pixels, or with features that are known.
+    """
     features, labels = [torch.empty(0, model.clip.embed_dim)], [torch.empty(0, dtype=torch.long)]
     for batch in batches:
         readable = batch["weight"] > 0
-        features.append(model.clip.encode_image(batch["image"][readable].to(device)).float().cpu())
+        known = batch.get(FEATURES)
+        encoded = model.clip.encode_image(batch[IMAGE][readable].to(device)) if known is None else known[readable]
+        features.append(encoded.float().cpu())
         labels.append(batch["label"][readable])
     all_features = torch.cat(features)
     if not all_features.isfinite().all():
@@ -38,10 +47,10 @@ def fit(run: Assembly, trainer: Trainer, folder: RunFolder) -> None:
     if run.learner.uses_gradients:
         trainer.fit(run.module, ckpt_path=folder.checkpoint(run.module, trainer), weights_only=True)
     else:
-        fit_on_features(run.model, run.data, trainer, run.cfg.seed)
+        fit_on_features(run.model, run.data, trainer, run.cfg.seed, run.features)
 
 
-def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int) -> None:
+def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int, stored: ImageFeatures = ONLINE) -> None:
     """Fits a learner without gradients on frozen features. Every rank does the whole computation: the images are few, and all
     ranks get the same tensors without communication.
 
@@ -60,6 +69,9 @@ def fit_on_features(model: PromptedCLIP, data: Any, trainer: Trainer, seed: int)
         data.evaluation("val", "val", data.subset)
     device = trainer.strategy.root_device
     model.to(device)
-    train, val = (encode(model, data.eval_loader(split, data.subset), device) for split in ("train", "val"))
+    loaders = {split: data.eval_loader(split, data.subset) for split in ("train", "val")}
+    if model.images_are_frozen:
+        loaders = {split: stored.evaluation(loader, model.clip, nullcontext, split) for split, loader in loaders.items()}
+    train, val = (encode(model, loader, device) for loader in loaders.values())
     model.learner.fit(model, train, val, seed)
     model.check_finite()

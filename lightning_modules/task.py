@@ -94,7 +94,9 @@ class TaskModule(EvaluatedModule):
 
     def train_dataloader(self) -> Any:
         """This rank's training batches."""
-        return self.data.train_loader(self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches)
+        rank, context = self.trainer.global_rank, self.trainer.precision_plugin.forward_context
+        loader = self.data.train_loader(rank, self.trainer.world_size, self.trainer.accumulate_grad_batches)
+        return self.features.training(loader, self.model, context, self.takes_features, rank)
 
     def configure_optimizers(self) -> Optimizer:
         """One optimiser of the learner's parameter groups and a trained CLIP's. ValueError where the learner's groups are not

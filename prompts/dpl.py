@@ -95,11 +95,15 @@ class DPL(PromptLearner, TrainingHooks):
         """The keys and values of each image block."""
         return _extra(self.image_ctx)
 
+    def image_teacher(self) -> Teacher | None:
+        """The frozen CLIP, where it is used."""
+        return self.teacher
+
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Cross-entropy and, with `kd_weight`, the distillation from zero-shot CLIP."""
         losses = super().losses(out, labels, index)
         if self.teacher:
-            teacher = self.teacher.logits(self.teacher.image(out.pixels))
+            teacher = self.teacher.logits(self.teacher.image_of(out))
             losses["kd"] = self.kd_weight * divergence(out.logits, teacher) / teacher.shape[-1]
         return losses
 

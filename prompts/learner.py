@@ -22,6 +22,7 @@ from prompts.engine.rows import NO_PROMPTS, TowerPrompts
 from prompts.engine.text_plan import TextPlan
 
 if TYPE_CHECKING:
+    from prompts.parts.teacher import Teacher
     from prompts.prompted_clip import PromptedCLIP
 
 
@@ -54,9 +55,20 @@ class Outputs:
     logits: Tensor  # (B,C) float32; (B,K) over `sample.ids` where there is a sample
     image_features: Tensor  # (B,d) un-normalised
     text_features: Tensor | None  # (C,d) or (B,C,d) un-normalised; None where the head uses no text
-    pixels: Tensor  # (B,3,S,S) the normalised images, for teachers
+    images: Tensor | None  # (B,3,S,S); None where their features were known and no image was read
     sample: ClassSample | None = None
     logit_bias: Tensor | None = None  # a scalar; of CLIPs that were trained with the sigmoid loss
+    teacher_features: Tensor | None = None  # (B,d') un-normalised, of the learner's `image_teacher`, where they are known
+
+    @property
+    def pixels(self) -> Tensor:
+        """The normalised images (B,3,S,S). ValueError where none were read, as their features were known."""
+        if self.images is None:
+            raise ValueError(
+                "this method's losses read pixels, and features.views=N keeps only the features of the training images: give "
+                "features.views=online."
+            )
+        return self.images
 
 
 def sigmoid_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -112,6 +124,11 @@ class PromptLearner(nn.Module):
         where random numbers were drawn. Anything else that it depends on, such as a counter, must be a buffer of the learner.
         """
         return clip.encode_text(self.plan, self.text_prompts(image), classes)
+
+    def image_teacher(self) -> Teacher | None:
+        """The teacher whose features of the training images `losses` uses by `Teacher.image_of`, if there is one: they may be
+        known from a store."""
+        return None
 
     def sample(self, labels: Tensor, batch_index: Tensor, seed: int) -> ClassSample | None:
         """The classes of a training step; None: all.

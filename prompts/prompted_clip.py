@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.rows import NO_PROMPTS
 from prompts.engine.trainable import PREFIX
 from prompts.learner import ClassSample, Outputs, PromptLearner, TrainInfo
 from prompts.parts.text_features import TextFeatures
@@ -71,17 +73,29 @@ class PromptedCLIP(nn.Module):
             self.bind(classnames)
         self.bind(bound)
 
-    def forward(self, pixels: Tensor, sample: ClassSample | None = None) -> Outputs:
+    @property
+    def images_are_frozen(self) -> bool:
+        """Whether image features are those of the CLIP as it was loaded, without prompts: equal for all learners and steps."""
+        with torch.no_grad():
+            return not (self.clip.trained or self.clip.changed) and self.learner.image_prompts() == NO_PROMPTS
+
+    def forward(
+        self,
+        pixels: Tensor | None,
+        sample: ClassSample | None = None,
+        features: Tensor | None = None,
+        teacher_features: Tensor | None = None,
+    ) -> Outputs:
         """Logits and features of `pixels` (B,3,S,S), uint8 or normalised, over the bound classes or a training step's `sample`
-        of them."""
-        pixels = self.clip.normalised(pixels)
-        image = self.clip.encode_image(pixels, self.learner.image_prompts())
+        of them. Where images are frozen (`images_are_frozen`), `features` (B,d) of them may be given, and no pixels."""
+        pixels = None if pixels is None else self.clip.normalised(pixels)
+        image = self.clip.encode_image(pixels, self.learner.image_prompts()) if features is None else features
         if sample is None:
             text = self.text_features(image)
         else:
             text = self.learner.encode_text(self.clip, image, sample.ids)
         logits = self.learner.logits(self.clip, image, text)
-        return Outputs(logits, image, text, pixels, sample, self.clip.logit_bias)
+        return Outputs(logits, image, text, pixels, sample, self.clip.logit_bias, teacher_features)
 
     def text_features(self, image: Tensor) -> Tensor | None:
         """Features of the bound classes for image features (B,d): (C,d) or (B,C,d). Cached until a tensor that they depend on

@@ -71,9 +71,13 @@ class PromptSRC(IVLP, TrainingHooks):
         super().bind(clip, classnames)
         self.teacher.bind(clip, classnames)
 
+    def image_teacher(self) -> Teacher | None:
+        """The frozen CLIP, where it is used."""
+        return self.teacher
+
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Cross-entropy and the three weighted distances to the frozen CLIP (3.2)."""
-        image, text = self.teacher.image(out.pixels), self.teacher.text()
+        image, text = self.teacher.image_of(out), self.teacher.text()
         terms = {
             "text": (F.normalize(out.text_features, dim=-1) - text).abs().mean(),
             "image": (F.normalize(out.image_features, dim=-1) - image).abs().mean(-1),

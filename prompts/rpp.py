@@ -23,6 +23,7 @@ from prompts.parts.deep_prompts import DeepPrompts, deep_rows
 from prompts.parts.distillation import Distillation
 from prompts.parts.local_contrast import LocalContrast, cross_entropy
 from prompts.parts.settings import check_choice
+from prompts.parts.teacher import Teacher
 
 Share = Literal["shared", "unshared", "kv_only"]
 ResidualSource = Literal["q", "k", "v", "mean", "none"]
@@ -168,6 +169,10 @@ class RPP(DeepPrompts):
         allowed[:, drawn.ids] = drawn.allowed
         return ClassSample(torch.arange(total, device=labels.device), allowed, labels)
 
+    def image_teacher(self) -> Teacher | None:
+        """The frozen CLIP, where it is used."""
+        return self.teacher
+
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Cross-entropy over the classes in use and, with a teacher, its soft labels."""
         sample, total = out.sample, len(self.plan)
@@ -176,7 +181,7 @@ class RPP(DeepPrompts):
         if self.teacher is None:
             return {"ce": ce}
         student = out.logits
-        teacher = self.teacher.logits(self.teacher.image(out.pixels), None if sample is None else sample.ids)
+        teacher = self.teacher.logits(self.teacher.image_of(out), None if sample is None else sample.ids)
         if sample is not None and self.distillation.class_set == "sampled":
             if self.distillation.local_correction and self.local_contrast.local_correction:
                 shift = self.local_contrast.shift(sample, total)

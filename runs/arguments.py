@@ -41,6 +41,7 @@ def check_all(cfg: DictConfig) -> None:
     for group in TARGET_GROUPS:
         check_arguments(cfg[group], group)
     check_arguments(cfg.task.module, "task.module")
+    check_arguments(cfg.features, "features")
     for group in ("callbacks", "targets"):
         for name, node in cfg[group].items():
             check_arguments(node, f"{group}.{name}")

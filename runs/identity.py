@@ -98,6 +98,9 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
         relevant["targets"] = {name: _without_later(data) for name, data in targets.items()}
     relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
     relevant["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
+    features = relevant.pop("features", None)  # stored ones are exact, but for the views that are kept
+    if isinstance(features, Mapping) and (views := features.get("views", "online")) != "online":
+        relevant["features"] = {"views": views}
     if earlier := config.get("earlier"):
         relevant["earlier"] = {key: value for key, value in compared(earlier).items() if key not in EARLIER_EXECUTION}
     callbacks = config.get("callbacks") or {}

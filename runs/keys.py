@@ -47,6 +47,7 @@ KEYS = {
     "accumulate": count("give a number of micro-batches per step, 1 or more"),
     "eval_batch_size": count("give a number of images, 1 or more"),
     "shard_classes": count("give a number of classes, or 0 to never divide them", 0),
+    "features": Key((dict,), "give store, max_gb and views below it, as conf/config.yaml does"),
     "save_every": number("give a number of seconds, 0 or more", 0),
     "save_steps": count("give a number of optimiser steps, 1 or more, or null for none", also=(None,)),
     "recipes": Key((dict,), "leave it empty: it is filled with the names of the recipes that apply"),
@@ -77,9 +78,7 @@ REQUIRED = ("task.name", "optim.lr", "protocol.train", "protocol.evaluate", "pro
 
 def check_config(cfg: DictConfig) -> None:
     """ValueError, one sentence, for the first key that is missing, cannot be resolved, or has a value that it cannot have.
-
-    Reads the disk only to check `output`, and creates nothing.
-    """
+    Reads the disk only to check `output`, and creates nothing."""
     for name, key in KEYS.items():
         check_value(key, name, resolved(cfg, name))
     check_output(cfg.output)

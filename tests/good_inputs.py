@@ -52,6 +52,8 @@ protocol=domain_generalization data=shapes
 protocol=few_shot +protocol.targets.shapes=[digits]
 shots=-1
 shots=3 epochs=7
+features.store=null
+features.store=/elsewhere features.max_gb=2.5 features.views=8
 seed=4294967295
 eval_every=5 select=best_val
 threads=2 workers=auto decoded_mb=20000

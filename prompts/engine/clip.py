@@ -23,7 +23,7 @@ from prompts.engine.clip_config import TOKENS
 from prompts.engine.dense import DenseFeatures, dense_features
 from prompts.engine.fitting import fill, set_activation
 from prompts.engine.hub import optional_file
-from prompts.engine.identity import Identity, identify
+from prompts.engine.identity import Identity, identify, identify_images
 from prompts.engine.rows import NO_PROMPTS, TowerPrompts
 from prompts.engine.text_plan import TextPlan
 from prompts.engine.tokenizer_files import make_tokenizer
@@ -119,6 +119,12 @@ class FrozenCLIP(nn.Module):
         """Which CLIP this is, independent of where its weights lie (`prompts.engine.identity`). The first call takes a second
         for ViT-L."""
         return identify(self.model)
+
+    @cached_property
+    def image_identity(self) -> list[Any]:
+        """All that features of unprompted images depend on beside the pixels, as plain data
+        (`prompts.engine.identity.identify_images`). The first call takes a second for ViT-L."""
+        return identify_images(self.model, self.image_tower)
 
     def text_weights(self) -> dict[str, Tensor]:
         """The tensors that text features depend on, by name."""

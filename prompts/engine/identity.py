@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -34,6 +34,22 @@ def identify(model: nn.Module) -> Identity:
         "activation": "quickgelu" if is_quick else "gelu",
         "weights": digest.hexdigest()[:DIGITS],
     }
+
+
+@torch.no_grad()
+def identify_images(model: nn.Module, tower: Any) -> list[Any]:
+    """All that image features depend on in open_clip's model and the tower that runs it, as plain data: every bit of the
+    weights, the modules, and their plain settings, such as a LayerNorm's epsilon."""
+    visual, digest = model.visual, hashlib.sha256()
+    for name, tensor in sorted(visual.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    settings = [[name, type(module).__qualname__, _plain_settings(module)] for name, module in visual.named_modules()]
+    return [digest.hexdigest(), repr(visual), settings, type(tower).__qualname__, _plain_settings(tower)]
+
+
+def _plain_settings(holder: Any) -> dict[str, str]:
+    return {name: repr(value) for name, value in vars(holder).items() if isinstance(value, bool | int | float | str | tuple)}
 
 
 def _sizes(model: nn.Module) -> str:

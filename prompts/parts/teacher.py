@@ -6,7 +6,7 @@ Shapes: B images, C classes, K classes in use, S image size in pixels, d width o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from torch import Tensor
 
 from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP
 from prompts.parts.context import fixed_plan
+
+if TYPE_CHECKING:
+    from prompts.learner import Outputs
 
 PLAIN = "a photo of a {}."
 SIXTY_TEMPLATES = [PLAIN, *(t for t in IMAGENET_TEMPLATES if t != PLAIN)][:60]  # PromptSRC's list, which DPL's code has, too
@@ -70,8 +73,20 @@ class Teacher:
 
     @torch.no_grad()
     def image(self, images: Tensor) -> Tensor:
-        """Pixels (B,3,S,S), normalised as the student wants them -> image features (B,d), unit length."""
-        return F.normalize(self.clip.encode_image(converted(images, self.student.image_spec, self.clip.image_spec)), dim=-1)
+        """Pixels (B,3,S,S), uint8 or normalised as the student wants them -> image features (B,d), unit length."""
+        return F.normalize(self.encode(images), dim=-1)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """As `image`, un-normalised."""
+        images = self.student.normalised(images)
+        return self.clip.encode_image(converted(images, self.student.image_spec, self.clip.image_spec))
+
+    @torch.no_grad()
+    def image_of(self, out: Outputs) -> Tensor:
+        """As `image`, of a step's images; their features may be known (`PromptLearner.image_teacher`)."""
+        known = out.teacher_features
+        return self.image(out.pixels) if known is None else F.normalize(known, dim=-1)
 
     @torch.no_grad()
     def logits(self, image: Tensor, ids: Tensor | None = None) -> Tensor:
