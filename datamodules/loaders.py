@@ -196,10 +196,10 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
 def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
     """A loader of this rank's share of a dataset; over all ranks each image comes once."""
     sampler = RankSampler(len(dataset), batch_size, rank, world)
-    return ImageLoader(dataset, batch_sampler=sampler, num_workers=workers, **_options())
+    return ImageLoader(dataset, batch_sampler=sampler, num_workers=workers, **_options(collate))
 
 
-def _options() -> dict[str, Any]:
+def _options(collate: Callable) -> dict[str, Any]:
     """What all loaders have: page-locked memory where there is a GPU, from which copies to it need not be waited for, and a
     generator for the workers' base seed, which would otherwise be drawn from the global one."""
     return {"collate_fn": collate, "pin_memory": torch.cuda.is_available(), "generator": torch.Generator()}
@@ -215,7 +215,7 @@ class TrainLoader:
         self.dataset, self.sampler = dataset, sampler
         self.position = 0  # batches handed out in this epoch, not those that workers have prefetched
         self.loader = ImageLoader(
-            dataset, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0, **_options()
+            dataset, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0, **_options(collate)
         )
 
     def __len__(self) -> int:
