@@ -32,7 +32,7 @@ search: .venv/installed  ## search the settings of the embedded world anew, abou
 	$(BIN)/python -m tools.embedded_recipes outputs/embedded_search
 
 test: .venv/installed  ## the whole test suite, two processes at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 TRANSFORMERS := every_architecture kinds training_kinds transformers_weights preprocessing tokenizers tokenizer_files
 test_transformers: .venv/installed  ## the tests of transformers' towers and tokenizers, with the package, which slows all imports

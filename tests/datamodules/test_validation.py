@@ -51,11 +51,13 @@ def by_hook(data):
 
 def by_probe(data):
     """Those of a method that fits on features."""
-    encode = SimpleNamespace(embed_dim=3, encode_image=lambda image: image.mean((2, 3)))
+    encode = SimpleNamespace(embed_dim=3, encode_image=lambda image: image.float().mean((2, 3)))
     probe = LinearProbe(max_iter=1)
     probe.weight, probe.bias = torch.nn.Parameter(torch.zeros(5, 3)), torch.nn.Parameter(torch.zeros(5))
     probe.requires_grad_(False)
-    model = SimpleNamespace(learner=probe, clip=encode, to=lambda device: None, check_finite=lambda: None)
+    model = SimpleNamespace(
+        learner=probe, clip=encode, to=lambda device: None, check_finite=lambda: None, images_are_frozen=False
+    )
     fit_on_features(model, data, Trainer(accelerator="cpu", logger=False, enable_progress_bar=False), 1)
 
 

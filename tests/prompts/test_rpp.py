@@ -238,7 +238,7 @@ def test_9_the_size_of_the_published_setting():
     b16 = FrozenCLIP.__new__(FrozenCLIP)
     nn.Module.__init__(b16)
     b16.text_blocks = b16.image_blocks = 12
-    b16.text_width, b16.image_width, b16.is_vit = 512, 768, True
+    b16.text_width, b16.image_width = 512, 768
     learner = RPP()
     learner.setup(b16, TrainInfo(NAMES, 0))
     assert sum(p.numel() for p in learner.parameters()) == 138_240
