@@ -1,6 +1,7 @@
-"""Arbitrary JSON data, and a check that a reader accepts it or refuses it in one sentence."""
+"""Arbitrary JSON data, a good config with one bad value, and a check that a reader accepts it or refuses it in one sentence."""
 
 import json
+from copy import deepcopy
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -11,6 +12,17 @@ JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=8
 )
 few = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+def changed(config, place, value):
+    """A copy of nested mappings with another value at this place, a path of keys."""
+    config = deepcopy(config)
+    *way, last = place
+    part = config
+    for key in way:
+        part = part[key]
+    part[last] = value
+    return config
 
 
 def in_one_sentence(call, *arguments):

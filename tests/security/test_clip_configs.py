@@ -2,10 +2,10 @@
 
 import json
 import time
-from copy import deepcopy
 
 import open_clip
 import pytest
+from arbitrary import changed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,20 +91,10 @@ BAD = [
 ]
 
 
-def changed(place, value):
-    config = deepcopy(GOOD)
-    *way, last = place
-    part = config
-    for key in way:
-        part = part[key]
-    part[last] = value
-    return config
-
-
 @pytest.mark.parametrize(("place", "value", "message"), BAD, ids=lambda value: str(value)[:40])
 def test_a_bad_value_is_a_sentence(tmp_path, place, value, message):
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(changed(place, value)))
+    path.write_text(json.dumps(changed(GOOD, place, value)))
     started = time.process_time()
     with pytest.raises(ValueError, match=message) as caught:
         load_clip(str(path), "random")
@@ -114,12 +104,14 @@ def test_a_bad_value_is_a_sentence(tmp_path, place, value, message):
 
 
 def test_sizes_that_are_each_allowed_and_together_too_many(tmp_path):
-    large = changed(("vision_cfg",), {"layers": 256, "width": 8192, "head_width": 64, "patch_size": 16, "image_size": 224})
+    large = changed(
+        GOOD, ("vision_cfg",), {"layers": 256, "width": 8192, "head_width": 64, "patch_size": 16, "image_size": 224}
+    )
     path = tmp_path / "config.json"
     path.write_text(json.dumps(large))
     with pytest.raises(ValueError, match="more than 4,000,000,000 parameters"):
         load_clip(str(path), "random")
-    path.write_text(json.dumps(changed(("vision_cfg",), {"width": 8192, "patch_size": 1, "image_size": 4096})))
+    path.write_text(json.dumps(changed(GOOD, ("vision_cfg",), {"width": 8192, "patch_size": 1, "image_size": 4096})))
     with pytest.raises(ValueError, match="too many patches"):
         load_clip(str(path), "random")
 
@@ -147,7 +139,7 @@ PLACES += [("vision_cfg", "timm_model_name"), ("text_cfg", "hf_model_name"), ("i
 @given(place=st.sampled_from(PLACES), value=VALUES | st.dictionaries(st.sampled_from(["eps", "mean", "x"]), VALUES))
 def test_any_value_anywhere_is_a_sentence_or_a_config(tmp_path_factory, place, value):
     path = tmp_path_factory.mktemp("config") / "config.json"
-    path.write_text(json.dumps(changed(place, value)))
+    path.write_text(json.dumps(changed(GOOD, place, value)))
     try:
         source = find(str(path), "random")
     except ValueError as error:

@@ -1,9 +1,9 @@
 """Folders in transformers' layout that other people made: refused in a sentence, or read within bounds."""
 
 import json
-from copy import deepcopy
 
 import pytest
+from arbitrary import changed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,16 +51,6 @@ BAD_SIGLIP = [
     (("vision_config", "hidden_act"), "quick_gelu", "which no SigLIP of open_clip's has"),
     (("text_config", "projection_size"), 64, "its text features have 64 numbers, its image features 768"),
 ]
-
-
-def changed(config, place, value):
-    config = deepcopy(config)
-    *way, last = place
-    part = config
-    for key in way:
-        part = part[key]
-    part[last] = value
-    return config
 
 
 CASES = [(CLIP, *case) for case in BAD] + [(SIGLIP, *case) for case in BAD_SIGLIP]
