@@ -42,18 +42,30 @@ def golden_dir() -> Path:
     return Path(os.environ.get("GOLDEN_DIR", TESTS / "golden"))
 
 
-@pytest.fixture
-def cli(tmp_path):
-    """Runs run.py with the tests' groups as a process of its own, in an empty folder."""
+@pytest.fixture(scope="session")
+def forks():
+    """The process from which runs are forked."""
+    from forked import Forks
 
-    def run(*overrides: str, sweep: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
-        paths = os.pathsep.join([str(TESTS), str(ROOT)])
-        environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | env
+    server = Forks()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cli(forks, tmp_path):
+    """Runs run.py with the tests' groups as a process of its own, in an empty folder. It, its ranks and the jobs of a sweep are
+    forked from a process that has imported everything; with `fresh` they are new interpreters, as a user's."""
+
+    def run(*overrides: str, sweep: bool = False, fresh: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
         from toys import command
 
-        return subprocess.run(
-            command(*overrides, sweep=sweep), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-        )
+        line = command(*overrides, sweep=sweep)
+        if not fresh:
+            return forks.complete(line[1:], tmp_path, spares=4 * sweep or int("trainer=ddp_cpu" in overrides), **env)
+        paths = os.pathsep.join([str(TESTS), str(ROOT)])
+        environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | env
+        return subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
 
     return run
 

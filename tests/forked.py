@@ -1,7 +1,8 @@
 """Runs run.py in processes forked from one that has imported everything: a start costs tenths of a second instead of five.
 
 As a script it is that process: it reads orders, one JSON object per line, and answers each with a line. A child runs run.py as
-`python run.py ...` would: as __main__, with its own arguments, folder, environment and log.
+`python run.py ...` would: as __main__, with its own arguments, folder, environment and log. The processes of run.py that it starts
+itself, ranks or the jobs of a sweep, can be such children as well (`Popen`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import Any, ClassVar
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -58,7 +61,14 @@ class Forks:
 
     def start(self, folder: Path, *overrides: str, **environment: str) -> int:
         """The process of a run in this folder, which writes to `log` there."""
-        return self._ask({"folder": str(folder), "overrides": overrides, "environment": environment}, 300)
+        line = [str(ROOT / "run.py"), "--config-dir", str(TESTS / "conf"), *overrides]
+        log, ranks = str(folder / "log"), int("trainer=ddp_cpu" in overrides)
+        return self.start_line(line, folder=str(folder), output=(log, log), environment=environment, spares=ranks)
+
+    def start_line(self, line: list[str], **order: Any) -> int:
+        """The process of a script with its arguments. `output`: the files of its stdout and stderr. `spares`: how many processes
+        of run.py it starts that are to be forked; what it starts beyond them, or by other means, is a new interpreter."""
+        return self._ask({"line": line} | order, 300)
 
     def wait(self, process: int, seconds: float = 300) -> int:
         """Its status, negative where a signal ended it."""
@@ -66,6 +76,14 @@ class Forks:
 
     def run(self, folder: Path, *overrides: str, **environment: str) -> int:
         return self.wait(self.start(folder, *overrides, **environment))
+
+    def complete(self, line: list[str], folder: Path, spares: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs a script in this folder to its end, as `subprocess.run` does, whose environment has these variables as well."""
+        with tempfile.TemporaryDirectory() as kept:
+            output = [str(Path(kept, name)) for name in ("stdout", "stderr")]
+            order = {"folder": str(folder), "output": output, "environment": environment, "spares": spares}
+            status = self.wait(self.start_line(line, **order))
+            return subprocess.CompletedProcess(line, status, *(Path(name).read_text() for name in output))
 
     def close(self) -> None:
         self.server.stdin.close()
@@ -88,23 +106,70 @@ def strike(moment: str) -> None:
     os.replace = replaced
 
 
+class Popen(subprocess.Popen):
+    """A process of run.py that a forked run starts: forked early from what imported everything, and told later what to run.
+
+    Everything else about it is the standard library's: it is a child with an id, waited for and killed as any other.
+    """
+
+    spares: ClassVar[list[tuple[int, int]]] = []  # the ids of children that wait, and where to write what they are to run
+
+    @classmethod
+    def prepare(cls, count: int) -> None:
+        """Forks so many children, which wait; with their parent they end."""
+        for _ in range(count):
+            reading, writing = os.pipe()
+            if process := os.fork():
+                os.close(reading)
+                cls.spares.append((process, writing))
+                continue
+            for _, other in cls.spares:
+                os.close(other)
+            os.close(writing)
+            cls.spares.clear()
+            with open(reading) as pipe:
+                order = pipe.read()
+            if not order:
+                os._exit(0)
+            run_script(json.loads(order))
+
+    def _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *others):
+        ours = isinstance(args, list) and args[:2] == [sys.executable, str(ROOT / "run.py")]
+        if not (ours and self.spares) or pass_fds:
+            return super()._execute_child(args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *others)
+        self.pid, pipe = self.spares.pop(0)
+        self._child_created = True
+        environment = dict(os.environ if env is None else env)
+        ranks = "trainer=ddp_cpu" in args and "LOCAL_RANK" not in environment
+        order = {"line": args[1:], "folder": cwd or os.getcwd(), "environment": environment, "spares": int(ranks)}
+        with open(pipe, "w") as writer:
+            writer.write(json.dumps(order))
+
+
 def child(order: dict) -> None:
     os.setpgid(0, 0)  # processes that this run leaves behind are recognised by it
     for number in (signal.SIGINT, signal.SIGTERM):  # until run.py answers them, they end the process without a word
         signal.signal(number, signal.SIG_DFL)
-    log = os.open(Path(order["folder"], "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for file, number in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(file, number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for name, number in zip(order["output"], (1, 2), strict=True):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.stdout.reconfigure(line_buffering=True)
+    run_script(order | {"environment": os.environ | order["environment"]})
+
+
+def run_script(order: dict) -> None:
+    """Runs a script in this process, which it ends. `environment`: the whole of it."""
     os.chdir(order["folder"])
+    os.environ.clear()
     os.environ |= order["environment"]
+    Popen.prepare(order["spares"])
+    subprocess.Popen = Popen
     if moment := os.environ.get("STRIKE"):
         strike(moment)
     if most := os.environ.get("LARGEST_FILE"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), resource.RLIM_INFINITY))
-    sys.argv = [str(ROOT / "run.py"), "--config-dir", str(TESTS / "conf"), *order["overrides"]]
+    sys.argv = order["line"]
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:

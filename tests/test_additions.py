@@ -4,9 +4,6 @@ A dataset in a folder of class folders is in tests/datamodules/test_class_folder
 """
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from toys import ROOT, TESTS
@@ -15,13 +12,11 @@ CONF = TESTS / "additions" / "conf"
 
 
 @pytest.fixture
-def command(tmp_path):
+def command(forks, tmp_path):
     """Runs one of the project's scripts with the added configs, in an empty folder: its output."""
 
     def run(script, *arguments, status=0):
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (TESTS, ROOT))), "OMP_NUM_THREADS": "1"}
-        line = [sys.executable, str(ROOT / script), "--config-dir", str(CONF), *arguments]
-        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        done = forks.complete([str(ROOT / script), "--config-dir", str(CONF), *arguments], tmp_path)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -18,7 +18,7 @@ def test_two_ranks_are_one_rank(cli, run_here, tmp_path):
     every = [*TOY, "trainer.log_every_n_steps=1", "eval_every=6", "eval_batch_size=17"]
     ranks = {"two": [], "four": ["accumulate=2"]}
     for name, more in ranks.items():
-        run = cli(*every, *more, "trainer=ddp_cpu", f"output={name}")
+        run = cli(*every, *more, "trainer=ddp_cpu", f"output={name}", fresh=name == "two")  # once as a user starts it
         assert run.returncode == 0, name + run.stderr
         assert "Traceback" not in run.stderr
         assert run.stdout.count("trainable parameters") == 1  # one rank speaks

@@ -1,15 +1,7 @@
-"""One process to fork runs from, and the runs that nothing disturbs, for all tests of this folder."""
+"""The runs that nothing disturbs, for all tests of this folder."""
 
 import pytest
 from disturbed import outcome_of
-from forked import Forks
-
-
-@pytest.fixture(scope="session")
-def forks():
-    server = Forks()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="session")
