@@ -23,6 +23,19 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("PROMPT_CACHE", str(ROOT / ".pytest_cache" / "prompt-features"))
 
 
+def pytest_configure(config):
+    import faster
+
+    faster.remember()
+    faster.pause_collector()
+
+
+def pytest_collection_finish(session):
+    import faster
+
+    faster.resume_collector()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)  # the tensors are tiny: threads that wait for each other cost more than they give

@@ -1,8 +1,8 @@
 """Runs run.py in processes forked from one that has imported everything: a start costs tenths of a second instead of five.
 
 As a script it is that process: it reads orders, one JSON object per line, and answers each with a line. A child runs run.py as
-`python run.py ...` would: as __main__, with its own arguments, folder, environment and log. The processes of run.py that it starts
-itself, ranks or the jobs of a sweep, can be such children as well (`Popen`).
+`python run.py ...` would: as __main__, with its own arguments, folder, environment and log. The processes of run.py that it
+starts itself, ranks or the jobs of a sweep, can be such children as well (`Popen`).
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ class Forks:
         return self.start_line(line, folder=str(folder), output=(log, log), environment=environment, spares=ranks)
 
     def start_line(self, line: list[str], **order: Any) -> int:
-        """The process of a script with its arguments. `output`: the files of its stdout and stderr. `spares`: how many processes
-        of run.py it starts that are to be forked; what it starts beyond them, or by other means, is a new interpreter."""
+        """The process of a script with its arguments. `output`: the files of its stdout and stderr. `spares`: how many of the
+        processes of run.py that it starts are forked; what it starts beyond them, or by other means, is a new interpreter.
+        """
         return self._ask({"line": line} | order, 300)
 
     def wait(self, process: int, seconds: float = 300) -> int:
@@ -77,8 +78,8 @@ class Forks:
     def run(self, folder: Path, *overrides: str, **environment: str) -> int:
         return self.wait(self.start(folder, *overrides, **environment))
 
-    def complete(self, line: list[str], folder: Path, spares: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs a script in this folder to its end, as `subprocess.run` does, whose environment has these variables as well."""
+    def complete(self, line: list[str], folder: Path, spares: int = 0, **environment: str) -> subprocess.CompletedProcess:
+        """Runs a script in this folder to its end, as `subprocess.run` does. `environment`: variables besides pytest's."""
         with tempfile.TemporaryDirectory() as kept:
             output = [str(Path(kept, name)) for name in ("stdout", "stderr")]
             order = {"folder": str(folder), "output": output, "environment": environment, "spares": spares}
@@ -136,7 +137,8 @@ class Popen(subprocess.Popen):
     def _execute_child(self, args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *others):
         ours = isinstance(args, list) and args[:2] == [sys.executable, str(ROOT / "run.py")]
         if not (ours and self.spares) or pass_fds:
-            return super()._execute_child(args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *others)
+            super()._execute_child(args, executable, preexec_fn, close_fds, pass_fds, cwd, env, *others)
+            return
         self.pid, pipe = self.spares.pop(0)
         self._child_created = True
         environment = dict(os.environ if env is None else env)

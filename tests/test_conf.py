@@ -1,5 +1,6 @@
 """Every option of every group composes and instantiates; optional groups are named after options that exist."""
 
+import copy
 import inspect
 
 import pytest
@@ -48,8 +49,27 @@ def test_every_group_is_walked_here():
     assert groups == here | {"recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
 
+TARGETS = {}  # composed datasets, by the overrides that name them
+
+
+@pytest.fixture
+def targets_once(monkeypatch):
+    """The datasets that a protocol goes on to are composed once: neither the method nor the shots enter them."""
+    compose = jobs.compose
+
+    def remembered(config, overrides, **options):
+        if options:  # a whole job
+            return compose(config, overrides, **options)
+        key = tuple(overrides)
+        TARGETS[key] = TARGETS.get(key) or compose(config, overrides)
+        return copy.deepcopy(TARGETS[key])
+
+    monkeypatch.setattr(jobs, "compose", remembered)
+
+
 @pytest.mark.parametrize("method", options("method"))
 @pytest.mark.parametrize("protocol", options("protocol"))
+@pytest.mark.usefixtures("targets_once")
 def test_methods_under_each_protocol(method, protocol):
     for shots in (1, 2, 4, 8, 16):
         cfg = compose(f"method={method}", f"protocol={protocol}", f"shots={shots}")
@@ -143,6 +163,7 @@ def test_callbacks(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("group", ["debug", "experiment"])
+@pytest.mark.usefixtures("targets_once")
 def test_debug_and_experiments(group):
     for option in options(group):
         cfg, names = jobs.compose_job([f"{group}={option}"], CONF)

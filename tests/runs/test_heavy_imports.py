@@ -9,9 +9,10 @@ from runs.imports import heavy_imports
 
 @pytest.fixture(autouse=True)
 def _as_before():
+    gc.unfreeze()  # what pytest has imported
     yield
     gc.enable()
-    gc.unfreeze()
+    gc.freeze()
 
 
 def test_the_collector_rests_and_leaves_out_what_was_imported():
