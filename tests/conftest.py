@@ -33,6 +33,8 @@ def pytest_configure(config):
 def pytest_collection_finish(session):
     import faster
 
+    if "open_clip" in sys.modules:
+        faster.share_vocabulary()
     faster.resume_collector()
 
 

@@ -1,4 +1,4 @@
-"""Saves time in pytest's own processes and changes no outcome: two pure functions of the libraries remember their results, and
+"""Saves time in pytest's own processes and changes no outcome: what the libraries make of the same text is made once, and
 Python looks for garbage less often. Processes that tests start do without.
 """
 
@@ -38,6 +38,23 @@ def remember() -> None:
     source = SourcesRegistry.instance().resolve("file")
     source.load_config.__globals__["OmegaConf"] = SimpleNamespace(load=load)
     omegaconf.base.parse = omegaconf._utils.parse = functools.lru_cache(maxsize=4096)(omegaconf.base.parse)
+
+
+def share_vocabulary() -> None:
+    """Lets tokenizers of open_clip that are made alike share their tables, to which nothing writes: a tenth of a second."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    make, made = SimpleTokenizer.__init__, {}
+
+    @functools.wraps(make)
+    def remembered(self, *args, **options):
+        key = repr((args, sorted(options.items())))
+        if key not in made:
+            make(self, *args, **options)
+            made[key] = vars(self) | {"cache": dict(self.cache)}
+        vars(self).update(made[key], cache=dict(made[key]["cache"]))  # `cache`: words that it has seen
+
+    SimpleTokenizer.__init__ = remembered
 
 
 def pause_collector() -> None:
