@@ -108,7 +108,7 @@ def test_two_at_once_by_submitit(cli, one_by_one, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     slurm = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "sweep"}
     ranks = [*TOY, "method=doomed", "shots=1,2,4", "trainer=ddp_cpu", "hydra/launcher=submitit_local", "output=out"]
-    sweep = cli(*ranks, sweep=True, DOOM="1:raise:1:20", **slurm)
+    sweep = cli(*ranks, sweep=True, fresh=True, DOOM="1:raise:1:20", **slurm)
     logs = "".join(path.read_text() for path in (tmp_path / "out").rglob("*_log.*"))
     assert sweep.returncode == 1, sweep.stderr + logs
     assert re.findall(r"shots=(\d)", sweep.stderr.split("1 job(s) of the sweep failed")[1]) == ["4"]
@@ -125,7 +125,7 @@ def test_two_at_once_by_submitit(cli, one_by_one, tmp_path):
 def test_a_search_on_validation_images(cli, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = [*TOY[:3], "experiment=search", "epochs=2", "shots=4", "output=out", "hydra.sweeper.n_trials=3", "method=coop"]
-    run = cli(*search, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", sweep=True)
+    run = cli(*search, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", sweep=True, fresh=True)
     assert run.returncode == 0, run.stderr
     assert "job 3 of 3 ended" in run.stdout
     assert "best of the search: optim.lr=" in run.stdout
