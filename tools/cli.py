@@ -4,6 +4,7 @@
     clip-prompts report outputs                           # tables and a page of results
     clip-prompts doctor data=eurosat                      # whether a dataset is complete on this disk
     clip-prompts insight RUN_FOLDER                       # what a finished run has learned
+    clip-prompts predict RUN_FOLDER --images photos       # classifies images with the prompts of a finished run
     clip-prompts features                                 # the store of image features: list, clear
 
 Configs and packages of your own extend it: `PYTHONPATH=FOLDER clip-prompts run --config-dir FOLDER/conf ...`.
@@ -22,6 +23,7 @@ COMMANDS = {
     "report": [str(ROOT / "report.py")],
     "doctor": ["-P", "-m", "tools.doctor"],  # -P: packages of the same names in the user's folder are not ours
     "insight": ["-P", "-m", "reports.insight"],
+    "predict": ["-P", "-m", "tools.predict"],
     "features": ["-P", "-m", "tools.features"],
 }
 
