@@ -184,6 +184,11 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
     if cfg.get("targets"):  # refused, as it would be replaced silently
         raise ValueError(f"targets={keys.shown(keys.resolved(cfg, 'targets'))}: {keys.KEYS['targets'].give}.")
+    if cfg.get("folder") and OmegaConf.select(cfg, "data.source.folder") != cfg.folder:
+        raise ValueError(
+            f"folder={cfg.folder} names images of your own, which data={hydra.runtime.choices.data} does not read: add "
+            "data=folder."
+        )
     recipes.complete(cfg, hydra)
     with open_dict(cfg):
         add_targets(cfg, hydra.runtime.choices.data)
