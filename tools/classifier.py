@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datamodules.transforms import eval_transform
+from files.hub import fetched
 from lightning_modules.assembly import Assembly
 from lightning_modules.checkpoints import PROMPTS, read_prompts
 from prompts.prompted_clip import PromptedCLIP
@@ -108,7 +109,8 @@ class Classifier:
 
 
 def prompts_file(run: str | Path) -> Path:
-    """The prompts of a run's folder, or the file itself. ValueError where there is none."""
+    """The prompts of a run's folder or on the hub, or the file itself. ValueError where there is none."""
+    run = fetched(str(run))
     path = Path(run) / PROMPTS if Path(run).is_dir() else Path(run)
     if not path.is_file():
         raise ValueError(f"there are no prompts at {run}: give the folder of a finished run, or its {PROMPTS}.")
@@ -121,7 +123,8 @@ def load(
     config_dir: str | Path | None = None,
     device: str | torch.device | None = None,
 ) -> Classifier:
-    """The classifier of a finished run's folder, or of a prompts.safetensors of this project. Reads no images.
+    """The classifier of a finished run's folder, of a prompts.safetensors of this project, or of shared ones
+    ("hf-hub:ORGANISATION/NAME"). Reads no images.
 
     Args:
         overrides: "key=value" for keys of the config that differ on this machine, such as clip.weights.
