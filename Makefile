@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo search test test_transformers check fix tiny tiny_large towers tables benchmark clean
+.PHONY: help install demo search test test_transformers test_installed check fix tiny tiny_large towers tables benchmark clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ test_transformers: .venv/installed  ## the tests of transformers' towers and tok
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[transformers]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TRANSFORMERS:%=tests/prompts/engine/test_%.py) \
 		tests/security/test_text_configs.py tests/security/test_transformers_configs.py
+
+test_installed: .venv/installed  ## build sdist and wheel, install them apart, and use the package from an empty folder
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build
+	BUILD=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_installed.py
 
 check: .venv/installed  ## lint, formatting, lengths and docstrings, changing nothing
 	$(BIN)/ruff check .
