@@ -32,6 +32,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
+from benchmarks.timing import summary
 from datamodules.decoded import DecodedImages
 from datamodules.disk import open_rgb
 from datamodules.items import Item, Splits
@@ -82,11 +83,6 @@ def ways(transform: Prepared, tensors: v2.Transform, kept: DecodedImages) -> dic
         "v2": by_tensor,
         "draft": lambda path, number: transform.pixels(drafted(path)),
     }
-
-
-def summary(values: list[float], form: str) -> str:
-    """Median (smallest to largest)."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def compare_ways(paths: list[Path], rounds: int) -> None:

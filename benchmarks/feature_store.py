@@ -18,23 +18,21 @@ import contextlib
 import io
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 import run as entry
-from benchmarks.text_engine import NAMES
+from benchmarks.plain import NAMES, clip_of
+from benchmarks.timing import Side, in_turns, ratio, where
 from prompts.coop import CoOp
-from prompts.engine.clip import load_clip
 from prompts.learner import TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 from runs import jobs
 
 CONF = Path(__file__).parents[1] / "conf"
 VIEWS = 8
-Side = Callable[[], float]  # does the work once; its accuracy, or a loss
 
 
 class Runs:
@@ -89,7 +87,7 @@ def step(options: argparse.Namespace) -> dict[str, Side]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     names = NAMES[: options.classes]
-    model = PromptedCLIP(load_clip(options.step_model, "random"), CoOp(16))
+    model = PromptedCLIP(clip_of(options.step_model), CoOp(16))
     model.setup(TrainInfo(names, 1))
     model.to(device)
     pixels = torch.randn(options.batch, 3, *[model.clip.image_spec["size"]] * 2, device=device)
@@ -109,23 +107,22 @@ def step(options: argparse.Namespace) -> dict[str, Side]:
 
 def compare(name: str, sides: dict[str, Side], repeats: int) -> None:
     """Runs the sides in turn and prints their times; every ratio is to the first."""
-    times: dict[str, list[float]] = {side: [] for side in sides}
-    figures = {}
-    for _ in range(repeats):
-        for side, work in sides.items():
-            start = time.perf_counter()
-            figures[side] = work()
-            times[side].append(time.perf_counter() - start)
+    figures: dict[str, float] = {}
+
+    def noted(side: str, work: Side) -> None:
+        figures[side] = work()
+
+    times = in_turns({side: partial(noted, side, work) for side, work in sides.items()}, repeats)
     first = next(iter(times.values()))
     for side, seconds in times.items():
-        ratio = statistics.median(first) / statistics.median(seconds)
-        spread = f"({min(first) / max(seconds):.2f} to {max(first) / min(seconds):.2f})"
         print(
-            f"{name:12}{side:14}{statistics.median(seconds):>10.3f} s   x {ratio:6.2f} {spread:20} figure {figures[side]:.4f}"
+            f"{name:12}{side:14}{statistics.median(seconds):>10.3f} s   x {ratio(first, seconds, '.2f'):24}",
+            f"figure {figures[side]:.4f}",
+            flush=True,
         )
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints a table of the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cases = ("evaluation", "training", "sweep", "step")
@@ -139,9 +136,9 @@ def main() -> None:
     parser.add_argument("--step-model", default="ViT-B-16-quickgelu")
     parser.add_argument("--classes", type=int, default=100, help="at most 100")
     parser.add_argument("--batch", type=int, default=32)
-    options = parser.parse_args()
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{where}; {options.repeats} of each, in turn; ratios to online encoding")
+    options = parser.parse_args(arguments)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(f"{where(device)}; {options.repeats} of each, in turn; ratios to online encoding")
     with tempfile.TemporaryDirectory() as folder:
         runs = Runs(Path(folder), options)
         for case in options.cases:
