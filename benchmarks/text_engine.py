@@ -4,10 +4,10 @@
     python -m benchmarks.text_engine --cases coop --repeats 5
 
 ViT-B/16's text tower with random weights, float32, forward + backward of a cross-entropy over 100 classes. Both sides run in
-one process: a first step whose memory is measured, then timed steps in turn, the short ones for a second in each turn. The ratio
-is that of the medians; its spread is from the slowest plain against the fastest engine step to the reverse. The gradients of the
-learnable tensors are compared; the peak memory does not count the weights. Plain CoCoOp runs its backward pass image by image,
-which needs less memory than keeping all graphs.
+one process: a first step whose memory is measured, then timed steps in turn, the short ones for a second in each turn. The
+ratio is that of the medians; its spread is from the slowest plain against the fastest engine step to the reverse. The gradients
+of the learnable tensors are compared; the peak memory does not count the weights. Plain CoCoOp runs its backward pass image by
+image, which needs less memory than keeping all graphs.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def ratio(slow: Sequence[float], fast: Sequence[float], form: str = ".1f") -> st
 
 
 class PeakMemory:
-    """Most memory held beyond what was held on entering, in MiB (`mib`): the allocator's count on a GPU; on a CPU resident pages,
-    by Linux's high-water mark. NaN where the system has none."""
+    """Most memory held beyond what was held on entering, in MiB (`mib`): the allocator's count on a GPU; on a CPU resident
+    pages, by Linux's high-water mark. NaN where the system has none."""
 
     def __init__(self, device: torch.device):
         self.cuda = device.type == "cuda"
