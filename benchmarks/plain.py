@@ -20,8 +20,8 @@ IMAGENET = open_clip.IMAGENET_CLASSNAMES
 NAMES = IMAGENET[::10]  # 100 names of 1 to 5 tokens
 SMALL = {  # six blocks of width 64 in either tower
     "embed_dim": 64,
-    "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 64, "head_width": 32, "layers": 6},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 6},
+    "vision_cfg": {"image_size": 64, "patch_size": 16, "width": 64, "head_width": 64, "layers": 6},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 6},
     "quick_gelu": True,
 }
 

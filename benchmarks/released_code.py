@@ -72,7 +72,7 @@ def importing_from(root: Path) -> Iterator[None]:
 
 def settings(learner: PromptLearner, size: int) -> SimpleNamespace:
     """The part of the released configuration that its models read."""
-    words = {"N_CTX": learner.n_ctx, "CTX_INIT": learner.init or "", "PREC": "fp32"}
+    words = {"N_CTX": len(learner.ctx), "CTX_INIT": learner.init or "", "PREC": "fp32"}
     coop = SimpleNamespace(**words, CSC=False, CLASS_TOKEN_POSITION="end")
     depth = len(learner.compound_prompts_text) + 1 if isinstance(learner, MaPLe) else 1
     maple = SimpleNamespace(**words, PROMPT_DEPTH=depth)
@@ -93,7 +93,7 @@ def released_model(root: Path, clip: FrozenCLIP, learner: PromptLearner, names: 
     with importing_from(root), contextlib.redirect_stdout(io.StringIO()):
         code = importlib.import_module(f"trainers.{trainer}")
         design = {"trainer": "MaPLe", "vision_depth": 0, "language_depth": 0, "vision_ctx": 0, "language_ctx": 0}
-        more = [design | {"maple_length": learner.n_ctx}] if isinstance(learner, MaPLe) else []
+        more = [design | {"maple_length": len(learner.ctx)}] if isinstance(learner, MaPLe) else []
         towers = code.clip.build_model(dict(state), *more).float()
         towers.load_state_dict(state, strict=False)  # again, as the builder rounds them to half precision
         model = code.CustomCLIP(settings(learner, clip.image_spec["size"]), names, towers).float()
