@@ -1,24 +1,25 @@
-"""The cost of prompt pretraining on ImageNet-21K on several devices, from figures of one: RPP over all images, and POMP as released.
+"""What prompt pretraining on ImageNet-21K costs on several devices, from figures of one: RPP, and POMP as released.
 
     python -m benchmarks.cost                                  # measures this machine, about 3 minutes on 2 cores
     python -m benchmarks.cost --figures h100.json --devices 8  # {"image_train": 0.0005, ...}: a device's own figures
     python -m benchmarks.cost --tflops 100 --cores 64          # by arithmetic alone, at a sustained rate of each device
 
 Figures, seconds on one device: `image_train`, one image forward and backward through the prompted tower; `image`, one image
-forward; `teacher`, one image forward through the teacher, ViT-L/14; `text_exact`, forward and backward of all 10,450 classes by
-the engine; `text_sampled`, of 1,127 sequences of 77 positions as released; `load`, decoding and augmenting on one core. What a
-file leaves out is measured here.
+forward; `teacher`, one image forward through the teacher, ViT-L/14; `text_exact`, forward and backward of all 10,450 classes
+by the engine; `text_sampled`, of 1,127 sequences of 77 positions as released; `load`, decoding and augmenting on one core.
+What a file leaves out is measured here.
 
 The model. A step of B images on W devices takes the longer of loading and computing:
     RPP:  max(B load / cores, B/W (image_train + teacher) + text_exact / W + bytes / network)
     POMP: max(B v load / cores, B v / W image + text_sampled + bytes / network), v views of each image
-RPP's ranks divide the classes (`shard_classes`): each encodes C/W, all gather C d features, and their gradient is all-reduced, as is
-that of the prompts: (W-1)/W (C d + 2 C d + 2 p) 4 bytes through each device. POMP's, as released, each encode their own sampled
-classes and reduce the context alone. Computing and sending do not overlap; the ranks are equally fast; evaluation, start-up and
-saving are left out. A figure of one device is taken to hold for a device of eight.
 
-Batches, epochs and views are those of conf/recipe. Released: 16 images of each class, 5 epochs; its authors' repository says about
-an hour on 8 V100, which the model is not fitted to.
+RPP's ranks divide the classes (`shard_classes`): each encodes C/W, all gather C d features, and their gradient is
+all-reduced, as is that of the prompts: (W-1)/W (C d + 2 C d + 2 p) 4 bytes through each device. POMP's, as released, each
+encode their own sampled classes and reduce the context alone. Computing and sending do not overlap; the ranks are equally
+fast; evaluation, start-up and saving are left out. A figure of one device is taken to hold for a device of eight.
+
+Batches, epochs and views are those of conf/recipe. Released: 16 images of each class, 5 epochs; its authors' repository says
+about an hour on 8 V100, which the model is not fitted to.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def figures_of(path: Path) -> dict[str, float]:
         given = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as json: {error}") from error
-    if not isinstance(given, dict) or (unknown := sorted(set(given) - set(FIGURES))):
+    if not isinstance(given, dict) or set(given) - set(FIGURES):
         raise ValueError(
             f"{path} is to hold numbers named {', '.join(FIGURES)}: {unknown if isinstance(given, dict) else given}"
         )

@@ -8,11 +8,12 @@ Clone github.com/KaiyangZhou/CoOp (CoOp, CoCoOp) and github.com/muzairkhattak/mu
 folders: their models are imported and run here. Dassl is not needed. Without them the other side is the published computation
 by open_clip's blocks, 77 positions for every class (`benchmarks/plain.py`).
 
-Both sides have the same random weights of the model's real shapes and the same inputs, float32. Their logits are compared first:
-further apart than a case allows, and nothing is timed. MaPLe's released code rounds its visual prompts to half precision, so it
-may differ more. Then sides run in turn, in one process. Training: forward, backward, SGD. Evaluation: a batch's logits; our side
-keeps the text features after the first batch, the others encode all classes at every batch, as released. `image tower` is that
-tower's unprompted forward pass alone. Memory: beyond what was held before, weights not counted.
+Both sides have the same random weights of the model's real shapes and the same inputs, float32. Their logits are compared
+first: further apart than a case allows, and nothing is timed. MaPLe's released code rounds its visual prompts to half
+precision, so it may differ more. Then sides run in turn, in one process. Training: forward, backward, SGD. Evaluation: a
+batch's logits; our side keeps the text features after the first batch, the others encode all classes at every batch, as
+released. `image tower` is that tower's unprompted forward pass alone. Memory: beyond what was held before, weights not
+counted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The released code of CoOp, CoCoOp and MaPLe as it lies on somebody's disk, with the weights of a CLIP and a learner of ours.
 
-Nothing of it is part of this project. It is imported from the folder that the user names, and so runs with the user's rights. Of
-Dassl, which its trainers are written for, only names are needed to import them: modules of ours stand in.
+Nothing of it is part of this project. It is imported from the folder that the user names, and so runs with the user's rights.
+Of Dassl, which its trainers are written for, only names are needed to import them: modules of ours stand in.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@
     python -m benchmarks.scale --model ViT-B-16-quickgelu --classes 10 100 1000 --images 1 4 16 --repeats 2
     python -m benchmarks.scale --device cuda --model ViT-B-16-quickgelu --plot scale.png
 
-Every curve's points run in turn, after a step of each whose peak memory is measured (beyond the weights). Per curve the exponent p
-of time or memory ~ size^p is fitted, by least squares in logarithms, to all points and to the larger ones alone, where constant
-parts hide less; +- is twice its standard error. Where an exponent is above 1 by more than that, and by more than 0.1, which
-caches and allocators may cost, the command says so and ends with status 1.
+Every curve's points run in turn, after a step of each whose peak memory is measured (beyond the weights). Per curve the
+exponent p of time or memory ~ size^p is fitted, by least squares in logarithms, to all points and to the larger ones alone,
+where constant parts hide less; +- is twice its standard error. Where an exponent is above 1 by more than that, and by more
+than 0.1, which caches and allocators may cost, the command says so and ends with status 1.
 
 Curves over classes and lengths take image features that are known, as from a store, so that the image tower hides nothing;
 those over images and blocks take pixels.

@@ -3,11 +3,11 @@
     python -m benchmarks.split                                         # tiny CLIP, under a minute on 2 cores
     python -m benchmarks.split --clip vit_b16 --cases coop maple --images 32 --epochs 2     # random weights of real shapes
 
-JPEG files of 500 x 375 in four class folders are drawn and trained on. Counted are the epochs after the first. Parts of a step, in
-per cent of the time of these epochs: `image` and `text`, forward and backward through the towers; `data`, waiting for a batch
-and bringing it to the device; `head`, logits, losses and the rest of the training step; `optimiser`, its update; `Lightning`,
-everything else: the loop, its hooks, ours, and saving. In the backward pass the text tower comes first, and the image tower from
-the moment that its features' gradient is there.
+JPEG files of 500 x 375 in four class folders are drawn and trained on. Counted are the epochs after the first. Parts of a
+step, in per cent of the time of these epochs: `image` and `text`, forward and backward through the towers; `data`, waiting
+for a batch and bringing it to the device; `head`, logits, losses and the rest of the training step; `optimiser`, its update;
+`Lightning`, everything else: the loop, its hooks, ours, and saving. In the backward pass the text tower comes first, and the
+image tower from the moment that its features' gradient is there.
 """
 
 from __future__ import annotations
