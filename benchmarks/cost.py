@@ -164,9 +164,7 @@ def figures_of(path: Path) -> dict[str, float]:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as json: {error}") from error
     if not isinstance(given, dict) or set(given) - set(FIGURES):
-        raise ValueError(
-            f"{path} is to hold numbers named {', '.join(FIGURES)}: {unknown if isinstance(given, dict) else given}"
-        )
+        raise ValueError(f"{path} is to hold figures, a dict whose keys are among {', '.join(FIGURES)}.")
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise ValueError(f"{path}: {name}={value} is no positive number of seconds.")

@@ -23,7 +23,7 @@ import torch
 
 import run as entry
 from benchmarks.clock import PARTS, Clock, watched
-from benchmarks.data import draw
+from benchmarks.data import draw_classes
 from benchmarks.timing import where
 from runs import jobs
 
@@ -35,14 +35,6 @@ CASES = {  # the method, and more
     "maple": ["method=maple", "batch_size=4"],
     "ivlp": ["method=ivlp", "batch_size=4"],
 }
-
-
-def draw_classes(root: Path, images: int) -> None:
-    """So many training images in four class folders, and one test image in each."""
-    for split, count in (("train", images), ("test", 4)):
-        for number, name in enumerate(("cat", "dog", "car", "tree")):
-            (folder := root / split / name).mkdir(parents=True)
-            draw(folder, (500, 375), max(1, (count - number + 3) // 4))
 
 
 def measure(case: str, root: Path, options: argparse.Namespace) -> tuple[dict[str, float], float]:
