@@ -4,11 +4,12 @@
     python -m benchmarks.feature_store --cases evaluation --clip vit_b16 --data eurosat
     python -m benchmarks.feature_store --cases sweep --clip vit_b16 --drawn 2 --shots 1 2 --seeds 1 --epochs 25 --views 1
 
-Cases: `evaluation`, zero-shot CLIP on the test images of a dataset, from a full store; `training`, a whole 16-shot run of CoOp
-with 8 views of each image against new views in each epoch, the store empty and then filled; `sweep`, CoOp with every number of
-shots and seed, its store empty at the beginning; `step`, CoOp's step at ViT-B/16's shapes, random weights, 100 classes,
-from features against from pixels that are in memory; `derived`, what follows for the published 15 runs. Printed are medians, their ratio, its spread (slowest against fastest and
-the reverse), and the accuracy or loss of both sides. Start-up of Python is not counted.
+Cases: `evaluation`, zero-shot CLIP on the test images of a dataset, from a full store; `training`, a whole 16-shot run of
+CoOp with 8 views of each image against new views in each epoch, the store empty and then filled; `sweep`, CoOp with every
+number of shots and seed, its store empty at the beginning; `step`, CoOp's step at ViT-B/16's shapes, random weights, 100
+classes, from features against from pixels that are in memory; `derived`, what follows for the published 15 runs. Printed are
+medians, their ratio, its spread (slowest against fastest and the reverse), and the accuracy or loss of both sides. Start-up
+of Python is not counted.
 """
 
 from __future__ import annotations
@@ -111,18 +112,19 @@ def step(options: argparse.Namespace) -> dict[str, Side]:
 
 
 def derived(options: argparse.Namespace) -> None:
-    """Prints what CoOp's published few-shot runs (`EPOCHS`, batches of 32) with every number of shots and seed would take, from the
-    steps that `step` measures. Decoding, start-up and what is not a step are left out on both sides."""
-    online, known = (statistics.median(times) for times in in_turns(step(options), options.repeats, at_least=1.0).values())
+    """Prints what CoOp's published few-shot runs (`EPOCHS`) with every number of shots and seed would take, from the steps
+    that `step` measures. Decoding, start-up and what is not a step are left out on both sides."""
+    times = in_turns(step(options), options.repeats, at_least=1.0)
+    online, known = (statistics.median(seconds) for seconds in times.values())
     image = (online - known) / options.batch
     steps = sum(EPOCHS[n] * -(-n * options.classes // options.batch) for n in options.shots) * len(options.seeds)
     encoded = options.views * sum(options.shots) * options.classes * len(options.seeds)
     tests, runs = options.test_images, len(options.shots) * len(options.seeds)
     before, after = steps * online + runs * tests * image, steps * known + (encoded + tests) * image
     print(
-        f"derived     {runs} runs, {options.classes} classes, {tests} test images: {steps:,} steps of {online:.3f} s online are",
-        f"{before / 3600:.1f} hours; of {known:.3f} s from features, and {encoded + tests:,} images of {image:.3f} s,",
-        f"{after / 3600:.1f}: x {before / after:.1f}",
+        f"derived     {runs} runs, {options.classes} classes, {tests} test images; {steps:,} steps of {online:.3f} s online:",
+        f"{before / 3600:.1f} hours; of {known:.3f} s from features, and {encoded + tests:,} images of {image:.3f} s:",
+        f"{after / 3600:.1f} hours; x {before / after:.1f}",
     )
 
 

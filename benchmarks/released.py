@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -143,6 +143,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cases", default="", help="only cases whose name contains this")
     parser.add_argument("--store", action="store_true", help="our side takes image features that are known; not for MaPLe")
     parser.add_argument("--model", default="ViT-B-16-quickgelu", help="of open_clip, with random weights; or tiny, small")
+    parser.add_argument("--classes", type=int, help="in all cases; as named by default")
+    parser.add_argument("--images", type=int, help="of a batch, in all cases")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--at-least", type=float, default=1.0, help="seconds of a side in its turn")
     parser.add_argument("--device", default="cpu")
@@ -151,6 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
     clip = clip_of(options.model).to(device)
     print(f"{options.model}, random weights, float32, {where(device)}; median (smallest to largest) of {options.repeats} turns")
     for case in CASES:
+        case = replace(case, classes=options.classes or case.classes, images=options.images or case.images)
         if options.cases in case.name and not (options.store and case.make is maple_for):
             compare(case, clip, options.maple if case.make is maple_for else options.coop, options)
 

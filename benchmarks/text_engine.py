@@ -52,16 +52,14 @@ def engine_step(clip: FrozenCLIP, learner: PromptLearner, image: Tensor, labels:
     return loss.item()
 
 
-def compare(
-    name: str, learner: PromptLearner, sides: dict[str, Side], asked: float, repeats: int, device: torch.device
-) -> None:
+def compare(name: str, learner: PromptLearner, sides: dict[str, Side], asked: float, options: argparse.Namespace) -> None:
     """Prints the line of a case."""
-    memory, gradients, device = {}, {}, next(learner.parameters()).device
+    memory, gradients, device = {}, {}, torch.device(options.device)
     for side, step in sides.items():
         learner.zero_grad()
         memory[side] = peak_mib(step, device)
         gradients[side] = [p.grad.clone() for p in learner.parameters() if p.grad is not None]
-    slow, fast = in_turns(sides, repeats, device, at_least=1.0).values()
+    slow, fast = in_turns(sides, options.repeats, device, options.at_least).values()
     error = max(((a - b).abs().max() / a.abs().max()).item() for a, b in zip(*gradients.values(), strict=True))
     print(
         f"{name:24}{median(slow):>9.2f}s{median(fast):>9.3f}s{ratio(slow, fast):>24}{asked:>6}x",
@@ -76,6 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cases", help="only cases whose name contains this", default="")
     parser.add_argument("--model", default="ViT-B-16-quickgelu", help="of open_clip, with random weights; or tiny")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--at-least", type=float, default=1.0, help="seconds of a side in its turn")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
     device = torch.device(options.device)
@@ -93,7 +92,7 @@ def main(arguments: list[str] | None = None) -> None:
         learner.to(device).bind(clip, names)
         engine = partial(engine_step, clip, learner, image, labels)
         plain = partial(Plain(clip, learner, names).step, image, labels)
-        compare(name, learner, {"plain": plain, "engine": engine}, asked, options.repeats)
+        compare(name, learner, {"plain": plain, "engine": engine}, asked, options)
 
 
 if __name__ == "__main__":
