@@ -116,15 +116,14 @@ def works(clip: FrozenCLIP, teacher: FrozenCLIP, share: float, images: int, fold
     """Figure -> the work that is timed, and how often the figure's amount is in it."""
     device, size = clip.device, clip.image_spec["size"]
     depth = min(9, clip.text_blocks, clip.image_blocks)
-    rpp = RPP(4, 4, depth, depth, distillation={"weight": 0.0}).to(device)
-    rpp.setup(clip, TrainInfo(names(2), 0))
-    rpp.to(device)
+    rpp = RPP(4, 4, depth, depth, distillation={"weight": 0.0})
     pixels = torch.randn(images, 3, size, size, device=device)
     large = torch.randn(images, 3, *[teacher.image_spec["size"]] * 2, device=device)
     classes, sequences = max(2, round(CLASSES * share)), max(20, round((IMAGES + SAMPLED) * share))
-    learner, listed = CoOp(4), names(classes)
-    learner.setup(clip, TrainInfo(listed, 0))
-    learner.to(device).bind(clip, listed)
+    pomp, listed = CoOp(4), names(classes)
+    for learner in (rpp, pomp):
+        learner.setup(clip, TrainInfo(listed, 0))
+        learner.to(device).bind(clip, listed)
     feature = torch.randn(IMAGES, clip.embed_dim, device=device)
     transform, paths = train_transform(SIZE, MEAN, STD), draw(folder, (500, 375), 8)
 
@@ -135,8 +134,8 @@ def works(clip: FrozenCLIP, teacher: FrozenCLIP, share: float, images: int, fold
         "image_train": (image_train, images),
         "image": (torch.no_grad()(lambda: clip.encode_image(pixels)), images),
         "teacher": (torch.no_grad()(lambda: teacher.encode_image(large)), images),
-        "text_exact": (Exact(clip, learner, feature, classes), classes / CLASSES),
-        "text_sampled": (Sampled(clip, learner, feature, names(sequences)), sequences / (IMAGES + SAMPLED)),
+        "text_exact": (Exact(clip, rpp, feature, classes), classes / CLASSES),
+        "text_sampled": (Sampled(clip, pomp, feature, names(sequences)), sequences / (IMAGES + SAMPLED)),
         "load": (lambda: [transform.pixels(open_rgb(path)) for path in paths], len(paths)),
     }
 
@@ -174,7 +173,7 @@ def figures_of(path: Path) -> dict[str, float]:
 def report(f: Mapping[str, float], machine: Machine) -> None:
     """Prints both settings on these devices."""
     print(f"{machine.devices} devices, {machine.cores} cores, {machine.network / 1e9:g} GB/s through each; {EPOCHS} epochs")
-    print(f"  {'':34}{'load':>9}{'images':>9}{'text':>9}{'network':>9}  seconds a step of {BATCH} images")
+    print(f"  {f'seconds of {BATCH} images':36}{'load':>12}{'images':>12}{'text':>12}{'network':>12}{'hours in all':>14}")
     rows = (
         ("RPP, 11,060,223 images", rpp_step(f, machine), TRAIN),
         ("RPP, 16 shots", rpp_step(f, machine), FEW),
@@ -182,9 +181,8 @@ def report(f: Mapping[str, float], machine: Machine) -> None:
         ("POMP as released, 11,060,223 images", pomp_step(f, machine), TRAIN),
     )
     for name, parts, images in rows:
-        print(
-            f"  {name:36}" + "".join(f"{seconds:>9.4f}" for seconds in parts.values()) + f"  {hours(parts, images):,.2f} hours"
-        )
+        columns = "".join(f"{seconds:>12,.4f}" for seconds in parts.values())
+        print(f"  {name:36}{columns}{hours(parts, images):>14,.2f}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -203,6 +201,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
+    if min(options.devices, options.cores, options.network, options.load, options.tflops or 1) <= 0:
+        parser.error("devices, cores, network, load and tflops are numbers above 0.")
     figures = figures_of(options.figures) if options.figures else {}
     if options.tflops:
         work = arithmetic() | {"text_exact": flops(text_rows(clip_of("tiny"), CLASSES), 512, 12)}

@@ -26,7 +26,7 @@ from benchmarks.plain import Plain, clip_of
 from benchmarks.timing import in_turns, peak_mib, ratio, where
 from prompts.coop import CoOp
 from prompts.engine.clip import FrozenCLIP
-from prompts.learner import TrainInfo
+from prompts.learner import PromptLearner, TrainInfo
 
 CLASSES, IMAGES, SAMPLED, POSITIONS = 10_450, 128, 999, 77
 
@@ -46,7 +46,7 @@ def flops(rows: int, width: int, blocks: int) -> float:
 class Exact:
     """A step over all `count` classes by the engine."""
 
-    def __init__(self, clip: FrozenCLIP, learner: CoOp, image: Tensor, count: int):
+    def __init__(self, clip: FrozenCLIP, learner: PromptLearner, image: Tensor, count: int):
         self.clip, self.learner, self.image = clip, learner, image
         self.labels = torch.arange(len(image), device=image.device) % count
 

@@ -159,7 +159,7 @@ def test_figures_of_a_file_replace_measured_ones(tmp_path, capsys):
     figures.write_text(json.dumps(dict.fromkeys(cost.FIGURES, 0.001)))
     cost.main(["--figures", str(figures), "--cores", "1"])
     assert "measured" not in (out := capsys.readouterr().out)
-    assert f"{5 * (11_060_223 // 256) * 0.256 / 3600:,.2f} hours" in out
+    assert f"{5 * (11_060_223 // 256) * 0.256 / 3600:,.2f}\n" in out
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"images": 1}', '{"image": -1}', '{"image": "1"}', '{"image": true}'])
