@@ -83,16 +83,16 @@ def tiny():
     return clip_of("tiny")
 
 
-def test_released_code_is_imported_with_our_weights_and_forgotten(tiny, repository):
-    learner = CoOp(4)
-    PromptedCLIP(tiny, learner).setup(TrainInfo(["a", "b"], 1))
+def test_released_code_is_imported_with_our_weights_and_forgotten(repository):
+    clip, learner = clip_of("small"), CoOp(4)  # the tiny CLIP's weights are numbers of half precision
+    PromptedCLIP(clip, learner).setup(TrainInfo(["a", "b"], 1))
     before = set(sys.modules)
-    model = released_model(repository(), tiny, learner, ["a", "b"])
+    model = released_model(repository(), clip, learner, ["a", "b"])
     assert set(sys.modules) == before
     assert torch.equal(model.prompt_learner.ctx, learner.ctx)
     assert [name for name, p in model.named_parameters() if p.requires_grad] == ["prompt_learner.ctx"]
     scaled = model(torch.zeros(1))
-    assert torch.equal(scaled, tiny.state_dict()["model.logit_scale"])  # float32 again, after the builder's half precision
+    assert torch.equal(scaled, clip.state_dict()["model.logit_scale"])  # float32 again, after the builder's half precision
 
 
 def test_released_code_with_other_tensors_is_refused(tiny, repository):
