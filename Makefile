@@ -67,10 +67,9 @@ tables: .venv/installed  ## run every table of the embedded world, and write the
 		$(BIN)/python run.py -m experiment=$$(basename $$file .yaml) || exit 1; done
 	$(BIN)/python -m tools.tables outputs/tables
 
-benchmark: .venv/installed  ## the text engine against the plain computation and sampled classes; stored image features
-	$(BIN)/python -m benchmarks.text_engine
-	$(BIN)/python -m benchmarks.exact_softmax
-	$(BIN)/python -m benchmarks.feature_store
+BENCHMARKS := text_engine released exact_softmax feature_store split scale cost data startup
+benchmark: .venv/installed  ## every benchmark of docs/performance.md, one after the other, well over half an hour on two cores
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:  ## remove .venv and caches; results stay
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
