@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from fake_gpu import CUDA, HOST, fake_gpu, on_gpu
 from small_runs import parts
-from toys import NAMES, Toy
+from toys import NAMES, Toy, toy_clip
 
 from prompts.aape import AAPE
 from prompts.cocoop import CoCoOp
@@ -19,6 +19,13 @@ from prompts.pomp import POMP
 from prompts.promptsrc import PromptSRC
 from prompts.rpp import RPP
 
+
+def teacher():
+    clip = toy_clip()
+    on_gpu(clip)
+    return clip
+
+
 SAMPLED = {"num_sampled_classes": 2}
 LENGTHS = {"text": [2, 1], "image": [1, 2]}
 METHODS = {
@@ -29,7 +36,7 @@ METHODS = {
     "maple, lengths by block": lambda: MaPLe(prompt_lengths=LENGTHS),
     "promptsrc": lambda: PromptSRC(2, 2, 2, 2),
     "pomp": lambda: POMP(2, local_contrast=SAMPLED),
-    "rpp, sampled": lambda: RPP(2, 2, 2, 2, local_contrast=SAMPLED),
+    "rpp, sampled": lambda: RPP(2, 2, 2, 2, local_contrast=SAMPLED, distillation={"teacher": teacher}),
     "dpl": lambda: DPL(prompt_lengths=LENGTHS),
     "dpl_search": DPLSearch,
     "aape": lambda: AAPE({name: [name, f"a {name} outside"] for name in NAMES}),
@@ -46,7 +53,7 @@ def ready(learner, device=CUDA, **options):
     module._device = device
     strategy = SimpleNamespace(reduce=lambda loss, reduce_op: loss)
     counts = {"world_size": 1, "accumulate_grad_batches": 1, "current_epoch": 0, "global_step": 0, "num_training_batches": 99}
-    module._trainer = SimpleNamespace(**counts, strategy=strategy, precision="32-true")
+    module._trainer = SimpleNamespace(**counts, strategy=strategy, precision="32-true", gradient_clip_val=None)
     module._trained = module.trainable
     module._trainer.optimizers = [module.configure_optimizers()]
     module.step_losses.epochs.append([0.0, 0])
@@ -107,6 +114,7 @@ def test_a_loss_of_the_last_step_is_looked_at_before_anything_is_made_of_it(how,
     monkeypatch.setattr("lightning.pytorch.LightningModule.optimizer_step", lambda *_: None)
     with fake_gpu():
         step(module, batches[0], 0)
+        module.model.learner.up.data[:] = float("nan")  # by the update
         with pytest.raises(ValueError, match=message):
             {
                 "on_save_checkpoint": lambda: module.on_save_checkpoint({}),
