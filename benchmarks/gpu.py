@@ -213,9 +213,7 @@ def main() -> None:
     device, small = torch.device(options.device), options.device == "cpu"
     where = "the CPU: a try of the cases, no figure of a GPU" if small else torch.cuda.get_device_name(device)
     print(f"{where}; torch {torch.__version__}; medians of {options.steps} steps (fastest to slowest)")
-    print(
-        "columns: time of a step, rate, FLOPs of a step, share of the matrix rate, peak memory, share of the time without a kernel"
-    )
+    print("batch, classes, a step, images, FLOPs of a step, share of the matrix rate, peak memory, share of idle time")
     figures = []
     for model in options.models or ([TINY] if small else MODELS):
         for name in options.cases:
