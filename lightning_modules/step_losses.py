@@ -64,11 +64,15 @@ class StepLosses:
             then(value())
 
     def _look_at(self, scalar: Tensor, then: Callable[[float], None]) -> None:
-        value = arriving(scalar)
-        if scalar.device.type == "cpu":
-            then(value())
+        if is_read_later(scalar):
+            self._unread.append((arriving(scalar), then))
         else:
-            self._unread.append((value, then))
+            then(scalar.item())
+
+
+def is_read_later(scalar: Tensor) -> bool:
+    """Whether a step's numbers on this device are looked at in the next step."""
+    return scalar.device.type == "cuda"
 
 
 def magnitudes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

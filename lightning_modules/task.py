@@ -19,7 +19,7 @@ from datamodules.evaluation import Evaluation
 from lightning_modules.diagnosis import why_not_finite
 from lightning_modules.evaluated import EvaluatedModule
 from lightning_modules.optimizers import check_gradients, check_groups, make_optimizer, set_rates
-from lightning_modules.step_losses import StepLosses, magnitudes
+from lightning_modules.step_losses import StepLosses, is_read_later, magnitudes
 from prompts.engine.sending import send
 from prompts.learner import TrainingHooks
 from prompts.prompted_clip import PromptedCLIP
@@ -168,10 +168,9 @@ class TaskModule(EvaluatedModule):
 
     def check_loss(self, total: Tensor, terms: Mapping[str, Tensor], outputs: Tensor, batch: Mapping[str, Tensor]) -> None:
         """ValueError that says why a loss is not finite: at once, or on CUDA in the next step (`StepLosses`)."""
-        where, on_host = f"epoch {self.current_epoch}, step {self.global_step}", total.device.type == "cpu"
-        terms = {name: term.detach() for name, term in terms.items()}
+        where, terms = f"epoch {self.current_epoch}, step {self.global_step}", {name: t.detach() for name, t in terms.items()}
         # of a step that is looked at later, as its update changes the tensors
-        trained = self._trained if on_host else magnitudes(self._trained)
+        trained = magnitudes(self._trained) if is_read_later(total) else self._trained
         self.step_losses.check(total, partial(why_not_finite, where, terms, outputs, batch, trained, self.what_to_lower))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
