@@ -26,10 +26,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from open_clip import IMAGENET_CLASSNAMES
 from torch import Tensor
 
-from benchmarks.exact_softmax import names as names_21k
+from benchmarks.exact_softmax import names
 from benchmarks.gpu_steps import Measure, idle_share, matrix_rate
 from datamodules.known_features import FEATURES, IMAGE
 from lightning_modules.classification import Classification
@@ -134,9 +133,8 @@ def built(case: Case, name: str, device: torch.device) -> PromptedCLIP:
     torch.manual_seed(0)
     clip = load_tiny() if name == TINY else load_clip(name, "random")
     learner = case.make(min(clip.text_blocks, clip.image_blocks))
-    names = IMAGENET_CLASSNAMES[: case.classes] if case.classes <= 1000 else names_21k(case.classes)
     model = PromptedCLIP(clip, learner)
-    model.setup(TrainInfo(names, case.batch, alternating=isinstance(learner, DPLSearch)))
+    model.setup(TrainInfo(names(case.classes), case.batch, alternating=isinstance(learner, DPLSearch)))
     return model.to(device)
 
 
