@@ -122,7 +122,8 @@ class TaskModule(EvaluatedModule):
         check_groups(self.model.learner, groups)
         of_clip = [{"params": list(group.tensors.values()), "factor": group.rate} for group in self.model.clip.trained]
         # Lightning refuses to clip gradients where a fused optimiser may unscale them itself; and with 16-mixed it would
-        may_fuse = not self.trainer.gradient_clip_val and self.trainer.precision != "16-mixed"
+        trainer = self._trainer  # None outside a run, where `self.trainer` raises
+        may_fuse = trainer is not None and not trainer.gradient_clip_val and trainer.precision != "16-mixed"
         return make_optimizer(self.make_optimizer, groups + of_clip, may_fuse)
 
     def on_fit_start(self) -> None:
