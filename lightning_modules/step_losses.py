@@ -76,7 +76,6 @@ def is_read_later(scalar: Tensor) -> bool:
 
 
 def magnitudes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By name the largest absolute entry of each tensor that has one, computed in one pass where the device can: infinite or
-    NaN where any entry is. Later changes of the tensors do not change them."""
-    some = {name: tensor.detach() for name, tensor in tensors.items() if tensor.numel()}
-    return dict(zip(some, torch._foreach_norm(list(some.values()), math.inf), strict=True)) if some else {}
+    """By name the largest absolute entry of each tensor that has one: infinite or NaN where any entry is. Later changes of the
+    tensors do not change them."""
+    return {name: torch.linalg.vector_norm(t.detach(), math.inf) for name, t in tensors.items() if t.numel()}
