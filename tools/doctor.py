@@ -4,7 +4,7 @@ python -m tools.doctor data=NAME|all [data_root=PATH] [images=true] [limit=20] [
 
 images=true decodes every image (default: one of each class and split); limit=0 lists everything. It writes nothing.
 data.source.disk.KEY=VALUE are those of a run, for one dataset: data.source.disk.format=webdataset examines its shards.
-data=folder data.name=NAME, or data.source.root=PATH: images of your own in class folders.
+data=folder folder=PATH: images of your own; data=folder data.name=NAME: those in data_root.
 The exit status is 1 when something is wrong. Datasets are those of conf/data.
 """
 
@@ -16,8 +16,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from datamodules.annotation_files import AnnotatedImages
 from datamodules.disk import Disk
 from datamodules.shapes21k import Shapes21K
+from tools.caption_checks import examine_texts
 from tools.dataset_checks import examine
 from tools.dataset_config import NOT_A_DATASET, dataset_config, dataset_names, default_options, leading_comment
 
@@ -53,7 +55,8 @@ def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> boo
     if source is None:
         print(f"ok   {name}: needs no files")
         return True
-    problems, remarks = examine(name, source, bool(options.images), int(options.limit))
+    check = examine_texts if isinstance(source, AnnotatedImages) else examine
+    problems, remarks = check(name, source, bool(options.images), int(options.limit))
     print(f"{'BAD ' if problems else 'ok  '} {name} in {source.folder}" + "".join(f"\n     {line}" for line in remarks))
     for problem in problems:
         print(f"  -  {problem.what}" + (f"\n     -> {problem.todo}" if problem.todo else ""))
@@ -66,7 +69,7 @@ def parsed(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
     """The options of a command line, and its overrides of a dataset's source. ValueError for what is not understood."""
     for argument in arguments:
         key, equals, _ = argument.partition("=")
-        if not equals or not (key in ("data", "data_root", "images", "limit") or key.startswith("data.")):
+        if not equals or not (key in ("data", "folder", "data_root", "images", "limit") or key.startswith("data.")):
             raise ValueError(f"{argument} is not understood; {__doc__.splitlines()[2]}")
     overrides = [argument for argument in arguments if argument.startswith("data.")]
     given = [argument for argument in arguments if argument not in overrides]
