@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,18 +55,16 @@ class CaptionSummary(nn.Module):
                 "method.aggregator.query=per_class: images with captions of their own have no classes; choose shared, "
                 "per_image, image_conditioned or mean."
             )
-        self.unit_captions, self.space, self.detach, self.scale = unit_captions, distill_space, detach, reward_scale
+        self.images, self.unit_captions, self.space = images, unit_captions, distill_space
+        self.detach, self.scale = detach, reward_scale
 
-    def forward(
-        self, x: Tensor, captions: Tensor, mask: Tensor, index: Tensor | None = None, draws: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, captions: Tensor, mask: Tensor, index: Tensor | None = None) -> Tensor:
         """The summaries (B,d).
 
         Args:
             x: (B,d) images.
             captions, mask: (B,n,d) un-normalised features of each image's captions, and (B,n) which of the rows are captions.
             index: (B,) positions in the training list; needed where each image has a query of its own.
-            draws: (B,) in [0, 1), which caption kind=random takes; None: drawn from torch's generator.
 
         Raises:
             ValueError: an image has no caption, or `index` is needed.
@@ -76,18 +73,21 @@ class CaptionSummary(nn.Module):
             raise ValueError("method.aggregator.query=per_image needs to know which training image each is: choose shared.")
         if not mask.any(1).all():
             raise ValueError(f"images {(~mask.any(1)).nonzero()[:, 0].tolist()} of this batch have no caption to learn from.")
-        if draws is None and self.aggregator.kind == "random":
-            draws = torch.rand(len(x), device=x.device)
         own = torch.arange(len(x), device=x.device)  # each image is a class by itself
+        index, images = (own, len(x)) if index is None else (index, self.images)
+        # for every training image, so that an image's draw does not depend on the rank that has it
+        draws = torch.rand(images).to(x.device)[index] if self.aggregator.kind == "random" else None
         bank = ReferenceBank(captions.float(), mask, self.unit_captions)
-        return self.aggregator(bank, own, own if index is None else index, F.normalize(x.float(), dim=-1), draws)
+        return self.aggregator(bank, own, index, F.normalize(x.float(), dim=-1), draws)
 
-    def losses(self, x: Tensor, h: Tensor, captions: Tensor, mask: Tensor, **given: Any) -> dict[str, Tensor]:
+    def losses(
+        self, x: Tensor, h: Tensor, captions: Tensor, mask: Tensor, index: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """{"reward": the negated reward of the summary, "distill": its squared distance to h(x), without its weight}, each
         (B,). No reward where the aggregator has nothing to learn. The arguments are those of `forward`, and h(x) (B,d)."""
         losses = {}
         with torch.autocast(x.device.type, enabled=False):
-            summary = self(x, captions, mask, **given)
+            summary = self(x, captions, mask, index)
             if summary.requires_grad:  # the aggregators mean and random have no parameters
                 losses["reward"] = -clip_reward(x.float(), summary, self.scale)
             losses["distill"] = distance(h.float(), summary.detach() if self.detach else summary, self.space)

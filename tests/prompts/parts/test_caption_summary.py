@@ -66,10 +66,15 @@ def test_queries_of_single_images_and_random_captions():
     assert not torch.allclose(own(x, captions, mask, index=torch.arange(B)), shifted)
     with pytest.raises(ValueError, match="query=per_image needs to know which training image"):
         own(x, captions, mask)
-    drawn = CaptionSummary(D, B, of(kind="random"))
-    picked = drawn(x, captions, mask, draws=torch.tensor([0.0, 0.99, 0.99, 0.5, 0.3]))
-    unit = F.normalize(captions, dim=-1)
-    torch.testing.assert_close(picked, unit[torch.arange(B), torch.tensor([0, 0, 2, 1, 1])])
+    drawn = CaptionSummary(D, 9, of(kind="random"))
+    unit, index = F.normalize(captions, dim=-1), torch.tensor([8, 0, 4, 2, 6])
+    torch.manual_seed(5)
+    rows = (torch.rand(9)[index] * mask.sum(1)).long()
+    torch.manual_seed(5)
+    picked = drawn(x, captions, mask, index)
+    torch.testing.assert_close(picked, unit[torch.arange(B), rows])
+    torch.manual_seed(5)  # as a rank that has the last two alone
+    torch.testing.assert_close(drawn(x[3:], captions[3:], mask[3:], index[3:]), picked[3:])
     assert drawn(x, captions, mask).shape == (B, D)
 
 
