@@ -89,6 +89,6 @@ def java_program(name: str) -> Path:
         if (path := Path(folder) / name).is_file():
             return path
     raise ValueError(
-        f"the package pycocoevalcap has no {name}: pip install '.[lm]' brings its tokenizer and METEOR, and its README says where "
-        "SPICE's files come from."
+        f"the package pycocoevalcap has no {name}: pip install '.[lm]' brings its tokenizer and METEOR, and its README says "
+        "where SPICE's files come from."
     )
