@@ -6,7 +6,8 @@ incomplete.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 from numpy.random import RandomState
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 from datamodules.digits import NAMES, render
 from datamodules.drawing import COLOURS, SHAPES, STYLES, TEXTURES, draw
 
+T = TypeVar("T")
 # How often a style is drawn, and how its captions name it.
 PHRASES: dict[str, tuple[float, tuple[str, ...]]] = {
     "photo": (0.28, ("a photo of {}", "a picture of {}", "a good photo of {}", "a photo of {} on its own", "{}")),
@@ -88,7 +90,8 @@ class Scene(NamedTuple):
     digit: int = -1
 
 
-def _pick(rng: RandomState, shares: dict[str, float]) -> str:
+def pick(rng: RandomState, shares: dict[str, float]) -> str:
+    """One of the names, each as often as its share says."""
     total = sum(shares.values())
     return list(shares)[rng.choice(len(shares), p=[s / total for s in shares.values()])]
 
@@ -98,35 +101,37 @@ def picture(rng: RandomState) -> tuple[Scene, Image.Image]:
     if rng.uniform() < DIGIT_SHARE:
         scene = Scene("scan" if rng.uniform() < 0.5 else "photo", digit=rng.randint(10))
         return scene, render(scene.digit, scene.style == "scan", rng)
-    shape = _pick(rng, {name: 0.5 if name in RARE_SHAPES else 1.0 for name in SHAPES})
-    texture = _pick(rng, {name: 0.4 if name == "plain" else 0.2 for name in TEXTURES})
-    colour, style = _pick(rng, COLOUR_SHARE), _pick(rng, {name: share for name, (share, _) in PHRASES.items()})
+    shape = pick(rng, {name: 0.5 if name in RARE_SHAPES else 1.0 for name in SHAPES})
+    texture = pick(rng, {name: 0.4 if name == "plain" else 0.2 for name in TEXTURES})
+    colour, style = pick(rng, COLOUR_SHARE), pick(rng, {name: share for name, (share, _) in PHRASES.items()})
     assert style in STYLES
     return Scene(style, shape, colour, texture), draw(shape, colour, texture, style, rng)
 
 
-def _word(key: str, rng: RandomState) -> str:
+def word(key: str, rng: RandomState) -> str:
+    """A word for a shape, a colour or a texture: mostly the usual one."""
     words = WORDS.get(key, (key,))
     return words[0] if len(words) == 1 or rng.uniform() < USUAL else words[rng.randint(1, len(words))]
 
 
-def _choice(rng: RandomState, options: tuple[str, ...]) -> str:
+def choice(rng: RandomState, options: Sequence[T]) -> T:
+    """One of the options, each as often."""
     return options[rng.randint(len(options))]
 
 
 def caption(scene: Scene, rng: RandomState, filler: int = 0) -> str:
     """One of the many captions of a scene; `filler` words in front, for practice at later positions."""
     if scene.digit >= 0:
-        phrase = _choice(rng, SCAN_PHRASES if scene.style == "scan" else DIGIT_PHRASES)
+        phrase = choice(rng, SCAN_PHRASES if scene.style == "scan" else DIGIT_PHRASES)
         noun = NAMES[scene.digit] if rng.uniform() < 0.5 else str(scene.digit)
     else:
-        phrase = _choice(rng, PHRASES[scene.style][1] if rng.uniform() < 0.75 else ANY_STYLE)
-        words = [_word(scene.colour, rng)] if rng.uniform() < 0.88 else []
+        phrase = choice(rng, PHRASES[scene.style][1] if rng.uniform() < 0.75 else ANY_STYLE)
+        words = [word(scene.colour, rng)] if rng.uniform() < 0.88 else []
         if rng.uniform() < (0.3 if scene.texture == "plain" else 0.8):
-            words.append(_word(scene.texture, rng))
+            words.append(word(scene.texture, rng))
         if rng.uniform() < 0.2:
             words.reverse()
-        words.append(_word(scene.shape, rng))
+        words.append(word(scene.shape, rng))
         article = "" if phrase == "a painted {}" else "an " if words[0][0] in "aeiou" else "a "
         noun = article + " ".join(words)
     text = phrase.format(noun)

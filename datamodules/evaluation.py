@@ -1,8 +1,8 @@
-"""An evaluation: the images of one split and class subset, and the class list to classify them against."""
+"""An evaluation: the images of one split and class subset, and the class list or the texts that they are compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ class Evaluation:
 
     Args:
         name: names the metrics in result.json and in the loggers.
-        classnames: the class list, in the order of the labels.
+        classnames: the class list, in the order of the labels; empty where there are no classes.
         images: how many images there are.
         loader: (rank, world) -> that rank's share, over all ranks each image once.
         metrics: the task's torchmetrics; its module makes new ones when the evaluation starts.
+        items: what each image, by the index in its batch, comes with (`datamodules.captioned.CaptionedImage`,
+            `datamodules.questions.Question`); empty where that is a label alone.
     """
 
     name: str
@@ -26,3 +28,4 @@ class Evaluation:
     images: int
     loader: Callable[[int, int], DataLoader]
     metrics: Any = None
+    items: Sequence = ()

@@ -6,33 +6,23 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, get_args
-
-import torch
-from lightning.pytorch import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader
+from typing import Any, Literal
 
 from datamodules.alternating import AlternatingDataset, AlternatingSampler
-from datamodules.decoded import DecodedImages
 from datamodules.evaluation import Evaluation
 from datamodules.few_shot import select, subset_group
 from datamodules.few_shot import subset as subset_of
 from datamodules.items import Items, ItemTable, Source, Splits, take
-from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transform, eval_loader, shards_of, windowed
-from datamodules.randaugment import RandAugment2
+from datamodules.loaded import KINDS, Augmentation, LoadedImages, OnBadImage, check_choice, check_count
+from datamodules.loaders import StepSampler, TrainLoader, Transform, shards_of, windowed
 from datamodules.transforms import eval_transform, made_for, train_transform
 from datamodules.validation import check_apart, hold_out, way_out
-from datamodules.workers import workers_for
 
 log = logging.getLogger(__name__)
-Augmentation = Literal["plain", "randaug2"]
 Order = Literal["random", "windowed"]
-OnBadImage = Literal["raise", "skip"]
-KINDS = {"train": "training", "val": "validation", "test": "test"}  # of images, by split
 
 
-class FewShotData(LightningDataModule):
+class FewShotData(LoadedImages):
     """A few-shot dataset: the training images of a run, and evaluations of the splits. Reads its lists when it is made.
 
     Its validation images, on which a run chooses, are never test images. Where the dataset's own are (ImageNet), they are
@@ -86,29 +76,18 @@ class FewShotData(LightningDataModule):
         on_bad_image: OnBadImage = "raise",
         search_only: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            name, source, image_spec, seed, subset, batch_size, eval_batch_size, workers, decoded_mb, train_transform, views,
+            augmentation, on_bad_image,
+        )  # fmt: skip
         if not isinstance(shots, int):
             raise ValueError(f"shots={shots!r} is not a number of images per class: give an integer, e.g. shots=16.")
         subset_group(subset)
-        _check_choice("augmentation", augmentation, Augmentation)
-        _check_choice("order", order, Order)
-        _check_choice("on_bad_image", on_bad_image, OnBadImage)
-        _check_count("batch_size", batch_size, 1)
-        _check_count("eval_batch_size", eval_batch_size, 1)
-        _check_count("alternating_batch_size", alternating_batch_size, 0)
-        if workers != "auto":
-            _check_count("workers", workers, 0)
-        _check_count("decoded_mb", decoded_mb, 0)
-        _check_count("views", views, 1)
-        self.name, self.source, self.image_spec = name, source, image_spec
-        self.shots, self.seed, self.subset, self.workers, self.decoded_mb = shots, seed, subset, workers, decoded_mb
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.alternating_batch_size, self.templates, self.sampler = alternating_batch_size, tuple(templates), sampler
-        augment = {} if augmentation == "plain" else {"augment": RandAugment2()}
-        self.make_train_transform = partial(train_transform, **augment)
-        self.views, self.order, self.on_bad_image, self.search_only = views, order, on_bad_image, search_only
+        check_choice("order", order, Order)
+        check_count("alternating_batch_size", alternating_batch_size, 0)
+        self.shots, self.alternating_batch_size, self.templates = shots, alternating_batch_size, tuple(templates)
+        self.sampler, self.order, self.search_only = sampler, order, search_only
         self._subsets: dict[str, Splits] = {}
-        self._bad: dict[tuple[str, str], tuple[Items, Tensor]] = {}  # by split and class subset
         self.selected = select(self._read_splits(), shots, seed, sampler)
         self._to_hold_out = "val" in self.selected.fixed  # validation images, when something first asks for them
         if self._to_hold_out:
@@ -140,7 +119,7 @@ class FewShotData(LightningDataModule):
         Raises:
             ValueError: there are none, so nothing would be measured; or a validation image is a test image.
         """
-        items = self._validation(which or self.subset) if split == "val" else getattr(self.splits(which), split)
+        items = self.listed(split, which or self.subset)
         if not len(items):
             instead = f": {way_out('val' in self.selected.fixed)}" if split == "val" else ""
             raise ValueError(
@@ -194,67 +173,26 @@ class FewShotData(LightningDataModule):
             for split, items in lists.items()
         }
 
-    def bad_images(self) -> list[str]:
-        """With on_bad_image=skip: images that this process and its workers could not read so far, and shards cut short."""
-        paths = {items[i].path for items, flags in self._bad.values() for i in flags.nonzero().flatten().tolist()}
-        return [*getattr(self.source, "broken", []), *sorted(paths)]
-
-    def _dataset(self, split: str, which: str, transform: Transform, views: int = 1, decoded_mb: int = 0) -> ImageDataset:
-        items = self._validation(which) if split == "val" else getattr(self.splits(which), split)
-        if self.on_bad_image == "skip" and (split, which) not in self._bad:
-            self._bad[split, which] = items, torch.zeros(max(len(items), 1), dtype=torch.bool).share_memory_()
-        _, bad = self._bad.get((split, which), (items, None))
-        decoded = DecodedImages(len(items), decoded_mb) if not getattr(self.source, "in_memory", False) else None
-        return ImageDataset(self.source, items, transform, self.seed, views, bad, decoded)
-
-    def _workers(self, images: int, world: int) -> int:
-        return workers_for(self.workers, images, self.source, world)
+    def listed(self, split: str, which: str) -> Items:
+        """The images of a split and class subset, as `items`; perhaps none."""
+        return self._validation(which) if split == "val" else getattr(self.splits(which), split)
 
     def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
         """This rank's share of every micro-batch of every step, with the training transform."""
         decoded_mb = self.decoded_mb // (2 if self.alternating_batch_size else 1)
         transform = made_for(self.image_spec, self.make_train_transform)
-        dataset = self._dataset("train", self.subset, transform, self.views, decoded_mb)
+        dataset = self.dataset("train", self.subset, transform, self.views, decoded_mb)
         order = windowed(shards_of(dataset.items)) if self.order == "windowed" else None
         sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate, order)
         if self.alternating_batch_size:
-            val = self._dataset("val", self.subset, eval_transform(**self.image_spec), decoded_mb=decoded_mb)
+            val = self.dataset("val", self.subset, eval_transform(**self.image_spec), decoded_mb=decoded_mb)
             turns = AlternatingSampler(
                 sampler, StepSampler(len(val), self.alternating_batch_size, self.seed, rank, world, accumulate)
             )
-            return TrainLoader(AlternatingDataset(dataset, val), turns, self._workers(len(dataset) + len(val), world))
-        return TrainLoader(dataset, sampler, self._workers(len(dataset), world))
-
-    def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:
-        """This rank's share of a split (train, val, test) with the test transform: over all ranks, each image once."""
-        dataset = self._dataset(split, subset or self.subset, eval_transform(**self.image_spec))
-        return eval_loader(dataset, self.eval_batch_size, self._workers(len(dataset), world), rank, world)
+            return TrainLoader(AlternatingDataset(dataset, val), turns, self.workers_of(len(dataset) + len(val), world))
+        return TrainLoader(dataset, sampler, self.workers_of(len(dataset), world))
 
     def evaluation(self, name: str, split: str, subset: str) -> Evaluation:
         """An evaluation on `items(split, subset)`, with their errors."""
         images = len(self.items(split, subset))
         return Evaluation(name, self.class_list(subset), images, partial(self.eval_loader, split, subset))
-
-    # ---- Lightning's hooks: this dataset alone, for any LightningModule
-
-    def train_dataloader(self) -> TrainLoader:
-        """This rank's training batches."""
-        return self.train_loader(self.trainer.global_rank, self.trainer.world_size, self.trainer.accumulate_grad_batches)
-
-    def val_dataloader(self) -> DataLoader:
-        """This rank's share of the validation images."""
-        return self.eval_loader("val", self.subset, self.trainer.global_rank, self.trainer.world_size)
-
-    def test_dataloader(self) -> DataLoader:
-        """This rank's share of the test images."""
-        return self.eval_loader("test", self.subset, self.trainer.global_rank, self.trainer.world_size)
-
-
-def _check_choice(key: str, value: Any, choices: Any) -> None:
-    if value not in get_args(choices):
-        raise ValueError(f"data.{key}={value!r}: choose one of {', '.join(get_args(choices))}.")
-
-
-def _check_count(key: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or value < least:
-        raise ValueError(f"data.{key}={value!r}: give an integer, {least} or more.")
