@@ -37,6 +37,7 @@ class TrainInfo:
     num_images: int  # of the training list
     fit: bool = True  # False: trained tensors will be loaded, so tensors that only training needs can be left out
     alternating: bool = False  # True: every second batch holds validation images, whose index is num_images or more
+    prefix_width: int | None = None  # of the language model's embedding space, where the run has one
 
 
 @dataclass(frozen=True)

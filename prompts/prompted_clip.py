@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.language_model import FrozenLM
 from prompts.engine.rows import NO_PROMPTS
 from prompts.engine.text_plan import Caption
 from prompts.engine.trainable import PREFIX
@@ -23,13 +24,21 @@ class PromptedCLIP(nn.Module):
     """A frozen CLIP and a learner: images in, logits over the bound class list out. Knows neither Lightning nor Hydra.
 
     `shard_classes`: from this many classes on, several ranks share the text encoding of a training step (0: never).
+    `language_model`: the frozen one whose contexts the learner's prefixes belong to, where the task has one.
     """
 
-    def __init__(self, clip: FrozenCLIP, learner: PromptLearner, shard_classes: int = 0):
+    def __init__(
+        self,
+        clip: FrozenCLIP,
+        learner: PromptLearner,
+        shard_classes: int = 0,
+        language_model: FrozenLM | None = None,
+    ):
         super().__init__()
         if shard_classes < 0:
             raise ValueError(f"shard_classes={shard_classes}: give a number of classes, or 0 to never divide them.")
         self.clip, self.learner, self.shard_classes = clip, learner, shard_classes
+        self.language_model = language_model
         self.classnames: list[str] = []
         self._own_classes: list[str] | None = None
         self._text = TextFeatures(self)
