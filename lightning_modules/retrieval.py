@@ -74,8 +74,8 @@ class Retrieval(TaskModule):
             return
         if (accumulate := self.trainer.accumulate_grad_batches) > 1:
             raise ValueError(
-                f"accumulate={accumulate}: an image is compared with the captions of its own micro-batch alone, so the loss would "
-                "be another one: set accumulate=1, and clip.recompute=true or more devices where memory is short."
+                f"accumulate={accumulate}: an image is compared with the captions of its own micro-batch alone, so that is "
+                "another loss: set accumulate=1, and clip.recompute=true or more devices where memory is short."
             )
         items = self.data.train_items
         captions = [self.drawn(items, index, 0) for index in range(min(len(items), self.data.batch_size))]

@@ -145,7 +145,7 @@ class ImageRows(Metric):
 class Scores:
     """The scores of an evaluation's images with the bound captions, in blocks, by the learner's own logits.
 
-    Text that does not depend on the image is encoded once. Text that does is encoded once for each image, which takes N times as
+    Text that does not depend on the image is encoded once. Text that does is encoded for each image, which takes N times as
     long, and the scores are kept, N x U numbers, so that no block is computed twice.
     """
 

@@ -135,7 +135,7 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.EXECUTION_KEYS)))
     # a missing file is represented by its path; the run will refuse it
     what |= {key: identity.digest_of(config[key]) or config[key] for key in identity.prompts_read(config)}
-    what |= {group: identity.with_digests(what[group]) for group in ("method", "clip", "earlier")}
+    what |= {group: identity.with_digests(what[group]) for group in ("method", "clip", "lm", "earlier") if group in what}
     sources = [arguments.source_of(data) for data in (cfg.data, *cfg.targets.values())]
     what["data_content"] = [data_digest(source, config["seed"]) for source in sources]
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -52,6 +52,7 @@ KEYS = {
     "save_steps": count("give a number of optimiser steps, 1 or more, or null for none", also=(None,)),
     "recipes": Key((dict,), "leave it empty: it is filled with the names of the recipes that apply"),
     "other_clip": FLAG,
+    "lm": Key((dict,), "choose a language model by its name, as listed by --help, or null for none", also=(None,)),
     "earlier": Key((dict,), "give a mapping of what an earlier run has otherwise, or null", also=(None,)),
     "targets": Key((dict,), "leave it empty: it is filled from protocol.targets"),
     "epochs": count("give a number of epochs, 1 or more"),

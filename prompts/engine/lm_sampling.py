@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class GumbelNoise:
     """Adds standard Gumbel noise to scores (B,V): the largest sum is then a draw from their softmax.
 
-    Each sequence has noise of its own, from the seed and its key, so that a draw depends neither on the batch nor on the device.
+    Each sequence has noise of its own, from the seed and its key, so that a draw depends neither on the batch nor on the
+    device.
     """
 
     def __init__(self, seed: int, keys: Sequence[int]):

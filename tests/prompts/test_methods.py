@@ -16,6 +16,7 @@ SENTENCES = {"prompts": {name: [f"a {name}.", f"{name} outside", "no idea"] for 
 SMALL = {  # settings that the published ones, meant for 12 blocks, need here
     "aape": SENTENCES,
     "aape_residual": SENTENCES,
+    "aape_captions": {"distill_weight": 0},  # what images without captions have to teach; the rest is in test_aape_captions.py
     "maple": {"depth": 3},
     "vpt": {"depth": 3, "n_ctx": 2},
     "cupl": {"prompts": {name: [f"a {name}.", f"see the {name} there."] for name in [*NAMES, *OTHERS]}, "dataset": "toy"},
