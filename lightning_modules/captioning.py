@@ -52,8 +52,8 @@ class Captioning(LanguageTask):
             for item in evaluation.items:
                 if not item.captions:
                     raise ValueError(
-                        f"evaluation {evaluation.name}: the image {item.path} has no captions to compare with: evaluate a split "
-                        "whose captions are public."
+                        f"evaluation {evaluation.name}: the image {item.path} has no captions to compare with: evaluate a "
+                        "split whose captions are public."
                     )
 
     def asked(self, item: Any) -> str:
@@ -97,7 +97,9 @@ class Captioning(LanguageTask):
         found = self.compare(captions, [evaluation.items[i].captions for i in index])
         each = found.each | dict(zip(("clip_score", "ref_clip_score"), of_clip, strict=True))
         together = {name: found.together.get(name, sum(values) / len(values)) for name, values in each.items()}
-        rows = {i: dict(zip(each, values, strict=True)) for i, values in zip(index, zip(*each.values()), strict=True)}
+        rows = {
+            i: dict(zip(each, values, strict=True)) for i, values in zip(index, zip(*each.values(), strict=True), strict=True)
+        }
         return together | {"images": len(index)}, rows
 
     def line(self, metrics: Mapping[str, Any]) -> str:

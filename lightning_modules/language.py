@@ -79,13 +79,14 @@ class LanguageTask(TaskModule):
                     raise ValueError(f"the training image {item.path} has no text to learn from: leave it out of the list.")
         size = self.model.clip.image_spec["size"]
         with torch.no_grad():
-            prefix = self.model.learner.prefix(self.model.clip, torch.zeros(1, 3, size, size, device=self.model.clip.device))
-        rows = len(self.language_model.rows(self.longest_context(prefix.rows[0])))
+            blank = torch.zeros(1, 3, size, size, device=self.model.clip.device)
+            prefix = self.model.learner.prefix(self.model.clip, blank).rows[0]
+        rows = len(self.language_model.rows(self.longest_context(prefix)))
         if rows + self.generation.max_tokens > self.language_model.positions:
             raise ValueError(
-                f"a context of this run has {rows:,} rows, and {self.generation.max_tokens} tokens more are to be made, but the "
-                f"language model has {self.language_model.positions:,} positions: give fewer examples (task.module.shots), a "
-                "shorter prompt, a smaller task.module.generation.max_tokens, or another lm."
+                f"a context of this run has {rows:,} rows, and up to {self.generation.max_tokens} tokens are made behind it, but "
+                f"the language model has {self.language_model.positions:,} positions: give fewer examples (task.module.shots), "
+                "a shorter prompt, a smaller task.module.generation.max_tokens, or another lm."
             )
 
     def on_fit_start(self) -> None:
@@ -93,12 +94,6 @@ class LanguageTask(TaskModule):
         if self.model.learner.wants_captions and self.captions is None:
             self.captions = _captions_of(self.data.train_items, self.model.clip)
         super().on_fit_start()
-
-    def store_towers(self) -> None:
-        """As the CLIP's weights, so the language model's."""
-        super().store_towers()
-        if self.device.type == "cuda" and str(self.trainer.precision).startswith("bf16"):
-            self.language_model.store_bf16()
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The language model's loss of one text of each image, drawn by (seed, image), and the learner's own losses."""

@@ -12,7 +12,7 @@ from toys import toy_clip
 from lightning_modules import caption_metrics
 from lightning_modules.caption_metrics import CaptionMetrics, clip_scores, encode_captions
 
-WORDS = "a two red blue dog cat circle sits runs on the mat".split(" ")
+WORDS = ["a", "two", "red", "blue", "dog", "cat", "circle", "sits", "runs", "on", "the", "mat"]
 
 
 def ngrams(text, n):
