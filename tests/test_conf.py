@@ -9,6 +9,7 @@ from toys import ROOT
 
 from datamodules.shapes import CLASSES
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.language_model import load_language_model, load_tiny_language_model
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 from runs import jobs, launch
@@ -31,9 +32,10 @@ def make(node, **arguments):
 
 
 def make_method(cfg):
-    """The method; one that needs an earlier run gets two tokens in each of twelve blocks."""
+    """The method; one that needs an earlier run gets two tokens in each of twelve blocks, or the sizes of an h."""
     gives = cfg.earlier.gives.removeprefix("method.") if cfg.earlier else None
-    return make(cfg.method, **({gives: {"text": [2] * 12, "image": [2] * 12}} if gives else {}))
+    found = {"prompt_lengths": {"text": [2] * 12, "image": [2] * 12}, "h": {"hidden": 4, "bias": True}}
+    return make(cfg.method, **({gives: found[gives]} if gives else {}))
 
 
 def make_source(data):
@@ -44,6 +46,7 @@ def make_source(data):
 def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
+    here.add("lm")
     assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
     assert groups == here | {"recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
@@ -101,6 +104,15 @@ def test_backbones(clip, monkeypatch):
     monkeypatch.setattr(towers, "build", lambda config, empty=False: build(config, empty=True))
     assert cfg.clip.weights
     assert isinstance(make(cfg.clip, weights="random"), FrozenCLIP)
+
+
+@pytest.mark.parametrize("lm", options("lm"))
+def test_language_models(lm):
+    """Each is of one of the two constructors; a task without one has none, whatever its data choose."""
+    cfg = compose("data=scenes", "task=captioning", "method=limber", f"lm={lm}")
+    assert import_target(cfg.lm._target_, "lm") in (load_tiny_language_model, load_language_model)
+    assert OmegaConf.is_missing(cfg.lm, "model") == (lm == "hub")
+    assert compose("data=scenes", f"lm={lm}").lm is None
 
 
 def test_optimisers(tmp_path):
