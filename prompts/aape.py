@@ -56,6 +56,7 @@ class AAPE(PromptLearner):
     """
 
     training_only = ("aggregator.",)
+    takes_captions = False  # reference prompts are of the training classes
 
     def __init__(
         self,
