@@ -115,7 +115,7 @@ class Retrieval(TaskModule):
     def step_captions(self, batch: Mapping[str, Tensor], seed: int) -> StepCaptions:
         """One caption of each image of the global batch, drawn by (seed, image). Images that could not be read bring none."""
         rows = torch.stack([batch["batch_index"], batch["index"], (batch["weight"] > 0).long()], 1)
-        place, index, counts = gather_rows(rows).cpu().T
+        place, index, counts = gather_rows(rows).cpu().T.contiguous()
         counts = counts > 0 if counts.any() else counts == 0  # where no image counts, no loss does
         places, first = np.unique(place[counts].numpy(), return_index=True)
         captions = [self.drawn(self.data.train_items, i, seed) for i in index[counts][first].tolist()]
