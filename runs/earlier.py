@@ -105,7 +105,7 @@ def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
         for key, node in cfg.earlier.items_ex(resolve=False):  # unresolved: its interpolations refer to the earlier run's root
             if key in (GIVES, NAMES):
                 continue
-            whole = not isinstance(node, DictConfig) or "_target_" in node
+            whole = not isinstance(node, DictConfig) or "_target_" in node or key == "targets"
             before[key] = deepcopy(node) if whole else OmegaConf.merge(before[key], node)
         before.earlier = None
     return Earlier(before, names | dict(cfg.earlier[NAMES]), cfg.earlier[GIVES], is_stage=False)

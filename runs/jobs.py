@@ -186,12 +186,14 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
         raise ValueError(f"targets={keys.shown(keys.resolved(cfg, 'targets'))}: {keys.KEYS['targets'].give}.")
     recipes.complete(cfg, hydra)
     with open_dict(cfg):
-        add_targets(cfg, hydra.runtime.choices.data)
-    earlier.complete(cfg, hydra.runtime.choices)
+        cfg.targets = targets_of(cfg, hydra.runtime.choices.data)
+        earlier.complete(cfg, hydra.runtime.choices)
+        if cfg.earlier and (data := cfg.earlier[earlier.NAMES].get("data")):
+            cfg.earlier.targets = targets_of(cfg, data)
 
 
-def add_targets(cfg: DictConfig, data: str) -> None:
-    """Composes the datasets that the protocol goes on to from the one trained on into `cfg.targets`.
+def targets_of(cfg: DictConfig, data: str) -> dict[str, DictConfig]:
+    """The composed datasets that the protocol goes on to from the one trained on.
 
     By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
     """
@@ -199,12 +201,11 @@ def add_targets(cfg: DictConfig, data: str) -> None:
     protocol.check_names(data)
     targets = protocol.targets
     if not targets:
-        return
+        return {}
     if data not in targets:
         known = ", ".join(targets)
         raise ValueError(
             f"this protocol says no targets for data={data}, only for {known}: choose one of these as data, or add "
             f"+protocol.targets.{data}=[NAMES]."
         )
-    with open_dict(cfg):
-        cfg.targets = {name: compose("config", [f"data={name}"]).data for name in targets[data]}
+    return {name: compose("config", [f"data={name}"]).data for name in targets[data]}
