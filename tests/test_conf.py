@@ -1,6 +1,7 @@
 """Every option of every group composes and instantiates; optional groups are named after options that exist."""
 
 import inspect
+from types import MappingProxyType
 
 import pytest
 from hydra.utils import instantiate
@@ -32,10 +33,10 @@ def make(node, **arguments):
     return instantiate(node, _convert_="all", **arguments)
 
 
-def make_method(cfg):
-    """The method; one that needs an earlier run gets two tokens in each of twelve blocks, or the sizes of an h."""
+def make_method(cfg, lengths=MappingProxyType({"text": [2] * 12, "image": [2] * 12})):
+    """The method; one that needs an earlier run gets `lengths`, two tokens in each of twelve blocks, or the sizes of an h."""
     gives = cfg.earlier.gives.removeprefix("method.") if cfg.earlier else None
-    found = {"prompt_lengths": {"text": [2] * 12, "image": [2] * 12}, "h": {"hidden": 4, "bias": True}}
+    found = {"prompt_lengths": dict(lengths), "h": {"hidden": 4, "bias": True}}
     return make(cfg.method, **({gives: found[gives]} if gives else {}))
 
 
@@ -216,9 +217,8 @@ def test_the_matched_pair_of_pretraining_differs_in_the_methods_alone(data):
 def test_methods_fit_the_default_backbone(method):
     cfg = compose(f"method={method}")
     clip = make(cfg.clip)
-    layers = {"text": [2] * clip.text_blocks, "image": [2] * clip.image_blocks}
-    learner = make(cfg.method, prompt_lengths=layers) if cfg.earlier else make(cfg.method)
+    learner = make_method(cfg, {"text": [2] * clip.text_blocks, "image": [2] * clip.image_blocks})
     model = PromptedCLIP(clip, learner)
     names = list(CLASSES)[:2]  # some methods read sentences about the default dataset's classes
-    model.setup(TrainInfo(names, 4, alternating=bool(cfg.data.alternating_batch_size)))
+    model.setup(TrainInfo(names, 4, alternating=bool(cfg.data.alternating_batch_size), prefix_width=8))
     assert model.classnames == names

@@ -6,12 +6,15 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from test_methods import OTHERS, batch, logits, model_of
+from toys import only
 
 from lightning_modules.optimizers import make_optimizer
 from prompts.aape_captions import AAPECaptions
 from prompts.learner import TrainInfo
 from prompts.parts.aape_aggregator import PromptAggregator
+from prompts.parts.caption_pairing import contrast, mean_caption
 from prompts.prompted_clip import PromptedCLIP
 
 INDEX = torch.arange(8)
@@ -92,6 +95,31 @@ def test_what_learns_from_what(small_clip):
     assert len(mean.parameter_groups()) == 1
 
 
+@pytest.mark.parametrize("pairing", ["all", "mean"])
+def test_another_pairing_is_in_place_of_the_tasks_loss(small_clip, pairing):
+    model = model_of(small_clip, AAPECaptions(pairing=pairing, distill_weight=0))
+    out = outputs_of(model)
+    losses, query = losses_of(model), model.learner.query(out.image_features)
+    texts = (out.captions, out.caption_mask) if pairing == "all" else mean_caption(out.captions, out.caption_mask)
+    torch.testing.assert_close(losses, {"contrast": contrast(query, *texts, INDEX, small_clip.logit_scale)})
+    history = train(model)
+    assert history[-1]["contrast"] < history[0]["contrast"] - 0.5
+    assert set(model.prompt_state()[0]) == {"h.linear1.weight", "h.linear1.bias", "h.linear2.weight", "h.linear2.bias"}
+
+
+def test_images_that_do_not_count(small_clip):
+    """They have no captions in the outputs, and no loss is NaN."""
+    model = model_of(small_clip, AAPECaptions(pairing="all"))
+    out = outputs_of(model)
+    mask = out.caption_mask.clone()
+    mask[3] = False
+    losses = model.losses(replace(out, caption_mask=mask), INDEX, INDEX)
+    sum(loss.sum() for loss in losses.values()).backward()
+    assert all(loss.isfinite().all() for loss in losses.values())
+    assert all(p.grad.isfinite().all() for p in model.learner.parameters())
+    assert losses["contrast"][3] == 0
+
+
 def test_t23_distillation_brings_h_to_the_summary(small_clip):
     def trained(weight):
         model = model_of(small_clip, AAPECaptions(distill_weight=weight, hidden=16))
@@ -148,3 +176,30 @@ def test_what_it_refuses(small_clip):
     images, labels = batch()
     with pytest.raises(ValueError, match="learns from the captions of the training images, and this task gives it none"):
         model.losses(model(images), labels, INDEX)
+
+
+# ---------------------------------------------------------------- whole runs
+
+RUN = [
+    "method=aape_captions",
+    "data=toy_captions",
+    "+protocol.targets.toy_captions=[]",
+    "recipe=none",
+    "method.hidden=8",
+    "batch_size=5",
+    "epochs=3",
+]
+
+
+def test_a_run_its_evaluation_and_one_that_starts_from_it(run_here, tmp_path):
+    result = run_here(*RUN, "output=first")
+    prompts = only(tmp_path / "first", "prompts.safetensors")
+    assert {name.split(".")[0] for name in load_file(prompts)} == {"h"}
+    assert result["effective_parameters"] == 2 * 32 * 8 + 8 + 32
+    again = run_here(*RUN, "output=again", "fit=false", f"ckpt={prompts}")
+    assert again["metrics"] == result["metrics"]
+    small = ["optim.lr=1e-9", "method.aggregator_lr=0", "epochs=1"]  # nothing moves, so the figures are those of the start
+    tuned = run_here(*RUN, "output=tuned", f"init_from={prompts}", *small)
+    assert tuned["metrics"] == result["metrics"]
+    fresh = run_here(*RUN, "output=fresh", *small)
+    assert fresh["train_loss"] != tuned["train_loss"]
