@@ -52,19 +52,19 @@ def read_bytes(path: str | Path, what: str, most: int = MAX_JSON_BYTES) -> bytes
     return content
 
 
-def read_json(path: str | Path, what: str, most: int = MAX_JSON_BYTES) -> Any:
-    """Plain data from a UTF-8 JSON file (with or without a byte order mark)."""
-    return parse_json(read_bytes(path, what, most), f"{what} {path}")
+def read_json(path: str | Path, what: str, most: int = MAX_JSON_BYTES, values: int = MAX_VALUES) -> Any:
+    """Plain data from a UTF-8 JSON file (with or without a byte order mark) of at most `most` bytes and `values` values."""
+    return parse_json(read_bytes(path, what, most), f"{what} {path}", values)
 
 
-def parse_json(content: str | bytes, what: str) -> Any:
+def parse_json(content: str | bytes, what: str, values: int = MAX_VALUES) -> Any:
     """Plain data from JSON text: finite numbers, at most `MAX_DEPTH` deep, integers of at most 400 digits.
 
     Duplicate keys are refused: readers differ in which of them counts.
     """
     marks = (b",", b"[", b"{") if isinstance(content, bytes) else (",", "[", "{")
-    if sum(map(content.count, marks)) > MAX_VALUES:  # "{}," takes 24 times its size
-        raise ValueError(f"{what} has more than {MAX_VALUES:,} values, which no such file has.")
+    if sum(map(content.count, marks)) > values:  # "{}," takes 24 times its size
+        raise ValueError(f"{what} has more than {values:,} values, which no such file has.")
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
         data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.parts.aape_head import generator
+from prompts.parts.caption_summary import CaptionSummary, MakeAggregator, shared_query
 from prompts.parts.saved_generator import SavedGenerator, read_generator
 from prompts.parts.settings import check_at_least, check_choice
 
@@ -46,12 +47,17 @@ class LiMBeR(PromptLearner):
         position: where the rows of h(x) stand, after or before those of the image.
         tokens: how many rows h(x) makes.
         dropout: of the image's rows, in training.
+        distill_weight: with `train_h`, of the distance of h(x) to the summary of the image's captions. 0: captions are not read.
+        aggregator: makes the aggregator of the captions from (d, images, classes).
+        aggregator_lr: its rate; AdamW trains it.
 
     Raises:
-        ValueError: a value out of range, `train_h` without h; from `setup`: no language model, or an h of another CLIP.
+        ValueError: a value out of range, `train_h` without h; from `setup`: no language model, or an h of another CLIP; from
+            `prefix_losses`: an image without captions to learn from.
     """
 
     offers = ("a prefix for a language model",)
+    training_only = ("summary.",)
 
     def __init__(
         self,
@@ -60,10 +66,14 @@ class LiMBeR(PromptLearner):
         position: Position = "after",
         tokens: int = 1,
         dropout: float = 0.1,
+        distill_weight: float = 5.0,
+        aggregator: MakeAggregator = shared_query,
+        aggregator_lr: float = 1e-3,
     ):
         super().__init__()
         check_choice("position", position, Position)
         check_at_least(1, tokens=tokens)
+        check_at_least(0, distill_weight=distill_weight, aggregator_lr=aggregator_lr)
         if not 0 <= dropout < 1:
             raise ValueError(f"method.dropout={dropout}: give a share from 0 to below 1.")
         if train_h and not h:
@@ -73,10 +83,13 @@ class LiMBeR(PromptLearner):
         self.of_h: SavedGenerator | None = read_generator(h) if h else None
         self.found_settings = {"h": self.of_h.sizes} if self.of_h else {}
         self.train_h, self.position, self.tokens, self.dropout = train_h, position, tokens, dropout
+        self.distill_weight, self.make_aggregator, self.aggregator_lr = distill_weight, aggregator, aggregator_lr
+        self.wants_captions = train_h and distill_weight > 0
         self.h: nn.Sequential | None = None
+        self.summary: CaptionSummary | None = None
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
-        """Makes the maps, and h with what it has learned."""
+        """Makes the maps, h with what it has learned and, where h goes on learning, the aggregator of its captions."""
         if info.prefix_width is None:
             raise ValueError("LiMBeR makes a prefix for a language model, and this run has none: choose one by lm=NAME.")
         size = clip.image_spec["size"]
@@ -88,6 +101,8 @@ class LiMBeR(PromptLearner):
         self.h = generator(clip.embed_dim, **self.of_h.sizes).requires_grad_(self.train_h)
         self.of_h.into(self.h, clip)
         self.h_map = nn.Linear(clip.embed_dim, self.tokens * info.prefix_width)
+        if info.fit and self.wants_captions:
+            self.summary = CaptionSummary(clip.embed_dim, info.num_images, self.make_aggregator)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         """Nothing: no text of CLIP's is used."""
@@ -125,5 +140,32 @@ class LiMBeR(PromptLearner):
     def prefix_losses(
         self, clip: FrozenCLIP, prefix: Prefix, captions: Tensor | None, mask: Tensor | None
     ) -> dict[str, Tensor]:
-        """The losses beside the language model's, each (B,)."""
-        return {}
+        """The losses beside the language model's, each (B,): where h learns, its distance to the summary of the image's
+        captions, weighted, and the summary's reward, negated.
+
+        Args:
+            captions, mask: (B,n,d) un-normalised features by the frozen CLIP of each image's captions, and (B,n) which of the
+                rows are captions. Only where `wants_captions`.
+        """
+        if self.summary is None:
+            return {}
+        if captions is None:
+            raise ValueError(
+                "method.train_h=true learns from the captions of the training images, and there are none here: give images "
+                "with captions, or method.distill_weight=0."
+            )
+        losses = self.summary.losses(prefix.image, prefix.h, captions, mask)
+        return losses | {"distill": self.distill_weight * losses["distill"]}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The maps, and h where it learns, follow `optim`; the aggregator has AdamW and a rate of its own."""
+        of_summary = list(self.summary.parameters()) if self.summary else []
+        own = {id(p) for p in of_summary}
+        groups: list[dict[str, Any]] = [{"params": [p for p in self.parameters() if p.requires_grad and id(p) not in own]}]
+        if of_summary:
+            groups.append({"params": of_summary, "lr": self.aggregator_lr, "optimizer": torch.optim.AdamW})
+        return groups
+
+    def effective_parameters(self) -> int:
+        """Those that the prefix depends on: not the aggregator's."""
+        return sum(p.numel() for group in self.parameter_groups()[:1] for p in group["params"])
