@@ -93,11 +93,32 @@ class Missing(ToyPictures):
 
 
 def test_an_image_without_captions_is_refused():
-    with pytest.raises(ValueError, match="test/1 has no captions to compare with"):
+    with pytest.raises(ValueError, match="test/1 has no text to compare with, and others have"):
         parts(Captioning, Missing("test"), FakeLM())
     _, _, module = parts(Captioning, Missing("train"), FakeLM())
     with pytest.raises(ValueError, match="train/1 has no text to learn from"):
         trainer(1).fit(module)
+
+
+class Hidden(ToyPictures):
+    def items(self, split, count):
+        for item in super().items(split, count):
+            yield item._replace(captions=()) if split == "test" else item
+
+
+def test_captions_that_are_not_public_leave_clip_score_and_the_servers_file(tmp_path):
+    words = FakeLM(lambda context, key: SAID[key])
+    data, model, module = parts(Captioning, Hidden(), words)
+    trainer().test(module, verbose=False)
+    _, _, full = evaluated(words)
+    metrics = module.metrics["toys"]
+    assert (module.figure.key, metrics["computed"]) == ("clip_score", ["clip_score"])
+    assert metrics["clip_score"] == pytest.approx(full.metrics["toys"]["clip_score"], abs=1e-4)
+    assert "ref_clip_score" not in metrics
+    assert "cider_d" not in metrics
+    assert "CLIPScore" in module.line(metrics)
+    module.write_files(tmp_path)
+    assert [entry["caption"] for entry in json.loads((tmp_path / "captions_toys.json").read_text())] == SAID
 
 
 def test_prefixes_that_are_not_finite_have_no_result():

@@ -110,6 +110,7 @@ def test_the_figure_may_be_that_of_fewer_examples():
         ("yes\nQ: more", ("yes",), "yes"),
         ("  on the table. ", ("on the table",), "on the table."),
         ("", ("yes",), ""),
+        ("any number of words", (), "any number of words"),
     ],
 )
 def test_an_answer_is_cut_to_the_longest_that_people_gave(text, answers, expected):
@@ -154,13 +155,29 @@ class Unanswered(ToyQuestions):
 
 
 def test_a_question_without_answers_is_refused():
-    with pytest.raises(ValueError, match="question 10 has no answers to compare with"):
+    with pytest.raises(ValueError, match="test/1 has no text to compare with, and others have"):
         parts(VQA, Unanswered("test"), FakeLM())
     with pytest.raises(ValueError, match="question 10 has no answers, so it is no example"):
         parts(VQA, Unanswered("train"), FakeLM())
     _, _, module = parts(VQA, Unanswered("train"), FakeLM(), shots=[0])
     with pytest.raises(ValueError, match="train/1 has no text to learn from"):
         trainer(1).fit(module)
+
+
+class Hidden(ToyQuestions):
+    def asked(self, split, count):
+        for item in super().asked(split, count):
+            yield item._replace(answers=(), answer_type="") if split == "test" else item
+
+
+def test_answers_that_are_not_public_leave_the_servers_file(tmp_path):
+    data, model, module = parts(VQA, Hidden(), FakeLM(), shots=[0, 1])
+    trainer().test(module, verbose=False)
+    assert module.metrics["toys"] == {"questions": 10, "shots": 1}
+    assert (module.figure.key, module.figures) == ("questions", {"toys": 10})
+    assert module.line(module.metrics["toys"]) == "(10 questions)"
+    module.write_files(tmp_path)
+    assert len(json.loads((tmp_path / "answers_toys_1.json").read_text())) == 10
 
 
 def test_contexts_that_are_too_long_are_refused_before_training():
