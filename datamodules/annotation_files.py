@@ -43,7 +43,8 @@ class AnnotatedImages(disk.Disk):
             _READ.clear()
             _READ[key] = splits
         splits = _READ[key]
-        disk.check_images(self.images, (*splits.train, *splits.val, *splits.test), " and ".join(self.needs))
+        images = {item.path: item for item in (*splits.train, *splits.val, *splits.test)}  # of several questions once
+        disk.check_images(self.images, images.values(), " and ".join(self.needs))
         return splits
 
     def digest_of(self, splits: CaptionSplits | QuestionSplits) -> str:

@@ -97,7 +97,8 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     if targets := config.get("targets"):
         relevant["targets"] = {name: _without_later(data) for name, data in targets.items()}
     relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
-    relevant["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
+    trainer = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
+    relevant["trainer"] = {key: value for key, value in trainer.items() if (key, value) != ("gradient_clip_val", None)}
     features = relevant.pop("features", None)  # stored ones are exact, but for the views that are kept
     if isinstance(features, Mapping) and (views := features.get("views", "online")) != "online":
         relevant["features"] = {"views": views}

@@ -181,12 +181,15 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
 
 
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
-    """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
+    """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`, and takes `cfg.lm` from tasks that have no
+    language model, which data may choose. ValueError for a recipe that is not there."""
     if cfg.get("targets"):  # refused, as it would be replaced silently
         raise ValueError(f"targets={keys.shown(keys.resolved(cfg, 'targets'))}: {keys.KEYS['targets'].give}.")
     recipes.complete(cfg, hydra)
     with open_dict(cfg):
         add_targets(cfg, hydra.runtime.choices.data)
+        if not cfg.task.get("language_model"):
+            cfg.lm = None
     earlier.complete(cfg, hydra.runtime.choices)
 
 
@@ -197,14 +200,5 @@ def add_targets(cfg: DictConfig, data: str) -> None:
     """
     protocol = protocol_of(keys.resolved(cfg, "protocol"))
     protocol.check_names(data)
-    targets = protocol.targets
-    if not targets:
-        return
-    if data not in targets:
-        known = ", ".join(targets)
-        raise ValueError(
-            f"this protocol says no targets for data={data}, only for {known}: choose one of these as data, or add "
-            f"+protocol.targets.{data}=[NAMES]."
-        )
     with open_dict(cfg):
-        cfg.targets = {name: compose("config", [f"data={name}"]).data for name in targets[data]}
+        cfg.targets = earlier.composed(protocol.targets_of(data))

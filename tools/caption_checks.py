@@ -39,7 +39,7 @@ def counts(name: str, splits: CaptionSplits | QuestionSplits) -> list[str]:
     remarks = [f"{_line(numbers)} training / validation / test {what}" for what, numbers in sizes.items() if sum(numbers)]
     domains = Counter(item.domain for items in lists for item in items if isinstance(item, CaptionedImage) and item.domain)
     remarks += [f"{', '.join(f'{count:,} {domain}' for domain, count in sorted(domains.items()))} images"] if domains else []
-    remarks += [f"{count:,} of them without public {what}" for what, count in _without(lists).items() if count]
+    remarks += [f"{count:,} {what}" for what, count in _without(lists).items() if count]
     published = layouts.TEXT_SIZES.get(name, {})
     others = [f"{_line(numbers)} {what}" for what, numbers in published.items() if sizes[what] != numbers]
     return [*remarks, *([f"these are not the published lists: they have {', '.join(others)}"] if others else [])]
@@ -54,8 +54,8 @@ def _without(lists: Sequence[Sequence[Item]]) -> dict[str, int]:
     """How many questions have no answers, and how many images no captions."""
     items = [item for items in lists for item in items]
     return {
-        "answers": sum(isinstance(item, Question) and not item.answers for item in items),
-        "captions": sum(isinstance(item, CaptionedImage) and not item.captions for item in items),
+        "questions without public answers": sum(isinstance(item, Question) and not item.answers for item in items),
+        "images without public captions": sum(isinstance(item, CaptionedImage) and not item.captions for item in items),
     }
 
 
