@@ -101,8 +101,8 @@ class LanguageTask(TaskModule):
         if rows + self.generation.max_tokens > self.language_model.positions:
             raise ValueError(
                 f"a context of this run has {rows:,} rows and up to {self.generation.max_tokens} tokens are made behind it, "
-                f"but the language model has {self.language_model.positions:,} positions: give fewer examples (task.module.shots), "
-                "a shorter prompt, a smaller task.module.generation.max_tokens, or another lm."
+                f"but the language model has {self.language_model.positions:,} positions: give fewer examples "
+                "(task.module.shots), a shorter prompt, a smaller task.module.generation.max_tokens, or another lm."
             )
 
     def on_fit_start(self) -> None:
