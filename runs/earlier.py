@@ -122,12 +122,7 @@ def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
             whole = not isinstance(node, DictConfig) or "_target_" in node or key in cfg.earlier[NAMES]
             before[key] = deepcopy(node) if whole else OmegaConf.merge(before[key], node)
         before.earlier = None
-    return Earlier(
-        before,
-        names | {key: name for key, name in cfg.earlier[NAMES].items() if key in names},
-        cfg.earlier[GIVES],
-        is_stage=False,
-    )
+    return Earlier(before, names | {key: name for key, name in cfg.earlier[NAMES].items() if key in names}, cfg.earlier[GIVES], is_stage=False)
 
 
 def take_over(cfg: DictConfig, gives: str, folder: Path) -> None:
