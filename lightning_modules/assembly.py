@@ -22,6 +22,7 @@ from lightning_modules.task import TaskModule
 from lightning_modules.trainer import make_trainer
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.language_model import FrozenLM
+from prompts.engine.text_plan import Caption
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 from runs.arguments import import_target, make
@@ -122,6 +123,8 @@ class Assembly:
         images = len(self.data.train_items) if self.cfg.fit else 0
         classnames = self.saved.about["classnames"] if self.saved else None
         classnames = classnames or self.data.classnames  # a published checkpoint does not say its classes
+        if "labelled images" not in self.data.offers:  # texts until a batch or an evaluation brings its own
+            classnames = [Caption(text) for text in classnames]
         words = self.language_model
         model = PromptedCLIP(clip, learner, self.cfg.shard_classes, words)
         process.seed_everything(self.cfg.seed)

@@ -105,8 +105,8 @@ def exact_ranks(
         index, scores_NM, own = block(start)
         before = (scores_NM > own_scores) | ((scores_NM == own_scores) & (index < gallery.owner))
         of_captions += (before & ~own).sum(0)
-    parts = (total(part).cpu().numpy() for part in (of_images, 1 + total(of_captions), not_finite))
-    return Ranks(*(part if i < 2 else part > 0 for i, part in enumerate(parts)))
+    of_images, of_captions, not_finite = (total(part).cpu().numpy() for part in (of_images, of_captions, not_finite))
+    return Ranks(of_images, 1 + of_captions, not_finite > 0)
 
 
 def summary(ranks: Ranks, images: np.ndarray | None = None, owner: np.ndarray | None = None) -> dict[str, Any]:

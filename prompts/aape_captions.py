@@ -20,6 +20,7 @@ from prompts.engine.clip import FrozenCLIP
 from prompts.learner import Outputs, PromptLearner, TrainInfo
 from prompts.parts.aape_aggregator import Space
 from prompts.parts.aape_head import generator
+from prompts.parts.caption_pairing import Pairing, contrast, mean_caption
 from prompts.parts.caption_summary import CaptionSummary, MakeAggregator, shared_query
 from prompts.parts.context import fixed_plan
 from prompts.parts.settings import check_at_least, check_choice
@@ -32,7 +33,9 @@ class AAPECaptions(PromptLearner):
         template: of the captions' text, "{}" being the caption.
         hidden: width of h; null: d / 16.
         h_bias: whether its two layers have biases.
-        distill_weight: lambda of the loss. With 0 no captions but those of the task's loss are needed, and no aggregator.
+        pairing: what an image is paired with in the contrastive loss: one drawn caption, which is the task's own loss; all of
+            its captions; or their mean.
+        distill_weight: lambda of the loss. With 0 there is no aggregator.
         unit_captions, distill_space, detach, reward_scale: see `CaptionSummary`.
         aggregator: makes the aggregator from (d, images, classes).
         aggregator_lr: its rate; AdamW trains it.
@@ -48,6 +51,7 @@ class AAPECaptions(PromptLearner):
         template: str = "{}",
         hidden: int | None = None,
         h_bias: bool = True,
+        pairing: Pairing = "drawn",
         distill_weight: float = 5.0,
         distill_space: Space = "unit",
         detach: bool = True,
@@ -57,10 +61,12 @@ class AAPECaptions(PromptLearner):
         aggregator_lr: float = 1e-3,
     ):
         super().__init__()
+        check_choice("pairing", pairing, Pairing)
         check_choice("distill_space", distill_space, Space)
         check_at_least(1, hidden=hidden)
         check_at_least(0, aggregator_lr=aggregator_lr, reward_scale=reward_scale, distill_weight=distill_weight)
-        self.template, self.hidden, self.h_bias, self.distill_weight = template, hidden, h_bias, distill_weight
+        self.template, self.hidden, self.h_bias = template, hidden, h_bias
+        self.pairing, self.distill_weight = pairing, distill_weight
         self.make_aggregator, self.aggregator_lr = aggregator, aggregator_lr
         self.of_summary = {
             "unit_captions": unit_captions,
@@ -68,14 +74,17 @@ class AAPECaptions(PromptLearner):
             "detach": detach,
             "reward_scale": reward_scale,
         }
-        self.wants_captions = bool(distill_weight)
+        self.wants_captions = bool(distill_weight) or pairing != "drawn"
         self.summary: CaptionSummary | None = None
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes h and, for training with distillation, the aggregator."""
         d = clip.embed_dim
         self.h = generator(d, self.hidden or max(1, d // 16), self.h_bias)
-        if info.fit and self.wants_captions:
+        if not info.fit:
+            return
+        self.register_buffer("scale", clip.logit_scale.detach().clone(), persistent=False)
+        if self.distill_weight:
             self.summary = CaptionSummary(d, info.num_images, self.make_aggregator, **self.of_summary)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
@@ -92,18 +101,27 @@ class AAPECaptions(PromptLearner):
         return clip.logits(self.query(image), text)
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy; in training also the aggregator's reward, negated, and the distance of h(x) to its summary."""
-        losses = super().losses(out, labels, index)
-        if self.summary is None:
-            return losses
-        if out.captions is None:
+        """Cross-entropy, half of the task's contrastive loss, or all of another pairing's; in training also the aggregator's
+        reward, negated, and the distance of h(x) to its summary."""
+        if not self.wants_captions:
+            return super().losses(out, labels, index)
+        if out.captions is None or out.caption_mask is None:
             raise ValueError(
                 "method=aape_captions learns from the captions of the training images, and this task gives it none: train it "
                 "on images with captions (task=retrieval), or choose method=aape."
             )
-        x = out.image_features
-        of_captions = self.summary.losses(x, self.query(x), out.captions, out.caption_mask, index)
-        return losses | of_captions | {"distill": self.distill_weight * of_captions["distill"]}
+        x, captions, mask = out.image_features, out.captions, out.caption_mask
+        query = self.query(x)
+        if self.pairing == "drawn":
+            losses = super().losses(out, labels, index)
+        else:
+            texts = mean_caption(captions, mask) if self.pairing == "mean" else (captions, mask)
+            losses = {"contrast": contrast(query, *texts, index, self.scale)}
+        if self.summary is not None:
+            counts = mask.any(1, keepdim=True)  # images that do not count have no captions here
+            losses |= self.summary.losses(x, query, captions, mask | ~counts, index)
+            losses["distill"] = self.distill_weight * losses["distill"]
+        return losses
 
     def joint_vectors(
         self, clip: FrozenCLIP, image: Tensor, classnames: Sequence[str]

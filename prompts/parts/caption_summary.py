@@ -80,9 +80,7 @@ class CaptionSummary(nn.Module):
         bank = ReferenceBank(captions.float(), mask, self.unit_captions)
         return self.aggregator(bank, own, index, F.normalize(x.float(), dim=-1), draws)
 
-    def losses(
-        self, x: Tensor, h: Tensor, captions: Tensor, mask: Tensor, index: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def losses(self, x: Tensor, h: Tensor, captions: Tensor, mask: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
         """{"reward": the negated reward of the summary, "distill": its squared distance to h(x), without its weight}, each
         (B,). No reward where the aggregator has nothing to learn. The arguments are those of `forward`, and h(x) (B,d)."""
         losses = {}

@@ -12,6 +12,7 @@ from lightning_modules.optimizers import make_optimizer
 from prompts.aape_captions import AAPECaptions
 from prompts.learner import TrainInfo
 from prompts.parts.aape_aggregator import PromptAggregator
+from prompts.parts.caption_pairing import contrast, mean_caption
 from prompts.prompted_clip import PromptedCLIP
 
 INDEX = torch.arange(8)
@@ -90,6 +91,31 @@ def test_what_learns_from_what(small_clip):
     mean = AAPECaptions(aggregator=partial(PromptAggregator, kind="mean"))
     assert set(losses_of(model_of(small_clip, mean))) == {"ce", "distill"}
     assert len(mean.parameter_groups()) == 1
+
+
+@pytest.mark.parametrize("pairing", ["all", "mean"])
+def test_another_pairing_is_in_place_of_the_tasks_loss(small_clip, pairing):
+    model = model_of(small_clip, AAPECaptions(pairing=pairing, distill_weight=0))
+    out = outputs_of(model)
+    losses, query = losses_of(model), model.learner.query(out.image_features)
+    texts = (out.captions, out.caption_mask) if pairing == "all" else mean_caption(out.captions, out.caption_mask)
+    torch.testing.assert_close(losses, {"contrast": contrast(query, *texts, INDEX, small_clip.logit_scale)})
+    history = train(model)
+    assert history[-1]["contrast"] < history[0]["contrast"] - 0.5
+    assert set(model.prompt_state()[0]) == {"h.linear1.weight", "h.linear1.bias", "h.linear2.weight", "h.linear2.bias"}
+
+
+def test_images_that_do_not_count(small_clip):
+    """They have no captions in the outputs, and no loss is NaN."""
+    model = model_of(small_clip, AAPECaptions(pairing="all"))
+    out = outputs_of(model)
+    mask = out.caption_mask.clone()
+    mask[3] = False
+    losses = model.losses(replace(out, caption_mask=mask), INDEX, INDEX)
+    sum(loss.sum() for loss in losses.values()).backward()
+    assert all(loss.isfinite().all() for loss in losses.values())
+    assert all(p.grad.isfinite().all() for p in model.learner.parameters())
+    assert losses["contrast"][3] == 0
 
 
 def test_t23_distillation_brings_h_to_the_summary(small_clip):
