@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from datamodules import disk, identity
 from datamodules.captioned_items import CaptionedImage, CaptionSplits, Question, QuestionSplits
-from files.untrusted import path_within, read_json, text_of
+from files.untrusted import path_within, read_json, shown, text_of
 
 # The largest official files: dataset_coco.json has 150 MB and 13 million values, v2_mscoco_train2014_annotations.json of VQA v2
 # 400 MB and 24 million. A value takes up to 120 bytes of memory while a file is read.
@@ -108,7 +108,7 @@ def id_of(value: Any, what: str) -> int | str:
         return value
     if isinstance(value, str):
         return text_of(value, what, 200)
-    raise ValueError(f"{what} is {str(value)[:80]!r}: an id is an integer from 0 to 10^18, or a text.")
+    raise ValueError(f"{what} is {shown(value)}: an id is an integer from 0 to 10^18, or a text.")
 
 
 def sentence_of(value: Any, what: str) -> str:
