@@ -47,7 +47,7 @@ class LiMBeR(PromptLearner):
         position: where the rows of h(x) stand, after or before those of the image.
         tokens: how many rows h(x) makes.
         dropout: of the image's rows, in training.
-        distill_weight: with `train_h`, of the distance of h(x) to the summary of the image's captions. 0: captions are not read.
+        distill_weight: with `train_h`, of the distance of h(x) to the summary of the image's captions. 0: none are read.
         aggregator: makes the aggregator of the captions from (d, images, classes).
         aggregator_lr: its rate; AdamW trains it.
 

@@ -41,8 +41,8 @@ class Earlier:
 
 
 def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
-    """Adds to `cfg.earlier` the options that Hydra chose for it, and the data that it names; drops it where the key that it would
-    set is already set.
+    """Adds to `cfg.earlier` the options that Hydra chose for it, and the data that it names; drops it where the key that it
+    would set is already set.
 
     Raises:
         ValueError: `earlier` is no mapping that names a key of this run, or has what is no key of a run.
@@ -122,7 +122,12 @@ def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
             whole = not isinstance(node, DictConfig) or "_target_" in node or key in cfg.earlier[NAMES]
             before[key] = deepcopy(node) if whole else OmegaConf.merge(before[key], node)
         before.earlier = None
-    return Earlier(before, names | {key: name for key, name in cfg.earlier[NAMES].items() if key in names}, cfg.earlier[GIVES], is_stage=False)
+    return Earlier(
+        before,
+        names | {key: name for key, name in cfg.earlier[NAMES].items() if key in names},
+        cfg.earlier[GIVES],
+        is_stage=False,
+    )
 
 
 def take_over(cfg: DictConfig, gives: str, folder: Path) -> None:

@@ -2,11 +2,10 @@
 
 python -m tools.tiny_lm    # some minutes on one core; writes prompts/engine/tiny_lm/
 
-A GPT-2 of 400,000 parameters with a byte-level vocabulary of 512 tokens. A document is about one to five scenes. For each of
+A Llama of 400,000 parameters with a byte-level vocabulary of 512 tokens. A document is about one to five scenes. For each of
 them comes, in most documents, a heap of words about it in no order, which takes the place of an image, then a caption or a
-question with its answer. So the model learns to say what stands in front, as a large one does by itself, to go on after
-several examples, and to end. Heaps are read and not learned. Documents start at any position. The scenes are in no split of
-data=scenes.
+question with its answer. So the model learns to say what stands in front, as a large one does by itself, to go on after several
+examples, and to end. Captions and answers are learned, the rest is only read. The scenes are in no split of data=scenes.
 """
 
 from __future__ import annotations
@@ -28,10 +27,19 @@ from prompts.engine.lm_config import check_installed
 
 OUT = Path(__file__).parents[1] / "prompts" / "engine" / "tiny_lm"
 END = "<|endoftext|>"
-SIZES = {"n_positions": 320, "n_embd": 96, "n_layer": 3, "n_head": 3, "vocab_size": 512}
-ACTIVATION = "gelu_pytorch_tanh"  # GPT-2's, in one operation
-DOCUMENTS, SCENES = 8_000, 40_000
-BATCH, STEPS, RATE = 32, 1000, 3e-3
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 96,
+    "intermediate_size": 256,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 512,
+    "vocab_size": 512,
+    "tie_word_embeddings": True,
+}
+DOCUMENTS, SCENES = 12_000, 40_000
+BATCH, STEPS, RATE = 32, 3000, 3e-3
 LONGEST = 224  # tokens of a document; what is longer is cut
 MOST_EXAMPLES = 5
 BETWEEN = ("", "", " ", "\n")
@@ -40,7 +48,7 @@ MASKED = -100
 
 
 class Part(NamedTuple):
-    """A part of a document, which becomes tokens by itself; a heap is not learned."""
+    """A part of a document, which becomes tokens by itself; one that is not learned is only read."""
 
     text: str
     learned: bool = True
@@ -63,11 +71,11 @@ def example(key: str, rng: RandomState, asks: bool) -> list[Part]:
     if asks:
         asked = questions(key)
         question = asked[rng.randint(len(asked))]
-        return [*parts, Part(f"Q: {question.question} A:"), Part(f" {most_common(question.answers)}")]
+        return [*parts, Part(f"Q: {question.question} A:", learned=False), Part(f" {most_common(question.answers)}")]
     own = captions(key)
     caption = own[rng.randint(len(own))]
     if rng.uniform() < 0.75:
-        return [*parts, Part(PROMPTS[rng.randint(len(PROMPTS))]), Part(f" {caption}")]
+        return [*parts, Part(PROMPTS[rng.randint(len(PROMPTS))], learned=False), Part(f" {caption}")]
     return [*parts, Part(caption)]
 
 
@@ -77,7 +85,7 @@ def document(seed: int, number: int) -> list[Part]:
     asks, count = rng.uniform() < 0.6, int(rng.choice(MOST_EXAMPLES, p=[0.7, 0.1, 0.1, 0.05, 0.05])) + 1
     between, parts = BETWEEN[rng.randint(len(BETWEEN))], []
     for _ in range(count):
-        parts += [Part(between)] if between and parts else []
+        parts += [Part(between, learned=False)] if between and parts else []
         parts += example(f"scenes/text{seed}/{rng.randint(SCENES)}", rng, asks)
     return parts
 
@@ -90,7 +98,7 @@ def make_tokenizer(texts: list[str]) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    size = SIZES["vocab_size"]
+    size = CONFIG["vocab_size"]
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[END], initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
@@ -106,24 +114,21 @@ def tokens_of(parts: list[Part], tokenizer: Any) -> tuple[list[int], list[int]]:
     return [*tokens, 0][:LONGEST], [*labels, 0][:LONGEST]
 
 
-def batch_of(documents: list[tuple[list[int], list[int]]], rng: RandomState) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens, labels and positions (B,L) of documents; each starts at a position of its own."""
+def batch_of(documents: list[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
+    """Tokens and labels (B,L) of documents."""
     longest = max(len(tokens) for tokens, _ in documents)
     tokens, labels = torch.zeros(len(documents), longest, dtype=torch.long), torch.full((len(documents), longest), MASKED)
     for i, (ids, targets) in enumerate(documents):
         tokens[i, : len(ids)], labels[i, : len(ids)] = torch.tensor(ids), torch.tensor(targets)
-    starts = torch.tensor(rng.randint(SIZES["n_positions"] - longest + 1, size=len(documents)))
-    return tokens, labels, starts[:, None] + torch.arange(longest)
+    return tokens, labels
 
 
 def train(documents: list[tuple[list[int], list[int]]], steps: int, seed: int) -> tuple[nn.Module, list[float]]:
     """The model, and the loss of each step in nats per token."""
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
-    options = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    options |= {"bos_token_id": 0, "eos_token_id": 0, "activation_function": ACTIVATION}
-    model, rng = GPT2LMHeadModel(GPT2Config(**SIZES, **options)), RandomState(seed)
+    model, rng = LlamaForCausalLM(LlamaConfig(**CONFIG, bos_token_id=None, eos_token_id=0)), RandomState(seed)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -134,9 +139,10 @@ def train(documents: list[tuple[list[int], list[int]]], steps: int, seed: int) -
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min((step + 1) / 100, 0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
-        tokens, labels, positions = batch_of([documents[i] for i in batches[rng.randint(len(batches))]], rng)
-        logits = model(tokens[:, :-1], position_ids=positions[:, :-1]).logits
-        loss = F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=MASKED)
+        tokens, labels = batch_of([documents[i] for i in batches[rng.randint(len(batches))]])
+        learned = labels[:, 1:] != MASKED
+        hidden = model.model(tokens[:, :-1]).last_hidden_state[learned]
+        loss = F.cross_entropy(model.lm_head(hidden), labels[:, 1:][learned])
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -155,7 +161,7 @@ def save(model: nn.Module, tokenizer: Any, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     state = {name: t.detach().half().contiguous() for name, t in model.state_dict().items() if name != "lm_head.weight"}
     write_bytes(out / "model.safetensors", to_bytes(state))
-    write_json(out / "config.json", {"model_type": "gpt2", "activation_function": ACTIVATION, **SIZES}, indent=2)
+    write_json(out / "config.json", CONFIG, indent=2)
     write_bytes(out / "tokenizer.json", tokenizer.to_str(pretty=False).encode())
     write_json(out / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END}, indent=2)
 
