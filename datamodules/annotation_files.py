@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +43,7 @@ class AnnotatedImages(disk.Disk):
             check_apart({"train": splits.train, "val": splits.val, "test": splits.test}, self.folder)
             _READ.clear()
             _READ[key] = splits
-        splits = _READ[key]
+        splits = replace(_READ[key], **{split: list(getattr(_READ[key], split)) for split in ("train", "val", "test")})
         images = {item.path: item for item in (*splits.train, *splits.val, *splits.test)}  # of several questions once
         disk.check_images(self.images, images.values(), " and ".join(self.needs))
         return splits

@@ -145,5 +145,5 @@ def test_questions_are_drawn_by_their_images():
     assert made.classnames == [made.train_items[0].question]
     assert made.evaluation("asked", "test", "all").images == 6
     assert made.selection()["train"] == sorted(images)  # an image once
-    with_captions = {"train": [asked["train"][0]._replace(captions=("a cat", "a dog"))]}
+    with_captions = {"train": [Question("0.png", 0, 0, "What is 0?", ("a",) * 10, ("a cat", "a dog"))]}
     assert QuestionData("asked", Source(asked | with_captions), SPEC, -1, 1).classnames == ["a cat", "a dog"]
