@@ -6,7 +6,9 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from test_methods import OTHERS, batch, logits, model_of
+from toys import only
 
 from lightning_modules.optimizers import make_optimizer
 from prompts.aape_captions import AAPECaptions
@@ -174,3 +176,30 @@ def test_what_it_refuses(small_clip):
     images, labels = batch()
     with pytest.raises(ValueError, match="learns from the captions of the training images, and this task gives it none"):
         model.losses(model(images), labels, INDEX)
+
+
+# ---------------------------------------------------------------- whole runs
+
+RUN = [
+    "method=aape_captions",
+    "data=toy_captions",
+    "+protocol.targets.toy_captions=[]",
+    "recipe=none",
+    "method.hidden=8",
+    "batch_size=5",
+    "epochs=3",
+]
+
+
+def test_a_run_its_evaluation_and_one_that_starts_from_it(run_here, tmp_path):
+    result = run_here(*RUN, "output=first")
+    prompts = only(tmp_path / "first", "prompts.safetensors")
+    assert {name.split(".")[0] for name in load_file(prompts)} == {"h"}
+    assert result["effective_parameters"] == 2 * 32 * 8 + 8 + 32
+    again = run_here(*RUN, "output=again", "fit=false", f"ckpt={prompts}")
+    assert again["metrics"] == result["metrics"]
+    small = ["optim.lr=1e-9", "method.aggregator_lr=0", "epochs=1"]  # nothing moves, so the figures are those of the start
+    tuned = run_here(*RUN, "output=tuned", f"init_from={prompts}", *small)
+    assert tuned["metrics"] == result["metrics"]
+    fresh = run_here(*RUN, "output=fresh", *small)
+    assert fresh["train_loss"] != tuned["train_loss"]
