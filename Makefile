@@ -35,10 +35,11 @@ test: .venv/installed  ## the whole test suite, two processes at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 TRANSFORMERS := every_architecture kinds training_kinds transformers_weights preprocessing tokenizers tokenizer_files
-test_transformers: .venv/installed  ## the tests of transformers' towers and tokenizers, with the package, which slows all imports
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[transformers]'
+LANGUAGE := lightning_modules/test_caption_metrics lightning_modules/test_captioning test_language_processes
+test_transformers: .venv/installed  ## the tests of transformers' towers, tokenizers and language models, with their packages, which slow all imports
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[transformers,lm]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TRANSFORMERS:%=tests/prompts/engine/test_%.py) \
-		tests/security/test_text_configs.py tests/security/test_transformers_configs.py
+		tests/security/test_text_configs.py tests/security/test_transformers_configs.py $(LANGUAGE:%=tests/%.py)
 
 check: .venv/installed  ## lint, formatting, lengths and docstrings, changing nothing
 	$(BIN)/ruff check .
