@@ -36,11 +36,12 @@ test: .venv/installed  ## the whole test suite, two processes at a time
 
 TRANSFORMERS := every_architecture kinds training_kinds transformers_weights preprocessing tokenizers tokenizer_files
 TRANSFORMERS += language_model language_model_files
-test_transformers: .venv/installed  ## the tests of transformers' towers, tokenizers and language models, with the package, which slows all imports
+LANGUAGE := lightning_modules/test_caption_metrics lightning_modules/test_captioning test_language_processes
+LANGUAGE += prompts/test_limber security/test_language_models tools/test_tiny_lm
+test_transformers: .venv/installed  ## the tests of transformers' towers, tokenizers and language models, with their packages, which slow all imports
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[transformers,lm]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TRANSFORMERS:%=tests/prompts/engine/test_%.py) \
-		tests/security/test_text_configs.py tests/security/test_transformers_configs.py \
-		tests/security/test_language_models.py tests/prompts/test_limber.py tests/tools/test_tiny_lm.py
+		tests/security/test_text_configs.py tests/security/test_transformers_configs.py $(LANGUAGE:%=tests/%.py)
 
 check: .venv/installed  ## lint, formatting, lengths and docstrings, changing nothing
 	$(BIN)/ruff check .

@@ -129,13 +129,15 @@ def clip_scores(
     Args:
         image: (B,d) image features; they need not be normalised.
         captions: B texts.
-        references: those of each image, one or more.
+        references: those of each image, or none of any image: RefCLIPScore is then 0.
 
     Returns:
         (B,) and (B,).
     """
     told = encode_captions(clip, captions, prefix)
     score = WEIGHT * (told * F.normalize(image.float(), dim=-1)).sum(-1).clamp(min=0)
+    if not any(references):
+        return 100 * score, torch.zeros_like(score)
     known = encode_captions(clip, [text for texts in references for text in texts], prefix).split(list(map(len, references)))
     nearest = torch.stack([(rows @ row).amax().clamp(min=0) for rows, row in zip(known, told, strict=True)])
     return 100 * score, 100 * 2 * score * nearest / (score + nearest).clamp(min=1e-12)

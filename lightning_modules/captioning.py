@@ -23,7 +23,7 @@ from prompts.limber import Prefix
 
 class Captioning(LanguageTask):
     """CIDEr-D, BLEU, ROUGE-L and CLIPScore of generated captions, in percent, of all images and of each domain; the captions
-    in captions_NAME.json, which the COCO server takes.
+    in captions_NAME.json, which the COCO server takes. Where no captions are public to compare with, CLIPScore alone.
 
     Args:
         prompt: stands between an image's prefix and its caption.
@@ -34,6 +34,7 @@ class Captioning(LanguageTask):
 
     needs = ("a prefix for a language model", "captioned images")
     figure = Figure("cider_d", "CIDEr-D", "")
+    figure_without_texts = Figure("clip_score", "CLIPScore", "")
 
     def __init__(
         self,
@@ -48,13 +49,6 @@ class Captioning(LanguageTask):
         self.prompt, self.clip_score_prefix = prompt, clip_score_prefix
         self.compare = CaptionMetrics(tokenizer, java_metrics)
         self.scores: dict[str, dict[int, dict[str, float]]] = {}  # by test, of each image
-        for evaluation in (*self.vals, *self.tests):
-            for item in evaluation.items:
-                if not item.captions:
-                    raise ValueError(
-                        f"evaluation {evaluation.name}: the image {item.path} has no captions to compare with: evaluate a "
-                        "split whose captions are public."
-                    )
 
     def asked(self, item: Any) -> str:
         """The prompt."""
@@ -69,7 +63,7 @@ class Captioning(LanguageTask):
         return [rows, self.prompt]
 
     def generated(self, evaluation: Evaluation, index: Sequence[int], prefix: Prefix) -> list[tuple[str, float, float]]:
-        """The caption of each image, its CLIPScore and its RefCLIPScore."""
+        """The caption of each image, its CLIPScore and its RefCLIPScore; this is 0 without references."""
         contexts = [[rows, self.prompt] for rows in prefix.rows]
         captions = self.language_model.generate(contexts, self.generation, index)
         references = [evaluation.items[i].captions for i in index]
@@ -94,18 +88,21 @@ class Captioning(LanguageTask):
     ) -> tuple[dict[str, Any], dict[int, dict[str, float]]]:
         """The metrics of some images together, and of each."""
         captions, *of_clip = zip(*(records[i] for i in index), strict=True)
-        found = self.compare(captions, [evaluation.items[i].captions for i in index])
-        each = found.each | dict(zip(("clip_score", "ref_clip_score"), of_clip, strict=True))
-        together = {name: found.together.get(name, sum(values) / len(values)) for name, values in each.items()}
+        each, together = {"clip_score": of_clip[0]}, {}
+        if self.public[evaluation.name]:
+            found = self.compare(captions, [evaluation.items[i].captions for i in index])
+            each, together = found.each | each | {"ref_clip_score": of_clip[1]}, found.together
+        together |= {name: sum(values) / len(values) for name, values in each.items() if name not in together}
         rows = {
             i: dict(zip(each, values, strict=True)) for i, values in zip(index, zip(*each.values(), strict=True), strict=True)
         }
         return together | {"images": len(index)}, rows
 
     def line(self, metrics: Mapping[str, Any]) -> str:
-        """CIDEr-D, BLEU-4 and CLIPScore, and the number of images."""
-        more = f"BLEU-4 {metrics['bleu_4']:6.2f}   CLIPScore {metrics['clip_score']:6.2f}"
-        return f"{super().line(metrics)}   {more}   ({metrics['images']} images)"
+        """CIDEr-D, BLEU-4 and CLIPScore, as far as there are, and the number of images."""
+        shown = {"cider_d": "CIDEr-D", "bleu_4": "BLEU-4", "clip_score": "CLIPScore"}
+        parts = [f"{title} {metrics[key]:6.2f}" for key, title in shown.items() if key in metrics]
+        return "   ".join([*parts, f"({metrics['images']} images)"])
 
     def write_files(self, folder: Path) -> None:
         """Writes captions_NAME.json for each evaluation, and samples.json."""
@@ -116,7 +113,8 @@ class Captioning(LanguageTask):
             results = [{"image_id": items[i].image_id, "caption": caption} for i, (caption, *_) in records.items()]
             write_json(folder / f"captions_{name}.json", results)
             index = list(records)
-            chosen = choose([scores[i]["cider_d"] for i in index], self.seed)
+            judged = "cider_d" if self.public[name] else "clip_score"
+            chosen = choose([scores[i][judged] for i in index], self.seed)
             samples[name] = [
                 {
                     "why": why,

@@ -8,7 +8,7 @@ Shapes: B images, n rows of a prefix or captions of an image, d width of the CLI
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from datamodules.evaluation import Evaluation
 from datamodules.known_features import IMAGE
+from lightning_modules.evaluated import Figure
 from lightning_modules.task import TaskModule
 from prompts.engine.language_model import FrozenLM, Generation, Piece
 from prompts.limber import Prefix
@@ -31,14 +32,19 @@ class LanguageTask(TaskModule):
         generation: how contexts are continued.
 
     Raises:
-        ValueError: the run has no language model.
+        ValueError: the run has no language model; of an evaluation's images some have texts to compare with and others not.
     """
+
+    figure_without_texts: ClassVar[Figure]  # the main figure where an evaluation's texts are not public, as of test servers
 
     def __init__(self, *args: Any, generation: Generation) -> None:
         super().__init__(*args)
         if self.model.language_model is None:
             raise ValueError("this task continues images with text, and the run has no language model: choose one by lm=NAME.")
         self.generation = generation
+        self.public = {evaluation.name: self._is_public(evaluation) for evaluation in (*self.vals, *self.tests)}
+        if not all(self.public.values()):
+            self.figure = self.figure_without_texts
         self.captions: tuple[Tensor, Tensor, Tensor] | None = None  # as `_captions_of` returns them
         self.records: dict[str, dict[int, Any]] = {}  # by test: what `generated` gave, by the image's index
 
@@ -49,7 +55,7 @@ class LanguageTask(TaskModule):
         raise NotImplementedError
 
     def answers(self, item: Any) -> Sequence[str]:
-        """The texts that are right for a training item, one of which is drawn in each step."""
+        """The texts that are right for an item, one of which is learned in each step; none where they are not public."""
         raise NotImplementedError
 
     def generated(self, evaluation: Evaluation, index: Sequence[int], prefix: Prefix) -> list[Any]:
@@ -63,6 +69,16 @@ class LanguageTask(TaskModule):
     def longest_context(self, rows: Tensor) -> list[Piece]:
         """The longest context that will be continued, with `rows` for each image."""
         raise NotImplementedError
+
+    def _is_public(self, evaluation: Evaluation) -> bool:
+        known = [bool(self.answers(item)) for item in evaluation.items]
+        if any(known) and not all(known):
+            path = evaluation.items[known.index(False)].path
+            raise ValueError(
+                f"evaluation {evaluation.name}: the image {path} has no text to compare with, and others have: leave it out of "
+                "the list."
+            )
+        return all(known)
 
     # ---- training
 
@@ -84,9 +100,9 @@ class LanguageTask(TaskModule):
         rows = len(self.language_model.rows(self.longest_context(prefix)))
         if rows + self.generation.max_tokens > self.language_model.positions:
             raise ValueError(
-                f"a context of this run has {rows:,} rows, and up to {self.generation.max_tokens} tokens are made behind it, but "
-                f"the language model has {self.language_model.positions:,} positions: give fewer examples (task.module.shots), "
-                "a shorter prompt, a smaller task.module.generation.max_tokens, or another lm."
+                f"a context of this run has {rows:,} rows and up to {self.generation.max_tokens} tokens are made behind it, "
+                f"but the language model has {self.language_model.positions:,} positions: give fewer examples "
+                "(task.module.shots), a shorter prompt, a smaller task.module.generation.max_tokens, or another lm."
             )
 
     def on_fit_start(self) -> None:

@@ -30,7 +30,7 @@ DRAW = 2  # and which of them stand before a question
 
 class VQA(LanguageTask):
     """The accuracy of VQA v2, in percent, by the number of examples K before a question and by the kind of answer; the answers
-    in answers_NAME_K.json, which the VQA server takes.
+    in answers_NAME_K.json, which the VQA server takes. Where no answers are public, the number of questions alone.
 
     A context is an example's prefix, "Q: question A: answer", the next example's, ..., the image's prefix, "Q: question A:".
 
@@ -41,11 +41,12 @@ class VQA(LanguageTask):
         examples: the pool of training questions, drawn by the run's seed, from which each question's examples are drawn.
 
     Raises:
-        ValueError: numbers that cannot be, or a question of an evaluation without answers.
+        ValueError: numbers that cannot be, or an example without an answer.
     """
 
     needs = ("a prefix for a language model", "questions about images")
     figure = Figure("accuracy", "VQA accuracy", "%")
+    figure_without_texts = Figure("questions", "questions", "")
 
     def __init__(
         self,
@@ -68,13 +69,6 @@ class VQA(LanguageTask):
             raise ValueError(f"task.module.figure_shots={figure_shots}: give one of task.module.shots, {self.shots}.")
         self.pool = self._drawn_pool(examples) if self.shots[-1] else []
         self.pool_rows: list[Tensor] = []  # (n,width) of each example's image
-        for evaluation in (*self.vals, *self.tests):
-            for item in evaluation.items:
-                if not item.answers:
-                    raise ValueError(
-                        f"evaluation {evaluation.name}: question {item.question_id} has no answers to compare with: evaluate a "
-                        "split whose answers are public."
-                    )
 
     def _drawn_pool(self, examples: int) -> list[int]:
         """Positions in the training list."""
@@ -156,18 +150,20 @@ class VQA(LanguageTask):
     def measured(self, evaluation: Evaluation, records: dict[int, dict[int, str]]) -> dict[str, Any]:
         """Accuracy at `figure_shots`, `by_shots`, and `by_answer_type` for each number of examples."""
         items = [evaluation.items[i] for i in records]
+        counts = {"questions": len(items), "shots": self.figure_shots}
+        if not self.public[evaluation.name]:
+            return counts
         by_shots, by_type = {}, {}
         for count in self.shots:
             right = [accuracy(made[count], item.answers) for made, item in zip(records.values(), items, strict=True)]
             by_shots[str(count)] = 100 * sum(right) / len(right)
             by_type[str(count)] = percent_by_kind(right, [item.answer_type for item in items])
-        numbers = {"accuracy": by_shots[str(self.figure_shots)], "shots": self.figure_shots, "questions": len(items)}
-        return numbers | {"by_shots": by_shots, "by_answer_type": by_type}
+        return counts | {"accuracy": by_shots[str(self.figure_shots)], "by_shots": by_shots, "by_answer_type": by_type}
 
     def line(self, metrics: Mapping[str, Any]) -> str:
         """The accuracy by the number of examples."""
-        parts = "   ".join(f"{count} examples {value:6.2f} %" for count, value in metrics["by_shots"].items())
-        return f"{self.figure.title}: {parts}   ({metrics['questions']} questions)"
+        parts = [f"{count} examples {value:6.2f} %" for count, value in metrics.get("by_shots", {}).items()]
+        return "   ".join([*parts, f"({metrics['questions']} questions)"])
 
     def write_files(self, folder: Path) -> None:
         """Writes answers_NAME_K.json for each evaluation and number of examples, and samples.json."""
@@ -182,7 +178,7 @@ class VQA(LanguageTask):
 
     def _samples(self, items: Sequence[Any], records: Mapping[int, Mapping[int, str]]) -> list[dict[str, Any]]:
         index, shots = list(records), self.figure_shots
-        right = [accuracy(records[i][shots], items[i].answers) for i in index]
+        right = [accuracy(records[i][shots], items[i].answers) if items[i].answers else 0.0 for i in index]
         return [
             {
                 "why": why,
@@ -198,6 +194,6 @@ class VQA(LanguageTask):
 
 
 def cut(text: str, answers: Sequence[str]) -> str:
-    """The first line of a text, with at most as many words as the longest answer that people gave."""
-    line = text.strip().partition("\n")[0]
-    return " ".join(line.split()[: longest_words(answers)])
+    """The first line of a text, with at most as many words as the longest answer that people gave, if any did."""
+    words = text.strip().partition("\n")[0].split()
+    return " ".join(words[: longest_words(answers)] if answers else words)
