@@ -18,7 +18,7 @@ from datamodules.identity import digest_of
 from datamodules.loaded import KINDS, LoadedImages, OnBadImage
 from datamodules.loaders import Transform
 from datamodules.transforms import eval_transform
-from datamodules.validation import check_apart
+from datamodules.validation import check_apart, way_out
 
 __all__ = ["CaptionSource", "CaptionSplits", "CaptionedData", "CaptionedImage", "draw"]
 LISTED = 10_000  # images, up to which a result lists those that were trained on
@@ -85,7 +85,8 @@ class CaptionedData(LoadedImages):
     def items(self, split: str, which: str = "all") -> list:
         """The items of a split. ValueError where there are none, so nothing would be measured."""
         if not (items := self.listed(split, which)):
-            raise ValueError(f"data={self.name} has no {KINDS[split]} images, and this run needs them.")
+            instead = f": {way_out(val_is_test=False)}" if split == "val" else ""
+            raise ValueError(f"data={self.name} has no {KINDS[split]} images, and this run needs them{instead}.")
         return items
 
     @property
@@ -106,6 +107,11 @@ class CaptionedData(LoadedImages):
     def train_items(self) -> list:
         """The training images that were drawn."""
         return self.selected.train
+
+    @property
+    def trained_on(self) -> str:
+        """What is trained on, for the screen."""
+        return f"{len(self.train_items):,} training images, {sum(len(item.captions) for item in self.train_items):,} captions"
 
     @property
     def val_items(self) -> list:

@@ -6,6 +6,7 @@ Legend: S picture side (32 px); masks are (S, S, 1) floats in [0, 1]
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 from numpy.random import RandomState
@@ -71,6 +72,24 @@ def draw_scene(key: str) -> Image.Image:
     return to_image(STYLES[content.style](ManyThings(content, rng)))
 
 
+@cache  # half a millisecond each, and a process may make several sources
+def captioned(domain: str, split: str) -> tuple[CaptionedImage, ...]:
+    """The captioned scenes of a split."""
+    return tuple(CaptionedImage(key, number, scenes.captions(key)) for number, key in enumerate(scenes.keys(domain, split)))
+
+
+@cache
+def asked(domain: str, split: str) -> tuple[Question, ...]:
+    """The questions about the scenes of a split, with their captions."""
+    items = []
+    for path, number, captions, *_ in captioned(domain, split):
+        for position, question in enumerate(scenes.questions(path)):
+            text, answers, answer_type, question_type = question
+            question_id = number * scenes.QUESTIONS + position
+            items.append(Question(path, number, question_id, text, answers, captions, answer_type, question_type))
+    return tuple(items)
+
+
 class DrawnScenes:
     """Source of the captioned scenes of one domain; a path is a scene's key."""
 
@@ -83,11 +102,7 @@ class DrawnScenes:
 
     def splits(self, seed: int) -> CaptionSplits | QuestionSplits:
         """All scenes of the domain, whatever the seed."""
-        return CaptionSplits(**{split: self._items(split) for split in scenes.SIZES})
-
-    def _items(self, split: str) -> list:
-        keys = scenes.keys(self.domain, split)
-        return [CaptionedImage(key, number, scenes.captions(key)) for number, key in enumerate(keys)]
+        return CaptionSplits(**{split: list(captioned(self.domain, split)) for split in scenes.SIZES})
 
     def digest(self, seed: int) -> str:
         """A constant: the data come with the code."""
@@ -109,24 +124,4 @@ class DrawnQuestions(DrawnScenes):
 
     def splits(self, seed: int) -> QuestionSplits:
         """All questions about the scenes of the domain, whatever the seed."""
-        return QuestionSplits(**{split: self._items(split) for split in scenes.SIZES})
-
-    def _items(self, split: str) -> list[Question]:
-        items = []
-        for number, key in enumerate(scenes.keys(self.domain, split)):
-            captions = scenes.captions(key)
-            for position, asked in enumerate(scenes.questions(key)):
-                question_id = number * scenes.QUESTIONS + position
-                items.append(
-                    Question(
-                        key,
-                        number,
-                        question_id,
-                        asked.question,
-                        asked.answers,
-                        captions,
-                        asked.answer_type,
-                        asked.question_type,
-                    )
-                )
-        return items
+        return QuestionSplits(**{split: list(asked(self.domain, split)) for split in scenes.SIZES})

@@ -96,13 +96,18 @@ class HubSource:
                 raise ValueError(
                     f"{self.repo} has no split {name}, only {', '.join(loaded)}: set train, val and test in data.source.hub"
                 )
-            for column in (self.image, self.label):
+            for column in self.columns.values():
                 if column not in loaded[name].column_names:
                     raise ValueError(
                         f"{self.repo} has no column {column}, only {', '.join(loaded[name].column_names)}: "
-                        f"set image and label in data.source.hub"
+                        f"set {' and '.join(self.columns)} in data.source.hub"
                     )
         return loaded
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that are read, by the argument that names them."""
+        return {"image": self.image, "label": self.label}
 
     def splits(self, seed: int) -> Splits:
         """The repository's splits, or those made of them; the same for every seed. ValueError for labels without names."""
@@ -127,7 +132,7 @@ class HubSource:
         """A digest of the lists and the sizes of some images. The repository's name, which may be a folder, does not enter."""
         splits = self.splits(seed)
         paths = sorted({item.path for items in (splits.train, splits.val, splits.test) for item in items})
-        sizes = [_size(self._stored(paths[i])) for i in identity.spread_positions(len(paths))]
+        sizes = [self.size(paths[i]) for i in identity.spread_positions(len(paths))]
         return identity.lists_digest(splits, sizes)
 
     def _labels(self, name: str) -> list[int] | list[str]:
@@ -172,7 +177,7 @@ class HubSource:
                 raise ValueError(f"the column {self.image} in {name} of {self.repo} holds no images: set data.source.hub.image")
         return {name: split.cast_column(self.image, datasets.Image(decode=False)) for name, split in self._data.items()}
 
-    def _stored(self, path: str) -> dict[str, Any]:
+    def stored(self, path: str) -> dict[str, Any]:
         """{"bytes", "path"} of an image. ValueError for a path that leads out of the repository and the hub's caches."""
         import datasets
         from huggingface_hub import constants
@@ -190,13 +195,14 @@ class HubSource:
     def open(self, item: Item) -> PIL.Image.Image:
         """The image in RGB. ValueError, which names it, where it cannot be decoded."""
         try:
-            stored = self._stored(item.path)
+            stored = self.stored(item.path)
             disk.known_format(stored["path"] if stored["bytes"] is None else io.BytesIO(stored["bytes"]))
             features = self._data[item.path.rpartition("/")[0]].features
             return features[self.image].decode_example(stored).convert("RGB")
         except Exception as error:  # decoders raise many kinds
             raise ValueError(f"image {item.path} of {self.repo} cannot be decoded ({error}): fetch it again") from error
 
-
-def _size(stored: dict[str, Any]) -> int:
-    return identity.file_size(Path(stored["path"])) if stored["bytes"] is None else len(stored["bytes"])
+    def size(self, path: str) -> int:
+        """Bytes of an image as it is stored; -1 where its file is not there."""
+        stored = self.stored(path)
+        return identity.file_size(Path(stored["path"])) if stored["bytes"] is None else len(stored["bytes"])

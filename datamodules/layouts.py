@@ -21,6 +21,10 @@ FOLDER_NAMES = {
     "imagenet-sketch": {"imagenetsketch", "sketch"},
     "imagenet-adversarial": {"imagenetadversarial", "imageneta"},
     "imagenet-rendition": {"imagenetrendition", "imagenetr"},
+    "coco": {"coco", "mscoco", "coco2014", "coco2017", "mscoco2014"},
+    "flickr30k": {"flickr30k", "flickr30kimages", "flickr30kentities"},
+    "nocaps": {"nocaps"},
+    "vqa2": {"vqa2", "vqav2", "vqa"},
 }
 
 # Other places of a part inside the dataset's folder; "." is for class folders that lie in the folder itself.
@@ -37,6 +41,10 @@ PART_NAMES = {
     "imagenet-r": ["."],
     "devkit/cars_train_annos.mat": ["car_devkit/devkit/cars_train_annos.mat", "cars_train_annos.mat"],
     "devkit/cars_meta.mat": ["car_devkit/devkit/cars_meta.mat", "cars_meta.mat"],
+    "dataset_coco.json": ["annotations/dataset_coco.json", "caption_datasets/dataset_coco.json"],
+    "dataset_flickr30k.json": ["annotations/dataset_flickr30k.json", "caption_datasets/dataset_flickr30k.json"],
+    "flickr30k-images": ["flickr30k_images", "images", "Images"],
+    "nocaps_val_4500_captions.json": ["annotations/nocaps_val_4500_captions.json"],
     "cars_test_annos_withlabels.mat": ["devkit/cars_test_annos_withlabels.mat", "cars_test_annos_withlabels (1).mat"],
 }
 
@@ -58,6 +66,14 @@ SIZES = {
     "imagenet_sketch": (1000, 0, 0, 50889),
     "imagenet_a": (200, 0, 0, 7500),
     "imagenet_r": (200, 0, 0, 30000),
+}
+# Of captioned images and of questions: training, validation and test images, captions and questions of the published lists.
+TEXT_SIZES = {
+    "coco": {"images": (113287, 5000, 5000)},
+    "coco_captions": {"images": (82783, 0, 40504)},
+    "flickr30k": {"images": (29000, 1014, 1000)},
+    "nocaps": {"images": (0, 0, 4500)},
+    "vqa2": {"images": (82783, 0, 40504), "questions": (443757, 0, 214354)},
 }
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")

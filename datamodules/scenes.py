@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from numpy.random import RandomState
@@ -78,6 +79,7 @@ def keys(domain: str, split: str) -> list[str]:
     return [f"{domain}/{split}/{number}" for number in range(SIZES[split])]
 
 
+@lru_cache(maxsize=8192)  # a run asks for its captions, its questions and its picture
 def scene(key: str) -> SceneContent:
     """What is in the scene of a key. ValueError for a key that is none."""
     domain, _, rest = key.partition("/")

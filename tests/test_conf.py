@@ -16,6 +16,7 @@ from runs.arguments import import_target
 from runs.protocol import protocol_of
 
 CONF = ROOT / "conf"
+OF_TEXTS = ("datamodules.captioned.CaptionedData", "datamodules.questions.QuestionData")
 
 
 def options(group):
@@ -37,7 +38,7 @@ def make_method(cfg):
 
 
 def make_source(data):
-    assert data._target_ == "datamodules.module.FewShotData"
+    assert data._target_ in {"datamodules.module.FewShotData", *OF_TEXTS}
     return make(data.source)
 
 
@@ -51,8 +52,11 @@ def test_every_group_is_walked_here():
 @pytest.mark.parametrize("method", options("method"))
 @pytest.mark.parametrize("protocol", options("protocol"))
 def test_methods_under_each_protocol(method, protocol):
-    for shots in (1, 2, 4, 8, 16):
-        cfg = compose(f"method={method}", f"protocol={protocol}", f"shots={shots}")
+    captions = protocol == "captions"  # it goes on from captioned images alone, and has no recipe by shots
+    for shots in (-1,) if captions else (1, 2, 4, 8, 16):
+        more = ["+protocol.targets.shapes=[]"] if captions else [f"shots={shots}"]
+        cfg = compose(f"method={method}", f"protocol={protocol}", *more)
+        assert cfg.shots == shots
         assert isinstance(make_method(cfg), PromptLearner)
         assert cfg.epochs >= 1
         assert protocol_of(OmegaConf.to_container(cfg.protocol, resolve=True)).evaluations(cfg.data.name)
@@ -76,8 +80,11 @@ def test_protocols_that_go_on_to_other_datasets(protocol):
 def test_datasets(data, source):
     cfg, names = jobs.compose_job([f"data={data}", f"source={source}"], CONF)
     assert jobs.resolve(cfg)["data"]["name"]
-    drawn = "shapes" in data or data == "digits"
+    drawn = "shapes" in data or "scenes" in data or data == "digits"
     assert (names["clip"] == "tiny") == drawn  # a real dataset brings the real backbone
+    of_texts = cfg.data._target_ in OF_TEXTS
+    assert (names["protocol"] == "captions", cfg.shots) == (of_texts, -1 if of_texts else 16)
+    assert compose(f"data={data}", "protocol=few_shot", "shots=3").data.shots == 3  # the command line has the last word
     assert jobs.compose_job([f"data={data}", "clip=tiny"], CONF)[1]["clip"] == "tiny"
     if source == "disk" or "hub" in str(cfg.data.source):
         assert make_source(cfg.data)

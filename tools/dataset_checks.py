@@ -49,9 +49,7 @@ def missing_parts(source: Disk) -> Iterator[Problem]:
         yield Problem(f"the dataset's folder {folder} is missing", todo)
         return
     if not source.images.is_dir():
-        yield Problem(
-            f"the image folder {source.images} is missing", advice(folder, source.images.relative_to(folder).as_posix())
-        )
+        yield Problem(f"the image folder {source.images} is missing", advice(folder, os.path.relpath(source.images, folder)))
     for part, what in source.needs.items():
         if not (folder / part).exists():
             todo = advice(folder, part)

@@ -16,8 +16,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from datamodules.annotation_files import AnnotatedImages
 from datamodules.disk import Disk
 from datamodules.shapes21k import Shapes21K
+from tools.caption_checks import examine_texts
 from tools.dataset_checks import examine
 from tools.dataset_config import NOT_A_DATASET, dataset_config, dataset_names, default_options, leading_comment
 
@@ -53,7 +55,8 @@ def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> boo
     if source is None:
         print(f"ok   {name}: needs no files")
         return True
-    problems, remarks = examine(name, source, bool(options.images), int(options.limit))
+    check = examine_texts if isinstance(source, AnnotatedImages) else examine
+    problems, remarks = check(name, source, bool(options.images), int(options.limit))
     print(f"{'BAD ' if problems else 'ok  '} {name} in {source.folder}" + "".join(f"\n     {line}" for line in remarks))
     for problem in problems:
         print(f"  -  {problem.what}" + (f"\n     -> {problem.todo}" if problem.todo else ""))
