@@ -93,7 +93,7 @@ class Retrieval(TaskModule):
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The learner's losses over the captions of the step. Half of its cross-entropy is that of the captions over the
-        images. Loss "sigmoid" is symmetric as it is."""
+        images; a loss of another name, such as "sigmoid", is symmetric as it is."""
         step = self.step_captions(batch, seed)
         self.model.bind(step.captions)
         self.warn_of_cut("training", sum(caption.cut for caption in step.captions), len(step.captions))
@@ -104,9 +104,9 @@ class Retrieval(TaskModule):
         outputs = self.outputs(batch)
         if self.captions_of_images is not None:
             features, mask = (part[batch["index"].cpu()].to(self.device) for part in self.captions_of_images)
-            outputs = replace(outputs, captions=features, caption_mask=mask)
+            outputs = replace(outputs, captions=features, caption_mask=mask & step.counts[own][:, None])
         losses = self.model.losses(outputs, target, batch["index"])
-        if "sigmoid" not in losses:
+        if "ce" in losses:
             logits_GC = gather_rows(outputs.logits)
             captions = captions_over_images(logits_GC, step, own)
             losses = {**losses, "ce": losses["ce"] / 2, "captions": captions / 2}
