@@ -74,6 +74,7 @@ benchmark: .venv/installed  ## the text engine against the plain computation and
 	$(BIN)/python -m benchmarks.text_engine
 	$(BIN)/python -m benchmarks.exact_softmax
 	$(BIN)/python -m benchmarks.feature_store
+	$(BIN)/python -m benchmarks.retrieval
 	$(BIN)/python -m benchmarks.captioning
 
 clean:  ## remove .venv and caches; results stay

@@ -3,7 +3,7 @@
     python -m benchmarks.retrieval                                # COCO's 5k test images; about 5 minutes on 2 cores
     python -m benchmarks.retrieval --images 500 --batch 8         # a try
 
-Evaluation: random embeddings (512 numbers) of 5,000 images with 5 captions each, all different. The plain sides hold all scores:
+Evaluation: random embeddings (512 numbers) of 5,000 images with 5 captions each. The plain sides hold all scores:
 one takes the first ten of each row and column (recall alone), one sorts them (recall and median ranks). Recalls are compared.
 
 Training: ViT-B/16's text tower with random weights, float32, CoOp with 16 context tokens, forward + backward of the symmetric
