@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from datamodules import disk, identity
 from datamodules.captioned_items import CaptionedImage, CaptionSplits, Question, QuestionSplits
-from files.untrusted import path_within, read_json, text_of
+from files.untrusted import path_within, read_json, shown, text_of
 
 # The largest official files: dataset_coco.json has 150 MB and 13 million values, v2_mscoco_train2014_annotations.json of VQA v2
 # 400 MB and 24 million. A value takes up to 120 bytes of memory while a file is read.
@@ -42,7 +43,7 @@ class AnnotatedImages(disk.Disk):
             check_apart({"train": splits.train, "val": splits.val, "test": splits.test}, self.folder)
             _READ.clear()
             _READ[key] = splits
-        splits = _READ[key]
+        splits = replace(_READ[key], **{split: list(getattr(_READ[key], split)) for split in ("train", "val", "test")})
         images = {item.path: item for item in (*splits.train, *splits.val, *splits.test)}  # of several questions once
         disk.check_images(self.images, images.values(), " and ".join(self.needs))
         return splits
@@ -108,7 +109,7 @@ def id_of(value: Any, what: str) -> int | str:
         return value
     if isinstance(value, str):
         return text_of(value, what, 200)
-    raise ValueError(f"{what} is {str(value)[:80]!r}: an id is an integer from 0 to 10^18, or a text.")
+    raise ValueError(f"{what} is {shown(value)}: an id is an integer from 0 to 10^18, or a text.")
 
 
 def sentence_of(value: Any, what: str) -> str:

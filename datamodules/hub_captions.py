@@ -12,7 +12,7 @@ from datamodules.annotation_files import MAX_ID, MAX_TEXTS, check_apart, hold_ou
 from datamodules.captioned_items import CaptionedImage, CaptionSplits, Question, QuestionSplits
 from datamodules.hub import HubSource
 from datamodules.vqa_files import answer_of
-from files.untrusted import text_of
+from files.untrusted import shown, text_of
 
 Row = tuple[str, dict[str, Any], str]  # its path, its values by argument, where it stands
 SPLITS = ("train", "val", "test")
@@ -176,7 +176,7 @@ class HubQuestions(HubCaptions):
         for number, (path, row, what) in enumerate(rows):
             question_id = row.get("question_id", number)
             if type(question_id) is not int or not 0 <= question_id <= MAX_ID or question_id in ids:
-                raise ValueError(f"{what}: the {self.question_id} {str(question_id)[:80]!r} is no integer of its own.")
+                raise ValueError(f"{what}: the {self.question_id} {shown(question_id)} is no integer of its own.")
             ids.add(question_id)
             answers = texts_of(row["answers"], f"{what}: {self.answers}", answer_of)
             if not answers and split != "test":

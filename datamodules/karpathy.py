@@ -13,7 +13,7 @@ from typing import Any
 
 from datamodules.annotation_files import AnnotatedImages, id_of, image_path, read_annotations, records, texts_of
 from datamodules.captioned_items import CaptionedImage, CaptionSplits
-from files.untrusted import path_within
+from files.untrusted import path_within, shown
 
 SPLITS = ("train", "restval", "val", "test")
 
@@ -58,7 +58,7 @@ class KarpathySplit(AnnotatedImages):
         path = image_path(folder, row.get("filename"), f"{what}: filename")
         split = row.get("split")
         if split not in SPLITS:
-            raise ValueError(f"{what} ({path}) has the split {str(split)[:80]!r}: it should be one of {', '.join(SPLITS)}.")
+            raise ValueError(f"{what} ({path}) has the split {shown(split)}: it should be one of {', '.join(SPLITS)}.")
         image_id = id_of(row.get("cocoid", row.get("imgid")), f"{what}: cocoid or imgid")
         captions = texts_of(row.get("sentences"), "raw", f"{what}: sentences")
         if not captions:

@@ -29,7 +29,7 @@ from datamodules.annotation_files import (
 )
 from datamodules.caption_lists import read_captions
 from datamodules.captioned_items import Question, QuestionSplits
-from files.untrusted import CONTROL, text_of
+from files.untrusted import CONTROL, shown, text_of
 
 QUESTIONS, ANNOTATIONS = "v2_OpenEnded_mscoco_{}_questions.json", "v2_mscoco_{}_annotations.json"
 SERVER = {"test2015": "test2015", "test-dev2015": "test2015"}  # without public answers: the folder of their images
@@ -133,9 +133,7 @@ def _answered(row: dict[str, Any], what: str) -> tuple[tuple[str, ...], str, str
 def answer_of(value: Any, what: str) -> str:
     """The value, if it is an answer: a text, perhaps an empty one. ValueError that begins with `what`."""
     if not isinstance(value, str) or len(value) > MAX_SENTENCE or CONTROL.search(text := " ".join(value.split())):
-        raise ValueError(
-            f"{what} is no answer: {str(value)[:80]!r} is not a text of at most {MAX_SENTENCE} printable characters."
-        )
+        raise ValueError(f"{what} is no answer: {shown(value)} is not a text of at most {MAX_SENTENCE} printable characters.")
     return text
 
 
@@ -144,5 +142,5 @@ def coco_id(value: Any, what: str) -> int:
     `what`."""
     image_id = id_of(value, what)
     if type(image_id) is not int or image_id >= MAX_COCO_ID:
-        raise ValueError(f"{what} is {str(value)[:80]!r}: an image of COCO has an integer of at most twelve digits.")
+        raise ValueError(f"{what} is {shown(value)}: an image of COCO has an integer of at most twelve digits.")
     return image_id

@@ -52,18 +52,19 @@ def read_bytes(path: str | Path, what: str, most: int = MAX_JSON_BYTES) -> bytes
     return content
 
 
-def read_json(path: str | Path, what: str, most: int = MAX_JSON_BYTES, values: int = MAX_VALUES) -> Any:
-    """Plain data from a UTF-8 JSON file (with or without a byte order mark) of at most `most` bytes and `values` values."""
+def read_json(path: str | Path, what: str, most: int = MAX_JSON_BYTES, values: int | None = None) -> Any:
+    """Plain data from a UTF-8 JSON file (with or without a byte order mark) of at most `most` bytes and `values` values (None:
+    `MAX_VALUES`)."""
     return parse_json(read_bytes(path, what, most), f"{what} {path}", values)
 
 
-def parse_json(content: str | bytes, what: str, values: int = MAX_VALUES) -> Any:
+def parse_json(content: str | bytes, what: str, values: int | None = None) -> Any:
     """Plain data from JSON text: finite numbers, at most `MAX_DEPTH` deep, integers of at most 400 digits.
 
     Duplicate keys are refused: readers differ in which of them counts.
     """
     marks = (b",", b"[", b"{") if isinstance(content, bytes) else (",", "[", "{")
-    if sum(map(content.count, marks)) > values:  # "{}," takes 24 times its size
+    if sum(map(content.count, marks)) > (values := values or MAX_VALUES):  # "{}," takes 24 times its size
         raise ValueError(f"{what} has more than {values:,} values, which no such file has.")
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
@@ -125,7 +126,7 @@ def text_of(value: Any, what: str, most: int = MAX_TEXT) -> str:
     """The value, if it is text that can be shown: a non-empty string of at most `most` characters, none of them a control
     character (which a terminal would obey)."""
     if not isinstance(value, str):
-        raise ValueError(f"{what} is {_shown(value)}, not text.")
+        raise ValueError(f"{what} is {shown(value)}, not text.")
     if not value.strip():
         raise ValueError(f"{what} is empty.")
     if len(value) > most:
@@ -143,9 +144,9 @@ def visible(text: str) -> str:
 def label_of(value: Any, what: str) -> int:
     """The value, if it is a class label: an integer from 0 to `MAX_CLASSES` - 1, neither a boolean nor a float."""
     if type(value) is not int:
-        raise ValueError(f"{what} is {_shown(value)}, not an integer.")
+        raise ValueError(f"{what} is {shown(value)}, not an integer.")
     if not 0 <= value < MAX_CLASSES:
-        raise ValueError(f"{what} is {_shown(value)}: labels lie between 0 and {MAX_CLASSES - 1:,}.")
+        raise ValueError(f"{what} is {shown(value)}: labels lie between 0 and {MAX_CLASSES - 1:,}.")
     return value
 
 
@@ -154,11 +155,12 @@ def path_within(value: Any, what: str) -> str:
     path = text_of(value, what)
     parts = path.replace("\\", "/").split("/")
     if path.startswith(("/", "\\", "~")) or ".." in parts or ":" in parts[0][1:2]:
-        raise ValueError(f"{what} is {_shown(path)}, which leads out of its folder.")
+        raise ValueError(f"{what} is {shown(path)}, which leads out of its folder.")
     return path
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for a message, in at most 80 characters: lists and objects by their type alone."""
     text = repr(value) if isinstance(value, str | float | bool | None) else f"{type(value).__name__}"
     if type(value) is int:
         text = str(value) if abs(value) < 10**18 else "an integer of more than 18 digits"
