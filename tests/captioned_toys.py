@@ -46,3 +46,7 @@ def captions(split, number):
 def captioned(clip, source=None, **options):
     options = {"shots": -1, "seed": 1, "batch_size": 4, "eval_batch_size": 4} | options
     return CaptionedData("toys", source or CaptionedToys(), clip.image_spec, **options)
+
+
+def with_captions(item, captions):
+    return CaptionedImage(item.path, item.image_id, captions, item.domain)

@@ -23,7 +23,7 @@ from prompts.engine.tokenizers import Tokenizer
 Position = Literal["end", "middle", "front"]
 MOST_KEPT = 2**18  # captions whose tokens are kept, about 200 bytes each
 
-_tokens_of_captions: WeakKeyDictionary[Tokenizer, dict[str, array]] = WeakKeyDictionary()
+kept_tokens: WeakKeyDictionary[Tokenizer, dict[str, array]] = WeakKeyDictionary()
 
 
 class Caption(str):
@@ -79,7 +79,7 @@ def token_lists(
 
 def _caption_tokens(tokenizer: Tokenizer, text: str) -> list[int]:
     """`tokenizer.encode`, whose results are kept: it takes 0.1 ms, and captions come again in each epoch and evaluation."""
-    kept = _tokens_of_captions.setdefault(tokenizer, {})
+    kept = kept_tokens.setdefault(tokenizer, {})
     if text not in kept:
         if len(kept) >= MOST_KEPT:
             kept.clear()

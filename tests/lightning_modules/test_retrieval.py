@@ -4,47 +4,22 @@ import json
 import logging
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
-from captioned_toys import CaptionedToys, captioned
+from captioned_toys import CaptionedToys, with_captions
+from small_retrievals import evaluated, fit, parts
 from small_runs import trainer
-from toys import Toy, toy_clip
+from toys import Toy
 
+from lightning_modules.features import features_of
 from lightning_modules.retrieval import Retrieval, StepCaptions, captions_over_images
 from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
-from prompts.engine.text_plan import Caption
-from prompts.learner import TrainInfo
-from prompts.pomp import POMP
-from prompts.prompted_clip import PromptedCLIP
+from prompts.engine.text_plan import Caption, TextPlan, token_lists
+from prompts.vpt import VPT
 from prompts.zeroshot import ZeroShot
-
-SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
-
-
-def parts(learner=None, epochs=1, vals=False, **options):
-    clip = toy_clip()
-    data = captioned(clip, **options)
-    torch.manual_seed(0)
-    model = PromptedCLIP(clip, learner or Toy())
-    model.setup(TrainInfo([Caption(text) for text in data.classnames], len(data.train_items)))
-    tests = [data.evaluation("toys", "test", "all")]
-    return data, model, Retrieval(model, data, SGD, epochs, 1, tests, tests if vals else [])
-
-
-def fit(learner=None, epochs=1, **options):
-    data, model, module = parts(learner, epochs, **options)
-    trainer(epochs).fit(module)
-    return data, model, module
-
-
-def evaluated(learner=None, **options):
-    data, model, module = parts(learner, **options)
-    trainer().test(module, verbose=False)
-    return data, model, module
 
 
 def test_the_loss_of_every_step_by_hand():
@@ -141,6 +116,26 @@ def test_captions_are_encoded_once_per_evaluation():
     assert model.text_encodings == count + 2  # and once to see what the text depends on
 
 
+class Counted(CaptionedToys):
+    opened = 0
+
+    def open(self, item):
+        self.opened += 1
+        return super().open(item)
+
+
+@pytest.mark.parametrize(("learner", "times"), [(lambda: CoOp(2), 1), (lambda: VPT(2, 1), 2)])
+def test_frozen_images_come_from_the_store(learner, times, tmp_path):
+    source, results = Counted(), []
+    for _ in range(2):
+        data, model, module = parts(learner(), source=source)
+        module.features = features_of(str(tmp_path), 1.0, "online")
+        trainer().test(module, verbose=False)
+        results.append(module.metrics)
+    assert source.opened == times * 9
+    assert results[0] == results[1]
+
+
 def test_evaluating_in_training_changes_nothing():
     (_, a, one), (_, b, two) = fit(epochs=2), fit(epochs=2, vals=True)
     assert one.losses == two.losses
@@ -185,7 +180,8 @@ class Long(CaptionedToys):
 
 
 def replace_captions(item):
-    return item._replace(captions=(*item.captions[:1], *("very " * 90 + c for c in item.captions[1:])))
+    first, *others = item.captions
+    return with_captions(item, (first, *("very " * 90 + caption for caption in others)))
 
 
 def test_long_captions_are_cut_counted_and_said_once(caplog):
@@ -201,54 +197,37 @@ def test_long_captions_are_cut_counted_and_said_once(caplog):
     assert said[1].startswith(f"toys: {metrics['cut_captions']} of {metrics['captions']} captions are longer")
 
 
+class Wants(Toy):
+    """Learns from the image's own captions, too."""
+
+    wants_captions = True
+
+    def losses(self, out, labels, index):
+        self.seen.append((index, out.captions, out.caption_mask))
+        own = (out.captions * out.caption_mask[..., None]).sum(1) / out.caption_mask.sum(1, keepdim=True)
+        near = 1 - F.cosine_similarity(out.image_features @ self.down @ self.up + out.image_features, own)
+        return super().losses(out, labels, index) | {"near": near}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_learners_that_want_them_get_all_captions_of_an_image(precision):
+    learner = Wants()
+    learner.seen = []
+    data, model, module = parts(learner, epochs=2)
+    trainer(2, precision=precision).fit(module)
+    assert len(learner.seen) == 6
+    for index, features, mask in learner.seen:
+        for image, rows, present in zip(index.tolist(), features, mask, strict=True):
+            captions = list(data.train_items[image].captions)
+            assert present.tolist() == [True] * len(captions) + [False] * (3 - len(captions))
+            plan = TextPlan(token_lists(model.clip.tokenizer, captions, "{}", 0, "end"))
+            torch.testing.assert_close(rows[present], model.clip.encode_text(plan), rtol=1e-4, atol=1e-4)
+            assert (rows[~present] == 0).all()
+
+
 def test_bf16():
     data, model, module = parts(CoOp(2))
     trainer(precision="bf16-mixed").fit(module)
     trainer(precision="bf16-mixed").test(module, verbose=False)
     assert model.learner.ctx.dtype == torch.float32
     assert 0 <= module.metrics["toys"]["i2t_r1"] <= 100
-
-
-# ---------------------------------------------------------------- refusals
-
-
-class Bare(CaptionedToys):
-    def splits(self, seed):
-        splits = super().splits(seed)
-        return replace(splits, **{self.where: [item._replace(captions=()) for item in getattr(splits, self.where)]})
-
-
-def test_images_without_captions():
-    bare = Bare()
-    bare.where = "test"
-    with pytest.raises(ValueError, match=r"the image test/0.png has no captions, and retrieval needs at least one"):
-        evaluated(source=bare)
-
-
-@pytest.mark.parametrize(
-    ("learner", "message"),
-    [
-        (lambda: CoOp(2, class_context=True), "CoOp keeps something for each class of its training set"),
-        (lambda: POMP(2, local_contrast={"num_sampled_classes": 3}), "POMP samples classes, .*num_sampled_classes=null"),
-    ],
-)
-def test_learners_that_cannot(learner, message):
-    with pytest.raises(ValueError, match=message):
-        fit(learner())
-
-
-def test_micro_batches_are_refused():
-    data, model, module = parts()
-    with pytest.raises(ValueError, match="accumulate=2: an image is compared with the captions of its own micro-batch"):
-        trainer(accumulate_grad_batches=2).fit(module)
-
-
-class Broken(Toy):
-    def logits(self, clip, image, text):
-        logits = super().logits(clip, image, text)
-        return logits if self.training else logits.masked_fill(torch.arange(len(logits))[:, None] == 3, float("nan"))
-
-
-def test_logits_that_are_not_finite():
-    with pytest.raises(ValueError, match="evaluation toys: the logits of image 3 are not finite"):
-        evaluated(Broken())
