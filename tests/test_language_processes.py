@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from caption_trees import put_coco, put_nocaps, put_vqa
+from caption_trees import put_coco, put_flickr, put_nocaps, put_vqa
 from forked import Forks
 from safetensors.torch import load_file
 from small_lms import write_lm
@@ -23,8 +23,8 @@ TASKS = {"captioning": (CAPTIONING, "captions_coco.json"), "vqa": (QUESTIONS, "a
 
 @pytest.fixture
 def trees(tmp_path):
-    """$DATA with COCO, NoCaps and VQA v2 in `data`, and a random language model in `lm`."""
-    for put in (put_coco, put_nocaps, put_vqa):
+    """$DATA with COCO, Flickr30k, NoCaps and VQA v2 in `data`, and a random language model in `lm`."""
+    for put in (put_coco, put_flickr, put_nocaps, put_vqa):
         put(tmp_path / "data")
     write_lm(tmp_path / "lm", "llama", max_position_embeddings=400)
     return tmp_path
