@@ -109,6 +109,11 @@ class CaptionedData(LoadedImages):
         return self.selected.train
 
     @property
+    def trained_on(self) -> str:
+        """What is trained on, for the screen."""
+        return f"{len(self.train_items):,} training images, {sum(len(item.captions) for item in self.train_items):,} captions"
+
+    @property
     def val_items(self) -> list:
         """The validation images; empty where there are none to choose on."""
         return self.selected.val

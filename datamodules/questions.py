@@ -22,3 +22,8 @@ class QuestionData(CaptionedData):
     def texts_of(self, item: Question) -> tuple[str, ...]:
         """The captions of the image, or else the question."""
         return item.captions or (item.question,)
+
+    @property
+    def trained_on(self) -> str:
+        """What is trained on, for the screen."""
+        return f"{len(self.train_items):,} questions about {len({item.path for item in self.train_items}):,} training images"

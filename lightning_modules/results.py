@@ -70,6 +70,7 @@ def opening(job: Job, run: Assembly, trainer: Trainer) -> str:
     """The text printed at the start: what is run, what it starts from, and where its results go."""
     config, data, module = job.config, run.data, run.module
     count = sum(p.numel() for p in module.trainable.values())
+    trained_on = getattr(data, "trained_on", f"{len(data.classnames)} classes, {len(data.train_items)} training images")
     ranks = f", {trainer.world_size} ranks" if trainer.world_size > 1 else ""
     work = f"{config['epochs']} epochs, batch {config['batch_size']}{ranks}, {config['precision']}"
     if not config["fit"]:
@@ -80,7 +81,7 @@ def opening(job: Job, run: Assembly, trainer: Trainer) -> str:
     lines = [
         f"{job.names['method']} on {job.names['data']} (clip {job.names['clip']}, protocol {job.names['protocol']}), "
         f"{config['shots']} shots, seed {config['seed']}",
-        f"{len(data.classnames)} classes, {len(data.train_items)} training images, {count:,} trainable parameters",
+        f"{trained_on}, {count:,} trainable parameters",
         work,
         f"recipes: {', '.join(recipes)}" if recipes else "",
         run.start,

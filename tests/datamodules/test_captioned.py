@@ -100,7 +100,8 @@ def test_a_model_is_first_bound_to_the_captions_of_the_first_image():
     assert data(Source({"train": [], "test": bare})).classnames == [""]
 
 
-def test_what_a_result_says_of_the_selection():
+def test_what_a_result_and_the_screen_say_of_the_selection():
+    assert data(shots=2).trained_on == "2 training images, 4 captions"
     assert data(shots=2, seed=3).selection()["val"] == ["10.png", "11.png", "12.png"]
     many = [CaptionedImage(f"{i}.png", i, ("a",)) for i in range(20_000, 30_001)]
     summary = data(Source({"train": many})).selection()["train"]
@@ -145,5 +146,6 @@ def test_questions_are_drawn_by_their_images():
     assert made.classnames == [made.train_items[0].question]
     assert made.evaluation("asked", "test", "all").images == 6
     assert made.selection()["train"] == sorted(images)  # an image once
+    assert made.trained_on == "6 questions about 2 training images"
     with_captions = {"train": [Question("0.png", 0, 0, "What is 0?", ("a",) * 10, ("a cat", "a dog"))]}
     assert QuestionData("asked", Source(asked | with_captions), SPEC, -1, 1).classnames == ["a cat", "a dog"]

@@ -115,21 +115,8 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
     refused(CaptionLists(str(tmp_path), "set", test="captions.json").listed)
 
 
-KEYS = [
-    "id",
-    "image_id",
-    "file_name",
-    "filename",
-    "filepath",
-    "split",
-    "sentences",
-    "caption",
-    "cocoid",
-    "question",
-    "question_id",
-    "answers",
-    "domain",
-]
+KEYS = ["id", "image_id", "file_name", "filename", "filepath", "split", "sentences", "caption", "cocoid", "question",
+        "question_id", "answers", "domain"]  # fmt: skip
 TEXTS = st.lists(st.dictionaries(st.sampled_from(["raw", "answer"]), PLAIN), max_size=2)
 ROWS = st.lists(st.dictionaries(st.sampled_from(KEYS), PLAIN | TEXTS), max_size=3)
 FILE = st.fixed_dictionaries(dict.fromkeys(("images", "annotations", "questions"), ROWS)) | PLAIN
