@@ -68,6 +68,7 @@ benchmark: .venv/installed  ## the text engine against the plain computation and
 	$(BIN)/python -m benchmarks.text_engine
 	$(BIN)/python -m benchmarks.exact_softmax
 	$(BIN)/python -m benchmarks.feature_store
+	$(BIN)/python -m benchmarks.retrieval
 
 clean:  ## remove .venv and caches; results stay
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info

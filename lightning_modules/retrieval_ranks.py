@@ -9,7 +9,7 @@ Shapes: N images, M captions, U distinct captions, n images of a block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,33 +80,50 @@ def exact_ranks(
         total: sums a tensor over the processes.
     """
     rank, world = share
-    starts, device = range(rank * rows, images, world * rows), gallery.owner.device
-    captions = torch.arange(len(gallery.owner), device=device)
+    device, distinct = gallery.owner.device, len(gallery.texts) == len(gallery.owner)
+    ends = torch.bincount(gallery.owner, minlength=images).cumsum(0).tolist()  # of each image's captions
     of_images, not_finite = torch.zeros(2, images, dtype=torch.long, device=device)
-    own_scores = torch.zeros(len(captions), device=device)
+    of_captions = torch.zeros(len(gallery.owner), dtype=torch.long, device=device)
+    own_scores = torch.zeros(len(gallery.owner), device=device)
 
-    def block(start: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices of images (n,1), their scores (n,M), and where a caption is the image's own (n,M)."""
-        end = min(start + rows, images)
-        index = torch.arange(start, end, device=device)[:, None]
-        return index, score(start, end)[:, gallery.which], gallery.owner == index
+    def blocks() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Indices of images (n,), their scores (n,M), and the captions of all of them (m,), which are neighbours."""
+        for start in range(rank * rows, images, world * rows):
+            end = min(start + rows, images)
+            columns = torch.arange(ends[start - 1] if start else 0, ends[end - 1], device=device)
+            scores = score(start, end)
+            yield torch.arange(start, end, device=device), scores if distinct else scores[:, gallery.which], columns
 
-    for start in starts:
-        index, scores_NM, own = block(start)
-        best, first = scores_NM.masked_fill(~own, float("-inf")).max(1, keepdim=True)
-        before = (scores_NM > best) | ((scores_NM == best) & (captions < first))
-        of_images[index[:, 0]] = 1 + before.sum(1)
-        not_finite[index[:, 0]] = (~scores_NM.isfinite().all(1)).long()
-        columns = own.any(0)
-        own_scores[columns] = scores_NM[gallery.owner[columns] - start, captions[columns]]
+    for index, scores_NM, columns in blocks():
+        owner = gallery.owner[columns]
+        own_scores[columns] = scores_NM[owner - index[0], columns]
+        of_others = owner != index[:, None]
+        best, first = scores_NM[:, columns].masked_fill(of_others, float("-inf")).max(1)
+        of_images[index] = 1 + _before(scores_NM, best[:, None], first + columns[0], 1)
+        not_finite[index] = (~(scores_NM.amax(1) - scores_NM.amin(1)).isfinite()).long()
     own_scores = total(own_scores)
-    of_captions = torch.zeros(len(captions), dtype=torch.long, device=device)
-    for start in starts:
-        index, scores_NM, own = block(start)
-        before = (scores_NM > own_scores) | ((scores_NM == own_scores) & (index < gallery.owner))
-        of_captions += (before & ~own).sum(0)
+    for index, scores_NM, columns in blocks():
+        own_scores[columns] = scores_NM[gallery.owner[columns] - index[0], columns]
+        of_captions += _before(scores_NM, own_scores, gallery.owner - index[0], 0)
     of_images, of_captions, not_finite = (total(part).cpu().numpy() for part in (of_images, of_captions, not_finite))
     return Ranks(of_images, 1 + of_captions, not_finite > 0)
+
+
+def _before(scores: Tensor, own: Tensor, place: Tensor, dim: int) -> Tensor:
+    """How many of the scores along `dim` stand before `own`, which is at `place` there: higher ones, and equal ones that are
+    before it."""
+    count, equal = _count(scores > own, dim), scores == own
+    is_here = (place >= 0) & (place < scores.shape[dim])
+    ties = _count(equal, dim) > is_here.long()  # rare: `own` alone is equal to itself
+    if ties.any():
+        some = equal[ties] if dim else equal[:, ties].T
+        count[ties] += (some & (torch.arange(scores.shape[dim], device=scores.device) < place[ties][:, None])).sum(1)
+    return count
+
+
+def _count(mask: Tensor, dim: int) -> Tensor:
+    """How often the mask is true; ten times as fast as the sum of booleans."""
+    return mask.view(torch.uint8).sum(dim, dtype=torch.int32).long()
 
 
 def summary(ranks: Ranks, images: np.ndarray | None = None, owner: np.ndarray | None = None) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from small_retrievals import evaluated, fit, parts
 from small_runs import trainer
 from toys import Toy
 
+from lightning_modules.features import features_of
 from lightning_modules.retrieval import Retrieval, StepCaptions, captions_over_images
 from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
 from prompts.engine.text_plan import Caption, TextPlan, token_lists
+from prompts.vpt import VPT
 from prompts.zeroshot import ZeroShot
 
 
@@ -112,6 +114,26 @@ def test_captions_are_encoded_once_per_evaluation():
     count = model.text_encodings
     trainer().test(module, verbose=False)
     assert model.text_encodings == count + 2  # and once to see what the text depends on
+
+
+class Counted(CaptionedToys):
+    opened = 0
+
+    def open(self, item):
+        self.opened += 1
+        return super().open(item)
+
+
+@pytest.mark.parametrize(("learner", "times"), [(lambda: CoOp(2), 1), (lambda: VPT(2, 1), 2)])
+def test_frozen_images_come_from_the_store(learner, times, tmp_path):
+    source, results = Counted(), []
+    for _ in range(2):
+        data, model, module = parts(learner(), source=source)
+        module.features = features_of(str(tmp_path), 1.0, "online")
+        trainer().test(module, verbose=False)
+        results.append(module.metrics)
+    assert source.opened == times * 9
+    assert results[0] == results[1]
 
 
 def test_evaluating_in_training_changes_nothing():
