@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo search test test_transformers check fix tiny tiny_large towers tables benchmark clean
+.PHONY: help install demo search test test_transformers check fix tiny tiny_large tiny_lm towers tables benchmark clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,9 @@ test: .venv/installed  ## the whole test suite, two processes at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 TRANSFORMERS := every_architecture kinds training_kinds transformers_weights preprocessing tokenizers tokenizer_files
+TRANSFORMERS += language_model language_model_files
 LANGUAGE := lightning_modules/test_caption_metrics lightning_modules/test_captioning test_language_processes
+LANGUAGE += prompts/test_limber security/test_language_models tools/test_tiny_lm
 test_transformers: .venv/installed  ## the tests of transformers' towers, tokenizers and language models, with their packages, which slow all imports
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[transformers,lm]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TRANSFORMERS:%=tests/prompts/engine/test_%.py) \
@@ -59,6 +61,10 @@ tiny: .venv/installed  ## train the tiny CLIP again (about a quarter of an hour 
 tiny_large: .venv/installed  ## train the tiny CLIP's teacher again (about three quarters of an hour on two cores)
 	$(BIN)/python -m tools.tiny_clip --model tiny_large
 
+tiny_lm: .venv/installed  ## train the embedded language model again (about a quarter of an hour on one core)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm]'
+	$(BIN)/python -m tools.tiny_lm
+
 tables: .venv/installed  ## run every table of the embedded world, and write them to docs/claims.md, README.md and docs
 	@for file in conf/experiment/table-*.yaml; do \
 		$(BIN)/python run.py -m experiment=$$(basename $$file .yaml) || exit 1; done
@@ -69,6 +75,7 @@ benchmark: .venv/installed  ## the text engine against the plain computation and
 	$(BIN)/python -m benchmarks.exact_softmax
 	$(BIN)/python -m benchmarks.feature_store
 	$(BIN)/python -m benchmarks.retrieval
+	$(BIN)/python -m benchmarks.captioning
 
 clean:  ## remove .venv and caches; results stay
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info

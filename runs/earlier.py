@@ -6,7 +6,7 @@ class subsets that are learned one after the other. Imports neither torch nor li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,19 +67,9 @@ def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
             cfg.earlier = None
         else:
             groups = {key.partition("@")[0]: name for key, name in choices.items() if f"@{PREFIX}" in key}
-            if isinstance(data := cfg.earlier.get("data"), str):
-                targets = protocol_of(keys.resolved(cfg, "protocol")).targets_of(data)
-                cfg.earlier.targets, cfg.earlier.data = composed(targets), composed([data])[data]
-                groups["data"] = data
+            if isinstance(data := cfg.earlier.get("data"), str):  # by hand: what a recipe says is no choice of Hydra's
+                cfg.earlier.data, groups["data"] = compose("config", [f"data={data}"]).data, data
             cfg.earlier[NAMES] = groups
-
-
-def composed(names: Iterable[str]) -> dict[str, Any]:
-    """The data of these names as the config has them.
-
-    By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
-    """
-    return {name: compose("config", [f"data={name}"]).data for name in names}
 
 
 def earlier_of(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
@@ -119,7 +109,7 @@ def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
         for key, node in cfg.earlier.items_ex(resolve=False):  # unresolved: its interpolations refer to the earlier run's root
             if key in (GIVES, NAMES):
                 continue
-            whole = not isinstance(node, DictConfig) or "_target_" in node or key in cfg.earlier[NAMES]
+            whole = not isinstance(node, DictConfig) or "_target_" in node or key in ("targets", *cfg.earlier[NAMES])
             before[key] = deepcopy(node) if whole else OmegaConf.merge(before[key], node)
         before.earlier = None
     return Earlier(

@@ -187,18 +187,19 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
         raise ValueError(f"targets={keys.shown(keys.resolved(cfg, 'targets'))}: {keys.KEYS['targets'].give}.")
     recipes.complete(cfg, hydra)
     with open_dict(cfg):
-        add_targets(cfg, hydra.runtime.choices.data)
+        cfg.targets = targets_of(cfg, hydra.runtime.choices.data)
         if not cfg.task.get("language_model"):
             cfg.lm = None
-    earlier.complete(cfg, hydra.runtime.choices)
+        earlier.complete(cfg, hydra.runtime.choices)
+        if cfg.earlier and (data := cfg.earlier[earlier.NAMES].get("data")):
+            cfg.earlier.targets = targets_of(cfg, data)
 
 
-def add_targets(cfg: DictConfig, data: str) -> None:
-    """Composes the datasets that the protocol goes on to from the one trained on into `cfg.targets`.
+def targets_of(cfg: DictConfig, data: str) -> dict[str, DictConfig]:
+    """The composed datasets that the protocol goes on to from the one trained on.
 
     By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
     """
     protocol = protocol_of(keys.resolved(cfg, "protocol"))
     protocol.check_names(data)
-    with open_dict(cfg):
-        cfg.targets = earlier.composed(protocol.targets_of(data))
+    return {name: compose("config", [f"data={name}"]).data for name in protocol.targets_of(data)}

@@ -1,6 +1,7 @@
 """Every option of every group composes and instantiates; optional groups are named after options that exist."""
 
 import inspect
+from types import MappingProxyType
 
 import pytest
 from hydra.utils import instantiate
@@ -9,6 +10,7 @@ from toys import ROOT
 
 from datamodules.shapes import CLASSES
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.language_model import load_language_model, load_tiny_language_model
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 from runs import jobs, launch
@@ -31,10 +33,11 @@ def make(node, **arguments):
     return instantiate(node, _convert_="all", **arguments)
 
 
-def make_method(cfg):
-    """The method; one that needs an earlier run gets two tokens in each of twelve blocks."""
+def make_method(cfg, lengths=MappingProxyType({"text": [2] * 12, "image": [2] * 12})):
+    """The method; one that needs an earlier run gets `lengths`, two tokens in each of twelve blocks, or the sizes of an h."""
     gives = cfg.earlier.gives.removeprefix("method.") if cfg.earlier else None
-    return make(cfg.method, **({gives: {"text": [2] * 12, "image": [2] * 12}} if gives else {}))
+    found = {"prompt_lengths": dict(lengths), "h": {"hidden": 4, "bias": True}}
+    return make(cfg.method, **({gives: found[gives]} if gives else {}))
 
 
 def make_source(data):
@@ -45,6 +48,7 @@ def make_source(data):
 def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
+    here.add("lm")
     assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
     assert groups == here | {"recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
@@ -108,6 +112,15 @@ def test_backbones(clip, monkeypatch):
     monkeypatch.setattr(towers, "build", lambda config, empty=False: build(config, empty=True))
     assert cfg.clip.weights
     assert isinstance(make(cfg.clip, weights="random"), FrozenCLIP)
+
+
+@pytest.mark.parametrize("lm", options("lm"))
+def test_language_models(lm):
+    """Each is of one of the two constructors; a task without one has none, whatever its data choose."""
+    cfg = compose("data=scenes", "task=captioning", "method=limber", f"lm={lm}")
+    assert import_target(cfg.lm._target_, "lm") in (load_tiny_language_model, load_language_model)
+    assert OmegaConf.is_missing(cfg.lm, "model") == (lm == "hub")
+    assert compose("data=scenes", f"lm={lm}").lm is None
 
 
 def test_optimisers(tmp_path):
@@ -204,9 +217,8 @@ def test_the_matched_pair_of_pretraining_differs_in_the_methods_alone(data):
 def test_methods_fit_the_default_backbone(method):
     cfg = compose(f"method={method}")
     clip = make(cfg.clip)
-    layers = {"text": [2] * clip.text_blocks, "image": [2] * clip.image_blocks}
-    learner = make(cfg.method, prompt_lengths=layers) if cfg.earlier else make(cfg.method)
+    learner = make_method(cfg, {"text": [2] * clip.text_blocks, "image": [2] * clip.image_blocks})
     model = PromptedCLIP(clip, learner)
     names = list(CLASSES)[:2]  # some methods read sentences about the default dataset's classes
-    model.setup(TrainInfo(names, 4, alternating=bool(cfg.data.alternating_batch_size)))
+    model.setup(TrainInfo(names, 4, alternating=bool(cfg.data.alternating_batch_size), prefix_width=8))
     assert model.classnames == names

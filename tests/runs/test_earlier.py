@@ -64,3 +64,12 @@ def test_an_earlier_run_has_nothing_otherwise_that_it_cannot_have():
         composed(*DPL, "earlier.gives=epochs")
     with pytest.raises(ValueError, match="optim.lr=.*: earlier.gives names this key, which takes a path"):
         composed(*DPL, "earlier.gives=optim.lr")
+
+
+def test_an_earlier_run_on_other_data_has_their_targets():
+    """It is then the same run as one of its own on these data, and not done twice."""
+    cfg, names = jobs.compose_job(["experiment=aape_retrieval", "+row=retrieval_aape_finetuned"], ROOT / "conf")
+    before = earlier.earlier_of(cfg, names)
+    assert (list(cfg.targets), list(before.cfg.targets), before.gives) == ([], ["scenes_sketch"], "init_from")
+    alone = jobs.compose_job(["experiment=aape_retrieval", "+row=retrieval_aape"], ROOT / "conf")
+    assert jobs.describe(before.cfg, before.names).folder == jobs.describe(*alone).folder
