@@ -19,7 +19,6 @@ from datamodules.known_features import IMAGE
 from lightning_modules.evaluated import Figure
 from lightning_modules.task import TaskModule
 from prompts.engine.language_model import FrozenLM, Generation, Piece
-from prompts.limber import Prefix
 from prompts.parts.reference_prompts import encode_prompts
 
 
@@ -58,8 +57,12 @@ class LanguageTask(TaskModule):
         """The texts that are right for an item, one of which is learned in each step; none where they are not public."""
         raise NotImplementedError
 
-    def generated(self, evaluation: Evaluation, index: Sequence[int], prefix: Prefix) -> list[Any]:
-        """What the result needs of each image of a batch, as plain data: it is sent between processes."""
+    def generated(self, evaluation: Evaluation, index: Sequence[int], prefix: Any) -> list[Any]:
+        """What the result needs of each image of a batch, as plain data: it is sent between processes.
+
+        Args:
+            prefix: what the learner's `prefix` gave for these images.
+        """
         raise NotImplementedError
 
     def measured(self, evaluation: Evaluation, records: dict[int, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Wrong values of keys of language models and of methods that speak to one, in the form of `VALUES` in tests/bad_inputs.py."""
+"""Wrong values of keys of language models, their tasks and methods that speak to one, in the form of `VALUES` in tests/bad_inputs.py."""
 
 LMS = """
 data=scenes task=captioning method=limber lm: tinny 5
@@ -13,4 +13,12 @@ data=scenes task=captioning method=limber method.train_h: true abc
 method=limber data: shapes | task=classification needs class logits
 data=scenes task=captioning method: coop | task=captioning needs a prefix for a language model
 data=scenes task=captioning method=limber_aape earlier.data: nowhere 5
+data=scenes task=captioning method=limber task.module.tokenizer: nltk 5
+data=scenes task=captioning method=limber task.module.java_metrics: meteor [5]
+data=scenes task=captioning method=limber task.module.generation: null 5
+data=scenes task=captioning method=limber task.module.generation.mode: beams 5
+data=scenes task=captioning method=limber task.module.generation.max_tokens: 1.5
+data=scenes_vqa method=limber task.module.shots: 5 [a]
+data=scenes_vqa method=limber task.module.examples: 1.5
+data=scenes_vqa method: coop | task=vqa needs a prefix for a language model
 """

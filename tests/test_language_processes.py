@@ -1,16 +1,17 @@
-"""Captioning and questions by run.py on files as the official ones are laid out, with a random GPT-2: two ranks, a kill, and a
-run that its h(x) comes from."""
+"""Captioning and questions by run.py, on files as the official ones are laid out and with a random language model: two ranks, a
+kill, and an earlier run that h(x) comes from."""
 
 import json
 
 import pytest
 import torch
-from caption_trees import put_coco, put_nocaps, put_vqa
+from caption_trees import put_coco, put_flickr, put_nocaps, put_vqa
 from forked import Forks
 from safetensors.torch import load_file
+from small_lms import write_lm
 from toys import curve, only
 
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 pytest.importorskip("pycocoevalcap.cider.cider")
 
 EVERY = ["clip=toy", "lm=hub", "lm.model=lm", "data_root=data", "precision=32-true", "features.store=null", "batch_size=3"]
@@ -22,19 +23,10 @@ TASKS = {"captioning": (CAPTIONING, "captions_coco.json"), "vqa": (QUESTIONS, "a
 
 @pytest.fixture
 def trees(tmp_path):
-    """$DATA with COCO, NoCaps and VQA v2 in `data`, and a random GPT-2 in `lm`."""
-    from tools.tiny_lm import SIZES, make_tokenizer, save
-
-    for put in (put_coco, put_nocaps, put_vqa):
+    """$DATA with COCO, Flickr30k, NoCaps and VQA v2 in `data`, and a random language model in `lm`."""
+    for put in (put_coco, put_flickr, put_nocaps, put_vqa):
         put(tmp_path / "data")
-    torch.manual_seed(0)
-    sizes = SIZES | {"n_layer": 2, "n_embd": 32, "n_head": 4}
-    model = transformers.GPT2LMHeadModel(
-        transformers.GPT2Config(**sizes, initializer_range=0.3, bos_token_id=0, eos_token_id=0)
-    )
-    save(model, make_tokenizer(["Q: Is it red? A: yes", "a man rides a horse"]), tmp_path / "lm")
-    config = json.loads((tmp_path / "lm/config.json").read_text())
-    (tmp_path / "lm/config.json").write_text(json.dumps(config | sizes))
+    write_lm(tmp_path / "lm", "llama", max_position_embeddings=400)
     return tmp_path
 
 
