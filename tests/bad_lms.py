@@ -1,4 +1,4 @@
-"""Wrong values of keys of language models, their tasks and methods that speak to one, in the form of `VALUES` in tests/bad_inputs.py."""
+"""Wrong values of keys of language models, of their tasks and methods, in the form of `VALUES` in tests/bad_inputs.py."""
 
 LMS = """
 data=scenes task=captioning method=limber lm: tinny 5
