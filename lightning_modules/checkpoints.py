@@ -145,12 +145,14 @@ def begin_from(path: str | None, clip_name: str, model: PromptedCLIP, other_clip
         A line that names the tensors that were copied and those that were not; "" without a path.
 
     Raises:
-        ValueError: the prompts belong to another CLIP, or none of them fits.
+        ValueError: the prompts belong to another CLIP or another language model, or none of them fits.
     """
     if not path:
         return ""
     saved = _read("init_from", path)
     check_backbone(saved, model.clip, clip_name, other_clip)
+    if model.language_model is not None and LANGUAGE_MODEL in saved.about:
+        check_language_model(saved, model.language_model)
     if not saved.tensors and not model.prompt_state()[0]:  # a method without anything to learn, in its next stage
         return ""
     published = model.learner.published_names

@@ -110,11 +110,10 @@ def exact_ranks(
 
 
 def _before(scores: Tensor, own: Tensor, place: Tensor, dim: int) -> Tensor:
-    """How many of the scores along `dim` stand before `own`, which is at `place` there: higher ones, and equal ones that are
-    before it."""
+    """How many of the scores along `dim` stand before `own`, which is at `place` there or beyond: higher ones, and equal ones
+    that are before it."""
     count, equal = _count(scores > own, dim), scores == own
-    is_here = (place >= 0) & (place < scores.shape[dim])
-    ties = _count(equal, dim) > is_here.long()  # rare: `own` alone is equal to itself
+    ties = _count(equal, dim) > (place < scores.shape[dim]).long()  # rare: `own`, where it is among them, is equal to itself
     if ties.any():
         some = equal[ties] if dim else equal[:, ties].T
         count[ties] += (some & (torch.arange(scores.shape[dim], device=scores.device) < place[ties][:, None])).sum(1)

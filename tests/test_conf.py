@@ -48,7 +48,7 @@ def make_source(data):
 def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
-    here.add("lm")
+    here |= {"lm", "row"}
     assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
     assert groups == here | {"recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
@@ -196,6 +196,28 @@ def test_variants_of_the_ablation():
     variants = [option for option in options("ablation") if not option.startswith("matched_")]
     learners = [make(compose("method=rpp", f"+ablation={option}").method) for option in variants]
     assert len({(learner.streams, tuple(learner.text_lengths)) for learner in learners}) == len(learners)
+
+
+def test_the_rows_of_retrieval():
+    """Zero-shot CLIP, two learners of class names, and h: with and without captions to learn from, and on other images."""
+    experiment = OmegaConf.load(CONF / "experiment/aape_retrieval.yaml")
+    rows = experiment.hydra.sweeper.params["+row"].split(",")
+    assert sorted(rows) == options("row")
+    cfgs = {row.removeprefix("retrieval_"): compose("experiment=aape_retrieval", f"+row={row}") for row in rows}
+    others = {name: cfg.data.name for name, cfg in cfgs.items() if cfg.data.name != "scenes"}
+    assert others == {"aape_finetuned": "scenes_sketch"}
+    targets = {name: cfg.method._target_.rpartition(".")[2] for name, cfg in cfgs.items()}
+    assert targets == {
+        "zeroshot": "ZeroShot",
+        "coop": "CoOp",
+        "maple": "MaPLe",
+        **dict.fromkeys(["aape", "aape_no_distillation", "aape_finetuned"], "AAPECaptions"),
+    }
+    assert [cfgs[name].method.distill_weight for name in ("aape", "aape_no_distillation", "aape_finetuned")] == [5, 0, 5]
+    tuned = compose("experiment=aape_retrieval_flickr30k")
+    assert (tuned.earlier.data.name, tuned.earlier.gives) == ("coco", "init_from")
+    assert tuned.method == compose("experiment=aape_retrieval_coco").method
+    assert (tuned.epochs, tuned.batch_size, tuned.optim.lr, tuned.optim._target_) == (10, 512, 0.001, "torch.optim.AdamW")
 
 
 @pytest.mark.parametrize("data", ["imagenet21k", "shapes21k"])
