@@ -44,9 +44,9 @@ def make_source(data):
 
 def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
-    here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation", "row"}
+    here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
     assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
-    assert groups == here | {"recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
+    assert groups == here | {"row", "recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
 
 @pytest.mark.parametrize("method", options("method"))
@@ -191,7 +191,8 @@ def test_the_rows_of_retrieval():
     rows = experiment.hydra.sweeper.params["+row"].split(",")
     assert sorted(rows) == options("row")
     cfgs = {row.removeprefix("retrieval_"): compose("experiment=aape_retrieval", f"+row={row}") for row in rows}
-    assert {name: cfg.data.name for name, cfg in cfgs.items() if cfg.data.name != "scenes"} == {"aape_finetuned": "scenes_sketch"}
+    others = {name: cfg.data.name for name, cfg in cfgs.items() if cfg.data.name != "scenes"}
+    assert others == {"aape_finetuned": "scenes_sketch"}
     targets = {name: cfg.method._target_.rpartition(".")[2] for name, cfg in cfgs.items()}
     assert targets == {
         "zeroshot": "ZeroShot",
