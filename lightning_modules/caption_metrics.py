@@ -112,10 +112,10 @@ def encode_captions(clip: FrozenCLIP, texts: Sequence[str], prefix: str = PREFIX
     its last token kept."""
     tokenizer, start = clip.tokenizer, f"{prefix} " if prefix else ""
     room = tokenizer.context_length - len(tokenizer.start) - len(tokenizer.end)
-    unique = list(dict.fromkeys(texts))
+    unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     lists = [[*tokenizer.start, *tokenizer.encode(start + text)[:room], *tokenizer.end] for text in unique]
     features = F.normalize(clip.encode_text(TextPlan(lists)).float(), dim=-1)
-    return features[torch.tensor([unique.index(text) for text in texts], device=features.device)]
+    return features[torch.tensor([unique[text] for text in texts], device=features.device)]
 
 
 def clip_scores(
@@ -139,5 +139,6 @@ def clip_scores(
     if not any(references):
         return 100 * score, torch.zeros_like(score)
     known = encode_captions(clip, [text for texts in references for text in texts], prefix).split(list(map(len, references)))
-    nearest = torch.stack([(rows @ row).amax().clamp(min=0) for rows, row in zip(known, told, strict=True)])
+    # sums of products, as autocast would round a matrix product
+    nearest = torch.stack([(rows * row).sum(-1).amax().clamp(min=0) for rows, row in zip(known, told, strict=True)])
     return 100 * score, 100 * 2 * score * nearest / (score + nearest).clamp(min=1e-12)

@@ -121,13 +121,19 @@ class VQA(LanguageTask):
         super().evaluate_batch(evaluation, batch, first)
 
     def _pool_rows(self) -> list[Tensor]:
-        """The prefix (n,width) of each example, with the image as in a test. ValueError where an image cannot be read."""
+        """The prefix (n,width) of each example, with the image as in a test. Images that cannot be read leave the pool, where
+        the data allow it. ValueError where fewer are left than stand before a question."""
         dataset = self.data.dataset("train", self.data.subset, eval_transform(**self.data.image_spec))
-        rows: list[Tensor] = []
-        for start in range(0, len(self.pool), self.data.eval_batch_size):
-            images = [dataset[i]["image"] for i in self.pool[start : start + self.data.eval_batch_size]]
-            rows += self.model.learner.prefix(self.model.clip, torch.cat(images).to(self.device)).rows
-        return rows
+        samples = {place: sample for place in self.pool if (sample := dataset[place])["weight"]}
+        if len(samples) < self.shots[-1]:
+            raise ValueError(
+                f"only {len(samples)} of the {len(self.pool)} example images can be read, and task.module.shots={self.shots}: "
+                "raise task.module.examples, or look at the images."
+            )
+        self.pool = list(samples)
+        images = torch.cat([sample["image"] for sample in samples.values()]).split(self.data.eval_batch_size)
+        prefix = self.model.learner.prefix
+        return [rows for part in images for rows in prefix(self.model.clip, part.to(self.device)).rows]
 
     def examples_of(self, index: int, count: int) -> list[tuple[Any, Tensor]]:
         """The examples before a question of an evaluation, with their rows: those for fewer are the first ones for more."""

@@ -48,9 +48,9 @@ def make_source(data):
 def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
-    here |= {"lm", "row"}
+    here |= {"lm"}
     assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
-    assert groups == here | {"recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
+    assert groups == here | {"row", "recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
 
 @pytest.mark.parametrize("method", options("method"))

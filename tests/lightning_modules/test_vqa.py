@@ -6,8 +6,9 @@ import pytest
 import torch
 from small_language import FakeLM, ToyQuestions, parts
 from small_runs import trainer
+from toys import IMAGE_SPEC
 
-from datamodules.questions import Question
+from datamodules.questions import Question, QuestionData
 from datamodules.scenes import most_common
 from lightning_modules.vqa import VQA, cut
 from lightning_modules.vqa_accuracy import accuracy
@@ -97,6 +98,24 @@ def test_accuracies_by_shots_and_kind_files_and_samples(tmp_path):
     assert best["accuracy"] == 100
     assert best["shots"] == 1
     assert (tmp_path / best["image"]).is_file()
+
+
+class Damaged(ToyQuestions):
+    def open(self, item):
+        if item.path in ("train/0", "train/1"):
+            raise ValueError(f"{item.path} is damaged")
+        return super().open(item)
+
+
+def test_examples_whose_image_cannot_be_read_are_left_out():
+    source = Damaged()
+    data = QuestionData("toys", source, IMAGE_SPEC, shots=-1, seed=1, eval_batch_size=3, on_bad_image="skip")
+    words = FakeLM()
+    _, _, module = parts(VQA, source, words, data=data, shots=[2])
+    trainer().test(module, verbose=False)
+    assert {data.train_items[place].path for place in module.pool} == {f"train/{i}" for i in range(2, 9)}
+    assert len(module.pool_rows) == len(module.pool)
+    assert {len(context) for context in words.asked} == {6}
 
 
 def test_the_figure_may_be_that_of_fewer_examples():
