@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo search test test_transformers test_installed check fix tiny tiny_large towers tables benchmark clean
+.PHONY: help install demo search test test_transformers test_installed check fix tiny tiny_large tiny_lm towers tables benchmark clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +35,13 @@ test: .venv/installed  ## the whole test suite, two processes at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 TRANSFORMERS := every_architecture kinds training_kinds transformers_weights preprocessing tokenizers tokenizer_files
-test_transformers: .venv/installed  ## the tests of transformers' towers and tokenizers, with the package, which slows all imports
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[transformers]'
+TRANSFORMERS += language_model language_model_files
+LANGUAGE := lightning_modules/test_caption_metrics lightning_modules/test_captioning test_language_processes
+LANGUAGE += prompts/test_limber security/test_language_models tools/test_tiny_lm
+test_transformers: .venv/installed  ## the tests of transformers' towers, tokenizers and language models, with their packages, which slow all imports
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[transformers,lm]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TRANSFORMERS:%=tests/prompts/engine/test_%.py) \
-		tests/security/test_text_configs.py tests/security/test_transformers_configs.py
+		tests/security/test_text_configs.py tests/security/test_transformers_configs.py $(LANGUAGE:%=tests/%.py)
 
 test_installed: .venv/installed  ## build sdist and wheel, install them apart, and use the package from an empty folder
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt build
@@ -62,12 +65,16 @@ tiny: .venv/installed  ## train the tiny CLIP again (about a quarter of an hour 
 tiny_large: .venv/installed  ## train the tiny CLIP's teacher again (about three quarters of an hour on two cores)
 	$(BIN)/python -m tools.tiny_clip --model tiny_large
 
+tiny_lm: .venv/installed  ## train the embedded language model again (about a quarter of an hour on one core)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lm]'
+	$(BIN)/python -m tools.tiny_lm
+
 tables: .venv/installed  ## run every table of the embedded world, and write them to docs/claims.md, README.md and docs
 	@for file in conf/experiment/table-*.yaml; do \
 		$(BIN)/python run.py -m experiment=$$(basename $$file .yaml) || exit 1; done
 	$(BIN)/python -m tools.tables outputs/tables
 
-BENCHMARKS := text_engine released exact_softmax feature_store split scale cost data startup
+BENCHMARKS := text_engine released exact_softmax feature_store retrieval captioning split scale cost data startup
 benchmark: .venv/installed  ## every benchmark of docs/performance.md, one after the other, well over half an hour on two cores
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 

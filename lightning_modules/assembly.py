@@ -15,12 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from datamodules.evaluation import Evaluation
 from lightning_modules import process
 from lightning_modules.callbacks import make_callbacks
-from lightning_modules.checkpoints import SavedPrompts, begin_from, check_backbone, prompts_of
+from lightning_modules.checkpoints import SavedPrompts, begin_from, check_backbone, check_language_model, prompts_of
 from lightning_modules.features import ImageFeatures
 from lightning_modules.loggers import make_loggers
 from lightning_modules.task import TaskModule
 from lightning_modules.trainer import make_trainer
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.language_model import FrozenLM
+from prompts.engine.text_plan import Caption
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 from runs.arguments import import_target, make
@@ -31,6 +33,9 @@ from runs.protocol import Protocol, protocol_of
 OF_DATA = (
     "offers", "classnames", "train_items", "alternating_batch_size", "train_loader", "evaluation", "selection", "bad_images",
 )  # fmt: skip
+
+
+PREFIX = "a prefix for a language model"  # among the `offers` of a method that makes one
 
 
 class Assembly:
@@ -89,6 +94,16 @@ class Assembly:
         return clip
 
     @cached_property
+    def language_model(self) -> FrozenLM | None:
+        """The frozen language model; None where the method makes no prefix for one, or the config names none."""
+        if not self.cfg.lm or PREFIX not in self.learner.offers:
+            return None
+        model = (self.shared and self.shared.language_model) or make(self.cfg.lm)
+        if self.saved:
+            check_language_model(self.saved, model)
+        return model
+
+    @cached_property
     def data(self) -> Any:
         """The dataset that is trained on, with its test images."""
         if self.shared:
@@ -108,10 +123,13 @@ class Assembly:
         images = len(self.data.train_items) if self.cfg.fit else 0
         classnames = self.saved.about["classnames"] if self.saved else None
         classnames = classnames or self.data.classnames  # a published checkpoint does not say its classes
-        model = PromptedCLIP(clip, learner, self.cfg.shard_classes)
+        if "labelled images" not in self.data.offers:  # texts until a batch or an evaluation brings its own
+            classnames = [Caption(text) for text in classnames]
+        words = self.language_model
+        model = PromptedCLIP(clip, learner, self.cfg.shard_classes, words)
         process.seed_everything(self.cfg.seed)
         alternating = bool(self.cfg.fit and self.data.alternating_batch_size)
-        model.setup(TrainInfo(classnames, images, self.cfg.fit, alternating))
+        model.setup(TrainInfo(classnames, images, self.cfg.fit, alternating, words.width if words else None))
         if self.saved:
             self.saved.into(model)
         self.start = begin_from(self.cfg.init_from, self.names["clip"], model, self.cfg.other_clip)

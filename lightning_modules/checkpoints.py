@@ -17,6 +17,7 @@ from torch import Tensor
 from files.untrusted import parse_json, regular_file
 from files.whole import write_bytes
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.language_model import FrozenLM
 from prompts.engine.trainable import PREFIX
 from prompts.parts.published import learned_tensors, read_published
 from prompts.parts.transfer import start_from
@@ -25,6 +26,7 @@ from runs.stored import checked_about, method_settings
 
 PROMPTS, BEST = "prompts.safetensors", "best.safetensors"
 ABOUT = "about"  # the only entry of a prompts file's metadata, json
+LANGUAGE_MODEL = "language_model"  # its key with the identity of the language model that the prompts speak to
 TRAINED = "trained_clip"  # its key that says how much of the CLIP was trained, whose tensors are then in the file too
 
 
@@ -32,11 +34,13 @@ def save_prompts(path: Path, model: PromptedCLIP, about: dict[str, Any]) -> None
     """Writes the learner's prompts, atomically.
 
     Args:
-        about: metadata that json can hold; class names, the CLIP's identity (of its weights as they were loaded) and, where a
-            part of it was trained, `TRAINED` are added.
+        about: metadata that json can hold; class names, the CLIP's identity (of its weights as they were loaded), that of the
+            language model where there is one and, where a part of the CLIP was trained, `TRAINED` are added.
     """
     tensors, own_classes = model.prompt_state()
     about = {"classnames": model.classnames, "own_classes": own_classes, "backbone": model.clip.identity, **about}
+    if model.language_model is not None:
+        about[LANGUAGE_MODEL] = model.language_model.identity
     # one entry, as safetensors writes several in no fixed order: equal prompts are equal files
     if trained := model.clip_state():
         tensors |= trained
@@ -141,12 +145,14 @@ def begin_from(path: str | None, clip_name: str, model: PromptedCLIP, other_clip
         A line that names the tensors that were copied and those that were not; "" without a path.
 
     Raises:
-        ValueError: the prompts belong to another CLIP, or none of them fits.
+        ValueError: the prompts belong to another CLIP or another language model, or none of them fits.
     """
     if not path:
         return ""
     saved = _read("init_from", path)
     check_backbone(saved, model.clip, clip_name, other_clip)
+    if model.language_model is not None and LANGUAGE_MODEL in saved.about:
+        check_language_model(saved, model.language_model)
     if not saved.tensors and not model.prompt_state()[0]:  # a method without anything to learn, in its next stage
         return ""
     published = model.learner.published_names
@@ -190,6 +196,16 @@ def check_backbone(saved: SavedPrompts, clip: FrozenCLIP, clip_name: str, other_
     if differ:
         what = "; ".join(f"{key} {str(there.get(key))[:120]!r} there and {here[key]!r} here" for key in differ)
         raise ValueError(f"{saved.path} was trained on another CLIP ({what}): {hint}.")
+
+
+def check_language_model(saved: SavedPrompts, model: FrozenLM) -> None:
+    """ValueError where the prompts were trained for another language model, or do not say for which: their rows mean nothing to
+    another."""
+    there, here = saved.about.get(LANGUAGE_MODEL), model.identity
+    there = there if isinstance(there, dict) else {}
+    if differ := [key for key in here if there.get(key) != here[key]]:
+        what = "; ".join(f"{key} {str(there.get(key))[:120]!r} there and {here[key]!r} here" for key in differ)
+        raise ValueError(f"{saved.path} was trained for another language model ({what}): give that one by lm=NAME.")
 
 
 def _name(value: Any) -> str:

@@ -96,6 +96,8 @@ class EvaluatedModule(LightningModule):
         """On a GPU under bf16 autocast, stores the frozen weights in bf16: autocast would cast them anew at each call."""
         if self.device.type == "cuda" and str(self.trainer.precision).startswith("bf16"):
             self.model.clip.store_bf16()
+            if self.model.language_model is not None:
+                self.model.language_model.store_bf16()
 
     @property
     def what_to_lower(self) -> str:

@@ -72,7 +72,8 @@ class TaskModule(EvaluatedModule):
             raise ValueError(f"epochs={epochs!r}: give a number of epochs, 1 or more.")
         self.data, self.make_optimizer, self.epochs, self.seed = data, optimizer, epochs, seed
         self.train_classnames = model.classnames
-        model.check_classes(evaluation.classnames for evaluation in (*self.vals, *self.tests))
+        lists = (evaluation.classnames for evaluation in (*self.vals, *self.tests))
+        model.check_classes(classnames for classnames in lists if classnames)
         self.step_losses = StepLosses()
         self.seconds_before = 0.0  # how long earlier processes trained this run
         self.started = time.monotonic()

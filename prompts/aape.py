@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.sending import send
 from prompts.learner import Outputs, PromptLearner, TrainInfo
-from prompts.parts.aape_aggregator import PromptAggregator, ReferenceBank, clip_reward
+from prompts.parts.aape_aggregator import PromptAggregator, ReferenceBank, Space, clip_reward, distance
 from prompts.parts.aape_head import BottleneckHead, LinearHead, generator
 from prompts.parts.context import fixed_plan
 from prompts.parts.prompt_folders import file_of
@@ -28,7 +28,6 @@ from prompts.parts.reference_prompts import Prompts, encode_prompts, load_refere
 from prompts.parts.settings import check_at_least, check_choice
 
 Head = Literal["bottleneck", "linear_relu", "h_only"]
-Space = Literal["unit", "raw"]
 Schedule = Literal["joint", "two_stage"]
 AggregatorOptimizer = Literal["adamw", "configured"]
 
@@ -58,6 +57,7 @@ class AAPE(PromptLearner):
     """
 
     training_only = ("aggregator.",)
+    takes_captions = False  # reference prompts are of the training classes
 
     def __init__(
         self,
@@ -171,9 +171,7 @@ class AAPE(PromptLearner):
 
     def distance(self, h: Tensor, target: Tensor) -> Tensor:
         """(B,) squared Euclidean distances of h(x) (B,d) and the summary (B,d)."""
-        if self.distill_space == "unit":
-            h, target = F.normalize(h, dim=-1), F.normalize(target, dim=-1)
-        return (h - target).square().sum(-1)
+        return distance(h, target, self.distill_space)
 
     def joint_vectors(
         self, clip: FrozenCLIP, image: Tensor, classnames: Sequence[str]

@@ -19,6 +19,8 @@ class CuPL(GradientFree):
     name: sentences}; `aliases` and `fallback` as in `load_reference_prompts`. Every class list that is evaluated needs
     prompts."""
 
+    takes_captions = False  # a caption has no sentences
+
     def __init__(
         self,
         prompts: str | Path | Prompts | None = None,

@@ -39,6 +39,7 @@ class TrainInfo:
     num_images: int  # of the training list
     fit: bool = True  # False: trained tensors will be loaded, so tensors that only training needs can be left out
     alternating: bool = False  # True: every second batch holds validation images, whose index is num_images or more
+    prefix_width: int | None = None  # of the language model's embedding space, where the run has one
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Outputs:
     sample: ClassSample | None = None
     logit_bias: Tensor | None = None  # a scalar; of CLIPs that were trained with the sigmoid loss
     teacher_features: Tensor | None = None  # (B,d') un-normalised, of the learner's `image_teacher`, where they are known
+    captions: Tensor | None = None  # (B,n,d) un-normalised, by the frozen CLIP, of all captions of each image, if wanted
+    caption_mask: Tensor | None = None  # (B,n) bool: where there is one
 
     @property
     def pixels(self) -> Tensor:
@@ -103,6 +106,8 @@ class PromptLearner(nn.Module):
     loss: Loss = "softmax"  # of `losses`
     trains_clip = False  # True: nothing is kept of the CLIP as it was loaded, so that clip.trainable may change it
     offers: Sequence[str] = ("class logits",)  # words for what the method gives a task, see `TaskModule.needs`
+    takes_captions = True  # False: training keeps something for each class, so captions cannot stand in the classes' place
+    wants_captions = False  # True: `losses` reads `Outputs.captions`, on images with captions
     found_settings: Mapping[str, Any] = {}  # arguments that were read from files; saved with the prompts in place of the paths
     plan: TextPlan | None = None
 

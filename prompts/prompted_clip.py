@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.language_model import FrozenLM
 from prompts.engine.rows import NO_PROMPTS
+from prompts.engine.text_plan import Caption
 from prompts.engine.trainable import PREFIX
 from prompts.learner import ClassSample, Outputs, PromptLearner, TrainInfo
 from prompts.parts.text_features import TextFeatures
@@ -22,13 +24,21 @@ class PromptedCLIP(nn.Module):
     """A frozen CLIP and a learner: images in, logits over the bound class list out. Knows neither Lightning nor Hydra.
 
     `shard_classes`: from this many classes on, several ranks share the text encoding of a training step (0: never).
+    `language_model`: the frozen one whose contexts the learner's prefixes belong to, where the task has one.
     """
 
-    def __init__(self, clip: FrozenCLIP, learner: PromptLearner, shard_classes: int = 0):
+    def __init__(
+        self,
+        clip: FrozenCLIP,
+        learner: PromptLearner,
+        shard_classes: int = 0,
+        language_model: FrozenLM | None = None,
+    ):
         super().__init__()
         if shard_classes < 0:
             raise ValueError(f"shard_classes={shard_classes}: give a number of classes, or 0 to never divide them.")
         self.clip, self.learner, self.shard_classes = clip, learner, shard_classes
+        self.language_model = language_model
         self.classnames: list[str] = []
         self._own_classes: list[str] | None = None
         self._text = TextFeatures(self)
@@ -49,12 +59,14 @@ class PromptedCLIP(nn.Module):
         self.bind(info.classnames)
 
     def bind(self, classnames: Sequence[str]) -> None:
-        """Sets the class list of the logits. May be called at any time; does nothing where this list is bound already.
+        """Sets the class list of the logits, or the captions in its place. May be called at any time; does nothing where this
+        list is bound already.
 
         Raises:
             ValueError: the learner's tensors belong to one class list (`class_specific`), and this is another.
         """
-        if self.classnames and list(classnames) == self.classnames:
+        before, now = (bool(names) and isinstance(names[0], Caption) for names in (self.classnames, classnames))
+        if self.classnames and list(classnames) == self.classnames and before == now:
             return
         if self._own_classes is not None and list(classnames) != self._own_classes:
             raise ValueError(
@@ -63,7 +75,7 @@ class PromptedCLIP(nn.Module):
             )
         self.learner.bind(self.clip, classnames)
         self.classnames = list(classnames)
-        self._text.forget()
+        self._text.forget(watch=not (before and now))  # what is read for captions is the same for others
 
     def check_classes(self, lists: Iterable[Sequence[str]]) -> None:
         """ValueError where the learner refuses one of these class lists: before a run starts, not at its end. The bound list
@@ -79,6 +91,10 @@ class PromptedCLIP(nn.Module):
         with torch.no_grad():
             return not (self.clip.trained or self.clip.changed) and self.learner.image_prompts() == NO_PROMPTS
 
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Image features (B,d), un-normalised, of `pixels` (B,3,S,S), uint8 or normalised."""
+        return self.clip.encode_image(pixels, self.learner.image_prompts())
+
     def forward(
         self,
         pixels: Tensor | None,
@@ -89,7 +105,7 @@ class PromptedCLIP(nn.Module):
         """Logits and features of `pixels` (B,3,S,S), uint8 or normalised, over the bound classes or a training step's `sample`
         of them. Where images are frozen (`images_are_frozen`), `features` (B,d) of them may be given, and no pixels."""
         pixels = None if pixels is None else self.clip.normalised(pixels)
-        image = self.clip.encode_image(pixels, self.learner.image_prompts()) if features is None else features
+        image = self.encode_images(pixels) if features is None else features
         if sample is None:
             text = self.text_features(image)
         else:

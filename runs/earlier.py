@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from runs import identity, keys
@@ -40,7 +41,8 @@ class Earlier:
 
 
 def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
-    """Adds to `cfg.earlier` the options that Hydra chose for it; drops it where the key that it would set is already set.
+    """Adds to `cfg.earlier` the options that Hydra chose for it, and the data that it names; drops it where the key that it
+    would set is already set.
 
     Raises:
         ValueError: `earlier` is no mapping that names a key of this run, or has what is no key of a run.
@@ -65,6 +67,8 @@ def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
             cfg.earlier = None
         else:
             groups = {key.partition("@")[0]: name for key, name in choices.items() if f"@{PREFIX}" in key}
+            if isinstance(data := cfg.earlier.get("data"), str):  # by hand: what a recipe says is no choice of Hydra's
+                cfg.earlier.data, groups["data"] = compose("config", [f"data={data}"]).data, data
             cfg.earlier[NAMES] = groups
 
 
@@ -105,10 +109,15 @@ def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
         for key, node in cfg.earlier.items_ex(resolve=False):  # unresolved: its interpolations refer to the earlier run's root
             if key in (GIVES, NAMES):
                 continue
-            whole = not isinstance(node, DictConfig) or "_target_" in node
+            whole = not isinstance(node, DictConfig) or "_target_" in node or key in ("targets", *cfg.earlier[NAMES])
             before[key] = deepcopy(node) if whole else OmegaConf.merge(before[key], node)
         before.earlier = None
-    return Earlier(before, names | dict(cfg.earlier[NAMES]), cfg.earlier[GIVES], is_stage=False)
+    return Earlier(
+        before,
+        names | {key: name for key, name in cfg.earlier[NAMES].items() if key in names},
+        cfg.earlier[GIVES],
+        is_stage=False,
+    )
 
 
 def take_over(cfg: DictConfig, gives: str, folder: Path) -> None:

@@ -99,12 +99,15 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     if targets := config.get("targets"):
         relevant["targets"] = {name: _without_later(data) for name, data in targets.items()}
     relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
-    relevant["trainer"] = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
+    trainer = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
+    relevant["trainer"] = {key: value for key, value in trainer.items() if (key, value) != ("gradient_clip_val", None)}
     features = relevant.pop("features", None)  # stored ones are exact, but for the views that are kept
     if isinstance(features, Mapping) and (views := features.get("views", "online")) != "online":
         relevant["features"] = {"views": views}
     if earlier := config.get("earlier"):
         relevant["earlier"] = {key: value for key, value in compared(earlier).items() if key not in EARLIER_EXECUTION}
+    if relevant.get("lm") is None:  # a key that came later: runs without a language model keep their digests
+        relevant.pop("lm", None)
     callbacks = config.get("callbacks") or {}
     relevant["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
     return relevant

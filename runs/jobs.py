@@ -136,7 +136,7 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.EXECUTION_KEYS)))
     # a missing file is represented by its path; the run will refuse it
     what |= {key: identity.digest_of(config[key]) or config[key] for key in identity.prompts_read(config)}
-    what |= {group: identity.with_digests(what[group]) for group in ("method", "clip", "earlier")}
+    what |= {group: identity.with_digests(what[group]) for group in ("method", "clip", "lm", "earlier") if group in what}
     sources = [arguments.source_of(data) for data in (cfg.data, *cfg.targets.values())]
     what["data_content"] = [data_digest(source, config["seed"]) for source in sources]
     digest = hashlib.sha256(json.dumps([what, names], sort_keys=True, default=str).encode()).hexdigest()[:8]
@@ -182,7 +182,8 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
 
 
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
-    """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
+    """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`, and takes `cfg.lm` from tasks that have no
+    language model, which data may choose. ValueError for a recipe that is not there."""
     if cfg.get("targets"):  # refused, as it would be replaced silently
         raise ValueError(f"targets={keys.shown(keys.resolved(cfg, 'targets'))}: {keys.KEYS['targets'].give}.")
     if cfg.get("folder") and OmegaConf.select(cfg, "data.source.folder") != cfg.folder:
@@ -195,25 +196,19 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
             cfg[key] = hub.fetched(given)
     recipes.complete(cfg, hydra)
     with open_dict(cfg):
-        add_targets(cfg, hydra.runtime.choices.data)
-    earlier.complete(cfg, hydra.runtime.choices)
+        cfg.targets = targets_of(cfg, hydra.runtime.choices.data)
+        if not cfg.task.get("language_model"):
+            cfg.lm = None
+        earlier.complete(cfg, hydra.runtime.choices)
+        if cfg.earlier and (data := cfg.earlier[earlier.NAMES].get("data")):
+            cfg.earlier.targets = targets_of(cfg, data)
 
 
-def add_targets(cfg: DictConfig, data: str) -> None:
-    """Composes the datasets that the protocol goes on to from the one trained on into `cfg.targets`.
+def targets_of(cfg: DictConfig, data: str) -> dict[str, DictConfig]:
+    """The composed datasets that the protocol goes on to from the one trained on.
 
     By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
     """
     protocol = protocol_of(keys.resolved(cfg, "protocol"))
     protocol.check_names(data)
-    targets = protocol.targets
-    if not targets:
-        return
-    if data not in targets:
-        known = ", ".join(targets)
-        raise ValueError(
-            f"this protocol says no targets for data={data}, only for {known}: choose one of these as data, or add "
-            f"+protocol.targets.{data}=[NAMES]."
-        )
-    with open_dict(cfg):
-        cfg.targets = {name: compose("config", [f"data={name}"]).data for name in targets[data]}
+    return {name: compose("config", [f"data={name}"]).data for name in protocol.targets_of(data)}

@@ -53,6 +53,7 @@ KEYS = {
     "save_steps": count("give a number of optimiser steps, 1 or more, or null for none", also=(None,)),
     "recipes": Key((dict,), "leave it empty: it is filled with the names of the recipes that apply"),
     "other_clip": FLAG,
+    "lm": Key((dict,), "choose a language model by its name, as listed by --help, or null for none", also=(None,)),
     "earlier": Key((dict,), "give a mapping of what an earlier run has otherwise, or null", also=(None,)),
     "targets": Key((dict,), "leave it empty: it is filled from protocol.targets"),
     "epochs": count("give a number of epochs, 1 or more"),
@@ -175,10 +176,8 @@ def check_output(output: str) -> None:
     for folder in (path, *path.parents):
         try:
             folder.stat()
-        except FileNotFoundError:
-            continue
-        except NotADirectoryError:
-            continue  # a file further up, which is reached next
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # the latter: a file further up, which is reached next
         except OSError as error:
             raise ValueError(f"output={shown(output)}: {error.strerror}: give another folder.") from error
         if not os.path.isdir(folder):

@@ -64,6 +64,16 @@ class Protocol:
                     "name each, so give another, or leave one out."
                 )
 
+    def targets_of(self, data: str) -> Sequence[str]:
+        """The other datasets that a training on this one is evaluated on. ValueError where the protocol has some, and does not
+        say which."""
+        if self.targets and data not in self.targets:
+            raise ValueError(
+                f"this protocol says no targets for data={data}, only for {', '.join(self.targets)}: choose one of these as "
+                f"data, or add +protocol.targets.{data}=[NAMES]."
+            )
+        return self.targets.get(data, ())
+
     def summarise(
         self,
         figures: Mapping[str, float],

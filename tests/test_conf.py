@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from types import MappingProxyType
 
 import pytest
 from hydra.utils import instantiate
@@ -10,6 +11,7 @@ from toys import ROOT
 
 from datamodules.shapes import CLASSES
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.language_model import load_language_model, load_tiny_language_model
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.prompted_clip import PromptedCLIP
 from runs import jobs, launch
@@ -32,10 +34,11 @@ def make(node, **arguments):
     return instantiate(node, _convert_="all", **arguments)
 
 
-def make_method(cfg):
-    """The method; one that needs an earlier run gets two tokens in each of twelve blocks."""
+def make_method(cfg, lengths=MappingProxyType({"text": [2] * 12, "image": [2] * 12})):
+    """The method; one that needs an earlier run gets `lengths`, two tokens in each of twelve blocks, or the sizes of an h."""
     gives = cfg.earlier.gives.removeprefix("method.") if cfg.earlier else None
-    return make(cfg.method, **({gives: {"text": [2] * 12, "image": [2] * 12}} if gives else {}))
+    found = {"prompt_lengths": dict(lengths), "h": {"hidden": 4, "bias": True}}
+    return make(cfg.method, **({gives: found[gives]} if gives else {}))
 
 
 def make_source(data):
@@ -46,8 +49,9 @@ def make_source(data):
 def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
+    here |= {"lm"}
     assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
-    assert groups == here | {"recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
+    assert groups == here | {"row", "recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
 
 TARGETS = {}  # composed datasets, by the overrides that name them
@@ -130,6 +134,15 @@ def test_backbones(clip, monkeypatch):
     assert isinstance(make(cfg.clip, weights="random"), FrozenCLIP)
 
 
+@pytest.mark.parametrize("lm", options("lm"))
+def test_language_models(lm):
+    """Each is of one of the two constructors; a task without one has none, whatever its data choose."""
+    cfg = compose("data=scenes", "task=captioning", "method=limber", f"lm={lm}")
+    assert import_target(cfg.lm._target_, "lm") in (load_tiny_language_model, load_language_model)
+    assert OmegaConf.is_missing(cfg.lm, "model") == (lm == "hub")
+    assert compose("data=scenes", f"lm={lm}").lm is None
+
+
 def test_optimisers(tmp_path):
     import torch
 
@@ -206,6 +219,28 @@ def test_variants_of_the_ablation():
     assert len({(learner.streams, tuple(learner.text_lengths)) for learner in learners}) == len(learners)
 
 
+def test_the_rows_of_retrieval():
+    """Zero-shot CLIP, two learners of class names, and h: with and without captions to learn from, and on other images."""
+    experiment = OmegaConf.load(CONF / "experiment/aape_retrieval.yaml")
+    rows = experiment.hydra.sweeper.params["+row"].split(",")
+    assert sorted(rows) == options("row")
+    cfgs = {row.removeprefix("retrieval_"): compose("experiment=aape_retrieval", f"+row={row}") for row in rows}
+    others = {name: cfg.data.name for name, cfg in cfgs.items() if cfg.data.name != "scenes"}
+    assert others == {"aape_finetuned": "scenes_sketch"}
+    targets = {name: cfg.method._target_.rpartition(".")[2] for name, cfg in cfgs.items()}
+    assert targets == {
+        "zeroshot": "ZeroShot",
+        "coop": "CoOp",
+        "maple": "MaPLe",
+        **dict.fromkeys(["aape", "aape_no_distillation", "aape_finetuned"], "AAPECaptions"),
+    }
+    assert [cfgs[name].method.distill_weight for name in ("aape", "aape_no_distillation", "aape_finetuned")] == [5, 0, 5]
+    tuned = compose("experiment=aape_retrieval_flickr30k")
+    assert (tuned.earlier.data.name, tuned.earlier.gives) == ("coco", "init_from")
+    assert tuned.method == compose("experiment=aape_retrieval_coco").method
+    assert (tuned.epochs, tuned.batch_size, tuned.optim.lr, tuned.optim._target_) == (10, 512, 0.001, "torch.optim.AdamW")
+
+
 @pytest.mark.parametrize("data", ["imagenet21k", "shapes21k"])
 def test_the_matched_pair_of_pretraining_differs_in_the_methods_alone(data):
     pomp, rpp = (
@@ -225,9 +260,8 @@ def test_the_matched_pair_of_pretraining_differs_in_the_methods_alone(data):
 def test_methods_fit_the_default_backbone(method):
     cfg = compose(f"method={method}")
     clip = make(cfg.clip)
-    layers = {"text": [2] * clip.text_blocks, "image": [2] * clip.image_blocks}
-    learner = make(cfg.method, prompt_lengths=layers) if cfg.earlier else make(cfg.method)
+    learner = make_method(cfg, {"text": [2] * clip.text_blocks, "image": [2] * clip.image_blocks})
     model = PromptedCLIP(clip, learner)
     names = list(CLASSES)[:2]  # some methods read sentences about the default dataset's classes
-    model.setup(TrainInfo(names, 4, alternating=bool(cfg.data.alternating_batch_size)))
+    model.setup(TrainInfo(names, 4, alternating=bool(cfg.data.alternating_batch_size), prefix_width=8))
     assert model.classnames == names

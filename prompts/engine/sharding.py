@@ -1,4 +1,5 @@
-"""Classes divided among the ranks of a process group: each rank encodes its share of the text, all get the whole."""
+"""Work divided among the ranks of a process group: classes, of which each rank encodes its share and all get the whole, and
+rows of which each rank has its own."""
 
 from __future__ import annotations
 
@@ -31,6 +32,23 @@ class _Gather(torch.autograd.Function):
 def several_ranks() -> bool:
     """Whether a process group runs."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def gather_rows(part: Tensor) -> Tensor:
+    """(n,...) on each of W ranks -> (W n,...) on all, in the order of the ranks; gradients go back to where rows come from.
+
+    Every rank has as many rows. With gradients averaged over the ranks (DDP), and each rank's loss W times its part of the
+    total, they are those of one process with all rows.
+    """
+    return _Gather.apply(part).flatten(0, 1) if several_ranks() else part
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The sum of the ranks' tensors, without a gradient; the tensor itself where there is one rank."""
+    if several_ranks():
+        tensor = tensor.detach().clone()
+        dist.all_reduce(tensor)
+    return tensor
 
 
 def encode_in_shares(encode: Callable[[Tensor], Tensor], classes: int) -> Tensor:

@@ -9,9 +9,11 @@ Shapes: C classes, P prefix rows, T suffix rows of all classes together.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -20,6 +22,16 @@ from prompts.engine.sending import send
 from prompts.engine.tokenizers import Tokenizer
 
 Position = Literal["end", "middle", "front"]
+MOST_KEPT = 2**18  # captions whose tokens are kept, about 200 bytes each
+
+kept_tokens: WeakKeyDictionary[Tokenizer, dict[str, array]] = WeakKeyDictionary()
+
+
+class Caption(str):
+    """A caption in the place of a class name. It is taken as it is, underscores too, and cut where the text tower has no room
+    for it; `cut` then says so."""
+
+    cut = False
 
 
 def token_lists(
@@ -35,24 +47,45 @@ def token_lists(
     `template` holds "{}" for the class name, and in front of it words, the first `replaced` tokens of which the slots replace
     (None: as many as there are slots, "X X X X {}."). `position` says where the class name stands: behind the slots, between
     their halves, or before them (CoOp, section 3.1 and its code). Underscores in names become spaces. A prompt that is longer
-    than the tower's context is a ValueError.
+    than the tower's context is a ValueError; a `Caption` loses its last words instead, as in CLIP's tokenizer. It also loses a
+    full stop that the template brings.
     """
     lists, replaced = [], n_slots if replaced is None else replaced
-    for name in classnames:
-        name = name.replace("_", " ")
-        words = tokenizer.encode(template.format(name))
+    for text in classnames:
+        is_caption = isinstance(text, Caption)
+        if is_caption:
+            name = text.removesuffix(".") if template.endswith("{}.") else str(text)
+            words = _caption_tokens(tokenizer, template.format(name))
+        else:
+            name = text.replace("_", " ")
+            words = tokenizer.encode(template.format(name))
         count = len(tokenizer.start) + n_slots + len(words) - replaced + len(tokenizer.end)
-        if count > tokenizer.context_length:
+        excess = count - tokenizer.context_length
+        if is_caption and 0 < excess < len(words) - replaced:
+            words, text.cut = words[:-excess], True
+        elif excess > 0:
             raise ValueError(
                 f"class name {name[:60]!r} makes a prompt of {count} tokens, but this CLIP's text tower holds "
                 f"{tokenizer.context_length}: shorten the name in the dataset's class list, or use fewer context tokens."
             )
         # BPE may merge the name's last character with the full stop, so the name's tokens are counted, not searched for.
-        slots, rest, n_name = [-1 - j for j in range(n_slots)], words[replaced:], len(tokenizer.encode(name))
-        half = {"end": n_slots, "middle": n_slots // 2, "front": 0}[position]
-        body = rest if half == n_slots else rest[:n_name] + slots[half:] + rest[n_name:]
+        slots, rest = [-1 - j for j in range(n_slots)], words[replaced:]
+        half, n_name = {"end": n_slots, "middle": n_slots // 2, "front": 0}[position], len(rest)
+        if half < n_slots:
+            n_name = len(tokenizer.encode(name))
+        body = rest[:n_name] + slots[half:] + rest[n_name:]
         lists.append([*tokenizer.start, *slots[:half], *body, *tokenizer.end])
     return lists
+
+
+def _caption_tokens(tokenizer: Tokenizer, text: str) -> list[int]:
+    """`tokenizer.encode`, whose results are kept: it takes 0.1 ms, and captions come again in each epoch and evaluation."""
+    kept = kept_tokens.setdefault(tokenizer, {})
+    if text not in kept:
+        if len(kept) >= MOST_KEPT:
+            kept.clear()
+        kept[text] = array("i", tokenizer.encode(text))
+    return kept[text].tolist()
 
 
 Segments = tuple[tuple[int, int], ...]  # (number of classes, suffix rows of each): classes of one length, in packed order
@@ -107,8 +140,8 @@ class TextPlan:
         self.prefix = self._prefix.to(device)
         self.lengths = torch.tensor([len(tokens) - shared for tokens in lists])
         self.rows = torch.zeros(len(lists), int(self.lengths.max()), dtype=torch.long)
-        for row, tokens in zip(self.rows, lists, strict=True):
-            row[: len(tokens) - shared] = torch.tensor(tokens[shared:])
+        is_row = torch.arange(self.rows.shape[1]) < self.lengths[:, None]
+        self.rows[is_row] = torch.tensor([token for tokens in lists for token in tokens[shared:]])
         self.n_slots = sum(token < 0 for token in lists[0])
         self.slots_shared = not bool((self.rows < 0).any())
         self._unshared: TextPlan | None = None if any(token < 0 for token in lists[0][:shared]) else self

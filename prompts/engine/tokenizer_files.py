@@ -21,8 +21,10 @@ MAX_CONFIG_BYTES = 8 * 2**20  # of tokenizer_config.json, which lists special to
 MAX_FILE_BYTES = 128 * 2**20  # the largest published vocabulary (Gemma's) has 33 MiB
 # kinds of tokenizers whose files are a vocabulary and rules; with or without "Fast" behind the name
 _NAMES = {"Bert", "CLIP", "Gemma", "M2M100", "MT5", "Nllb", "PreTrained", "Roberta", "Siglip", "Siglip2", "T5", "XLMRoberta"}
+_NAMES |= {"GPT2", "GPTNeoX", "Llama", "Qwen2"}  # of language models
 KINDS = {f"{kind}Tokenizer{fast}" for kind in _NAMES for fast in ("", "Fast")} | {"TokenizersBackend"}
 MODEL_TYPES = {"bert", "clip", "gemma", "m2m_100", "mt5", "nllb", "roberta", "siglip", "siglip2", "t5", "xlm-roberta"}
+MODEL_TYPES |= {"gpt2", "gpt_neox", "gptj", "llama", "mistral", "opt", "qwen2"}
 PATHS = ("tokenizer_file", "vocab_file", "merges_file", "spm_file")  # keys by which transformers would read any file
 SIMPLE = "simple"
 HUB = "hf-hub:"
@@ -99,13 +101,11 @@ def tokenizer_folder(spec: TokenizerSpec, fetch: Callable[[str, str], str | None
     return folder
 
 
-def check_tokenizer_files(folder: Path) -> None:
-    """ValueError unless the files of a tokenizer in a folder are data, of a known kind and no larger than any tokenizer's."""
+def check_tokenizer_files(folder: Path, way_out: str = "copy it there, or give clip.tokenizer=FOLDER") -> None:
+    """ValueError unless the files of a tokenizer in a folder are data, of a known kind and no larger than any tokenizer's.
+    `way_out`: what to do where there is none."""
     if not any((folder / name).is_file() for name in weight_folder.TOKENIZER):
-        raise ValueError(
-            f"the folder {folder} holds no tokenizer ({', '.join(weight_folder.TOKENIZER[:2])}, ...): copy it there, or give "
-            "clip.tokenizer=FOLDER."
-        )
+        raise ValueError(f"the folder {folder} holds no tokenizer ({', '.join(weight_folder.TOKENIZER[:2])}, ...): {way_out}.")
     for name in (*weight_folder.TOKENIZER, *weight_folder.TOKENIZER_EXTRAS):
         if (folder / name).exists() and (size := regular_file(folder / name, "the file").stat().st_size) > MAX_FILE_BYTES:
             raise ValueError(f"the tokenizer's {folder / name} has {size:,} bytes, more than any tokenizer has.")

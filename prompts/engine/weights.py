@@ -30,14 +30,15 @@ class Weights(NamedTuple):
     is_openai: bool
 
 
-def read_weights(path: str | Path, vocab_size: int | None = None) -> Weights:
+def read_weights(path: str | Path, vocab_size: int | None = None, what: str = "CLIP weights") -> Weights:
     """The tensors of a file, float32, on the CPU, in the names of whoever made it (`prompts.engine.layouts` knows them). Runs
     nothing of it (`prompts.engine.archives`).
 
     Raises ValueError for a missing or unreadable file. `vocab_size` is needed for files that store only the token rows they
     learned (`token_embedding.rows`, the ids, beside their embeddings): other rows get the mean of the learned ones.
+    `what`: whose weights, for the sentence.
     """
-    path = regular_file(Path(path).expanduser(), "the file of CLIP weights")
+    path = regular_file(Path(path).expanduser(), f"the file of {what}")
     try:
         file = _in_parts(path) if path.name.endswith(INDEX_END) else _read(path)
         state = unwrapped(file.tensors)
@@ -48,7 +49,7 @@ def read_weights(path: str | Path, vocab_size: int | None = None) -> Weights:
         return Weights({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, is_openai)
     except (ValueError, RuntimeError, MemoryError) as error:  # RuntimeError: a number type that torch cannot convert
         raise ValueError(
-            f"CLIP weights {path} cannot be read ({str(error)[:200]}): is the file complete? Download it again."
+            f"{what} {path} cannot be read ({str(error)[:200]}): is the file complete? Download it again."
         ) from error
 
 

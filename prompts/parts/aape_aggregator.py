@@ -22,12 +22,20 @@ Norm = Literal["pre", "post"]
 Keys = Literal["query_and_prompts", "prompts"]
 Carry = Literal["query", "mean"]
 Init = Literal["zero", "default"]
+Space = Literal["unit", "raw"]
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
 def clip_reward(x: Tensor, p: Tensor, scale: float) -> Tensor:
     """(B,): scale x cosine of image (B,d) and prompt (B,d), 0 where that is negative (CLIPScore, arXiv 2104.08718)."""
     return scale * F.cosine_similarity(x, p, dim=-1).relu()
+
+
+def distance(h: Tensor, target: Tensor, space: Space) -> Tensor:
+    """(B,) squared Euclidean distances of h(x) (B,d) and the summary (B,d): of their directions, or as they are (raw)."""
+    if space == "unit":
+        h, target = F.normalize(h, dim=-1), F.normalize(target, dim=-1)
+    return (h - target).square().sum(-1)
 
 
 class ReferenceBank(nn.Module):

@@ -57,11 +57,12 @@ class TextFeatures:
         self.encodings = 0  # how often `encode_text` ran over the class list
         self.forget()
 
-    def forget(self) -> None:
-        """Empties the cache: other classes are bound, or other tensors loaded."""
-        self.reads: set[str] | None = None  # IMAGE and the learner's tensors by name; None: not watched yet
-        self.watched_in_training = False  # with gradients, which also reveal tensors that are read indirectly
-        self.uncacheable = False  # the features need a gradient though nothing in `reads` does, or random numbers were drawn
+    def forget(self, watch: bool = True) -> None:
+        """Empties the cache: other classes are bound, or other tensors loaded. `watch`: the next call is watched again."""
+        if watch:
+            self.reads: set[str] | None = None  # IMAGE and the learner's tensors by name; None: not watched yet
+            self.watched_in_training = False  # with gradients, which also reveal tensors that are read indirectly
+            self.uncacheable = False  # they need a gradient though nothing in `reads` does, or random numbers were drawn
         self.cache: tuple[tuple[tuple[int, int], ...], Tensor | None] | None = None  # a value of `_state`, and its features
 
     @property

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,15 @@ from small_runs import parts, trainer
 from toys import toy_clip
 
 from lightning_modules.callbacks import Resumable
-from lightning_modules.checkpoints import PROMPTS, begin_from, check_backbone, prompts_of, read_prompts, save_prompts
+from lightning_modules.checkpoints import (
+    PROMPTS,
+    begin_from,
+    check_backbone,
+    check_language_model,
+    prompts_of,
+    read_prompts,
+    save_prompts,
+)
 from runs.jobs import LAST
 from runs.signals import Interrupted
 
@@ -178,3 +187,14 @@ def test_prompts_that_do_not_say_their_clip_are_refused(tmp_path, backbone):
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
     check_backbone(saved, model.clip, "toy", other_clip=True)
+
+
+def test_prompts_of_another_language_model_are_refused(tmp_path):
+    """Its rows mean nothing to another; where prompts do not say for which they were trained, too."""
+    here = SimpleNamespace(identity={"architecture": "gpt2", "weights": "12", "tokenizer": "34"})
+    save(tmp_path / PROMPTS, language_model=here.identity)
+    check_language_model(read_prompts(tmp_path / PROMPTS), here)
+    for there in (here.identity | {"weights": "99"}, None, {}, "gpt2"):
+        save(tmp_path / PROMPTS, language_model=there)
+        with pytest.raises(ValueError, match="another language model .*weights .* and '12' here.*lm=NAME"):
+            check_language_model(read_prompts(tmp_path / PROMPTS), here)

@@ -1,6 +1,7 @@
 """One matrix over all methods: each is made from its own yaml, cut to the size of the small CLIP."""
 
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ SENTENCES = {"prompts": {name: [f"a {name}.", f"{name} outside", "no idea"] for 
 SMALL = {  # settings that the published ones, meant for 12 blocks, need here
     "aape": SENTENCES,
     "aape_residual": SENTENCES,
+    "aape_captions": {"distill_weight": 0},  # what images without captions have to teach; the rest is in test_aape_captions.py
     "maple": {"depth": 3},
     "vpt": {"depth": 3, "n_ctx": 2},
     "cupl": {"prompts": {name: [f"a {name}.", f"see the {name} there."] for name in [*NAMES, *OTHERS]}, "dataset": "toy"},
@@ -27,7 +29,10 @@ SMALL = {  # settings that the published ones, meant for 12 blocks, need here
     "rpp": {"depth_text": 2, "depth_image": 3, "n_text": 2, "n_image": 3, "distillation": {"teacher": None}},
     "zeroshot": {"dataset_templates": ["a {} flower.", "{}."], "dataset": "toy"},
 }
-METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def offers(method):
+    return resolve_name(config_of(method)["_target_"]).offers
 
 
 def make(method, **settings):
@@ -43,6 +48,9 @@ def config_of(method):
     defaults = config.pop("defaults", [])  # other groups that a method brings (RPP's teacher) are left out
     starts_from = [config_of(name) for name in defaults if isinstance(name, str) and name != "_self_"]
     return OmegaConf.merge(*starts_from, config)
+
+
+METHODS = sorted(path.stem for path in CONF.glob("*.yaml") if "class logits" in offers(path.stem))
 
 
 def model_of(clip, learner, names=NAMES):

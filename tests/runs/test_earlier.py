@@ -64,3 +64,49 @@ def test_an_earlier_run_has_nothing_otherwise_that_it_cannot_have():
         composed(*DPL, "earlier.gives=epochs")
     with pytest.raises(ValueError, match="optim.lr=.*: earlier.gives names this key, which takes a path"):
         composed(*DPL, "earlier.gives=optim.lr")
+
+
+def test_an_earlier_run_on_other_data_has_their_targets():
+    """It is then the same run as one of its own on these data, and not done twice."""
+    cfg, names = jobs.compose_job(["experiment=aape_retrieval", "+row=retrieval_aape_finetuned"], ROOT / "conf")
+    before = earlier.earlier_of(cfg, names)
+    assert (list(cfg.targets), list(before.cfg.targets), before.gives) == ([], ["scenes_sketch"], "init_from")
+    alone = jobs.compose_job(["experiment=aape_retrieval", "+row=retrieval_aape"], ROOT / "conf")
+    assert jobs.describe(before.cfg, before.names).folder == jobs.describe(*alone).folder
+
+
+@pytest.mark.parametrize("data", ["scenes", "scenes_vqa"])
+def test_the_h_of_limber_is_the_run_of_aape_captions(data):
+    """On the scenes for questions about them too, without the language model: whatever reads h, it is made once."""
+    task = ["task=captioning"] if data == "scenes" else []
+    own = digests_of(*composed("data=scenes", "method=aape_captions"))
+    for method in ("limber_aape", "limber_aape_finetuned"):
+        cfg, names = composed(f"data={data}", f"method={method}", *task)
+        before = earlier.earlier_of(cfg, names)
+        assert (before.gives, before.names["data"], before.cfg.task.name) == ("method.h", "scenes", "retrieval")
+        assert digests_of(before.cfg, before.names) == own
+    assert earlier.earlier_of(*composed("data=scenes", "task=captioning", "method=limber")) is None
+
+
+def digests_of(cfg, names):
+    return jobs.describe(cfg, names).digest
+
+
+def test_a_language_model_is_known_by_its_content_and_only_where_it_speaks(tmp_path):
+    line = ["data=scenes", "task=captioning", "method=limber", "lm=hub"]
+
+    def digest(name, tokenizer="{}", weights="1", task="captioning"):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for file, content in (("model.safetensors", weights), ("config.json", "{}"), ("tokenizer.json", tokenizer)):
+            (folder / file).write_text(content)
+        return digests_of(*composed(*line, f"lm.model={folder}", f"task={task}"))
+
+    assert digest("a") == digest("b")
+    assert len({digest("a"), digest("c", tokenizer="[]"), digest("d", weights="2"), digests_of(*composed(*line[:-1]))}) == 4
+    assert digest("a", task="retrieval") == digests_of(*composed("data=scenes", "method=limber"))
+
+
+def test_the_data_of_an_earlier_run_are_named():
+    with pytest.raises(Exception, match="nowhere"):  # noqa: PT011 - Hydra's own
+        composed("data=scenes", "task=captioning", "method=limber_aape", "+earlier.data=nowhere")

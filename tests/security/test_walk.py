@@ -43,6 +43,8 @@ ALLOWED = {
     ("runs/gpus.py", "subprocess.run"): "nvidia-smi, with fixed arguments",
     ("runs/ranks.py", "subprocess.Popen"): "a type: the ranks that Lightning has started",
     ("lightning_modules/resume_state.py", "torch.load"): "weights_only=True, after prompts.engine.archives.check_state",
+    ("lightning_modules/caption_tokens.py", "subprocess.run"): "Java's tokenizer, of an installed package, without a shell",
+    ("lightning_modules/caption_metrics.py", "import_module"): "the scorers of the package pycocoevalcap, by fixed names",
     ("reports/tasks.py", "yaml.safe_load"): "conf/task/NAME.yaml of the project and of the user's --config-dir, which are code",
     ("reports/tasks.py", "importlib.import_module"): "the module that such a yaml names; a result names a task and no module",
     ("reports/arrays.py", "zipfile.ZipFile"): "predictions.npz: sizes are checked before anything is unpacked",
