@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo search test test_transformers check fix tiny tiny_large towers tables benchmark clean
+.PHONY: help install demo search test test_transformers test_installed check fix tiny tiny_large towers tables benchmark clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ test_transformers: .venv/installed  ## the tests of transformers' towers and tok
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TRANSFORMERS:%=tests/prompts/engine/test_%.py) \
 		tests/security/test_text_configs.py tests/security/test_transformers_configs.py
 
+test_installed: .venv/installed  ## build sdist and wheel, install them apart, and use the package from an empty folder
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build
+	BUILD=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_installed.py
+
 check: .venv/installed  ## lint, formatting, lengths and docstrings, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,11 +67,9 @@ tables: .venv/installed  ## run every table of the embedded world, and write the
 		$(BIN)/python run.py -m experiment=$$(basename $$file .yaml) || exit 1; done
 	$(BIN)/python -m tools.tables outputs/tables
 
-benchmark: .venv/installed  ## the text engine against the plain computation and sampled classes; stored image features
-	$(BIN)/python -m benchmarks.text_engine
-	$(BIN)/python -m benchmarks.exact_softmax
-	$(BIN)/python -m benchmarks.feature_store
-	$(BIN)/python -m benchmarks.retrieval
+BENCHMARKS := text_engine released exact_softmax feature_store split scale cost retrieval data startup
+benchmark: .venv/installed  ## every benchmark of docs/performance.md, one after the other, well over half an hour on two cores
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:  ## remove .venv and caches; results stay
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info

@@ -11,14 +11,14 @@ a side needs beyond the weights.
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Callable
+from statistics import median
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.text_engine import PeakMemory, timed
+from benchmarks.timing import in_turns, peak_mib, ratio, where
 from prompts.parts.aape_head import BottleneckHead
 
 SCALE = 100.0
@@ -32,14 +32,14 @@ def written_out(head: BottleneckHead, x_BD: Tensor, w_CD: Tensor, h_BD: Tensor) 
     return torch.einsum("bd,bcd->bc", x_BD, F.normalize(text_BCD, dim=-1))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Runs both sides and prints times, memory, and how far the gradients agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     device = torch.device(options.device)
     torch.manual_seed(0)
     d = 512
@@ -62,22 +62,13 @@ def main() -> None:
         head.zero_grad()
         run()
         gradients[name] = [p.grad.clone() for p in head.parameters()]
-        with PeakMemory(device) as peak:
-            for _ in range(10):  # one step is shorter than the interval at which memory is sampled
-                run()
-        memory[name] = peak.mib
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(options.repeats):
-        for name, run in sides.items():
-            times[name].append(timed(run, head, device))
-    slow, fast = times["written out"], times["fast"]
+        memory[name] = peak_mib(run, device)
+    slow, fast = in_turns(sides, options.repeats, device).values()
     error = max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(*gradients.values(), strict=True))
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{options.images} images, {options.classes} classes, {where}; median of {options.repeats}")
-    for name in sides:
-        print(f"{name:12}{1000 * statistics.median(times[name]):10.1f} ms{memory[name]:8.0f} MiB")
-    ratio = statistics.median(slow) / statistics.median(fast)
-    print(f"ratio {ratio:.1f} ({min(slow) / max(fast):.1f} to {max(slow) / min(fast):.1f}); gradients agree to {error:.1e}")
+    print(f"{options.images} images, {options.classes} classes, {where(device)}; median of {options.repeats}")
+    for name, times in zip(sides, (slow, fast), strict=True):
+        print(f"{name:12}{1000 * median(times):10.1f} ms{memory[name]:8.0f} MiB")
+    print(f"ratio {ratio(slow, fast)}; gradients agree to {error:.1e}")
 
 
 if __name__ == "__main__":

@@ -15,17 +15,18 @@ Both sides take time in proportion to their sequences, so a share of the size te
 from __future__ import annotations
 
 import argparse
-import statistics
+from statistics import median
 
 import torch
 import torch.nn.functional as F
 from timm.data import ImageNetInfo
 from torch import Tensor
 
-from benchmarks.text_engine import PeakMemory, Plain, timed
+from benchmarks.plain import Plain, clip_of
+from benchmarks.timing import in_turns, peak_mib, ratio, where
 from prompts.coop import CoOp
-from prompts.engine.clip import FrozenCLIP, load_clip
-from prompts.learner import TrainInfo
+from prompts.engine.clip import FrozenCLIP
+from prompts.learner import PromptLearner, TrainInfo
 
 CLASSES, IMAGES, SAMPLED, POSITIONS = 10_450, 128, 999, 77
 
@@ -45,7 +46,7 @@ def flops(rows: int, width: int, blocks: int) -> float:
 class Exact:
     """A step over all `count` classes by the engine."""
 
-    def __init__(self, clip: FrozenCLIP, learner: CoOp, image: Tensor, count: int):
+    def __init__(self, clip: FrozenCLIP, learner: PromptLearner, image: Tensor, count: int):
         self.clip, self.learner, self.image = clip, learner, image
         self.labels = torch.arange(len(image), device=image.device) % count
 
@@ -73,16 +74,17 @@ class Sampled:
         return loss.item()
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Runs both sides and prints times, memory and the cost model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, default=1 / 8, help="of the real size, on both sides")
+    parser.add_argument("--model", default="ViT-B-16-quickgelu", help="of open_clip, with random weights; or tiny")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     device = torch.device(options.device)
     torch.manual_seed(0)
-    clip = load_clip("ViT-B-16-quickgelu", "random", text_rows=None).to(device)
+    clip = clip_of(options.model, text_rows=None).to(device)
     classes, sequences = round(CLASSES * options.share), round((IMAGES + SAMPLED) * options.share)
     learner, listed = CoOp(4), names(CLASSES)
     learner.setup(clip, TrainInfo(listed, 0))
@@ -96,22 +98,13 @@ def main() -> None:
         f"exact, {classes:,} classes": Exact(clip, learner, image, classes),
         f"sampled, {sequences:,} x {POSITIONS}": Sampled(clip, learner, image, names(sequences)),
     }
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"text side, forward + backward, ViT-B/16's text tower, float32, {where}; {options.repeats} steps each, in turn")
-    memory, times = {}, {name: [] for name in sides}
-    for name, step in sides.items():  # also the warm-up
-        learner.zero_grad()
-        with PeakMemory(device) as peak:
-            step()
-        memory[name] = peak.mib
-    for _ in range(options.repeats):
-        for name, step in sides.items():
-            times[name].append(timed(step, learner, device))
+    print(f"text side, forward + backward, {options.model}, float32, {where(device)}; {options.repeats} steps each, in turn")
+    memory = {name: peak_mib(step, device) for name, step in sides.items()}  # also the warm-up
+    times = in_turns(sides, options.repeats, device)
     for name in sides:
-        print(f"{name:28}{statistics.median(times[name]):>9.2f} s{memory[name]:>9.0f} MiB")
+        print(f"{name:28}{median(times[name]):>9.2f} s{memory[name]:>9.0f} MiB")
     exact, sampled = times.values()
-    ratio = statistics.median(sampled) / statistics.median(exact)
-    print(f"sampled / exact: {ratio:.2f} ({min(sampled) / max(exact):.2f} to {max(sampled) / min(exact):.2f})")
+    print(f"sampled / exact: {ratio(sampled, exact, '.2f')}")
     plain_rows = (IMAGES + SAMPLED) * POSITIONS
     ours, theirs = (f"{n:,} rows, {flops(n, width, blocks) / 1e12:.1f} TFLOP" for n in (rows, plain_rows))
     print(f"cost model at full size: {CLASSES:,} classes are {ours} a step, sampling {theirs}: {plain_rows / rows:.2f} times")

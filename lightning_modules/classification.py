@@ -17,7 +17,7 @@ from datamodules.evaluation import Evaluation
 from lightning_modules.evaluated import Figure
 from lightning_modules.metrics import ClassCounts, FirstNotFinite, summarise
 from lightning_modules.predictions import PREDICTIONS, PredictionMetric, write_predictions
-from lightning_modules.task import TaskModule
+from lightning_modules.task import TaskModule, on_host
 
 
 class Classification(TaskModule):
@@ -34,8 +34,9 @@ class Classification(TaskModule):
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The learner's losses over the classes of this step, and its logits."""
-        sample = self.model.learner.sample(batch["label"], batch["batch_index"], seed)
-        outputs = self.outputs(batch, sample)
+        labels, positions = (batch.get(on_host(name), batch[name]).cpu() for name in ("label", "batch_index"))
+        sample = self.model.learner.sample(labels, positions, seed)
+        outputs = self.outputs(batch, sample and sample.to(batch["label"].device))
         return self.model.losses(outputs, batch["label"], batch["index"]), outputs.logits
 
     def start_evaluation(self, evaluation: Evaluation) -> None:

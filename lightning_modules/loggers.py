@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import io
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig
 
@@ -145,7 +148,8 @@ def finish(exit_code: int) -> None:
 
 
 def log_result(run: Any, path: Path) -> None:
-    """Logs a finished job's result.json to a W&B run: its summary, tables of evaluations and of classes, confusion matrices."""
+    """Logs a finished job's result.json to a W&B run: its summary, tables of evaluations, of classes and of samples,
+    confusion matrices."""
     import wandb as module
 
     result = load_result(path)
@@ -171,7 +175,28 @@ def log_result(run: Any, path: Path) -> None:
                 class_names=[entry["class"] for entry in per_class],
                 title=f"{name}: confusion matrix",
             )
+    for name in metrics:
+        if samples := Run(path, result).samples(name):
+            fields = list(samples[0].fields)
+            rows = [
+                [sample.why, _wandb_picture(module, sample.picture), *map(_wandb_text, map(sample.fields.get, fields))]
+                for sample in samples
+            ]
+            logged[f"{name}/samples"] = module.Table(columns=["why", "image", *fields], data=rows)
     run.log(logged)
+
+
+def _wandb_text(value: Any) -> str:
+    """A sample's entry as a cell: texts of a list beside each other."""
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _wandb_picture(module: Any, uri: str) -> Any:
+    """A W&B image from a data URI of `reports.samples`; None where there is no picture."""
+    if not uri:
+        return None
+    with PIL.Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        return module.Image(image.convert("RGB"))
 
 
 def report_to_wandb(project: str, folder: Path, title: str, rows: list[list[Any]], page: str) -> None:

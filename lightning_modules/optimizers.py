@@ -11,7 +11,9 @@ What `PromptLearner.parameter_groups` may put into a group beside "params" and s
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +24,8 @@ from lightning_modules.schedule import cosine_after_warmup
 from prompts.learner import PromptLearner
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]
+FUSED_ON = ("cuda",)  # kinds of devices
+CHOSEN = frozenset({"fused", "foreach", "capturable", "differentiable"})  # arguments that choose an implementation, or bar one
 
 
 class CombinedOptimizer(Optimizer):
@@ -56,14 +60,33 @@ class CombinedOptimizer(Optimizer):
         return loss
 
 
-def make_optimizer(default: Make, groups: list[dict[str, Any]]) -> Optimizer:
-    """One optimiser of all groups; those of `default` come first. ValueError where `default` makes no optimiser."""
+def fused(make: Make, groups: Iterable[Mapping[str, Any]]) -> Make:
+    """`make`, told to update all tensors in one kernel where they are on a GPU and one of torch's optimisers has such a kernel.
+
+    On the CPU everything stays: its fused kernels round otherwise, and published numbers and resumed runs are held to bits. A
+    config that says `fused` or `foreach` itself is followed.
+    """
+    kind, given = getattr(make, "func", make), getattr(make, "keywords", {})
+    if not isinstance(kind, type) or "fused" not in inspect.signature(kind).parameters or not CHOSEN.isdisjoint(given):
+        return make
+    tensors = [tensor for group in groups for tensor in group["params"]]
+    on_gpu = all(tensor.device.type in FUSED_ON and tensor.is_floating_point() for tensor in tensors)
+    return partial(make, fused=True) if on_gpu else make
+
+
+def make_optimizer(default: Make, groups: list[dict[str, Any]], may_fuse: bool = True) -> Optimizer:
+    """One optimiser of all groups; those of `default` come first. ValueError where `default` makes no optimiser.
+
+    Args:
+        may_fuse: whether fused kernels may be used where they can be (`fused`).
+    """
     ordinary = [group for group in groups if "optimizer" not in group]
     separate = [dict(group) for group in groups if "optimizer" in group]
-    parts = [default(ordinary)] if ordinary else []
+    choose = fused if may_fuse else lambda make, _: make
+    parts = [choose(default, ordinary)(ordinary)] if ordinary else []
     if ordinary and not isinstance(parts[0], Optimizer):
         raise ValueError(f"optim._target_ makes a {type(parts[0]).__name__}, which is no optimizer: choose one of torch.optim.")
-    parts += [group.pop("optimizer")([group]) for group in separate]
+    parts += [choose(group.pop("optimizer"), [group])([group]) for group in separate]
     for group in (group for part in parts for group in part.param_groups):
         group["lr"] = group["lr"] * group["factor"] if "factor" in group else group["lr"]
     return parts[0] if len(parts) == 1 else CombinedOptimizer(parts)

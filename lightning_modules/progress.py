@@ -13,6 +13,8 @@ from lightning.pytorch.callbacks import RichProgressBar
 from runs.journal import duration_text
 from runs.sweep import IN_SWEEP
 
+SHOWN_FOR = 0.25  # seconds between two looks at the figures of the bar
+
 
 class RunProgress(RichProgressBar):
     """Rich's bar on a terminal; elsewhere about ten lines per run, as the frames of a bar would fill a log file.
@@ -29,6 +31,7 @@ class RunProgress(RichProgressBar):
             self.disable()
         self.start: tuple[float, int] | None = None  # the time, and the number of batches done, when timing began
         self.batches_done = 0  # in the whole run, earlier processes included
+        self.shown: tuple[float, dict[str, Any]] | None = None  # when the bar's figures were asked for, and what they were
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts timing: a resumed run is timed from where this process began."""
@@ -69,10 +72,14 @@ class RunProgress(RichProgressBar):
         return images / per_batch, left * per_batch
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What the bar shows beside Lightning's own figures."""
+        """What the bar shows beside Lightning's own figures: those of the last quarter of a second, as each loss that is shown
+        makes a GPU wait."""
+        if self.shown and time.monotonic() - self.shown[0] < SHOWN_FOR:
+            return self.shown[1]
         items = super().get_metrics(trainer, pl_module)
         if trainer.training and self.start:
             rate, left = self.rate(trainer, self.batches_done)
             if rate:
                 items |= {"images/s": f"{rate:.0f}", "left": duration_text(left)}
+        self.shown = time.monotonic(), items
         return items

@@ -7,7 +7,8 @@ evaluation.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -18,11 +19,20 @@ from datamodules.evaluation import Evaluation
 from lightning_modules.diagnosis import why_not_finite
 from lightning_modules.evaluated import EvaluatedModule
 from lightning_modules.optimizers import check_gradients, check_groups, make_optimizer, set_rates
+from lightning_modules.step_losses import StepLosses, is_read_later, magnitudes
+from prompts.engine.sending import send
 from prompts.learner import TrainingHooks
 from prompts.prompted_clip import PromptedCLIP
 
 LEARNER = "model.learner."  # prefix of the learner's tensors in the state dict: a checkpoint holds these,
 TOWERS = "model.clip.model."  # and, with this prefix, the CLIP's tensors that are trained
+
+DRAWN_BY = ("label", "batch_index")  # entries of a batch that `PromptLearner.sample` takes, on the CPU
+
+
+def on_host(name: str) -> str:
+    """The entry of a batch on a device that holds another's copy on the CPU."""
+    return f"{name} on the host"
 
 
 class TaskModule(EvaluatedModule):
@@ -64,12 +74,14 @@ class TaskModule(EvaluatedModule):
         self.train_classnames = model.classnames
         lists = (evaluation.classnames for evaluation in (*self.vals, *self.tests))
         model.check_classes(classnames for classnames in lists if classnames)
-        self.losses: list[list[float]] = []  # per epoch: the sum of its steps' losses, and how many steps
+        self.step_losses = StepLosses()
         self.seconds_before = 0.0  # how long earlier processes trained this run
         self.started = time.monotonic()
         self.kept_epoch = epochs - 1
         self._loss_of_step: Tensor | float = 0.0
         self._gradients_checked = False  # whether this process has done so
+        self._trained: dict[str, Tensor] = {}  # `trainable`, which walks through the whole CLIP
+        self._rate_logged: int | None = None  # the epoch whose rate this fit has logged
 
     # ---- what a task overrides
 
@@ -89,6 +101,11 @@ class TaskModule(EvaluatedModule):
     # ---- training
 
     @property
+    def losses(self) -> list[list[float]]:
+        """Per epoch: the sum of its steps' losses, and how many steps. ValueError where one is not finite."""
+        return self.step_losses.by_epoch
+
+    @property
     def trainable(self) -> dict[str, Tensor]:
         """The tensors that an optimiser moves, by name."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -105,10 +122,22 @@ class TaskModule(EvaluatedModule):
         groups = self.model.learner.parameter_groups()
         check_groups(self.model.learner, groups)
         of_clip = [{"params": list(group.tensors.values()), "factor": group.rate} for group in self.model.clip.trained]
-        return make_optimizer(self.make_optimizer, groups + of_clip)
+        # Lightning refuses to clip gradients where a fused optimiser may unscale them itself; and with 16-mixed it would
+        trainer = self._trainer  # None outside a run, where `self.trainer` raises
+        may_fuse = trainer is not None and not trainer.gradient_clip_val and trainer.precision != "16-mixed"
+        return make_optimizer(self.make_optimizer, groups + of_clip, may_fuse)
 
     def on_fit_start(self) -> None:
         self.store_towers()
+        self._trained, self._rate_logged = self.trainable, None
+
+    def transfer_batch_to_device(self, batch: Mapping[str, Any], device: torch.device, dataloader_idx: int) -> dict[str, Any]:
+        """The batch on the device. What classes are drawn by is kept on the CPU as well, as reading it back would wait."""
+        if all(isinstance(entry, Tensor) for entry in batch.values()):  # Lightning's walk through a batch takes 0.2 ms
+            moved = {name: send(tensor, device) for name, tensor in batch.items()}
+        else:
+            moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved | {on_host(name): batch[name] for name in DRAWN_BY if name in batch}
 
     def on_train_epoch_start(self) -> None:
         self.trainer.train_dataloader.set_epoch(self.current_epoch)
@@ -118,7 +147,7 @@ class TaskModule(EvaluatedModule):
         # Set at each batch and not once per epoch: Lightning skips the epoch's hooks when it resumes within one.
         set_rates(self.trainer.optimizers[0], self.current_epoch, self.epochs)
         # A learner that draws from torch's generator draws the same on every rank and after a resume.
-        torch.manual_seed(self.seed_of(batch_idx))
+        seed_generators(self.seed_of(batch_idx), self.device)
 
     def seed_of(self, number: int) -> int:
         """A seed for what is random in one batch or step of this epoch."""
@@ -133,13 +162,18 @@ class TaskModule(EvaluatedModule):
         weight = batch["weight"] * parts
         terms = {name: (loss * weight).sum() if loss.ndim else loss for name, loss in losses.items()}
         total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total.detach()):
-            where = f"epoch {self.current_epoch}, step {self.global_step}"
-            raise ValueError(why_not_finite(where, terms, outputs, batch, self.trainable, self.what_to_lower))
+        self.check_loss(total.detach(), terms, outputs.detach(), batch)
         if not total.requires_grad:
             self.check_gradients()
         self.log_step(total.detach(), batch_idx)
         return total
+
+    def check_loss(self, total: Tensor, terms: Mapping[str, Tensor], outputs: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """ValueError that says why a loss is not finite: at once, or on CUDA in the next step (`StepLosses`)."""
+        where, terms = f"epoch {self.current_epoch}, step {self.global_step}", {name: t.detach() for name, t in terms.items()}
+        # of a step that is looked at later, as its update changes the tensors
+        trained = magnitudes(self._trained) if is_read_later(total) else self._trained
+        self.step_losses.check(total, partial(why_not_finite, where, terms, outputs, batch, trained, self.what_to_lower))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if not self._gradients_checked:  # in the first step, before the learner may set some gradients to None
@@ -157,6 +191,7 @@ class TaskModule(EvaluatedModule):
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if batch_idx + 1 < self.trainer.num_training_batches:
             return
+        self.step_losses.read()  # before anything is made of what the epoch has learned
         self.kept_epoch = epoch
         if isinstance(self.model.learner, TrainingHooks):  # here, as Lightning's epoch hook runs after evaluation and callbacks
             self.model.learner.end_epoch(epoch, self.epochs)
@@ -168,10 +203,11 @@ class TaskModule(EvaluatedModule):
         if (batch_idx + 1) % accumulate:
             return
         loss = self.trainer.strategy.reduce(self._loss_of_step, reduce_op="mean")
-        total, steps = self.losses[-1]
-        self.losses[-1] = [total + loss.item(), steps + 1]
+        self.step_losses.add(loss)
         self.log("loss", loss, prog_bar=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+        if self._rate_logged != self.current_epoch:  # it holds until the next epoch, and each number is a copy to the device
+            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+            self._rate_logged = self.current_epoch
 
     # ---- state
 
@@ -181,13 +217,15 @@ class TaskModule(EvaluatedModule):
         return {key: value for key, value in state.items() if key.startswith(LEARNER) or key in trained}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.model.check_finite()  # before anything is written: an error leaves the last saved state
+        self.step_losses.read()  # before anything is written: an error leaves the last saved state
+        self.model.check_finite()
         seconds = self.seconds_before + time.monotonic() - self.started
         checkpoint["progress"] = {"history": self.history, "losses": self.losses, "seconds": seconds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         progress = checkpoint["progress"]
-        self.history, self.losses, self.seconds_before = progress["history"], progress["losses"], progress["seconds"]
+        self.history, self.seconds_before = progress["history"], progress["seconds"]
+        self.step_losses.epochs = progress["losses"]
         self.kept_epoch = len(self.losses) - 1  # right also where no epoch is left to train, after early stopping
         saved, wanted = set(checkpoint["state_dict"]), set(self.state_dict())
         if saved != wanted:
@@ -200,3 +238,14 @@ class TaskModule(EvaluatedModule):
                 f"The checkpoint holds NaN or infinite numbers in {', '.join(names)}: use force=true to start over, and lower "
                 "optim.lr if that is where they came from."
             )
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seeds the two generators of torch that a step on this device draws from.
+
+    `torch.manual_seed` would also note, with the stack of the caller, that all other kinds of devices be seeded when they are
+    first used: a millisecond in each step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
+from prompts.engine.sending import send
 from prompts.learner import Outputs, PromptLearner, TrainInfo
 from prompts.parts.aape_aggregator import PromptAggregator, ReferenceBank, clip_reward
 from prompts.parts.aape_head import BottleneckHead, LinearHead, generator
@@ -186,7 +187,7 @@ class AAPE(PromptLearner):
     def draws(self, index: Tensor) -> Tensor:
         """Random numbers (B,) in [0, 1), which depend on the step and the image alone, and not on the number of ranks."""
         generator = torch.Generator().manual_seed(self.step_seed)
-        return torch.rand(self.images, generator=generator).to(index.device)[index]
+        return send(torch.rand(self.images, generator=generator), index.device)[index]
 
     def head_parameters(self) -> list[nn.Parameter]:
         """The parameters of h and g, which an evaluation needs."""

@@ -9,7 +9,7 @@ Shapes: L blocks of a tower, t options, m rows of one option, C classes, D width
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import ExtraKV, TowerPrompts
+from prompts.engine.sending import arriving
 from prompts.learner import Outputs, PromptLearner, TrainInfo, TrainingHooks
 from prompts.parts.context import STD, fixed_plan, needs_text_blocks, needs_vit
 from prompts.parts.dpl_text import text_template
@@ -58,7 +59,7 @@ class DPLSearch(PromptLearner, TrainingHooks):
         self.lengths = _options(lengths)
         self.template = text_template(template, custom_templates, dataset)
         self.alpha_lr, self.paper_init = alpha_lr, paper_init
-        self.on_alphas = False  # whether the batch of this step holds validation images
+        self.first_index: Callable[[], float] = lambda: 0  # gives the index of the first image in the batch of this step
 
     # ---------------------------------------------------------------- tensors
 
@@ -98,7 +99,7 @@ class DPLSearch(PromptLearner, TrainingHooks):
 
     def losses(self, out: Outputs, labels: Tensor, index: Tensor) -> dict[str, Tensor]:
         """Cross-entropy; validation images are those whose index is beyond the training list."""
-        self.on_alphas = bool(index[0] >= self.num_images)
+        self.first_index = arriving(index[0])
         return super().losses(out, labels, index)
 
     @property
@@ -115,9 +116,9 @@ class DPLSearch(PromptLearner, TrainingHooks):
     def before_step(self) -> None:
         """Drops the gradients of the prompts in a validation batch and those of the alphas in a training batch (first-order
         alternating optimisation)."""
-        alphas = {id(p) for p in self.alphas}
+        alphas, on_alphas = {id(p) for p in self.alphas}, self.first_index() >= self.num_images
         for p in self.parameters():
-            if (id(p) in alphas) != self.on_alphas:
+            if (id(p) in alphas) != on_alphas:
                 p.grad = None
 
     # ---------------------------------------------------------------- the result of the search

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import NO_PROMPTS, TowerPrompts
+from prompts.engine.sending import send
 from prompts.engine.text_plan import TextPlan
 
 if TYPE_CHECKING:
@@ -43,9 +45,13 @@ class TrainInfo:
 class ClassSample:
     """The classes of one training step, where a method does not use them all."""
 
-    ids: Tensor  # (K,) distinct class ids: the columns of the step's logits
+    ids: Tensor  # (K,) distinct class ids, on the CPU: the columns of the step's logits
     allowed: Tensor  # (B,K) bool: the classes that an image is classified against, its own class included
     targets: Tensor  # (B,) the column of each image's own class
+
+    def to(self, device: torch.device) -> ClassSample:
+        """With what the losses use on the device. `ids` stay: the text is laid out on the CPU."""
+        return ClassSample(self.ids, send(self.allowed, device), send(self.targets, device))
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,8 @@ class PromptLearner(nn.Module):
         """The classes of a training step; None: all.
 
         Args:
-            labels: (B,) class ids.
-            batch_index: (B,) positions of the images in the step's global batch.
+            labels: (B,) class ids, on the CPU: what is drawn there waits for no GPU.
+            batch_index: (B,) positions of the images in the step's global batch, on the CPU.
             seed: the same on all ranks and micro-batches of a step. Draw from it and `batch_index` alone: the result then does
                 not depend on the number of ranks.
         """

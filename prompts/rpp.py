@@ -165,9 +165,9 @@ class RPP(DeepPrompts):
         if drawn is None or not (self.distillation.class_set == "all" and self.teacher):
             return drawn
         # all classes are columns, for the soft labels; what an image's hard label is classified against stays as drawn
-        allowed = torch.zeros(len(labels), total, dtype=torch.bool, device=labels.device)
+        allowed = torch.zeros(len(labels), total, dtype=torch.bool)
         allowed[:, drawn.ids] = drawn.allowed
-        return ClassSample(torch.arange(total, device=labels.device), allowed, labels)
+        return ClassSample(torch.arange(total), allowed, labels)
 
     def image_teacher(self) -> Teacher | None:
         """The frozen CLIP, where it is used."""

@@ -55,16 +55,17 @@ def read(folders: Iterable[Path], left_out: list[str] | None = None) -> list[Gro
 
 
 def read_run(file: Path, left_out: list[str] | None) -> Run:
-    """A result, with its predictions where these can be read."""
+    """A result, with its predictions and samples where these can be read."""
     run = Run(file, load_result(file))
-    try:
-        for evaluation in run.result["metrics"]:
-            run.predictions(evaluation)
-    except ValueError as error:
-        if left_out is None:
-            raise
-        left_out.append(visible(f"Without its predictions: {error}"))
-        return replace(run, has_predictions=False)
+    for what, read_one in (("predictions", run.predictions), ("samples", run.samples)):
+        try:
+            for evaluation in run.result["metrics"]:
+                read_one(evaluation)
+        except ValueError as error:
+            if left_out is None:
+                raise
+            left_out.append(visible(f"Without its {what}: {error}"))
+            run = replace(run, **{f"has_{what}": False})
     return run
 
 

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from reports.arrays import PREDICTIONS, Predictions, read_predictions
+from reports.samples import SAMPLES, Sample, read_samples
 from runs.identity import compared
 from runs.result import Figure, Names, Result, Summary, targets
 
 
 @dataclass(frozen=True)
 class Run:
-    """A result and the predictions beside it."""
+    """A result, and the predictions and samples beside it."""
 
     path: Path  # its result.json
     result: Result
     has_predictions: bool = True  # False: they cannot be read
+    has_samples: bool = True  # the same of samples
 
     def predictions(self, evaluation: str) -> Predictions | None:
         """The predictions in the order of the test list, unreadable images included; None where the run has none. ValueError
@@ -27,6 +29,10 @@ class Run:
             return None
         classes = len(self.result["metrics"][evaluation].get("per_class", []))
         return read_predictions(self.path.with_name(PREDICTIONS), evaluation, classes or None)
+
+    def samples(self, evaluation: str) -> list[Sample]:
+        """Single images and what the task made of them; none where the run has none. ValueError where they cannot be read."""
+        return read_samples(self.path.with_name(SAMPLES), evaluation) if self.has_samples else []
 
 
 @dataclass(frozen=True)

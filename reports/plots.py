@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from files.whole import whole_file
 from reports.groups import Group, in_unit
-from reports.stats import Calibration
+from reports.stats import Calibration, Spread
 from reports.style import FAINT, INK, PAPER, Palette, drawing, plt, svg
 from reports.tables import Table
 from reports.templates import PIECES
@@ -29,10 +29,7 @@ def shots_lines(axis: Axes, table: Table, palette: Palette) -> None:
         if not points:
             continue
         x, cells = zip(*points, strict=True)
-        means, stds = (np.array(values) for values in ([c.mean for c in cells], [c.std or 0 for c in cells]))
-        style = palette.line(row.label)
-        axis.plot(x, means, **style)
-        axis.fill_between(x, means - stds, means + stds, color=style["color"], alpha=0.16, linewidth=0)
+        _band(axis, x, cells, palette.line(row.label))
     axis.set_xscale("log", base=2)
     axis.set_xticks(list(table.shots.values()), [str(count) for count in table.shots.values()])
     axis.minorticks_off()
@@ -199,6 +196,26 @@ def curves_plot(
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(title=fill(title, 46), xlabel="epoch", ylabel=ylabel)
         return svg(figure, f"{ylabel} by epoch, {title}")
+
+
+def against_plot(
+    lines: Mapping[str, Sequence[tuple[int, Spread]]], palette: Palette, axes: tuple[str, str], title: str
+) -> Markup:
+    """Lines over a few whole numbers, by label, with bands of one standard deviation; `axes` are the names of x and y."""
+    with drawing() as (figure, axis):
+        for label, points in lines.items():
+            x, cells = zip(*points, strict=True)
+            _band(axis, x, cells, palette.line(label))
+        axis.set_xticks(sorted({k for points in lines.values() for k, _ in points}))
+        axis.set(title=fill(title, 46), xlabel=axes[0], ylabel=axes[1])
+        return svg(figure, f"{axes[1]} against {axes[0]}, {title}")
+
+
+def _band(axis: Axes, x: Sequence[float], cells: Sequence[Spread], style: dict[str, str]) -> None:
+    """A line of means, and a band of one standard deviation."""
+    means, stds = (np.array(values) for values in ([c.mean for c in cells], [c.std or 0 for c in cells]))
+    axis.plot(x, means, **style)
+    axis.fill_between(x, means - stds, means + stds, color=style["color"], alpha=0.16, linewidth=0)
 
 
 def shorten(name: str, length: int = 26) -> str:

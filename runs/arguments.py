@@ -27,6 +27,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from runs.keys import resolved, shown
 
+ROOT = Path(__file__).parents[1]  # of a clone, or site-packages
+OURS = {"files", "prompts", "datamodules", "lightning_modules", "runs", "reports", "tools", "run.py", "report.py", "tests"}
 PROJECT_PACKAGES = ("prompts", "datamodules", "lightning_modules")
 TARGET_GROUPS = ("method", "data", "clip", "optim", "trainer", "logger")  # groups that are a `_target_`
 TYPE_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
@@ -78,7 +80,8 @@ def raised_by_us(error: BaseException) -> bool:
     """Whether a `raise` statement of this project raised the error: its message is then meant for the user."""
     frames = traceback.extract_tb(error.__traceback__)
     path = Path(frames[-1].filename) if frames else Path("/")
-    ours = path.is_relative_to(Path(__file__).parents[1]) and "site-packages" not in path.parts
+    # ours are beside this package, in a clone or in site-packages, and never below a .venv in the clone
+    ours = path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in OURS
     return ours and (frames[-1].line or "").startswith("raise ")
 
 

@@ -24,6 +24,7 @@ RESULT = "result.json"  # enters no digest: it holds times, which differ between
 # digest is computed (and not left out, as other keys interpolate them).
 EXECUTION_KEYS = {
     "data_root": "data",
+    "folder": None,  # the content of the data counts
     "data_index": None,
     "output": "outputs",
     "workers": 0,
@@ -42,9 +43,10 @@ EXECUTION_KEYS = {
     "seed": 0,
 }
 # Those of them that an earlier run may have otherwise without a change to its result, and so to that of the later one.
-EARLIER_EXECUTION = tuple(set(EXECUTION_KEYS) - {"data_root", "data_index", "ckpt", "init_from", "other_clip", "seed"})
+EARLIER_COUNTS = {"data_root", "folder", "data_index", "ckpt", "init_from", "other_clip", "seed"}
+EARLIER_EXECUTION = tuple(set(EXECUTION_KEYS) - EARLIER_COUNTS)
 # Those of them that came later: left out, so that runs of before keep their digests.
-LATER = ("decoded_mb",)
+LATER = ("decoded_mb", "folder")
 # Groups that change no result: how a run is logged, how Hydra starts it, and the names of recipes, whose values count.
 EXECUTION_GROUPS = ("logger", "hydra", "recipes")
 # Arguments of the trainer that change no result: where it runs and what it shows. Any other argument enters the digest.

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.identity import data_digest
+from files import hub
 from runs import arguments, earlier, identity, keys, recipe_files, recipes, search
 from runs.protocol import protocol_of
 
@@ -184,6 +185,14 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`. ValueError for a recipe that is not there."""
     if cfg.get("targets"):  # refused, as it would be replaced silently
         raise ValueError(f"targets={keys.shown(keys.resolved(cfg, 'targets'))}: {keys.KEYS['targets'].give}.")
+    if cfg.get("folder") and OmegaConf.select(cfg, "data.source.folder") != cfg.folder:
+        raise ValueError(
+            f"folder={cfg.folder} names images of your own, which data={hydra.runtime.choices.data} does not read: add "
+            "data=folder."
+        )
+    for key in ("ckpt", "init_from"):  # shared prompts are fetched now, as their content is a part of what the run is
+        if isinstance(given := cfg.get(key), str):
+            cfg[key] = hub.fetched(given)
     recipes.complete(cfg, hydra)
     with open_dict(cfg):
         add_targets(cfg, hydra.runtime.choices.data)

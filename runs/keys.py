@@ -39,6 +39,7 @@ KEYS = {
     "init_from": OPTIONAL_PATH,
     "source": Key((str,), "give the name of a source, such as disk or hub"),
     "data_root": PATH,
+    "folder": OPTIONAL_PATH,
     "data_index": OPTIONAL_PATH,
     "output": Key((str,), "give a folder"),
     "workers": count(f"give auto, or a number of processes from 0 to {PROCESSES}", 0, PROCESSES, also=("auto",)),

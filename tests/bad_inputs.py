@@ -24,6 +24,7 @@ earlier: {gives:init_from,nope:1} {gives:init_from,fit:false} | is nothing that 
 source: 5 null
 data_root: 5 null
 data_index: [a] ''
+folder: 5 nowhere
 output: a_file a_file/below read_only read_only/below 5 null '' [a] {a:b}
 workers: -1 abc 1.5 null 100000
 decoded_mb: -1 auto 1.5 null 100000000

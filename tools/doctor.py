@@ -4,7 +4,7 @@ python -m tools.doctor data=NAME|all [data_root=PATH] [images=true] [limit=20] [
 
 images=true decodes every image (default: one of each class and split); limit=0 lists everything. It writes nothing.
 data.source.disk.KEY=VALUE are those of a run, for one dataset: data.source.disk.format=webdataset examines its shards.
-data=folder data.name=NAME, or data.source.root=PATH: images of your own in class folders.
+data=folder folder=PATH: images of your own; data=folder data.name=NAME: those in data_root.
 The exit status is 1 when something is wrong. Datasets are those of conf/data.
 """
 
@@ -69,7 +69,7 @@ def parsed(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
     """The options of a command line, and its overrides of a dataset's source. ValueError for what is not understood."""
     for argument in arguments:
         key, equals, _ = argument.partition("=")
-        if not equals or not (key in ("data", "data_root", "images", "limit") or key.startswith("data.")):
+        if not equals or not (key in ("data", "folder", "data_root", "images", "limit") or key.startswith("data.")):
             raise ValueError(f"{argument} is not understood; {__doc__.splitlines()[2]}")
     overrides = [argument for argument in arguments if argument.startswith("data.")]
     given = [argument for argument in arguments if argument not in overrides]

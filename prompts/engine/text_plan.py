@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from prompts.engine.sending import send
 from prompts.engine.tokenizers import Tokenizer
 
 Position = Literal["end", "middle", "front"]
@@ -91,15 +92,35 @@ Segments = tuple[tuple[int, int], ...]  # (number of classes, suffix rows of eac
 
 
 @dataclass(frozen=True)
+class Slots:
+    """The slots among the rows of a pass, and the prompt row that belongs in each."""
+
+    positions: Tensor  # (n,) index of each slot's row
+    numbers: Tensor  # (n,) index of the prompt row in the slot
+    classes: Tensor  # (n,) class id of the slot, for prompt rows that differ by class
+    first: int | None  # the first position, as a number that no device has to be asked for
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @classmethod
+    def among(cls, ids: Tensor, classes: Tensor, device: torch.device) -> Slots:
+        """The slots among token ids (N,), which are of `classes` (N,): on the CPU, where counting waits for no device."""
+        positions = (ids < 0).nonzero().flatten()
+        tensors = positions, -1 - ids[positions], classes[positions]
+        return cls(*(send(t, device) for t in tensors), int(positions[0]) if len(positions) else None)
+
+
+@dataclass(frozen=True)
 class Suffixes:
     """Packed suffix rows of some classes, shortest class first, so that a segment, the classes of one length, is a plain
     reshape."""
 
     ids: Tensor  # (T,) token id or slot of each row
     positions: Tensor  # (T,) its position in the text
-    classes: Tensor  # (T,) the class it belongs to, counted in the full list
     segments: Segments
     eot: Tensor  # (C,) the row of each class's EOT, in packed order
+    slots: Slots  # among the rows of the prefix and, behind them, these
 
 
 class TextPlan:
@@ -115,7 +136,8 @@ class TextPlan:
         longest = min(map(len, lists)) - 1  # the EOT row always belongs to the suffix
         same = (all(tokens[i] == lists[0][i] for tokens in lists) for i in range(longest))
         shared = next((i for i, s in enumerate(same) if not s or (class_slots and lists[0][i] < 0)), longest)
-        self.prefix = torch.tensor(lists[0][:shared], dtype=torch.long, device=device)
+        self._prefix = torch.tensor(lists[0][:shared], dtype=torch.long)  # stays on the CPU
+        self.prefix = self._prefix.to(device)
         self.lengths = torch.tensor([len(tokens) - shared for tokens in lists])
         self.rows = torch.zeros(len(lists), int(self.lengths.max()), dtype=torch.long)
         is_row = torch.arange(self.rows.shape[1]) < self.lengths[:, None]
@@ -148,7 +170,7 @@ class TextPlan:
     def unshared(self) -> TextPlan:
         """The same text with every slot in the suffixes, where its content may differ by class. Made once."""
         if self._unshared is None:
-            prefix, lengths = self.prefix.tolist(), self.lengths.tolist()
+            prefix, lengths = self._prefix.tolist(), self.lengths.tolist()
             lists = [prefix + row[:length] for row, length in zip(self.rows.tolist(), lengths, strict=True)]
             self._unshared = TextPlan(lists, class_slots=True)
         return self._unshared.to(self.prefix.device)
@@ -159,13 +181,15 @@ class TextPlan:
         is_row = torch.arange(int(lengths[-1])) < lengths[:, None]  # (C,M)
         positions = torch.arange(is_row.shape[1]).expand_as(is_row) + len(self.prefix)
         sizes, counts = lengths.unique_consecutive(return_counts=True)
+        ids, of_class = self.rows[classes, : is_row.shape[1]][is_row], classes[:, None].expand_as(is_row)[is_row]
+        slots = [torch.cat(pair) for pair in ((self._prefix, ids), (torch.zeros_like(self._prefix), of_class))]
         device = self.prefix.device
         return Suffixes(
-            ids=self.rows[classes, : is_row.shape[1]][is_row].to(device),
-            positions=positions[is_row].to(device),
-            classes=classes[:, None].expand_as(is_row)[is_row].to(device),
+            ids=send(ids, device),
+            positions=send(positions[is_row], device),
             segments=tuple(zip(counts.tolist(), sizes.tolist(), strict=True)),
-            eot=(lengths.cumsum(0) - 1).to(device),
+            eot=send(lengths.cumsum(0) - 1, device),
+            slots=Slots.among(*slots, device),
         )
 
     def chunks(self, max_rows: int | None, classes: Tensor | None = None) -> tuple[list[Suffixes], Tensor]:
@@ -179,7 +203,7 @@ class TextPlan:
         pieces = torch.div(ends - 1, max_rows or int(ends[-1]), rounding_mode="floor")
         sizes = pieces.unique_consecutive(return_counts=True)[1].tolist()
         chosen = by_length if classes is None else classes.cpu()[by_length]
-        chunks = [self.pack(part) for part in chosen.split(sizes)], by_length.argsort().to(self.prefix.device)
+        chunks = [self.pack(part) for part in chosen.split(sizes)], send(by_length.argsort(), self.prefix.device)
         if classes is None:
             self._chunks = {max_rows: chunks}
         return chunks

@@ -25,27 +25,9 @@ from torch.utils.checkpoint import checkpoint
 
 from prompts.engine.blocks import Block, KeysValues, Streams, attend
 from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts, check_prompts
-from prompts.engine.text_plan import Segments, Suffixes, TextPlan
+from prompts.engine.text_plan import Segments, Slots, Suffixes, TextPlan
 
 PrefixCache = list[KeysValues]  # KV cache of the prefix in one block: keys and values (G,H,m+P,d) of each option
-
-
-@dataclass(frozen=True)
-class Slots:
-    """The slots among the rows of a pass, and the prompt row that belongs in each."""
-
-    positions: Tensor  # (n,) index of each slot's row
-    numbers: Tensor  # (n,) index of the prompt row in the slot
-    classes: Tensor  # (n,) class id of the slot, for prompt rows that differ by class
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    @classmethod
-    def among(cls, ids: Tensor, classes: Tensor) -> Slots:
-        """The slots among token ids (N,), which are of `classes` (N,)."""
-        positions = (ids < 0).nonzero().flatten()
-        return cls(positions, -1 - ids[positions], classes[positions])
 
 
 @dataclass(frozen=True)
@@ -120,8 +102,7 @@ class TextTower:
         prefix_rows, last = len(plan.prefix), len(self.blocks) - 1
         ids = torch.cat([plan.prefix, chunk.ids])
         positions_ND = torch.cat([self.positions[:prefix_rows], self.positions[chunk.positions]])
-        slots = Slots.among(ids, torch.cat([torch.zeros_like(plan.prefix), chunk.classes]))
-        streams = self._enter(ids, positions_ND, slots, prompts.inputs)
+        slots, streams = chunk.slots, self._enter(ids, positions_ND, chunk.slots, prompts.inputs)
         for i, block in enumerate(self.blocks):
             if (rows := prompts.rows.get(i)) is not None:
                 x = streams.residual
@@ -197,11 +178,11 @@ def _fill_slots(x: Tensor, rows: Rows, slots: Slots) -> Streams:
 def _change_slots(x: Tensor, slots: Slots, count: int, start: int) -> tuple[Tensor, Slots]:
     """Replaces the prefix's slots by `count` empty ones, behind the `start` first rows if there were none. Returns the rows
     (G,N',D) and the new slots."""
-    first = int(slots.positions[0]) if len(slots) else start
+    first = start if slots.first is None else slots.first
     empty = x.new_zeros(len(x), count, x.shape[-1])
     x = torch.cat([x[:, :first], empty, x[:, first + len(slots) :]], 1)
     numbers = torch.arange(count, device=x.device)
-    return x, Slots(first + numbers, numbers, torch.zeros_like(numbers))
+    return x, Slots(first + numbers, numbers, torch.zeros_like(numbers), first if count else None)
 
 
 def _attend_suffixes(q: Tensor, k: Tensor, v: Tensor, segments: Segments, cache: PrefixCache, eot_only: bool = False) -> Tensor:

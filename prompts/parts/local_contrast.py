@@ -58,7 +58,7 @@ class LocalContrast(Settings):
         """
         if self.num_sampled_classes is None or self.num_sampled_classes >= total:
             return None
-        groups, group = (batch_index.cpu() % self.negative_groups).unique(return_inverse=True)
+        groups, group = (batch_index % self.negative_groups).unique(return_inverse=True)
         sampled = torch.stack([draw(total, self.num_sampled_classes - 1, seed, number) for number in groups.tolist()])
         return class_sample(labels, sampled, group)
 
@@ -83,17 +83,15 @@ def draw(total: int, count: int, seed: int, group: int) -> Tensor:
 
 
 def class_sample(labels: Tensor, sampled: Tensor, group: Tensor) -> ClassSample:
-    """Labels (B,), distinct ids `sampled` (G,M) and the row of it that each image uses (B,) -> the classes in use.
+    """Labels (B,), distinct ids `sampled` (G,M), the row of it that each image uses (B,), on the CPU -> the classes in use.
 
     A sampled class that is an image's own is its positive and no negative, so a collision leaves it one negative less.
     Classes that occur more than once are encoded once.
     """
-    positives = labels.cpu()
-    ids = torch.cat([positives, sampled.flatten()]).unique()
-    targets = torch.searchsorted(ids, positives)
+    ids = torch.cat([labels, sampled.flatten()]).unique()
+    targets = torch.searchsorted(ids, labels)
     of_group = torch.zeros(len(sampled), len(ids), dtype=torch.bool).scatter_(1, torch.searchsorted(ids, sampled), True)
-    allowed = of_group[group.cpu()].scatter(1, targets[:, None], True)
-    return ClassSample(ids.to(labels.device), allowed.to(labels.device), targets.to(labels.device))
+    return ClassSample(ids, of_group[group].scatter(1, targets[:, None], True), targets)
 
 
 def cross_entropy(logits: Tensor, sample: ClassSample | None, labels: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prompts.engine.clip import IMAGENET_TEMPLATES, FrozenCLIP
+from prompts.engine.sending import send
 from prompts.engine.text_plan import Caption, TextPlan, token_lists
 from prompts.parts.context import fixed_plan
 
@@ -107,7 +108,8 @@ class Teacher:
     @torch.no_grad()
     def logits(self, image: Tensor, ids: Tensor | None = None) -> Tensor:
         """Image features (B,d) -> (B,C), or (B,K) over the classes with these ids (K,)."""
-        return self.clip.logits(image, self.text() if ids is None else self.text()[ids])
+        text = self.text()
+        return self.clip.logits(image, text if ids is None else text[send(ids, text.device)])
 
 
 def converted(images: Tensor, spec: Mapping[str, Any], wanted: Mapping[str, Any]) -> Tensor:

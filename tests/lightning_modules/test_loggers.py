@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
-from fakes import guessed
+from fakes import guessed, put
+from PIL import Image
 from toys import NAMES, ROOT, toy_clip
 
 from lightning_modules import loggers
@@ -117,6 +118,21 @@ def test_predictions_become_a_confusion_matrix(tmp_path):
     (cells,) = (rows for name, rows in tables(tmp_path).items() if "confusion" in name)
     right = sum(count for true, guess, count in cells if true == guess)
     assert 100 * right / len(arrays[0]) == pytest.approx(metrics["accuracy"])
+
+
+def test_samples_become_a_table_with_pictures(tmp_path):
+    import wandb
+
+    path = put(tmp_path, metrics={"test": 50.0}, trainable_parameters=1, seconds=1.0, peak_memory={}, epoch=1)
+    Image.new("RGB", (32, 32), "red").save(path.with_name("0.png"))
+    answers = {"question": "what colour?", "answer": "red", "answers": ["red"], "accuracy": 100.0, "shots": 4}
+    sample = {"why": "best", "image": "0.png", "index": 0, **answers}
+    path.with_name("samples.json").write_text(json.dumps({"task": "vqa", "evaluations": {"test": [sample]}}))
+    wandb.init(mode="offline", dir=tmp_path, config={"folder": str(path.parent)})
+    loggers.finish(0)
+    ((why, picture, question, answer, *_),) = tables(tmp_path)["samples"]
+    assert (why, question, answer) == ("best", "what colour?", "red")
+    assert picture == "Image"  # its file goes with the table's artifact
 
 
 def test_a_report_is_a_run_of_its_own(tmp_path):

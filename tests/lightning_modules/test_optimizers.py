@@ -6,6 +6,7 @@ from lightning.pytorch import Callback
 from small_runs import SGD, parts, trainer
 from toys import NAMES, Toy
 
+from lightning_modules import optimizers
 from lightning_modules.optimizers import CombinedOptimizer, make_optimizer, set_rates
 from lightning_modules.schedule import cosine_after_warmup
 from prompts.aape import AAPE
@@ -45,6 +46,34 @@ def test_each_group_is_stepped_by_its_own_optimiser():
 
 def test_without_optimisers_of_their_own_the_configured_one_is_returned():
     assert type(make_optimizer(SGD, [{"params": tensors()}])) is torch.optim.SGD
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (SGD, True),
+        (torch.optim.AdamW, True),
+        (partial(SGD, fused=False), False),
+        (partial(SGD, foreach=True), None),
+        (partial(torch.optim.RMSprop, lr=0.1), None),  # has no fused kernel
+        (lambda groups: torch.optim.SGD(groups, lr=0.1), None),  # somebody's own, which may take no such argument
+    ],
+)
+def test_only_a_gpu_gets_the_fused_optimisers_of_torch(make, expected, monkeypatch):
+    assert not any(make_optimizer(make, [{"params": tensors()}]).defaults.get("fused") for make in (SGD, torch.optim.AdamW))
+    monkeypatch.setattr(optimizers, "FUSED_ON", ("cpu",))
+    made = make_optimizer(make, [{"params": tensors()}])
+    assert made.defaults.get("fused") is expected
+    together = make_optimizer(SGD, groups(*tensors()))
+    assert [part.defaults["fused"] for part in together.parts] == [True, True]
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, True), ({"gradient_clip_val": 1.0}, None)])
+def test_clipped_gradients_have_no_fused_optimiser(options, expected, monkeypatch):
+    monkeypatch.setattr(optimizers, "FUSED_ON", ("cpu",))
+    data, model, module = parts(epochs=1)
+    trainer(1, precision="bf16-mixed", **options).fit(module)
+    assert module.trainer.optimizers[0].defaults["fused"] is expected
 
 
 def test_rates_are_scheduled_kept_or_zero():

@@ -50,3 +50,16 @@ def test_lines_also_come_within_long_epochs(trainer, capsys):
     assert lines[0].startswith("  epoch 3/5, batch 10/20   loss 1.5000")
     assert lines[1].startswith("  epoch 3/5   loss 1.5000")
     assert all(" images/s   " in line and line.endswith(" left") for line in lines)
+
+
+def test_the_bar_looks_at_the_losses_four_times_a_second(monkeypatch):
+    bar, now, looks = RunProgress(), [100.0], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.RichProgressBar, "get_metrics", lambda *_: looks.append(now[0]) or {"loss": len(looks)})
+    trainer = SimpleNamespace(training=False)
+    seen = []
+    for _ in range(5):
+        seen.append(bar.get_metrics(trainer, None)["loss"])
+        now[0] += 0.125
+    assert looks == [100.0, 100.25, 100.5]
+    assert seen == [1, 1, 2, 2, 3]

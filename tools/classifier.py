@@ -1,0 +1,151 @@
+"""A finished run as a classifier of any images and class names, in Python:
+
+    from tools.classifier import load
+    classifier = load("outputs/few_shot/eurosat/vit_b16/coop/shots16-1a2b3c4d/seed1")
+    classifier.top([PIL.Image.open("field.jpg")], ["a forest", "a lake", "a field"])
+
+Shapes: N images, C classes, d width of the shared embedding, S image size in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import PIL.Image
+import torch
+from torch import Tensor
+
+from datamodules.transforms import eval_transform
+from files.hub import fetched
+from lightning_modules.assembly import Assembly
+from lightning_modules.checkpoints import PROMPTS, read_prompts
+from prompts.prompted_clip import PromptedCLIP
+from runs.jobs import NAMED, RESULT, compose_job
+from runs.result import load_result
+from runs.stored import check_names, take_over
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+class Classifier:
+    """A frozen CLIP with learned prompts, in eval mode and without gradients.
+
+    Args:
+        model: with its learner set up.
+        device: where it runs; None: the GPU where there is one.
+    """
+
+    def __init__(self, model: PromptedCLIP, device: str | torch.device | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.transform = eval_transform(**model.clip.image_spec)
+
+    @property
+    def classnames(self) -> list[str]:
+        """The classes that images are classified against unless a call names others: at first those of the training."""
+        return list(self.model.classnames)
+
+    @torch.no_grad()
+    def probabilities(
+        self, images: Sequence[PIL.Image.Image], classnames: Sequence[str] | None = None, batch_size: int = 64
+    ) -> Tensor:
+        """(N,C) float32 on the CPU: the softmax over the class names, in their order.
+
+        Args:
+            classnames: other classes than the bound ones; they stay bound.
+
+        Raises:
+            ValueError: no class names, one that is empty or too long, or a method that serves its own classes alone.
+        """
+        self.bind(classnames)
+        parts = [self.model(pixels).logits.float().softmax(-1).cpu() for pixels in self._batches(images, batch_size)]
+        return torch.cat(parts) if parts else torch.zeros(0, len(self.classnames))
+
+    def top(
+        self, images: Sequence[PIL.Image.Image], classnames: Sequence[str] | None = None, k: int = 5
+    ) -> list[list[tuple[str, float]]]:
+        """For each image the `k` most probable classes, with their probabilities. ValueError as from `probabilities`."""
+        best = self.probabilities(images, classnames).topk(min(k, len(self.classnames)))
+        names = self.classnames
+        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [[(names[at], value) for at, value in zip(*row, strict=True)] for row in rows]
+
+    @torch.no_grad()
+    def image_features(self, images: Sequence[PIL.Image.Image], batch_size: int = 64) -> Tensor:
+        """(N,d) float32 on the CPU, un-normalised: with the method's prompts in the image tower, where it has some."""
+        prompts, clip = self.model.learner.image_prompts(), self.model.clip
+        parts = [clip.encode_image(pixels, prompts).float().cpu() for pixels in self._batches(images, batch_size)]
+        return torch.cat(parts) if parts else torch.zeros(0, clip.embed_dim)
+
+    @torch.no_grad()
+    def text_features(self, classnames: Sequence[str] | None = None) -> Tensor:
+        """(C,d) float32 on the CPU, un-normalised. ValueError where a class's text depends on the image, or as from
+        `probabilities`."""
+        self.bind(classnames)
+        if self.model.text_depends_on() == "image":
+            raise ValueError(
+                f"{type(self.model.learner).__name__} makes the text of a class anew for each image, so a class has no "
+                "features of its own: use probabilities."
+            )
+        return self.model.text_features(torch.zeros(1, self.model.clip.embed_dim, device=self.device)).float().cpu()
+
+    def bind(self, classnames: Sequence[str] | None) -> None:
+        """Sets the class list; None keeps the bound one."""
+        if classnames is None:
+            return
+        wrong = isinstance(classnames, str) or not classnames
+        if wrong or not all(isinstance(name, str) and name.strip() for name in classnames):
+            raise ValueError(f"classnames={classnames!r:.80}: give a list of class names, none of them empty.")
+        self.model.bind(list(classnames))
+
+    def pixels(self, image: PIL.Image.Image) -> Tensor:
+        """The image as the CLIP sees it, uint8 (3,S,S)."""
+        return self.transform.pixels(image)
+
+    def _batches(self, images: Sequence[PIL.Image.Image], size: int) -> Iterator[Tensor]:
+        for start in range(0, len(images), size):
+            yield torch.stack([self.pixels(image) for image in images[start : start + size]]).to(self.device)
+
+
+def prompts_file(run: str | Path) -> Path:
+    """The prompts of a run's folder or on the hub, or the file itself. ValueError where there is none."""
+    run = fetched(str(run))
+    path = Path(run) / PROMPTS if Path(run).is_dir() else Path(run)
+    if not path.is_file():
+        raise ValueError(f"there are no prompts at {run}: give the folder of a finished run, or its {PROMPTS}.")
+    return path
+
+
+def load(
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    config_dir: str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> Classifier:
+    """The classifier of a finished run's folder, of a prompts.safetensors of this project, or of shared ones
+    ("hf-hub:ORGANISATION/NAME"). Reads no images.
+
+    Args:
+        overrides: "key=value" for keys of the config that differ on this machine, such as clip.weights.
+        config_dir: a folder of more configs, as run.py's --config-dir.
+
+    Raises:
+        ValueError: there are no such prompts, they belong to another CLIP, or name a method that is not here.
+    """
+    path = prompts_file(run)
+    about = read_prompts(path).about
+    if lacking := [group for group in NAMED if group not in about]:
+        raise ValueError(f"{path} does not say its {lacking[0]}: give the {PROMPTS} of a finished run.")
+    names = {group: about[group] for group in NAMED}
+    check_names(names, [CONF, *([Path(config_dir)] if config_dir else [])], path)
+    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    cfg, _ = compose_job([*search, *(f"{group}={name}" for group, name in names.items())], CONF)
+    if (result := path.with_name(RESULT)).is_file():  # the CLIP's settings, such as the file of its weights
+        stored = load_result(result).get("config", {})
+        take_over(cfg, {"clip": stored["clip"]} if "clip" in stored else {}, str(result))
+    cfg.merge_with_dotlist(list(overrides))
+    if "trainable" in cfg.clip:
+        cfg.clip.trainable = None  # the prompts bring what was trained of it
+    cfg.fit, cfg.ckpt = False, str(path)
+    return Classifier(Assembly(cfg, names).model, device)
