@@ -67,7 +67,7 @@ tables: .venv/installed  ## run every table of the embedded world, and write the
 		$(BIN)/python run.py -m experiment=$$(basename $$file .yaml) || exit 1; done
 	$(BIN)/python -m tools.tables outputs/tables
 
-BENCHMARKS := text_engine released exact_softmax feature_store split scale cost retrieval data startup
+BENCHMARKS := text_engine released exact_softmax feature_store retrieval split scale cost data startup
 benchmark: .venv/installed  ## every benchmark of docs/performance.md, one after the other, well over half an hour on two cores
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
