@@ -25,7 +25,7 @@ from datamodules.known_features import FEATURES, IMAGE
 from lightning_modules.evaluated import Figure
 from lightning_modules.retrieval_ranks import Gallery, ImageRows, Scores, exact_ranks, retrieved, summary
 from lightning_modules.samples import choose, write_samples
-from lightning_modules.task import TaskModule
+from lightning_modules.task import TaskModule, on_host
 from prompts.engine.sharding import gather_rows, sum_over_ranks
 from prompts.engine.text_plan import Caption
 from prompts.parts.reference_prompts import encode_prompts
@@ -80,7 +80,7 @@ class Retrieval(TaskModule):
         items = self.data.train_items
         captions = [self.drawn(items, index, 0) for index in range(min(len(items), self.data.batch_size))]
         self.model.bind(captions)
-        labels = torch.arange(len(captions), device=self.device)
+        labels = torch.arange(len(captions))
         self.check_sample(self.model.learner.sample(labels, labels, 0))
 
     def on_fit_start(self) -> None:
@@ -100,7 +100,8 @@ class Retrieval(TaskModule):
         rank, count = self.trainer.global_rank, len(batch["index"])
         own = torch.arange(rank * count, (rank + 1) * count, device=batch["index"].device)  # (B,) of the gathered rows
         target = step.target[own]
-        self.check_sample(self.model.learner.sample(target, batch["batch_index"], seed))
+        positions = batch.get(on_host("batch_index"), batch["batch_index"]).cpu()
+        self.check_sample(self.model.learner.sample(target.cpu(), positions, seed))
         outputs = self.outputs(batch)
         if self.captions_of_images is not None:
             features, mask = (part[batch["index"].cpu()].to(self.device) for part in self.captions_of_images)

@@ -11,9 +11,9 @@ GROUPS = ("method", "task", "protocol")
 SHARED = ("run.py", "report.py", "runs", "lightning_modules", "reports", "datamodules/module.py", "datamodules/few_shot.py",
           "datamodules/loaders.py", "datamodules/evaluation.py", "prompts/learner.py", "prompts/prompted_clip.py",
           "prompts/engine")  # fmt: skip
-# A task's own module and its own sections of the report.
+# A task's own module and its own sections of the report, and what is read of each task's samples.
 TASKS = [path.stem for path in (ROOT / "conf/task").glob("*.yaml")]
-OWN = {f"{room}/{task}.py" for task in TASKS for room in ("lightning_modules", "reports")}
+OWN = {f"{room}/{task}.py" for task in TASKS for room in ("lightning_modules", "reports")} | {"reports/samples.py"}
 # Words of English, and a file, that are also names of options.
 OTHER_MEANINGS = {"open", "few_shot", "captions"}
 # data.sampler=coop: images are drawn as in that repository, whatever method is trained on them
