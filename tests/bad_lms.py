@@ -1,7 +1,7 @@
 """Wrong values of keys of language models, of their tasks and methods, in the form of `VALUES` in tests/bad_inputs.py."""
 
 LMS = """
-data=scenes task=captioning method=limber lm: tinny 5
+data=scenes task=captioning method=limber lm: tinny
 data=scenes task=captioning method=limber lm: hub | lm.model has no value: give lm.model=VALUE
 data=scenes task=captioning method=limber lm=gpt2 lm.model: 5 null | lm.model
 data=scenes task=captioning method=limber lm=gpt2 +lm.foo: 1 | lm.foo
@@ -10,7 +10,7 @@ data=scenes task=captioning method=limber method.tokens: 0 abc 1.5
 data=scenes task=captioning method=limber method.dropout: 1 -0.1 abc
 data=scenes task=captioning method=limber method.h: nowhere a_file 5
 data=scenes task=captioning method=limber method.train_h: true abc
-method=limber data: shapes | task=classification needs class logits
+method=limber recipe=none data: shapes | task=classification needs class logits
 data=scenes task=captioning method: coop | task=captioning needs a prefix for a language model
 data=scenes task=captioning method=limber_aape earlier.data: nowhere 5
 data=scenes task=captioning method=limber task.module.tokenizer: nltk 5
