@@ -15,7 +15,7 @@ from reports.style import Palette
 from reports.tables import Table
 
 TITLES = {
-    "cider": "CIDEr-D",
+    "cider_d": "CIDEr-D",
     **{f"bleu_{n}": f"BLEU-{n}" for n in range(1, 5)},
     "rouge_l": "ROUGE-L",
     "meteor": "METEOR",

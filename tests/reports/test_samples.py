@@ -16,17 +16,17 @@ from reports.tasks import TaskReport
 
 FIGURES = {
     "retrieval": {"key": "image_to_text_r1", "title": "image to text, R@1", "unit": "%", "higher_is_better": True},
-    "captioning": {"key": "cider", "title": "CIDEr-D", "unit": "", "higher_is_better": True},
+    "captioning": {"key": "cider_d", "title": "CIDEr-D", "unit": "", "higher_is_better": True},
     "vqa": {"key": "accuracy", "title": "accuracy", "unit": "%", "higher_is_better": True},
 }
 METRICS = {
     "retrieval": {"image_to_text_r1": 20.0, "image_to_text_r5": 40.0, "image_to_text_r10": 60.5, "images": 9},
-    "captioning": {"cider": 80.0, "bleu_4": 20.0, "domains": {"in-domain": {"cider": 81.25}}, "images": 9},
+    "captioning": {"cider_d": 80.0, "bleu_4": 20.0, "domains": {"in-domain": {"cider_d": 81.25}}, "images": 9},
     "vqa": {"accuracy": 50.0, "by_shots": {"0": 30.0, "4": 50.0}, "images": 9},
 }
 SAMPLE = {
     "retrieval": {"captions": ["a red star"], "retrieved": [["a blue star", 31.5, False], ["a red star", 30, True]], "rank": 2},
-    "captioning": {"caption": "a star \x1b[2J", "references": ["a red star"], "scores": {"cider": 51.5}},
+    "captioning": {"caption": "a star \x1b[2J", "references": ["a red star"], "scores": {"cider_d": 51.5}},
     "vqa": {"question": "what colour?", "answer": "red", "answers": ["red", "pink"], "accuracy": 90.0, "shots": 4},
 }
 
@@ -110,5 +110,5 @@ def test_what_no_run_writes_is_left_out_and_said_so(tmp_path, change, said):
 
 
 def test_numbers_within_numbers_have_both_names():
-    metrics = {"cider": 1, "domains": {"in-domain": {"cider": 2.5, "images": 3}}, "flag": True, "names": ["a"], "images": 3}
-    assert numbers(metrics) == {"cider": 1.0, "domains in-domain cider": 2.5}
+    metrics = {"cider_d": 1, "domains": {"in-domain": {"cider_d": 2.5, "images": 3}}, "flag": True, "names": ["a"], "images": 3}
+    assert numbers(metrics) == {"cider_d": 1.0, "domains in-domain cider_d": 2.5}
