@@ -50,7 +50,7 @@ class Evaluation:
         rows = self.gallery.images_at_once
         ranks = exact_ranks(lambda a, b: self.image[a:b] @ self.text.T, len(self.image), self.gallery, rows)
         numbers = summary(ranks)
-        return [numbers[f"{side}_r{k}"] for side in ("i2t", "t2i") for k in TOP]
+        return [numbers[f"{side}_r{k}"] for side in ("image_to_text", "text_to_image") for k in TOP]
 
     def hits(self, first: Callable[[Tensor], Tensor]) -> list[float]:
         """Recalls, `first` giving the best candidates of each row."""

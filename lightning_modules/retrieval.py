@@ -50,7 +50,7 @@ class Retrieval(TaskModule):
     """
 
     needs = ("class logits", "captioned images")
-    figure = Figure("i2t_r1", "image-to-text R@1", "%")
+    figure = Figure("image_to_text_r1", "image-to-text R@1", "%")
     takes_features = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -188,7 +188,7 @@ class Retrieval(TaskModule):
 
     def line(self, metrics: Mapping[str, Any]) -> str:
         """Recall at 1, 5 and 10 of both directions, and the numbers of images and captions."""
-        parts = [" ".join(f"{metrics[f'{side}_r{k}']:6.2f}" for k in (1, 5, 10)) for side in ("i2t", "t2i")]
+        parts = [" ".join(f"{metrics[f'{side}_r{k}']:6.2f}" for k in (1, 5, 10)) for side in ("image_to_text", "text_to_image")]
         counts = f"({metrics['images']} images, {metrics['captions']} captions)"
         return f"R@1, 5, 10: image to text {parts[0]} %   text to image {parts[1]} %   {counts}"
 

@@ -126,19 +126,19 @@ def _count(mask: Tensor, dim: int) -> Tensor:
 
 
 def summary(ranks: Ranks, images: np.ndarray | None = None, owner: np.ndarray | None = None) -> dict[str, Any]:
-    """Recall at K in percent and median ranks, of image to text (i2t) and text to image (t2i); the numbers of both.
+    """Recall at K in percent and median ranks, of image to text and text to image; the numbers of both.
 
     Args:
         images: (N,) bool, those that count, with `owner` (M,); None: all. Candidates are always all.
     """
-    sides = {"i2t": ranks.images, "t2i": ranks.captions}
+    sides = {"image_to_text": ranks.images, "text_to_image": ranks.captions}
     if images is not None:
-        sides = {"i2t": ranks.images[images], "t2i": ranks.captions[images[owner]]}
+        sides = {"image_to_text": ranks.images[images], "text_to_image": ranks.captions[images[owner]]}
     numbers: dict[str, Any] = {}
     for name, values in sides.items():
         numbers |= {f"{name}_r{k}": float(100 * (values <= k).mean()) for k in TOP}
         numbers[f"{name}_median_rank"] = float(np.median(values))
-    return numbers | {"images": len(sides["i2t"]), "captions": len(sides["t2i"])}
+    return numbers | {"images": len(sides["image_to_text"]), "captions": len(sides["text_to_image"])}
 
 
 class ImageRows(Metric):

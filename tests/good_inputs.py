@@ -36,6 +36,11 @@ method=aape method.aggregator.kind=weights
 method=aape_residual
 method=aape_residual protocol=base_to_new data=dtd method.prompts=/path/to/texture_prompts_full.json
 method=aape method.hidden=32 method.schedule=two_stage method.head=linear_relu
+method=aape_captions data=scenes
+method=aape_captions data=scenes method.pairing=all method.aggregator.query=per_image
+method=aape_captions data=flickr30k init_from=FOLDER
+experiment=aape_retrieval +row=retrieval_aape_finetuned
+experiment=aape_retrieval_flickr30k
 method=cupl data=shapes
 method=cupl data=dtd method.prompts=/path/to/texture_prompts_full.json
 data=caltech101 clip.weights=/path/to/ViT-B-16.pt

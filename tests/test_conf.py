@@ -167,6 +167,8 @@ def test_debug_and_experiments(group):
     for option in options(group):
         cfg, names = jobs.compose_job([f"{group}={option}"], CONF)
         assert jobs.resolve(cfg)
+        if cfg.earlier and "." not in cfg.earlier.gives:
+            cfg.earlier = None  # it gives the method nothing
         assert isinstance(make_method(cfg), PromptLearner)
 
 

@@ -90,17 +90,17 @@ def test_the_figures_are_those_of_the_whole_matrix(learner):
     logits = torch.cat(rows)  # (9,M)
     own = owner == torch.arange(9)[:, None]
     best = logits.masked_fill(~own, -torch.inf).max(1).values
-    i2t = 1 + ((logits > best[:, None] + 1e-4) & ~own).sum(1)
+    image_to_text = 1 + ((logits > best[:, None] + 1e-4) & ~own).sum(1)
     metrics = module.metrics["toys"]
     # "something outside" is a caption of four images: equal scores, which the order of the list decides
     ours = logits[owner, torch.arange(len(every))]
-    t2i = 1 + (logits > ours + 1e-4).sum(0)
+    text_to_image = 1 + (logits > ours + 1e-4).sum(0)
     for k in (1, 5, 10):
-        assert metrics[f"t2i_r{k}"] == pytest.approx(100 * (t2i <= k).float().mean().item())
-        assert metrics[f"i2t_r{k}"] <= 100 * (i2t <= k).float().mean().item() + 1e-4
+        assert metrics[f"text_to_image_r{k}"] == pytest.approx(100 * (text_to_image <= k).float().mean().item())
+        assert metrics[f"image_to_text_r{k}"] <= 100 * (image_to_text <= k).float().mean().item() + 1e-4
     assert set(metrics["domains"]) == {"near", "far"}
-    total = sum(part["images"] * part["i2t_r5"] for part in metrics["domains"].values())
-    assert total / 9 == pytest.approx(metrics["i2t_r5"])
+    total = sum(part["images"] * part["image_to_text_r5"] for part in metrics["domains"].values())
+    assert total / 9 == pytest.approx(metrics["image_to_text_r5"])
     assert sum(part["captions"] for part in metrics["domains"].values()) == metrics["captions"] == len(every)
 
 
@@ -140,7 +140,7 @@ def test_evaluating_in_training_changes_nothing():
     (_, a, one), (_, b, two) = fit(epochs=2), fit(epochs=2, vals=True)
     assert one.losses == two.losses
     assert [entry["epoch"] for entry in two.history] == [0, 1]
-    assert {"i2t_r1", "t2i_median_rank"} <= set(two.history[0]["toys"])
+    assert {"image_to_text_r1", "text_to_image_median_rank"} <= set(two.history[0]["toys"])
     assert all(torch.equal(p, q) for p, q in zip(a.learner.parameters(), b.learner.parameters(), strict=True))
 
 
@@ -230,4 +230,4 @@ def test_bf16():
     trainer(precision="bf16-mixed").fit(module)
     trainer(precision="bf16-mixed").test(module, verbose=False)
     assert model.learner.ctx.dtype == torch.float32
-    assert 0 <= module.metrics["toys"]["i2t_r1"] <= 100
+    assert 0 <= module.metrics["toys"]["image_to_text_r1"] <= 100

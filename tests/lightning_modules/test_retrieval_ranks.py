@@ -50,7 +50,7 @@ def test_blocks_of_any_size_on_any_number_of_ranks_are_the_sorted_matrix(seed, t
             found = ranks_on(world, scores, gallery, rows)
             assert (found.images.tolist(), found.captions.tolist()) == expected
             numbers = summary(found)
-            for side, ranks in zip(("i2t", "t2i"), expected, strict=True):
+            for side, ranks in zip(("image_to_text", "text_to_image"), expected, strict=True):
                 recall = [numbers[f"{side}_r{k}"] for k in (1, 5, 10)]
                 assert recall == sorted(recall)
                 assert recall == pytest.approx([100 * np.mean([rank <= k for rank in ranks]) for k in (1, 5, 10)])
@@ -94,8 +94,13 @@ def test_by_hand():
         2,
     ]  # a and c: of equal scores the first image goes first
     numbers = summary(found)
-    assert (numbers["i2t_r1"], numbers["i2t_r5"], numbers["i2t_median_rank"]) == (50.0, 100.0, 1.5)
-    assert (numbers["t2i_r1"], numbers["t2i_r5"], numbers["t2i_median_rank"]) == (pytest.approx(100 / 3), 100.0, 2.0)
+    assert (numbers["image_to_text_r1"], numbers["image_to_text_r5"], numbers["image_to_text_median_rank"]) == (
+        50.0,
+        100.0,
+        1.5,
+    )
+    of_captions = [numbers[f"text_to_image_{key}"] for key in ("r1", "r5", "median_rank")]
+    assert of_captions == [pytest.approx(100 / 3), 100.0, 2.0]
     assert (numbers["images"], numbers["captions"]) == (2, 3)
     assert retrieved(gallery, scores[0], 0) == [["c", 0.9, False], ["b", 0.5, True], ["a", 0.1, True]]
 
@@ -104,10 +109,10 @@ def test_perfect_and_constant_embeddings():
     gallery = Gallery.of(captions_of([5] * 12))
     own = F.one_hot(gallery.owner).T.float()
     perfect, constant = summary(ranks_of(own, gallery)), summary(ranks_of(0 * own, gallery))
-    assert [perfect[f"{side}_r1"] for side in ("i2t", "t2i")] == [100.0, 100.0]
-    assert [perfect[f"{side}_median_rank"] for side in ("i2t", "t2i")] == [1.0, 1.0]
-    assert constant["i2t_r1"] == constant["t2i_r1"] == pytest.approx(100 / 12)  # the first image alone
-    assert constant["i2t_r10"] == pytest.approx(200 / 12)
+    assert [perfect[f"{side}_r1"] for side in ("image_to_text", "text_to_image")] == [100.0, 100.0]
+    assert [perfect[f"{side}_median_rank"] for side in ("image_to_text", "text_to_image")] == [1.0, 1.0]
+    assert constant["image_to_text_r1"] == constant["text_to_image_r1"] == pytest.approx(100 / 12)  # the first image alone
+    assert constant["image_to_text_r10"] == pytest.approx(200 / 12)
 
 
 def test_equal_captions_are_separate_candidates():
@@ -127,8 +132,8 @@ def test_scores_that_are_not_finite_are_told():
 def test_parts_of_the_images():
     ranks = Ranks(np.array([1, 3, 1]), np.array([1, 1, 7, 2]), np.zeros(3, bool))
     part = summary(ranks, np.array([True, True, False]), np.array([0, 1, 1, 2]))
-    assert (part["i2t_r1"], part["i2t_r5"]) == (50.0, 100.0)
-    assert part["t2i_r1"] == pytest.approx(200 / 3)
+    assert (part["image_to_text_r1"], part["image_to_text_r5"]) == (50.0, 100.0)
+    assert part["text_to_image_r1"] == pytest.approx(200 / 3)
     assert (part["images"], part["captions"]) == (2, 3)
 
 
@@ -148,6 +153,6 @@ def test_clip_benchmarks_figures(number):
     gallery = Gallery.of(captions_of(counts))
     numbers = summary(ranks_of(F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T, gallery, rows=7))
     assert 0 < figures["text_retrieval_recall@5"] < 1
-    for theirs, ours in (("text", "i2t"), ("image", "t2i")):
+    for theirs, ours in (("text", "image_to_text"), ("image", "text_to_image")):
         for k in (1, 5, 10):
             assert numbers[f"{ours}_r{k}"] == pytest.approx(100 * figures[f"{theirs}_retrieval_recall@{k}"], abs=1e-4)

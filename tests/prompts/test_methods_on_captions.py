@@ -62,5 +62,5 @@ def test_captions_take_the_class_names_place(small_clip, method):
         assert all(math.isfinite(total) for total, _ in module.losses)
     metrics = module.metrics["toys"]
     assert (metrics["images"], metrics["captions"]) == (9, 22)
-    assert metrics["i2t_r1"] <= metrics["i2t_r5"] <= metrics["i2t_r10"]
+    assert metrics["image_to_text_r1"] <= metrics["image_to_text_r5"] <= metrics["image_to_text_r10"]
     assert module.model.text_depends_on() == "image" or method not in BY_IMAGE
