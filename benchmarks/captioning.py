@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.text_engine import PeakMemory
+from benchmarks.timing import PeakMemory
 from prompts.engine.language_model import FrozenLM, Generation, load_tiny_language_model
 from prompts.engine.lm_config import check_installed
 

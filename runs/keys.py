@@ -176,10 +176,8 @@ def check_output(output: str) -> None:
     for folder in (path, *path.parents):
         try:
             folder.stat()
-        except FileNotFoundError:
-            continue
-        except NotADirectoryError:
-            continue  # a file further up, which is reached next
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # the latter: a file further up, which is reached next
         except OSError as error:
             raise ValueError(f"output={shown(output)}: {error.strerror}: give another folder.") from error
         if not os.path.isdir(folder):

@@ -197,3 +197,10 @@ def test_the_embedded_one_says_what_stands_in_front():
     own = lm.losses([[heap, "A picture of"] for heap in heaps], texts)
     other = lm.losses([[heap, "A picture of"] for heap in heaps[::-1]], texts)
     assert (own < other).all()
+
+
+def test_the_benchmark_compares_equal_captions():
+    from benchmarks.captioning import compare
+
+    line = compare(small_lm(), torch.randn(2, 3, WIDTH), Generation(max_tokens=3), repeats=1)
+    assert line.endswith("2 of 2 captions equal")
