@@ -2,6 +2,7 @@
 
 import math
 import random
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -121,6 +122,13 @@ def test_a_corpus_of_its_own_references_is_perfect():
 def test_wrong_names_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         CaptionMetrics(**arguments)
+
+
+def test_java_metrics_are_refused_without_java(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    for arguments in ({"java_metrics": ["meteor"]}, {"tokenizer": "java"}):
+        with pytest.raises(ValueError, match="no command java"):
+            CaptionMetrics(**arguments)
 
 
 def test_an_image_without_references_is_refused():
