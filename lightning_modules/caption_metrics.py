@@ -58,9 +58,9 @@ class CaptionMetrics:
         self.tokenizer, self.java_metrics = tokenizer, tuple(java_metrics)
         for name in self.java_metrics:
             java_program(JAVA_METRICS[name])
-        scorer("cider.cider", "Cider")
         if tokenizer == "java":
             tokens_by_java(["a caption"])
+        scorer("cider.cider", "Cider")
 
     def __call__(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
         """Scores of captions, each with one reference or more. CIDEr-D's document frequencies are those of these references, so

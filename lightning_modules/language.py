@@ -25,7 +25,7 @@ from prompts.parts.reference_prompts import encode_prompts
 class LanguageTask(TaskModule):
     """Trains by the language model's loss of the texts, and the learner's `prefix_losses`; evaluates what is generated.
 
-    A subclass overrides `asked` and `answer`, `generated`, `measured` and `longest_context`.
+    A subclass overrides `asked`, `answers`, `generated`, `measured` and `longest_context`.
 
     Args:
         generation: how contexts are continued.

@@ -37,7 +37,7 @@ def make_method(cfg, lengths=MappingProxyType({"text": [2] * 12, "image": [2] * 
     """The method; one that needs an earlier run gets `lengths`, two tokens in each of twelve blocks, or the sizes of an h."""
     gives = cfg.earlier.gives.removeprefix("method.") if cfg.earlier else None
     found = {"prompt_lengths": dict(lengths), "h": {"hidden": 4, "bias": True}}
-    return make(cfg.method, **({gives: found[gives]} if gives else {}))
+    return make(cfg.method, **({gives: found[gives]} if gives in found else {}))
 
 
 def make_source(data):

@@ -152,7 +152,7 @@ def test_without_the_package_one_sentence_says_what_to_install(monkeypatch):
 
 def test_clip_scores_equal_a_second_implementation():
     clip, rng = toy_clip(), random.Random(0)
-    image = torch.randn(6, clip.embed_dim)
+    image = torch.randn(6, clip.embed_dim, generator=torch.Generator().manual_seed(0))
     captions, references = [sentence(rng) for _ in range(6)], [[sentence(rng) for _ in range(i % 3 + 1)] for i in range(6)]
     score, with_references = clip_scores(clip, image, captions, references)
     for i, (caption, texts) in enumerate(zip(captions, references, strict=True)):
