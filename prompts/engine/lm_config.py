@@ -54,14 +54,14 @@ def _is_rotary(value: Any) -> bool:
     return all(_is_word(v) or type(v) is bool or (_is_number(v) and abs(v) <= 1e9) for v in value.values() if v is not None)
 
 
-_CHECKS: dict[str, Callable[[Any], bool]] = {
+CHECKS: dict[str, Callable[[Any], bool]] = {
     key: lambda value, most=most: type(value) is int and 1 <= value <= most for key, most in SIZES.items()
 }
-_CHECKS |= dict.fromkeys(SHARES, lambda value: _is_number(value) and 0 < value <= 1)
-_CHECKS |= dict.fromkeys(NORMS, lambda value: _is_number(value) and 0 < value < 0.1)
-_CHECKS |= dict.fromkeys(BASES, lambda value: _is_number(value) and 1 <= value <= 1e9)
-_CHECKS |= dict.fromkeys(FLAGS, lambda value: type(value) is bool)
-_CHECKS |= dict.fromkeys(WORDS, _is_word) | dict.fromkeys(ROTARY, _is_rotary)
+CHECKS |= dict.fromkeys(SHARES, lambda value: _is_number(value) and 0 < value <= 1)
+CHECKS |= dict.fromkeys(NORMS, lambda value: _is_number(value) and 0 < value < 0.1)
+CHECKS |= dict.fromkeys(BASES, lambda value: _is_number(value) and 1 <= value <= 1e9)
+CHECKS |= dict.fromkeys(FLAGS, lambda value: type(value) is bool)
+CHECKS |= dict.fromkeys(WORDS, _is_word) | dict.fromkeys(ROTARY, _is_rotary)
 
 
 def known_config(data: Any) -> dict[str, Any]:
@@ -77,9 +77,9 @@ def known_config(data: Any) -> dict[str, Any]:
             raise ValueError(f"it {why} ({key}), which is not read here.")
     if (kind := data.get("model_type")) not in MODEL_TYPES:
         raise ValueError(f"its model_type is {str(kind)[:80]!r}, where {', '.join(MODEL_TYPES)} are known.")
-    known = {key: value for key, value in data.items() if value is not None and key in _CHECKS}
+    known = {key: value for key, value in data.items() if value is not None and key in CHECKS}
     for key, value in known.items():
-        if not _CHECKS[key](value):
+        if not CHECKS[key](value):
             raise ValueError(f"its {key} is {str(value)[:80]!r}, which no language model has.")
     return known | {"model_type": kind}
 

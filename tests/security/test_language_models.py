@@ -66,7 +66,7 @@ VALUES |= st.dictionaries(st.text(max_size=5), st.floats() | st.text(max_size=5)
 
 
 @settings(max_examples=100, deadline=None)
-@given(data=st.dictionaries(st.sampled_from([*lm_config._CHECKS, "model_type", "auto_map", "x"]), VALUES) | VALUES)
+@given(data=st.dictionaries(st.sampled_from([*lm_config.CHECKS, "model_type", "auto_map", "x"]), VALUES) | VALUES)
 def test_any_values_are_a_sentence_or_within_bounds(data):
     try:
         known = known_config(GPT2 | data if isinstance(data, dict) else data)
