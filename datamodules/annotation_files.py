@@ -58,7 +58,7 @@ def check_apart(lists: Mapping[str, Iterable[CaptionedImage | Question]], where:
     """ValueError where an image is in two lists: the same file, or the same id, as COCO's of 2014 and of 2017 have."""
     of_image: dict[str | int, str] = {}
     for split, items in lists.items():
-        for key in {key for item in items for key in (item.path, item.image_id)}:
+        for key in dict.fromkeys(key for item in items for key in (item.image_id, item.path)):
             if (other := of_image.setdefault(key, split)) != split:
                 raise ValueError(f"image {key} of {where} is in {other} and in {split}: take it out of one of the two lists.")
 
