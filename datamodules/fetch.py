@@ -3,8 +3,8 @@
 python -m datamodules.fetch [data=NAME[,NAME...]] [data_root=PATH] [keep=true]
 
 Without data= it lists what can be fetched. An interrupted download goes on with the next start; an archive is unpacked beside
-the dataset and moved there whole; keep=true keeps it. What wants a click, a login or a mirror is named, with its address and its
-place: the published splits (split_zhou_*.json) are among that. The addresses are in datamodules/sources.yaml.
+the dataset and moved there whole; keep=true keeps it. What wants a click, a login or a mirror is named, with its address and
+its place: the published splits (split_zhou_*.json) are among that. The addresses are in datamodules/sources.yaml.
 """
 
 from __future__ import annotations
