@@ -7,6 +7,7 @@
     clip-prompts insight RUN_FOLDER                       # what a finished run has learned
     clip-prompts predict RUN_FOLDER --images photos       # classifies images with the prompts of a finished run
     clip-prompts share RUN_FOLDER --to my-name/prompts    # to Hugging Face's hub, or to a folder
+    clip-prompts convert FOLDER                           # what a released checkpoint is; prompts in the released form
     clip-prompts features                                 # the store of image features: list, clear
 
 Configs and packages of your own extend it: `PYTHONPATH=FOLDER clip-prompts run --config-dir FOLDER/conf ...`.
@@ -28,6 +29,7 @@ COMMANDS = {
     "insight": ["-P", "-m", "reports.insight"],
     "predict": ["-P", "-m", "tools.predict"],
     "share": ["-P", "-m", "tools.share"],
+    "convert": ["-P", "-m", "tools.convert"],
     "features": ["-P", "-m", "tools.features"],
 }
 
