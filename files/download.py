@@ -41,17 +41,17 @@ class Checksum(NamedTuple):
             raise ValueError(f"it has the {self.kind} {found}, and the published one is {self.digits}")
 
 
-class _Moved(ValueError):
+class MovedError(ValueError):
     """The address does not serve the file."""
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
+class Redirects(urllib.request.HTTPRedirectHandler):
     """Follows to http(s) alone, and from https never to http."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         """The next request; ValueError for an address of another kind."""
         if urlsplit(newurl).scheme not in ({"https"} if req.type == "https" else {"http", "https"}):
-            raise _Moved(f"it leads to {newurl[:200]!r}, which is not followed")
+            raise MovedError(f"it leads to {newurl[:200]!r}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -131,7 +131,7 @@ def _transfer(url: str, part: Path, checked: bool, progress: Progress) -> bool:
         if version:
             request.add_header("If-Range", version)
     try:
-        answer = urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
+        answer = urllib.request.build_opener(Redirects).open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise

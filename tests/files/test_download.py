@@ -7,7 +7,7 @@ import pytest
 from web_server import served
 
 from files import download as downloads
-from files.download import Checksum, download
+from files.download import Checksum, Redirects, download
 
 BODY = bytes(range(256)) * 5000
 MD5 = Checksum("md5", hashlib.md5(BODY).hexdigest())
@@ -119,7 +119,7 @@ def test_only_the_web_is_followed(web, got, tmp_path):
             got(url=web.url("b"))
     with pytest.raises(ValueError, match="none of http or https"):
         got(url=secret.as_uri())
-    handler, request = downloads._Redirects(), urllib.request.Request("https://a/b")
+    handler, request = Redirects(), urllib.request.Request("https://a/b")
     with pytest.raises(ValueError, match="which is not followed"):
         handler.redirect_request(request, None, 302, "", {}, "http://a/b")
 
