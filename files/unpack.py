@@ -117,8 +117,7 @@ def _zipped(file: BinaryIO) -> Iterator[Member]:
                 yield Member(info.filename, 0, False, None)
                 continue
             with archive.open(info) as content:
-                yield Member(info.filename, info.file_size, True, content)
-                content.read(1)  # at its end the checksum is compared
+                yield Member(info.filename, info.file_size, True, content)  # its checksum is compared at its end
 
 
 def _tarred(file: BinaryIO, most: int) -> Iterator[Member]:

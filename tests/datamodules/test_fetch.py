@@ -120,12 +120,14 @@ def test_a_source_that_is_gone_says_where_to_put_it(run, web, tmp_path):
     assert f"get it by hand (P) and put it at {tmp_path / 'toys' / 'i.zip'}" in line
 
 
-def test_what_unpacks_to_something_else_is_not_put_there(run, tmp_path):
+def test_what_unpacks_to_something_else_is_not_put_there(run, web, tmp_path):
     status, _, errors = run({"i.zip": (zip_of({"pictures/a.jpg": b"1"}), {"makes": "images"})})
     assert status == 1
     assert "it holds no images, so the source has changed" in errors
     assert not (tmp_path / "toys" / "pictures").exists()
     assert not (tmp_path / "toys" / ".fetch" / "unpacked").exists()
+    run({"i.zip": (zip_of({"pictures/a.jpg": b"1"}), {"makes": "images"})})
+    assert len(web.seen) == 1  # it was checked: no second download
 
 
 def test_what_was_half_unpacked_is_unpacked_anew(run, web, tmp_path, monkeypatch):
@@ -137,11 +139,13 @@ def test_what_was_half_unpacked_is_unpacked_anew(run, web, tmp_path, monkeypatch
             raise KeyboardInterrupt
         rename(old, new)
 
+    (tmp_path / "toys" / ".fetch" / "unpacked" / "images").mkdir(parents=True)  # of a start that was killed
     monkeypatch.setattr(fetch.os, "rename", stopped)
     status, _, errors = run(files)
     assert status == 130
     assert "the same command goes on" in errors
-    assert not (tmp_path / "toys" / "images").exists()
+    assert (tmp_path / "toys" / "labels").exists()
+    assert not (tmp_path / "toys" / "images").exists()  # what says that all is there comes last
     monkeypatch.undo()
     assert run(files)[0] == 0
     assert tree(tmp_path / "toys") == {"images/a.jpg": b"1", "labels/l.txt": b"2"}
@@ -195,6 +199,7 @@ def test_the_table_is_well_formed_and_fits_the_datasets(capsys):
         for file in source.files:
             assert file.url.startswith(("https://", "http://"))
             assert "/" not in file.makes
+            assert file.name.endswith(fetch.ARCHIVES) or file.name == file.makes
             if file.checksum:
                 assert len(file.checksum.digits) == {"md5": 32, "sha256": 64}[file.checksum.kind]
     assert fetch.main([]) == 0

@@ -86,12 +86,13 @@ def test_a_part_that_was_whole_needs_nothing_more(web, got, tmp_path):
 
 
 def test_a_part_of_another_file_is_not_trusted(web, got, tmp_path):
-    (tmp_path / "x.bin.part").write_bytes(b"z" * 100)
-    assert got(None).read_bytes() == BODY
-    (tmp_path / "x.bin.part").write_bytes(b"z" * 100)
-    (tmp_path / "x.bin.part.of").write_text('http://elsewhere/x.bin\n"1"')
-    assert got(None).read_bytes() == BODY
-    assert ranges(web) == [None, None]
+    for checksum in (MD5, None):
+        (tmp_path / "x.bin.part").write_bytes(b"z" * 100)
+        assert got(checksum).read_bytes() == BODY
+        (tmp_path / "x.bin.part").write_bytes(b"z" * 100)
+        (tmp_path / "x.bin.part.of").write_text('http://elsewhere/x.bin\n"1"')
+        assert got(checksum).read_bytes() == BODY
+    assert ranges(web) == [None] * 4
 
 
 def test_a_wrong_checksum_leaves_nothing(got, tmp_path):

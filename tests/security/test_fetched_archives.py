@@ -93,6 +93,25 @@ def test_a_bomb_stops_early(places, monkeypatch, kind):
     assert sum((folder / name).stat().st_size for name in everything(folder)) < 200_000
 
 
+def test_a_bomb_behind_the_end(places, monkeypatch):
+    path, folder = places
+    monkeypatch.setattr(unpacking, "CHUNK", 1000)
+    with gzip.open(path, "wb") as file:
+        file.write(member("x", b"")[0].tobuf() + bytes(30_000_000))
+    with pytest.raises(ValueError, match="100 times its size"):
+        unpack(path, folder)
+
+
+def test_a_size_below_nothing(places):
+    path, folder = places
+    header = bytearray(member("x")[0].tobuf())
+    header[124:136] = b"\xff" * 11 + b"\x00"  # -256
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 8 * 32)
+    path.write_bytes(header + bytes(2048))
+    with pytest.raises(ValueError, match="a header makes no sense"):
+        unpack(path, folder)
+
+
 def test_too_many_files(places, monkeypatch):
     monkeypatch.setattr(unpacking, "MAX_FILES", 3)
     path, folder = places
