@@ -51,6 +51,8 @@ def main() -> None:
 def described(given: str) -> str:
     """What a released checkpoint is, and the command that evaluates it. ValueError where it is none."""
     path = Path(checkpoint_of(given)).expanduser()
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: give a checkpoint, or the folder that holds it.")
     if path.is_dir():
         raise ValueError(f"{path} has neither a {PROMPTS} nor a checkpoint of Dassl ({', '.join(MODELS)}, model.pth.tar-N).")
     state = read_published(path)
@@ -62,7 +64,7 @@ def described(given: str) -> str:
         words = " ".join(f"method.{key}={str(value).lower()}" for key, value in settings.items())
         lines.append(f"  method={method} {words}")
     if len(kinds) > 1:
-        lines.append("  (these methods save the same tensors: choose the one it was trained with)")
+        lines.append("  (each of these methods reads it: choose the one that it was trained with)")
     return "\n".join([*lines, f"python run.py method={next(iter(kinds))} fit=false ckpt={path} data=NAME"])
 
 

@@ -63,23 +63,23 @@ TEACHER = r"prompt_learner\.ZS_image_encoder\..*"
 
 
 def kinds_of(state: Mapping[str, Tensor]) -> dict[str, dict[str, int | bool]]:
-    """The methods that a published state dict can be of -> the settings that its shapes tell; none if it is no such state.
+    """The methods that read a published state dict, the likeliest first -> the settings that its shapes tell; none if it is no
+    such state.
 
-    Methods that save the same tensors are told apart where one of them saves more: a class list for training of its own (POMP),
-    a frozen image tower (PromptSRC). KgCoOp's has a network like CoCoOp's, which it does not use.
+    POMP saves a class list for training, PromptSRC a frozen image tower, KgCoOp a network like CoCoOp's, which it does not use.
     """
     ctx, visual = state.get("ctx", state.get(CONTEXT)), state.get(VISUAL)
     if any(tensor is not None and tensor.dim() not in dims for tensor, dims in ((ctx, (2, 3)), (visual, (2,)))):
         return {}
     if ctx is None:
         return {} if visual is None else {"vpt": {"n_ctx": len(visual), "depth": 1 + _count(state, IMAGE)}}
-    if deep := _count(state, COMPOUND):
+    if (deep := _count(state, COMPOUND)) or "prompt_learner.proj.weight" in state:
         return {"maple": {"n_ctx": len(ctx), "depth": deep + 1}}
     if CONTEXT in state:
         settings = {"n_text": len(ctx), "depth_text": 1 + _count(state, TEXT), "n_image": 0, "depth_image": 0}
         if visual is not None:
             settings |= {"n_image": len(visual), "depth_image": 1 + _count(state, IMAGE)}
-        return {"promptsrc": settings} if _count(state, TEACHER) else {"ivlp": settings, "promptsrc": settings}
+        return dict.fromkeys(("promptsrc", "ivlp") if _count(state, TEACHER) else ("ivlp", "promptsrc"), settings)
     return _shallow_kinds(state, ctx)
 
 
@@ -88,10 +88,11 @@ def _shallow_kinds(state: Mapping[str, Tensor], ctx: Tensor) -> dict[str, dict[s
     tokens: dict[str, int | bool] = {"n_ctx": ctx.shape[-2]}
     if _count(state, r"meta_net\..*"):
         return {"kgcoop" if "bias_vectors" in state else "cocoop": tokens}
-    if "train_token_prefix" in state:
-        return {"pomp": tokens}
     coop = {"coop": tokens | {"class_context": ctx.dim() == 3}}
-    return coop if ctx.dim() == 3 else coop | {"kgcoop": tokens, "pomp": tokens}
+    if ctx.dim() == 3:
+        return coop
+    likeliest: dict[str, dict[str, int | bool]] = {"pomp": tokens} if "train_token_prefix" in state else {}
+    return likeliest | coop | {"kgcoop": tokens, "pomp": tokens}
 
 
 PUBLISHED = ("coop", "cocoop", "kgcoop", "pomp", "maple", "ivlp", "promptsrc", "vpt")  # the methods that are told apart

@@ -42,6 +42,7 @@ def test_mistakes_are_one_sentence(run_here, tmp_path, monkeypatch):
         ([path.parent], "add --to FOLDER"),
         ([path, "--to", tmp_path / "x", "--epoch", 0], "--epoch 0: give a number"),
         ([tmp_path / "first"], "has neither a prompts.safetensors nor a checkpoint of Dassl"),
+        ([tmp_path / "nothing"], "nothing does not exist"),
         ([other], "holds fc.weight: no prompts of a method that is known here"),
         ([other, "--to", tmp_path / "x"], "is no prompts file of this suite"),
     ):
