@@ -19,7 +19,7 @@ from files.whole import write_bytes
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.language_model import FrozenLM
 from prompts.engine.trainable import PREFIX
-from prompts.parts.published import learned_tensors, read_published
+from prompts.parts.published import learned_tensors, read_published, settings_for
 from prompts.parts.transfer import start_from
 from prompts.prompted_clip import PromptedCLIP
 from runs.stored import checked_about, method_settings
@@ -120,7 +120,7 @@ def _count(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:
     """The prompts that `ckpt` names, to be evaluated.
 
-    A published checkpoint is checked later, by its tensors. That the CLIP is the same `check_backbone` checks.
+    The shapes of a published checkpoint tell the method's lengths. That the CLIP is the same `check_backbone` checks.
 
     Raises:
         ValueError: no path, no such file, or prompts of another method than this run's.
@@ -128,6 +128,8 @@ def prompts_of(ckpt: str | None, names: Mapping[str, str]) -> SavedPrompts:
     if not ckpt:
         raise ValueError(f"fit=false evaluates saved prompts: name them with ckpt=PATH (a {PROMPTS} or its folder).")
     saved = _read("ckpt", ckpt)
+    if saved.published:
+        saved.about["settings"] = settings_for(names["method"], saved.tensors, Path(ckpt))
     method = _name(saved.about.get("method"))
     if not saved.published and method == "?":
         raise ValueError(f"{saved.path} does not say which method it was trained with: give the {PROMPTS} of a finished run.")

@@ -29,6 +29,9 @@ class KgCoOp(CoOp):
     features, which is twice that.
     """
 
+    # modules that the released code builds and never uses
+    published_names = {r"(prompt_learner\.)?(meta_net|adapter|bias_vectors)(\..+)?": ""}
+
     trains_clip = False  # the CLIP is its own teacher
 
     def __init__(

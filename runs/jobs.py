@@ -20,7 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.identity import data_digest
-from files import hub
+from files import dassl, hub
 from runs import arguments, earlier, identity, keys, recipe_files, recipes, search
 from runs.protocol import protocol_of
 
@@ -193,7 +193,7 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
         )
     for key in ("ckpt", "init_from"):  # shared prompts are fetched now, as their content is a part of what the run is
         if isinstance(given := cfg.get(key), str):
-            cfg[key] = hub.fetched(given)
+            cfg[key] = dassl.checkpoint_of(hub.fetched(given))
     recipes.complete(cfg, hydra)
     with open_dict(cfg):
         cfg.targets = targets_of(cfg, hydra.runtime.choices.data)

@@ -3,9 +3,11 @@
     clip-prompts run method=maple data=eurosat shots=16   # what `python run.py` is in a clone; -m for a sweep
     clip-prompts report outputs                           # tables and a page of results
     clip-prompts doctor data=eurosat                      # whether a dataset is complete on this disk
+    clip-prompts fetch data=eurosat                       # a dataset from its official address
     clip-prompts insight RUN_FOLDER                       # what a finished run has learned
     clip-prompts predict RUN_FOLDER --images photos       # classifies images with the prompts of a finished run
     clip-prompts share RUN_FOLDER --to my-name/prompts    # to Hugging Face's hub, or to a folder
+    clip-prompts convert FOLDER                           # what a released checkpoint is; prompts in the released form
     clip-prompts features                                 # the store of image features: list, clear
 
 Configs and packages of your own extend it: `PYTHONPATH=FOLDER clip-prompts run --config-dir FOLDER/conf ...`.
@@ -23,9 +25,11 @@ COMMANDS = {
     "run": [str(ROOT / "run.py")],
     "report": [str(ROOT / "report.py")],
     "doctor": ["-P", "-m", "tools.doctor"],  # -P: packages of the same names in the user's folder are not ours
+    "fetch": ["-P", "-m", "datamodules.fetch"],
     "insight": ["-P", "-m", "reports.insight"],
     "predict": ["-P", "-m", "tools.predict"],
     "share": ["-P", "-m", "tools.share"],
+    "convert": ["-P", "-m", "tools.convert"],
     "features": ["-P", "-m", "tools.features"],
 }
 

@@ -10,8 +10,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from prompts.cocoop import CoCoOp
 from prompts.coop import CoOp
 from prompts.ivlp import IVLP
+from prompts.kgcoop import KgCoOp
 from prompts.maple import MaPLe
-from prompts.parts.published import learned_tensors, read_published
+from prompts.parts.published import kinds_of, learned_tensors, published_state, read_published
 from prompts.pomp import POMP
 from prompts.vpt import VPT
 
@@ -84,6 +85,80 @@ def test_another_depth_is_refused(small_clip, tmp_path):
         ValueError, match="does not fit MaPLe as configured: compound_prompt_projections.1.bias is .* absent here|here absent"
     ):
         model.load_prompt_state(learned_tensors(read_published(path), {}))
+
+
+KINDS = {
+    "coop": {"coop": {"n_ctx": 4, "class_context": False}, "kgcoop": {"n_ctx": 4}, "pomp": {"n_ctx": 4}},
+    "coop csc": {"coop": {"n_ctx": 4, "class_context": True}},
+    "pomp": {"pomp": {"n_ctx": 4}, "coop": {"n_ctx": 4, "class_context": False}, "kgcoop": {"n_ctx": 4}},
+    "cocoop": {"cocoop": {"n_ctx": 4}},
+    "maple": {"maple": {"n_ctx": 2, "depth": 3}},
+    "ivlp": {"promptsrc": {"n_text": 2, "depth_text": 3, "n_image": 2, "depth_image": 3}},
+    "deep language": {"promptsrc": {"n_text": 4, "depth_text": 3, "n_image": 0, "depth_image": 0}},
+    "vpt": {"vpt": {"n_ctx": 2, "depth": 3}},
+    "promptsrc": {"promptsrc": {"n_text": 4, "depth_text": 3, "n_image": 4, "depth_image": 3}},
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_names_and_shapes_tell_method_and_lengths(small_clip, tmp_path, row):
+    make, names, whole_model = ROWS[row]
+    path = tmp_path / "model.pth.tar-50"
+    published(path, model_of(small_clip, make()).learner, names, whole_model, small_clip)
+    state = read_published(path)
+    without = {name: tensor for name, tensor in state.items() if "ZS_image_encoder" not in name}
+    if "promptsrc" in KINDS[row]:  # IVLP saves the same but for the teacher, and each reads the other's
+        settings = KINDS[row]["promptsrc"]
+        assert list(kinds_of(state).items()) == [("promptsrc", settings), ("ivlp", settings)]
+        assert list(kinds_of(without).items()) == [("ivlp", settings), ("promptsrc", settings)]
+    else:
+        assert list(kinds_of(state).items()) == list(KINDS[row].items())
+
+
+def test_a_single_block_of_coupled_prompts():
+    state = {"prompt_learner.ctx": torch.ones(2, 4), "prompt_learner.proj.weight": torch.ones(4, 4)}
+    assert kinds_of(state) == {"maple": {"n_ctx": 2, "depth": 1}}
+
+
+def test_states_of_nothing_known():
+    assert kinds_of({}) == kinds_of({"fc.weight": torch.ones(2, 2)}) == {}
+    assert kinds_of({"ctx": torch.ones(())}) == kinds_of({"image_encoder.VPT": torch.ones(2)}) == {}
+
+
+def test_kgcoops_unused_modules_are_left_out(small_clip):
+    trained = model_of(small_clip, KgCoOp(4)).learner.state_dict()
+    unused = {"meta_net.linear1.weight": torch.ones(4, 64), "bias_vectors": torch.full((1, 64), float("nan"))}
+    assert kinds_of(trained | unused) == {"kgcoop": {"n_ctx": 4}}
+    assert learned_tensors(trained | unused, KgCoOp.published_names).keys() == trained.keys()
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_ours_are_written_in_the_published_names(small_clip, row):
+    make, names, whole_model = ROWS[row]
+    learner = model_of(small_clip, make()).learner
+    method = "ivlp" if row == "deep language" else row.split()[0]
+    _, state = published_state(method, learner.state_dict())
+    prefix = "prompt_learner." if whole_model else ""
+    assert state.keys() == set((names or {name: prefix + name for name in learner.state_dict()}).values()) & state.keys()
+    back = learned_tensors(state, learner.published_names)
+    assert back.keys() == learner.state_dict().keys()
+    assert all(torch.equal(back[name], tensor) for name, tensor in learner.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("method", "shapes", "said"),
+    [
+        ("rpp", {"ctx": 2}, "method=rpp has no published format"),
+        ("ivlp", {"text_ctx.0.q": 2}, "no place for the tensor text_ctx.0.q"),
+        ("ivlp", {"text_ctx.0": 2, "text_ctx.2": 2}, "leave blocks out"),
+        ("ivlp", {"text_ctx.0": 2, "text_ctx.1": 3}, "as many prompts in each block"),
+        ("vpt", {"image_ctx.1": 2}, "as many prompts in each block"),
+        ("maple", {"ctx": 2, "compound_prompts_text.0": 3}, "as many prompts in each block"),
+    ],
+)
+def test_what_the_published_format_has_no_place_for(method, shapes, said):
+    with pytest.raises(ValueError, match=said):
+        published_state(method, {name: torch.ones(n, 4) for name, n in shapes.items()})
 
 
 class Hostile:
