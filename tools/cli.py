@@ -5,6 +5,7 @@
     clip-prompts doctor data=eurosat                      # whether a dataset is complete on this disk
     clip-prompts insight RUN_FOLDER                       # what a finished run has learned
     clip-prompts predict RUN_FOLDER --images photos       # classifies images with the prompts of a finished run
+    clip-prompts export RUN_FOLDER --to model.onnx        # writes one as a graph for other programs: ONNX, torch.export
     clip-prompts share RUN_FOLDER --to my-name/prompts    # to Hugging Face's hub, or to a folder
     clip-prompts features                                 # the store of image features: list, clear
 
@@ -25,6 +26,7 @@ COMMANDS = {
     "doctor": ["-P", "-m", "tools.doctor"],  # -P: packages of the same names in the user's folder are not ours
     "insight": ["-P", "-m", "reports.insight"],
     "predict": ["-P", "-m", "tools.predict"],
+    "export": ["-P", "-m", "tools.export"],
     "share": ["-P", "-m", "tools.share"],
     "features": ["-P", "-m", "tools.features"],
 }

@@ -5,8 +5,8 @@
     python -m tools.export RUN_FOLDER --to model.onnx --classes cat dog     # for other class names than the run's
     python -m tools.export RUN_FOLDER --to context.safetensors         # a learned context as token embeddings
 
-A graph takes uint8 pixels and gives logits, probabilities and image features; it is run beside the classifier before it is kept.
-docs/export.md says what is in the files, how to run them, and what was measured.
+A graph takes uint8 pixels and gives logits, probabilities and image features; it is run beside the classifier before it is
+kept. docs/export.md says what is in the files and how to run them.
 """
 
 from __future__ import annotations
@@ -95,20 +95,22 @@ def export(
     if to.suffix == ".safetensors":
         tokens, example = learned_tokens(classifier)
         about["example"] = {"classname": classifier.classnames[0], "tokens": example}
-        write_bytes(to, save({TOKENS: tokens}, {key: json.dumps(value) for key, value in about.items()}))
+        write_bytes(to, save({TOKENS: tokens}, {"about": json.dumps(about)}))  # one entry: several have no fixed order
         return f"{to}: {len(tokens)} token embeddings of width {tokens.shape[1]}"
     program = traced(classifier)
     is_onnx = to.suffix == ".onnx"
     content = onnx_file(program, about, opset) if is_onnx else pt2_file(program, about)
     off = check((onnx_run if is_onnx else pt2_run)(content), classifier, str(to))
     write_bytes(to, content)
-    return f"{to}: {len(classifier.classnames):,} classes, {len(content) / 1e6:,.1f} MB; largest difference from the run {off:.0e}"
+    return (
+        f"{to}: {len(classifier.classnames):,} classes, {len(content) / 1e6:,.1f} MB; largest difference from the run {off:.0e}"
+    )
 
 
 @torch.no_grad()
 def learned_tokens(classifier: Classifier) -> tuple[Tensor, list[int]]:
-    """The learned context as token embeddings (n,D), float32, and the tokens of the first class, where -1, -2, ... stand for the
-    rows of the context.
+    """The learned context as token embeddings (n,D), float32, and the tokens of the first class, where -1, -2, ... stand for
+    its rows.
 
     Raises:
         ValueError: the method's prompts are not such rows alone.
@@ -120,8 +122,8 @@ def learned_tokens(classifier: Classifier) -> tuple[Tensor, list[int]]:
     plain = rows is not None and rows == Rows(rows.q, per="shared") and prompts == TowerPrompts(rows)
     if not plain or plan is None or learner.image_prompts() != NO_PROMPTS:
         raise ValueError(
-            f"{type(learner).__name__} has learned no context of token embeddings that all classes and images share, so it has no "
-            "such file: write an .onnx or a .pt2."
+            f"{type(learner).__name__} has learned no context of token embeddings that all classes and images share, so it has "
+            "no such file: write an .onnx or a .pt2."
         )
     if clip.changed or sum(t.numel() for t in classifier.model.prompt_state()[0].values()) != rows.q.numel():
         raise ValueError(f"{type(learner).__name__} has learned more than this context: write an .onnx or a .pt2.")

@@ -56,8 +56,8 @@ def classifier(method, clip=None):
     return Classifier(model, "cpu")
 
 
-def images(count):
-    return torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+def images(count, size=32):
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
 
 
 def agrees(given, ours, pixels):
@@ -105,14 +105,34 @@ def test_torch_loads_its_own_form(method, tmp_path):
     assert str(ROOT).encode() not in (tmp_path / "m.pt2").read_bytes()
 
 
-def test_a_convolutional_tower(tmp_path):
-    vision = {"image_size": 32, "patch_size": None, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8}
-    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
-    clip = FrozenCLIP(build({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
-    ours, pixels = classifier("coop", clip), images(4)
+def small(vision=(), text=()):
+    """A CLIP with these keys of its config."""
+    vision = {"image_size": 32, "patch_size": 8, "width": 32, "head_width": 8, "layers": 2} | dict(vision)
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2} | dict(text)
+    return FrozenCLIP(build({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
+
+
+@pytest.mark.parametrize(
+    ("method", "clip"),
+    [
+        ("coop", {"vision": {"patch_size": None, "layers": [1, 1, 1, 1], "width": 8}}),
+        ("vpt", {"vision": {"timm_model_name": "vit_tiny_patch16_224", "timm_proj": "linear", "image_size": 224}}),
+        ("maple", {"vision": {"pool_type": "avg"}, "text": {"no_causal_mask": True}}),
+    ],
+    ids=["convolutions", "timm", "padded text"],
+)
+def test_other_towers(method, clip, tmp_path):
+    ours = classifier(method, small(**clip))
+    pixels = images(4, ours.model.clip.image_spec["size"])
     export.export(ours, tmp_path / "m.onnx", {}, opset=20)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     agrees(session.run(None, {"images": pixels.numpy()}), ours, pixels)
+
+
+def test_a_text_tower_that_sees_padding_is_no_graph_of_images(tmp_path):
+    with pytest.raises(ValueError, match="CoCoOp with this CLIP cannot be written as a graph"):
+        export.export(classifier("cocoop", small(text={"no_causal_mask": True})), tmp_path / "m.onnx", {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_text_features_are_folded_and_the_text_tower_is_left_out(tmp_path):
