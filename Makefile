@@ -43,9 +43,9 @@ test_transformers: .venv/installed  ## the tests of transformers' towers, tokeni
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TRANSFORMERS:%=tests/prompts/engine/test_%.py) \
 		tests/security/test_text_configs.py tests/security/test_transformers_configs.py $(LANGUAGE:%=tests/%.py)
 
-test_installed: .venv/installed  ## build sdist and wheel, install them apart, and use the package from an empty folder
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt build
-	BUILD=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_installed.py
+test_installed: .venv/installed  ## build sdist and wheel, use the package from an empty folder, and export what every method learns
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export]' build
+	BUILD=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_installed.py tests/tools/test_export.py
 
 check: .venv/installed  ## lint, formatting, lengths and docstrings, changing nothing
 	$(BIN)/ruff check .

@@ -3,12 +3,17 @@
 Building fetches setuptools: `make test_installed` runs this, and the other tests need no network.
 """
 
+import csv
+import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tarfile
 import zipfile
 
+import PIL.Image
 import pytest
 from toys import ROOT, TESTS
 
@@ -95,3 +100,27 @@ def test_configs_and_a_package_of_the_users_extend_it(command, tmp_path):
     status, _, errors = command("run", "--config-dir", conf, "method=visual_adapter", "epochs=1", "shots=1", folders=(TESTS,))
     assert status == 0, errors
     assert len(list(tmp_path.rglob("result.json"))) == 1
+
+
+def test_the_walkthrough(command, tmp_path):
+    """Train, predict, export, share, evaluate what was shared: the commands of docs/walkthrough.md, as they stand there."""
+    pytest.importorskip("onnxruntime")
+    page = (ROOT / "docs" / "walkthrough.md").read_text()
+    lines = [shlex.split(line) for line in re.findall(r"^    clip-prompts (.*)$", page, re.MULTILINE)]
+    assert [line[0] for line in lines] == ["run", "predict", "export", "share", "run"]
+    for name, colour in zip("abc", ("red", "blue", "green"), strict=True):
+        PIL.Image.new("RGB", (60, 45), colour).save(tmp_path / f"{name}.png")
+    run = None
+    for line in lines:
+        status, output, errors = command(*(run if word == "RUN" else word for word in line))
+        assert status == 0, (line, errors)
+        if run is None:
+            run = str(next(tmp_path.rglob("result.json")).parent.relative_to(tmp_path))
+            assert run in output
+    trained, shared = sorted(tmp_path.rglob("result.json"), key=lambda path: path.stat().st_mtime)
+    assert json.loads(trained.read_text())["metrics"] == json.loads(shared.read_text())["metrics"]
+    with (tmp_path / "predictions.csv").open() as file:
+        predicted = [row["class_1"] for row in csv.DictReader(file)]
+    program = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL).group(1)
+    elsewhere = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert elsewhere.stdout.strip() == str(predicted), elsewhere.stderr

@@ -6,6 +6,7 @@
     clip-prompts fetch data=eurosat                       # a dataset from its official address
     clip-prompts insight RUN_FOLDER                       # what a finished run has learned
     clip-prompts predict RUN_FOLDER --images photos       # classifies images with the prompts of a finished run
+    clip-prompts export RUN_FOLDER --to model.onnx        # writes one as a graph for other programs: ONNX, torch.export
     clip-prompts share RUN_FOLDER --to my-name/prompts    # to Hugging Face's hub, or to a folder
     clip-prompts convert FOLDER                           # what a released checkpoint is; prompts in the released form
     clip-prompts features                                 # the store of image features: list, clear
@@ -28,6 +29,7 @@ COMMANDS = {
     "fetch": ["-P", "-m", "datamodules.fetch"],
     "insight": ["-P", "-m", "reports.insight"],
     "predict": ["-P", "-m", "tools.predict"],
+    "export": ["-P", "-m", "tools.export"],
     "share": ["-P", "-m", "tools.share"],
     "convert": ["-P", "-m", "tools.convert"],
     "features": ["-P", "-m", "tools.features"],

@@ -79,10 +79,12 @@ class TextTower:
         anchor = sum((0 * t.sum() for t in prompts.tensors if t.requires_grad), start=0)
         if images is None:
             return self._encode_group(plan, prompts, classes, max_rows, recompute)[0] + anchor
+        if max_rows is None:  # no loop over the images, whose number an exported graph leaves open
+            return self._encode_group(plan, prompts, classes, None, recompute) + anchor
         lengths = plan.lengths if classes is None else plan.lengths[classes.cpu()]
-        at_once = images if max_rows is None else max(1, max_rows // int(lengths.sum()))
+        at_once = max(1, max_rows // int(lengths.sum()))
         parts = [prompts.for_images(i, min(i + at_once, images)) for i in range(0, images, at_once)]
-        groups = [self._encode_group(plan, part, classes, max_rows and max_rows // at_once, recompute) for part in parts]
+        groups = [self._encode_group(plan, part, classes, max_rows // at_once, recompute) for part in parts]
         return torch.cat(groups) + anchor
 
     def _encode_group(
