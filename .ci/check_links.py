@@ -2,8 +2,8 @@
 
 python .ci/check_links.py
 
-Looks at README.md and the other pages beside it, and at docs/. Anchors are made from headings as code hosts do it. Prints one line per
-dead link; the exit status is 1 where there is one. `make docs` checks the same links in the built site.
+Looks at README.md and the other pages beside it, and at docs/. Anchors are made from headings as code hosts do it. Prints one
+line per dead link; the exit status is 1 where there is one. `make docs` checks the same links in the built site.
 """
 
 from __future__ import annotations

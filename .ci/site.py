@@ -1,7 +1,7 @@
 """Hooks of mkdocs: pages that lie outside docs/ become pages of the site, and links fit the site.
 
-In the repository a link leads to a file, so that it works on a code host. In the site a link to a page leads to that page; a link
-to any other file of the repository becomes its text, as the site has no such file. mkdocs then checks what is left.
+In the repository a link leads to a file, so that it works on a code host. In the site a link to a page leads to that page; a
+link to any other file of the repository becomes its text, as the site has no such file. mkdocs then checks what is left.
 """
 
 from __future__ import annotations

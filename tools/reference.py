@@ -2,8 +2,8 @@
 
     python -m tools.reference            # `make docs` does it; a test says that the committed page is current
 
-Keys, defaults and remarks are read from the yaml files as text, so that the page shows what they say. What a value may be comes from
-runs/keys.py and, in the groups, from the annotations of the constructor that `_target_` names.
+Keys, defaults and remarks are read from the yaml files as text, so that the page shows what they say. What a value may be comes
+from runs/keys.py and, in the groups, from the annotations of the constructor that `_target_` names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from files.whole import write_text
 from runs.arguments import HYDRA_KEYS, PROJECT_PACKAGES, SET_BY_THE_RUN, hints_of, import_target, type_in_words
-from runs.keys import GROUP_KEYS, KEYS, PROCESSES, THREADS
+from runs.keys import GROUP_KEYS, KEYS, PROCESSES, THREADS, shown
 from runs.ranges import Key
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,9 +47,9 @@ HEAD = """# Every key
 
 Written by `make docs` from `conf/`, `runs/keys.py` and the constructors; not to be edited by hand.
 
-A key is given as `KEY=VALUE`, one of a group as `GROUP.KEY=VALUE`, and `GROUP=NAME` chooses a file of `conf/GROUP`. A key behind a
-`+` is an argument that the file leaves out: give it as it stands there. `python run.py --help` shows the same for your own configs,
-too. A wrong value ends in one sentence before anything starts.
+A key is given as `KEY=VALUE`, one of a group as `GROUP.KEY=VALUE`, and `GROUP=NAME` chooses a file of `conf/GROUP`. A key behind
+a `+` is an argument that the file leaves out: give it as it stands there. `python run.py --help` shows the same for your own
+configs, too. A wrong value ends in one sentence before anything starts.
 
     python run.py method=coop method.n_ctx=4 shots=4 optim.lr=0.005
 
@@ -104,7 +104,9 @@ def cell(text: str) -> str:
 
 def code(text: str) -> str:
     """Code in a table."""
-    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`" if text else ""
+    return (
+        f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`" if text else ""
+    )
 
 
 def table(rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
@@ -155,8 +157,10 @@ def left_out(lines: list[Line], group: str, inherited: set[str]) -> Iterator[tup
     for name, parameter in inspect.signature(target).parameters.items():
         if name in given or parameter.default is inspect.Parameter.empty:
             continue
-        shown = {None: "null", True: "true", False: "false"}.get(parameter.default, str(parameter.default))
-        yield f"+{group}.{name}", shown, takes_of(hints.get(name)), ""
+        default = parameter.default
+        text = shown(default) if default is None or isinstance(default, bool) else str(default)
+        plain = isinstance(default, bool | int | float | str | list | tuple | None)
+        yield f"+{group}.{name}", text if plain else "", takes_of(hints.get(name)), ""
 
 
 def takes_of(hint: Any) -> str:
