@@ -47,7 +47,7 @@ test_installed: .venv/installed  ## build sdist and wheel, install them apart, a
 docs: .venv/installed  ## build the site of docs/ in build/site, strictly; write docs/reference.md and run the notebook and the tests of docs
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.reference
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	DOCS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/docs
 
 check: .venv/installed  ## lint, formatting, lengths and docstrings, dead links, changing nothing

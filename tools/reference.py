@@ -47,9 +47,9 @@ HEAD = """# Every key
 
 Written by `make docs` from `conf/`, `runs/keys.py` and the constructors; not to be edited by hand.
 
-A key is given as `KEY=VALUE`, one of a group as `GROUP.KEY=VALUE`, and `GROUP=NAME` chooses a file of `conf/GROUP`. A key behind
-a `+` is an argument that the file leaves out: give it as it stands there. `python run.py --help` shows the same for your own
-configs, too. A wrong value ends in one sentence before anything starts.
+A key is given as `KEY=VALUE`, one of a group as `GROUP.KEY=VALUE`, and `GROUP=NAME` chooses a file of `conf/GROUP`. A key
+behind a `+` is an argument that the file leaves out: give it as it stands there. `python run.py --help` shows the same for your
+own configs, too. A wrong value ends in one sentence before anything starts.
 
     python run.py method=coop method.n_ctx=4 shots=4 optim.lr=0.005
 
