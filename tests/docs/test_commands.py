@@ -25,7 +25,6 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))] if "
 # Options that the text tells the reader to make, or to put a name for
 READERS_OWN = {"mine", "birds", "trees", "NAME"}
 STARTS = re.compile(r"(?:[A-Z_]+=\S+ +)*(?:\.venv/bin/)?(?:python|make|clip-prompts) ")
-WITH_PARSER = ("tools.predict", "tools.share", "tools.tables", "reports.insight")
 
 
 def commands(text):
@@ -111,12 +110,19 @@ def parses(module, words, monkeypatch):
     monkeypatch.setattr(argparse.ArgumentParser, "parse_intermixed_args", parse_intermixed_args)
     monkeypatch.setattr(sys, "argv", [module, *words])
     try:
-        importlib.import_module("reports.insight.__main__" if module == "reports.insight" else module).main()
+        importlib.import_module(f"{module}.__main__" if (ROOT / module.replace(".", "/")).is_dir() else module).main()
     except ParsedError:
         return True
     except SystemExit as ended:
         return ended.code == 0 and "--help" in words
     return False
+
+
+def source_of(module):
+    """The text of a module or of a package's __main__; nothing where there is none."""
+    path = ROOT / module.replace(".", "/")
+    files = [file for file in (path.with_suffix(".py"), path / "__main__.py") if file.is_file()]
+    return files[0].read_text() if files else ""
 
 
 def words_in(text):
@@ -160,7 +166,7 @@ def understood(words, monkeypatch):
             return bool(ast.parse(text))
         case ["python", "-m", module, *rest] if module in READ_THEMSELVES:
             return READ_THEMSELVES[module](*rest)
-        case ["python", "-m", module, *rest] if module in WITH_PARSER or module.startswith("benchmarks."):
+        case ["python", "-m", module, *rest] if "argparse.ArgumentParser(" in source_of(module):
             return parses(module, rest, monkeypatch)
         case ["python", path, *rest] if Path(path).name == "report.py":
             return parses("report", rest, monkeypatch)
