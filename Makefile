@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo search test test_transformers test_installed check fix tiny tiny_large tiny_lm towers tables benchmark clean
+.PHONY: help install demo search test test_transformers test_installed docs check fix tiny tiny_large tiny_lm towers tables benchmark \
+	clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,10 +48,17 @@ test_installed: .venv/installed  ## build sdist and wheel, use the package from 
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export]' build
 	BUILD=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_installed.py tests/tools/test_export.py
 
-check: .venv/installed  ## lint, formatting, lengths and docstrings, changing nothing
+docs: .venv/installed  ## build the site of docs/ in build/site, strictly; write docs/reference.md and run the notebook and the tests of docs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	DOCS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/docs
+
+check: .venv/installed  ## lint, formatting, lengths and docstrings, dead links, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python .ci/check_limits.py
+	$(BIN)/python .ci/check_links.py
 
 fix: .venv/installed  ## lint and formatting, fixed where that is safe
 	$(BIN)/ruff check --fix .
