@@ -123,7 +123,9 @@ class Assembly:
         images = len(self.data.train_items) if self.cfg.fit else 0
         classnames = self.saved.about["classnames"] if self.saved else None
         classnames = classnames or self.data.classnames  # a published checkpoint does not say its classes
-        if "labelled images" not in self.data.offers:  # texts until a batch or an evaluation brings its own
+        made_by = import_target(self.cfg.data["_target_"], "data._target_")  # which says what it offers without reading lists
+        if "labelled images" not in getattr(made_by, "offers", ("labelled images",)):
+            # texts until a batch or an evaluation brings its own
             classnames = [Caption(text) for text in classnames]
         words = self.language_model
         model = PromptedCLIP(clip, learner, self.cfg.shard_classes, words)

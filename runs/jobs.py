@@ -196,7 +196,8 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
             cfg[key] = dassl.checkpoint_of(hub.fetched(given))
     recipes.complete(cfg, hydra)
     with open_dict(cfg):
-        cfg.targets = targets_of(cfg, hydra.runtime.choices.data)
+        if targets := targets_of(cfg, hydra.runtime.choices.data):
+            cfg.targets = targets
         if not cfg.task.get("language_model"):
             cfg.lm = None
         earlier.complete(cfg, hydra.runtime.choices)

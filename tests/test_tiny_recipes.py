@@ -44,9 +44,13 @@ def params(experiment, method):
         return set(compose("config", overrides, return_hydra_config=True).hydra.sweeper.params)
 
 
+# their rate was found on validation images of drawn scenes: docs/language_models.md
+OF_LANGUAGE = {"limber", "limber_aape", "limber_aape_finetuned"}
+
+
 def with_tiny():
     files = {file.stem: recipe_files.read_recipes(file) for file in (CONF / "recipe").glob("*.yaml")}
-    return {method for method, recipes in files.items() if recipes and "tiny" in recipes.sections["clip"]}
+    return {method for method, recipes in files.items() if recipes and "tiny" in recipes.sections["clip"]} - OF_LANGUAGE
 
 
 def test_every_method_that_trains_is_here():
