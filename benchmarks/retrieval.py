@@ -16,7 +16,6 @@ Each side runs in this process; the peak memory does not count embeddings and we
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Callable
 from functools import partial
 
@@ -25,10 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.text_engine import NAMES, PeakMemory, Plain, timed
-from lightning_modules.retrieval_ranks import TOP, Gallery, exact_ranks, summary
+from benchmarks.plain import NAMES, Plain, clip_of
+from benchmarks.timing import in_turns, peak_mib, ratio, summary, where
+from lightning_modules.retrieval_ranks import TOP, Gallery, exact_ranks
+from lightning_modules.retrieval_ranks import summary as recalls
 from prompts.coop import CoOp
-from prompts.engine.clip import FrozenCLIP, load_clip
+from prompts.engine.clip import FrozenCLIP
 from prompts.engine.text_plan import Caption
 from prompts.learner import TrainInfo
 from prompts.prompted_clip import PromptedCLIP
@@ -49,7 +50,7 @@ class Evaluation:
         """Ours."""
         rows = self.gallery.images_at_once
         ranks = exact_ranks(lambda a, b: self.image[a:b] @ self.text.T, len(self.image), self.gallery, rows)
-        numbers = summary(ranks)
+        numbers = recalls(ranks)
         return [numbers[f"{side}_r{k}"] for side in ("image_to_text", "text_to_image") for k in TOP]
 
     def hits(self, first: Callable[[Tensor], Tensor]) -> list[float]:
@@ -107,48 +108,56 @@ def evaluate(images: int, device: torch.device, repeats: int) -> None:
     case = Evaluation(images, device)
     sides = {"blocks (ours)": case.blocks, "whole matrix, first 10": case.topk, "whole matrix, sorted": case.argsort}
     print(f"evaluation: {images:,} images, {len(case.gallery.owner):,} captions")
-    reference = None
-    for name, side in sides.items():
-        with PeakMemory(device) as peak:  # also the warm-up
-            recalls = side()
-        reference = reference or recalls
-        seconds = statistics.median(timed(side, torch.nn.Module(), device) for _ in range(repeats))
-        error = max(abs(a - b) for a, b in zip(recalls, reference, strict=True))
-        print(f"{name:28}{seconds:>9.2f} s{peak.mib:>9.0f} MiB   recalls differ by {error:.4f} %", flush=True)
+    memory = {name: peak_mib(side, device) for name, side in sides.items()}
+    found = [side() for side in sides.values()]
+    error = max(abs(a - b) for other in found for a, b in zip(found[0], other, strict=True))
+    times = in_turns(sides, repeats, device)
+    for name, seconds in times.items():
+        faster = ratio(seconds, times["blocks (ours)"], ".2f")
+        print(f"{name:28}{summary(seconds, '.2f'):>26} s{memory[name]:>9.0f} MiB   ours x {faster}", flush=True)
+    print(f"recalls differ by {error:.4f} %")
 
 
-def train(batch: int, device: torch.device, repeats: int) -> None:
+def train(model: str, batch: int, device: torch.device, repeats: int) -> None:
     """Prints times and memory of both sides of a step."""
-    case = Training(load_clip("ViT-B-16-quickgelu", "random", text_rows=None).to(device), batch)
-    warm, *steps = [case.captions() for _ in range(repeats + 2)]
-    print(f"training: CoOp on {batch} captions a step, ViT-B/16's text tower, forward + backward")
-    sides = {"engine, first epoch": case.engine, "engine, later epochs": case.engine, "77 positions": case.plain}
-    medians, gradients = {}, []
-    for name, side in sides.items():
-        with PeakMemory(device) as peak:
-            side(warm)
-        gradients.append(case.learner.ctx.grad.clone())
-        medians[name] = statistics.median(timed(partial(side, captions), case.learner, device) for captions in steps)
+    case = Training(clip_of(model, text_rows=None).to(device), batch)
+    warm, later, new = case.captions(), case.captions(), iter([case.captions() for _ in range(repeats)])
+    print(f"training: CoOp on {batch} captions a step, text tower of {model}, forward + backward")
+    gradients, memory = [], {}
+    for name, side in {"engine": case.engine, "77 positions": case.plain}.items():
         case.learner.zero_grad()
-        print(f"{name:28}{medians[name]:>9.3f} s{peak.mib:>9.0f} MiB", flush=True)
-    ratio, error = medians["77 positions"] / medians["engine, later epochs"], (gradients[1] - gradients[2]).abs().max()
-    print(f"ratio: {ratio:.1f}; gradients differ by {(error / gradients[2].abs().max()).item():.1e} of the largest")
+        memory[name] = peak_mib(partial(side, warm), device)
+        gradients.append(case.learner.ctx.grad.clone())
+    case.engine(later)
+    sides = {
+        "engine, new captions": lambda: case.engine(next(new)),
+        "engine, later epochs": lambda: case.engine(later),
+        "77 positions": lambda: case.plain(later),
+    }
+    times = in_turns(sides, repeats, device)
+    for name, seconds in times.items():
+        peak = memory[name.partition(",")[0]]
+        print(f"{name:28}{summary(seconds, '.3f'):>28} s{peak:>9.0f} MiB", flush=True)
+    error = ((gradients[0] - gradients[1]).abs().max() / gradients[1].abs().max()).item()
+    print(
+        f"ratio: {ratio(times['77 positions'], times['engine, later epochs'])}; gradients differ by {error:.1e} of the largest"
+    )
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Runs both comparisons."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="ViT-B-16-quickgelu", help="of open_clip, with random weights; or tiny")
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     device = torch.device(options.device)
     torch.manual_seed(0)
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{where}; float32; medians of {options.repeats}", flush=True)
+    print(f"{where(device)}; float32; medians (smallest to largest) of {options.repeats}, in turns", flush=True)
     evaluate(options.images, device, options.repeats)
-    train(options.batch, device, options.repeats)
+    train(options.model, options.batch, device, options.repeats)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from benchmarks import (
     feature_store,
     plain,
     released,
+    retrieval,
     scale,
     split,
     text_engine,
@@ -167,3 +168,10 @@ def test_wrong_figures_are_refused(tmp_path, text):
     (tmp_path / "device.json").write_text(text)
     with pytest.raises(ValueError, match="device.json"):
         cost.main(["--figures", str(tmp_path / "device.json")])
+
+
+def test_retrieval_says_that_both_sides_agree(capsys):
+    retrieval.main(["--model", "tiny", "--images", "40", "--batch", "3", "--repeats", "1"])
+    output = capsys.readouterr().out
+    assert "recalls differ by 0.0000 %" in output
+    assert float(output.split("gradients differ by ")[1].split()[0]) < 1e-4

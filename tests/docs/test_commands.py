@@ -16,6 +16,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from toys import ROOT
 
+from datamodules import fetch
 from runs import arguments, jobs
 from tools import cli, doctor, features, prompt_bank
 
@@ -35,6 +36,7 @@ def commands(text):
         line.strip() for block in re.findall(r"^``` *(?:bash|sh)?\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()
     ]
     inline = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text)
+    inline = [line for line in inline if line != "python"]  # a value of a key
     return [line for line in [*blocks, *inline] if STARTS.match(f"{line} ") and not line.endswith("=")]
 
 
@@ -140,6 +142,7 @@ def prompt_bank_takes(part, *rest):
 READ_THEMSELVES = {
     "tools.doctor": lambda *rest: bool(doctor.parsed([word for word in rest if "NAME" not in word])),
     "tools.features": lambda *rest: bool(features.parsed(rest)),
+    "datamodules.fetch": lambda *rest: bool(fetch.parsed(rest, fetch.read_sources(fetch.SOURCES))),
     "tools.prompt_bank": lambda *rest: not rest or prompt_bank_takes(*rest),
     "tools.embedded_recipes": lambda *rest: len(rest) == 1,
     "tools.reference": lambda *rest: not rest,
