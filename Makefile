@@ -37,7 +37,7 @@ test: .venv/installed  ## the whole test suite, two processes at a time
 
 TRANSFORMERS := every_architecture kinds training_kinds transformers_weights preprocessing tokenizers tokenizer_files
 TRANSFORMERS += language_model language_model_files
-LANGUAGE := lightning_modules/test_caption_metrics lightning_modules/test_captioning test_language_processes
+LANGUAGE := lightning_modules/test_caption_metrics lightning_modules/test_caption_tokens lightning_modules/test_captioning test_language_processes
 LANGUAGE += prompts/test_limber security/test_language_models tools/test_tiny_lm
 test_transformers: .venv/installed  ## the tests of transformers' towers, tokenizers and language models, with their packages, which slow all imports
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[transformers,lm]'

@@ -87,6 +87,7 @@ class Forks:
             return subprocess.CompletedProcess(line, status, *(Path(name).read_text() for name in output))
 
     def close(self) -> None:
+        self.server.stdin.write("{}\n")  # an end of its own: another process may still hold the pipe open
         self.server.stdin.close()
         self.server.wait(120)
 
@@ -197,6 +198,8 @@ def serve() -> None:
     torch.set_num_threads(1)
     for line in sys.stdin:
         order = json.loads(line)
+        if not order:
+            os._exit(0)
         if "wait" in order:
             answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
         elif not (answer := os.fork()):
