@@ -34,9 +34,16 @@ class Classifier:
     Args:
         model: with its learner set up.
         device: where it runs; None: the GPU where there is one.
+
+    Raises:
+        ValueError: the method gives no class logits, as a prefix for a language model.
     """
 
     def __init__(self, model: PromptedCLIP, device: str | torch.device | None = None) -> None:
+        if "class logits" not in model.learner.offers:
+            raise ValueError(
+                f"{type(model.learner).__name__} gives no class logits, so it cannot classify: name a run of another method."
+            )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.transform = eval_transform(**model.clip.image_spec)

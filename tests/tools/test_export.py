@@ -11,7 +11,24 @@ import torch
 from toys import NAMES, ROOT, toy_clip
 
 from datamodules.transforms import eval_transform
-from prompts import aape, cocoop, coop, cupl, dpl, dpl_search, ivlp, kgcoop, linear_probe, maple, pomp, promptsrc, rpp, vpt
+from prompts import (
+    aape,
+    aape_captions,
+    cocoop,
+    coop,
+    cupl,
+    dpl,
+    dpl_search,
+    ivlp,
+    kgcoop,
+    limber,
+    linear_probe,
+    maple,
+    pomp,
+    promptsrc,
+    rpp,
+    vpt,
+)
 from prompts.engine.clip import FrozenCLIP, build
 from prompts.learner import TrainInfo
 from prompts.prompted_clip import PromptedCLIP
@@ -25,6 +42,7 @@ SENTENCES = {name: [f"a {name}.", f"a photo of a {name}."] for name in NAMES}
 DEEP = {"depth_text": 2, "depth_image": 2}
 METHODS = {
     "aape": lambda: aape.AAPE(distill_weight=0),
+    "aape_captions": lambda: aape_captions.AAPECaptions(distill_weight=0),
     "aape_linear": lambda: aape.AAPE(distill_weight=0, head="linear_relu", residual=True),
     "cocoop": cocoop.CoCoOp,
     "coop": coop.CoOp,
@@ -69,8 +87,18 @@ def agrees(given, ours, pixels):
         np.testing.assert_allclose(np.asarray(theirs), wanted.numpy(), rtol=0, atol=1e-4, err_msg=name)
 
 
+# prefixes for a language model, which give no class logits
+OF_LANGUAGE = {"limber", "limber_aape", "limber_aape_finetuned"}
+
+
 def test_no_method_is_left_out():
-    assert {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")} - {"aape_residual"} <= set(METHODS)
+    methods = {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")}
+    assert methods - {"aape_residual"} - OF_LANGUAGE <= set(METHODS)
+
+
+def test_a_prefix_for_a_language_model_is_no_classifier():
+    with pytest.raises(ValueError, match="LiMBeR gives no class logits"):
+        Classifier(PromptedCLIP(toy_clip(), limber.LiMBeR()), "cpu")
 
 
 @pytest.mark.parametrize("method", METHODS)
