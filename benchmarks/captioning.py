@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from benchmarks.timing import PeakMemory
+from benchmarks.timing import PeakMemory, in_turns, ratio
 from prompts.engine.language_model import FrozenLM, Generation, load_tiny_language_model
 from prompts.engine.lm_config import check_installed
 
@@ -43,38 +43,23 @@ def gpt2() -> tuple[FrozenLM, int]:
 CASES: dict[str, Callable[[], tuple[FrozenLM, int]]] = {"tiny": tiny, "gpt2": gpt2}
 
 
-def seconds(step: Callable[[], list[str]], device: torch.device) -> float:
-    """Of one call."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
 def compare(lm: FrozenLM, rows: Tensor, generation: Generation, repeats: int) -> str:
-    """A line with milliseconds and MiB per image of both sides, and the ratio of the medians."""
+    """A line with milliseconds and MiB per image of both sides, and the ratio of the medians with its spread."""
     device, images = rows.device, len(rows)
     contexts = [[image, PROMPT] for image in rows]
-    sides = {cache: (lambda cache=cache: lm.generate(contexts, generation, cache=cache)) for cache in (True, False)}
+    sides = {cache: partial(lm.generate, contexts, generation, cache=cache) for cache in (True, False)}
     memory, said = {}, {}
     for cache, step in sides.items():
         with PeakMemory(device) as peak:
             said[cache] = step()
         memory[cache] = peak.mib / images
-    times = {cache: [] for cache in sides}
-    for _ in range(repeats):
-        for cache, step in sides.items():
-            times[cache].append(seconds(step, device) / images)
-    kept, again = (statistics.median(times[cache]) for cache in (True, False))
+    times = in_turns(sides, repeats, device)
     words = ", ".join(
-        f"{what} {1000 * median:8.1f} ms {memory[cache]:7.2f} MiB"
-        for what, cache, median in (("kept", True, kept), ("computed again", False, again))
+        f"{what} {1000 * statistics.median(times[cache]) / images:8.1f} ms {memory[cache]:7.2f} MiB"
+        for what, cache in (("kept", True), ("computed again", False))
     )
     same = sum(a == b for a, b in zip(said[True], said[False], strict=True))
-    return f"{words}; {again / kept:.1f} times; {same} of {images} captions equal"
+    return f"{words}; {ratio(times[False], times[True])} times; {same} of {images} captions equal"
 
 
 def main() -> None:

@@ -9,11 +9,6 @@ PROMPTS = "prompts.safetensors"
 NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}(@[\w./-]{1,100})?", re.ASCII)
 
 
-def is_on_hub(given: str) -> bool:
-    """Whether a path is the id of a repository on the hub."""
-    return given.startswith(PREFIX)
-
-
 def repository(given: str) -> tuple[str, str | None]:
     """The repository and the revision, if it has one. ValueError where it is no such id."""
     name = given.removeprefix(PREFIX)
@@ -25,7 +20,7 @@ def repository(given: str) -> tuple[str, str | None]:
 
 def fetched(given: str) -> str:
     """The path of the prompts, downloaded at first; a path on this disk as it is. ValueError where they cannot be had."""
-    if not is_on_hub(given):
+    if not given.startswith(PREFIX):
         return given
     repo, revision = repository(given)
     from huggingface_hub import hf_hub_download
