@@ -54,9 +54,10 @@ docs: .venv/installed  ## build the site of docs/ in build/site, strictly; write
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	DOCS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/docs
 
-check: .venv/installed  ## lint, formatting, lengths and docstrings, dead links, changing nothing
+check: .venv/installed  ## lint, formatting, types, lengths and docstrings, dead links, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python .ci/check_limits.py
 	$(BIN)/python .ci/check_links.py
 

@@ -84,7 +84,7 @@ def pairs_of(groups: list[Group], reports: dict[str, TaskReport], names: list[st
     return [
         comparison
         for part in parts(groups)
-        for comparison in comparisons(part.groups, tuple(names), reports[part.task].item_test)
+        for comparison in comparisons(part.groups, tuple(names), reports[part.task].item_test)  # type: ignore[arg-type]
     ]
 
 

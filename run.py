@@ -51,8 +51,9 @@ def train_and_test(job: jobs.Job, cfg: DictConfig, stages: list[dict[str, float]
 
 def start(cfg: DictConfig) -> None:
     """One run of the command line."""
-    names = jobs.names_of(HydraConfig.get())
-    jobs.complete(cfg, HydraConfig.get())
+    hydra_config: Any = HydraConfig.get()
+    names = jobs.names_of(hydra_config)
+    jobs.complete(cfg, hydra_config)
     run(cfg, names)
 
 
@@ -61,7 +62,8 @@ def main(cfg: DictConfig) -> float | None:
     """Hydra's entry: one run, or one job of a sweep, as a process of its own."""
     if sweep.in_multirun():
         return sweep.run_fresh(__file__, cfg)
-    return launch.store_error(start, cfg)
+    launch.store_error(start, cfg)
+    return None
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Clock(Profiler):
     def add(self, name: str, since: float) -> None:
         """Counts the time since then, after the first epoch."""
         if self.counts:
-            self.seconds[name] += self.now() - since
+            self.seconds[name] += self.now() - since  # type: ignore[assignment]
 
     def start(self, action_name: str) -> None:
         """Called by Lightning."""
@@ -89,7 +89,7 @@ def watched() -> Iterator[None]:
         def encode(*args, **kwargs) -> torch.Tensor:
             clock = Clock.latest
             since = clock.now()
-            features = originals[part](*args, **kwargs)
+            features = originals[part](*args, **kwargs)  # type: ignore[operator]
             clock.add(part, since)
             if part == "image" and features.requires_grad:
                 features.register_hook(clock.image_gradient)

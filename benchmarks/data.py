@@ -184,7 +184,7 @@ def compare_loaders(clip: FrozenCLIP, paths: list[Path], options: argparse.Names
     device, size = torch.device(options.device), clip.image_spec["size"]
     works: dict[str, Step] = {f"CoOp, {options.clip}, {size} px": coop_step(clip, len(paths), device)}
     for seconds in options.step_seconds:
-        works[f"idle for {seconds:g} s, {size} px"] = lambda batch, seconds=seconds: time.sleep(seconds)
+        works[f"idle for {seconds:g} s, {size} px"] = lambda batch, seconds=seconds: time.sleep(seconds)  # type: ignore[misc]
     found: dict[tuple, list[list[tuple[float, float]]]] = {}
     spec, size_of = clip.image_spec, options.batch_size
     for _ in range(options.rounds):

@@ -99,8 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
         f"sampled, {sequences:,} x {POSITIONS}": Sampled(clip, learner, image, names(sequences)),
     }
     print(f"text side, forward + backward, {options.model}, float32, {where(device)}; {options.repeats} steps each, in turn")
-    memory = {name: peak_mib(step, device) for name, step in sides.items()}  # also the warm-up
-    times = in_turns(sides, options.repeats, device)
+    memory = {name: peak_mib(step, device) for name, step in sides.items()}  # type: ignore[arg-type]  # also the warm-up
+    times = in_turns(sides, options.repeats, device)  # type: ignore[arg-type]
     for name in sides:
         print(f"{name:28}{median(times[name]):>9.2f} s{memory[name]:>9.0f} MiB")
     exact, sampled = times.values()

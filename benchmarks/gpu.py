@@ -190,7 +190,7 @@ def measured(name: str, model_name: str, case: Case, device: torch.device, steps
         flop / 1e12,
         flop / step / fastest_matrix if fastest_matrix else None,
         torch.cuda.max_memory_allocated(device) / 2**30 if on_gpu else None,
-        idle_share(measure.profiler.events()) if on_gpu else None,
+        idle_share(measure.profiler.events()) if on_gpu else None,  # type: ignore[attr-defined]
     )
 
 

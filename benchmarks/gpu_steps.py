@@ -73,15 +73,15 @@ class Measure(Callback):
         if WARM <= self.done <= WARM + self.steps:
             self.mark()
         if self.done == WARM + self.steps and self.device.type == "cuda":
-            self.profiler = profile(activities=[ProfilerActivity.CUDA])
-            self.profiler.__enter__()
+            self.profiler = profile(activities=[ProfilerActivity.CUDA])  # type: ignore[assignment]
+            self.profiler.__enter__()  # type: ignore[attr-defined]
 
     def mark(self) -> None:
         """Notes when the device gets here."""
         mark = time.perf_counter() if self.device.type == "cpu" else torch.cuda.Event(enable_timing=True)
         if self.device.type == "cuda":
-            mark.record()
-        self.marks.append(mark)
+            mark.record()  # type: ignore[union-attr]
+        self.marks.append(mark)  # type: ignore[arg-type]
 
     def on_train_end(self, *_) -> None:
         """Called by Lightning."""
@@ -93,7 +93,7 @@ class Measure(Callback):
     def seconds(self) -> list[float]:
         """Of each timed step."""
         pairs = zip(self.marks, self.marks[1:], strict=False)
-        return [b - a if self.device.type == "cpu" else a.elapsed_time(b) / 1e3 for a, b in pairs]
+        return [b - a if self.device.type == "cpu" else a.elapsed_time(b) / 1e3 for a, b in pairs]  # type: ignore[attr-defined]
 
     @property
     def batches(self) -> int:

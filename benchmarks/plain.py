@@ -43,7 +43,7 @@ class Plain:
 
     def __init__(self, clip: FrozenCLIP, learner: PromptLearner, names: list[str]):
         self.clip, self.learner, self.model = clip, learner, clip.model
-        words = " ".join(["X"] * learner.n_ctx) if learner.init is None else learner.init
+        words = " ".join(["X"] * learner.n_ctx) if learner.init is None else learner.init  # type: ignore[operator]
         texts = [f"{words} {name}." for name in names]
         self.tokens = clip.tokenizer(texts).to(clip.device)
         with torch.no_grad():
@@ -89,7 +89,7 @@ class Plain:
             rows = [self.clip.logits(x[None], self.encode(ctx, [])) for x, ctx in zip(image, contexts, strict=True)]
             return torch.cat(rows)
         deep = list(learner.compound_prompts_text) if isinstance(learner, MaPLe) else []
-        return self.clip.logits(image, self.encode(learner.ctx, deep))
+        return self.clip.logits(image, self.encode(learner.ctx, deep))  # type: ignore[arg-type]
 
     def step(self, image: Tensor, labels: Tensor) -> float:
         """Forward + backward from image features -> the loss. CoCoOp's goes image by image, which needs less memory."""

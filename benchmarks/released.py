@@ -92,7 +92,7 @@ class Sides:
         if root:
             model = released_model(root, clip, learner, names)
             self.logits["released"] = lambda: model(self.pixels)
-            self.parameters["released"] = list(model.prompt_learner.parameters())
+            self.parameters["released"] = list(model.prompt_learner.parameters())  # type: ignore[union-attr]
         else:
             plain = Plain(clip, learner, names)
             self.logits["plain"] = lambda: plain.logits(plain.encode_image(self.pixels))

@@ -72,7 +72,7 @@ def importing_from(root: Path) -> Iterator[None]:
 
 def settings(learner: PromptLearner, size: int) -> SimpleNamespace:
     """The part of the released configuration that its models read."""
-    words = {"N_CTX": len(learner.ctx), "CTX_INIT": learner.init or "", "PREC": "fp32"}
+    words = {"N_CTX": len(learner.ctx), "CTX_INIT": learner.init or "", "PREC": "fp32"}  # type: ignore[arg-type]
     coop = SimpleNamespace(**words, CSC=False, CLASS_TOKEN_POSITION="end")
     depth = len(learner.compound_prompts_text) + 1 if isinstance(learner, MaPLe) else 1
     maple = SimpleNamespace(**words, PROMPT_DEPTH=depth)

@@ -78,7 +78,7 @@ class Training:
         self.clip, self.batch, self.rng = clip, batch, np.random.default_rng(0)
         self.learner = CoOp(16)
         self.model = PromptedCLIP(clip, self.learner)
-        self.model.setup(TrainInfo(self.captions(), batch))
+        self.model.setup(TrainInfo(self.captions(), batch))  # type: ignore[arg-type]
         self.learner.to(clip.device)
         self.image = torch.randn(batch, clip.embed_dim, device=clip.device)
 
@@ -100,7 +100,7 @@ class Training:
 
     def plain(self, captions: list[Caption]) -> float:
         """77 positions of every caption, from texts."""
-        return self.loss(Plain(self.clip, self.learner, captions).encode(self.learner.ctx, []))
+        return self.loss(Plain(self.clip, self.learner, captions).encode(self.learner.ctx, []))  # type: ignore[arg-type]
 
 
 def evaluate(images: int, device: torch.device, repeats: int) -> None:

@@ -65,7 +65,8 @@ def training(clip: FrozenCLIP, learner: PromptLearner, classes: int, images: int
 
     def step() -> None:
         model.zero_grad()
-        sum(loss.mean() for loss in model.losses(model(pixels, **inputs), labels, labels).values()).backward()
+        losses = model.losses(model(pixels, **inputs), labels, labels)
+        torch.stack([loss.mean() for loss in losses.values()]).sum().backward()
 
     return step
 

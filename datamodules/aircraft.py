@@ -29,4 +29,4 @@ class Aircraft(disk.Disk):
             rows = [(f"{image}.jpg", labels[variant], variant) for image, variant in pairs]
             lists.append([item_of(row, f"line {i} of {path}") for i, row in enumerate(rows, start=1)])
         disk.check_images(self.images, (item for items in lists for item in items), "images_variant_*.txt")
-        return Splits(*lists)
+        return Splits(*lists)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ class AlternatingDataset(Dataset):
         epoch, index, *others = row
         if index < len(self.train):
             return self.train[row]
-        return self.val[(epoch, index - len(self.train), *others)] | {"index": index}
+        return self.val[(epoch, index - len(self.train), *others)] | {"index": index}  # type: ignore[index]
 
 
 class AlternatingSampler:
@@ -51,7 +51,7 @@ class AlternatingSampler:
                 continue
             self.val.epoch, val_step = divmod(self.epoch * train_steps + pair, steps_per_pass)
             rows = self._micro_batch(self.val, val_step, micro_batch)
-            yield [(epoch, index + self.train.size, *others) for epoch, index, *others in rows]
+            yield [(epoch, index + self.train.size, *others) for epoch, index, *others in rows]  # type: ignore[misc]
 
     def _micro_batch(self, sampler: StepSampler, step: int, micro_batch: int) -> list[Row]:
         sampler.start = step * self.accumulate + micro_batch

@@ -34,7 +34,7 @@ class AnnotatedImages(disk.Disk):
         be."""
         raise NotImplementedError
 
-    def splits(self, seed: int) -> CaptionSplits | QuestionSplits:
+    def splits(self, seed: int) -> CaptionSplits | QuestionSplits:  # type: ignore[override]
         """The full lists, the same for every seed. ValueError where a file or an image is missing or not as it should be."""
         disk.require(self.folder, "the dataset's folder")
         key = f"{type(self).__qualname__} {vars(self)} {identity.files_digest(self.folder, self.needs)}"
@@ -43,12 +43,13 @@ class AnnotatedImages(disk.Disk):
             check_apart({"train": splits.train, "val": splits.val, "test": splits.test}, self.folder)
             _READ.clear()
             _READ[key] = splits
-        splits = replace(_READ[key], **{split: list(getattr(_READ[key], split)) for split in ("train", "val", "test")})
+        lists: dict[str, Any] = {split: list(getattr(_READ[key], split)) for split in ("train", "val", "test")}
+        splits = replace(_READ[key], **lists)
         images = {item.path: item for item in (*splits.train, *splits.val, *splits.test)}  # of several questions once
         disk.check_images(self.images, images.values(), " and ".join(self.needs))
         return splits
 
-    def digest_of(self, splits: CaptionSplits | QuestionSplits) -> str:
+    def digest_of(self, splits: CaptionSplits | QuestionSplits) -> str:  # type: ignore[override]
         """A digest of those lists and of the sizes of some of their images."""
         lists = (splits.train, splits.val, splits.test)
         return identity.digest_of(*lists, identity.file_sizes(self.images, (item.path for items in lists for item in items)))

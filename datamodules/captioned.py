@@ -72,7 +72,7 @@ class CaptionedData(LoadedImages):
         self.shots, self.templates, self.search_only = shots, tuple(templates), search_only
         full = source.splits(seed)
         self.selected = replace(full, train=draw(full.train, shots, seed, name))
-        check_apart(self.selected.val, self.selected.test, name)
+        check_apart(self.selected.val, self.selected.test, name)  # type: ignore[arg-type]
 
     def listed(self, split: str, which: str = "all") -> list:
         """The items of a split (train, val, test); perhaps none. ValueError for a class subset, as there are no classes."""

@@ -78,7 +78,7 @@ class SplitFolders(disk.Disk):
         self.rename = {str(folder): name for folder, name in (rename or {}).items()}  # yaml reads a folder 01 as a number
 
     @property
-    def needs(self) -> dict[str, str]:
+    def needs(self) -> dict[str, str]:  # type: ignore[override]
         """The folders that must be there: {folder: what it holds}."""
         needed = {self.split_folders["train"]: "the training images", self.split_folders["test"]: "the test images"}
         return {folder: what for folder, what in needed.items() if folder is not None}

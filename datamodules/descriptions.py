@@ -51,4 +51,4 @@ def _scene(kind: tuple[str, str, str], style: str, wrong: bool, rng: RandomState
         which = rng.randint(3)
         others = [word for word in (SHAPES, COLOURS, TEXTURES)[which] if word != truth[which]]
         truth[which] = others[rng.randint(len(others))]
-    return Scene(style, *truth)
+    return Scene(style, *truth)  # type: ignore[arg-type]

@@ -156,7 +156,7 @@ class Scene:
 
 def blend(ground: np.ndarray | float, ink: np.ndarray | float, mask: np.ndarray | float) -> np.ndarray:
     """`ink` where the mask is 1, `ground` where it is 0."""
-    return ground * (1 - mask) + ink * mask
+    return ground * (1 - mask) + ink * mask  # type: ignore[return-value]
 
 
 def _photo(s: Scene) -> np.ndarray:

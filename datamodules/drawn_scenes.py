@@ -85,7 +85,7 @@ def asked(domain: str, split: str) -> tuple[Question, ...]:
     for path, number, captions, *_ in captioned(domain, split):
         for position, question in enumerate(scenes.questions(path)):
             text, answers, answer_type, question_type = question
-            question_id = number * scenes.QUESTIONS + position
+            question_id = number * scenes.QUESTIONS + position  # type: ignore[operator]
             items.append(Question(path, number, question_id, text, answers, captions, answer_type, question_type))
     return tuple(items)
 

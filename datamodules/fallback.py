@@ -118,7 +118,7 @@ class Pets(_Lists):
         for path, what in self.needs.items():
             columns = [line.split() for line in disk.read_text(folder / path, what)]
             lists.append([Item(f"{c[0]}.jpg", int(c[1]) - 1, c[0].rpartition("_")[0].lower()) for c in columns])
-        return split_8020(*lists, rng)
+        return split_8020(*lists, rng)  # type: ignore[arg-type, call-arg]
 
 
 class Cars(_Lists):
@@ -139,7 +139,7 @@ class Cars(_Lists):
             rows = load_mat(folder / path, self.needs[path], "annotations").ravel()
             labels = [_integer(row["class"]) - 1 for row in rows]
             lists.append([Item(f"{where}/{row['fname']}", y, names[y]) for row, y in zip(rows, labels, strict=True)])
-        return split_8020(*lists, rng)
+        return split_8020(*lists, rng)  # type: ignore[arg-type, call-arg]
 
 
 class Flowers(_Lists):
@@ -171,7 +171,7 @@ class Sun(_Lists):
         for path in ("Training_01.txt", "Testing_01.txt"):
             pairs = [(line, line.rpartition("/")[0]) for line in disk.read_text(folder / path, self.needs[path])]
             lists.append([Item(line.lstrip("/"), labels[c], sun_name(c)) for line, c in pairs])
-        return split_8020(*lists, rng)
+        return split_8020(*lists, rng)  # type: ignore[arg-type, call-arg]
 
 
 class Ucf(_Lists):
@@ -193,4 +193,4 @@ class Ucf(_Lists):
             clips = [line.split()[0].split("/") for line in disk.read_text(folder / path, self.needs[path])]
             named = [(labels[action], camel_to_underscores(action), clip) for action, clip in clips]
             lists.append([Item(f"{name}/{clip.replace('.avi', '.jpg')}", y, name) for y, name, clip in named])
-        return split_8020(*lists, rng)
+        return split_8020(*lists, rng)  # type: ignore[arg-type, call-arg]

@@ -160,8 +160,8 @@ class HubSource:
             names = dict(enumerate(known))
         if values and (unnamed := [value for value in values if value not in names]):
             raise ValueError(f"{self.repo} has a label {unnamed[0]}, but {len(names)} class names: correct classnames")
-        stored = [(value, name) for value, name in names.items() if name not in self.ignore]
-        renamed = ((value, self.rename.get(name) or self.clean(name)) for value, name in stored)
+        kept = [(value, name) for value, name in names.items() if name not in self.ignore]
+        renamed = ((value, self.rename.get(name) or self.clean(name)) for value, name in kept)
         return {value: (i, text_of(name, f"a class name of {self.repo}")) for i, (value, name) in enumerate(renamed)}
 
     def _items(self, name: str, column: list, classes: dict) -> list[Item]:
@@ -185,8 +185,8 @@ class HubSource:
         name, _, row = path.rpartition("/")
         value = self._encoded[name][int(row)][self.image]
         if value["bytes"] is None:
-            homes = (self.repo, datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH)
-            homes = [os.path.abspath(home) for home in (*homes, constants.HF_HUB_CACHE)]
+            folders = (self.repo, datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH)
+            homes = [os.path.abspath(home) for home in (*folders, constants.HF_HUB_CACHE)]
             if not any(Path(os.path.abspath(value["path"] or "")).is_relative_to(home) for home in homes):
                 raise ValueError(f"it names the file {value['path']!r}, which is not the dataset's own")
             regular_file(value["path"], "the image")

@@ -70,7 +70,7 @@ class HubCaptions(HubSource):
         arguments = ("image", "captions", "image_id", "domain", "split_column")
         return {argument: column for argument in arguments if (column := getattr(self, argument)) is not None}
 
-    def splits(self, seed: int) -> CaptionSplits | QuestionSplits:
+    def splits(self, seed: int) -> CaptionSplits | QuestionSplits:  # type: ignore[override]
         """The repository's splits, the same for every seed. ValueError for values that are no captions, ids and the like."""
         lists: dict[str, list] = {split: [] for split in SPLITS}
         for split, value in self.values.items():
@@ -90,7 +90,7 @@ class HubCaptions(HubSource):
             if row.get("split_column", value) == value:
                 yield f"{name}/{i}", row, f"row {i} of {name} in {self.repo}"
 
-    def _items(self, split: str, rows: Iterator[Row]) -> list:
+    def _items(self, split: str, rows: Iterator[Row]) -> list:  # type: ignore[override]
         of_id: dict[int | str, CaptionedImage] = {}
         for path, row, what in rows:
             captions = texts_of(row["captions"], f"{what}: {self.captions}", sentence_of)
@@ -171,7 +171,7 @@ class HubQuestions(HubCaptions):
         arguments = ("question", "answers", "question_id", "answer_type", "question_type")
         return super().columns | {argument: column for argument in arguments if (column := getattr(self, argument)) is not None}
 
-    def _items(self, split: str, rows: Iterator[Row]) -> list:
+    def _items(self, split: str, rows: Iterator[Row]) -> list:  # type: ignore[override]
         items, ids, paths = [], set(), {}
         for number, (path, row, what) in enumerate(rows):
             question_id = row.get("question_id", number)
@@ -188,7 +188,7 @@ class HubQuestions(HubCaptions):
             ]
             question = sentence_of(row["question"], f"{what}: {self.question}")
             path = paths.setdefault(image_id, path)  # an image that several rows hold is one
-            items.append(Question(path, image_id, question_id, question, answers, captions, *kinds))
+            items.append(Question(path, image_id, question_id, question, answers, captions, *kinds))  # type: ignore[arg-type]
         return items
 
 

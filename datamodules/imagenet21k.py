@@ -14,7 +14,6 @@ import numpy as np
 import PIL.Image
 
 from datamodules import disk, identity, index, pickles
-from datamodules.index import Reader
 from datamodules.items import Item, ItemTable, Splits
 from datamodules.parquet import Parquet
 from datamodules.readers import Folders
@@ -75,7 +74,8 @@ def wordnet_names() -> dict[str, str]:
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo("imagenet-22k")
-    names = info.label_descriptions(as_dict=True) | ImageNetInfo("imagenet-21k-goog").label_descriptions(as_dict=True)
+    names: Any = info.label_descriptions(as_dict=True)
+    names |= ImageNetInfo("imagenet-21k-goog").label_descriptions(as_dict=True)
     return {wnid: name.partition(",")[0] for wnid, name in names.items()}
 
 
@@ -127,7 +127,7 @@ class ImageNet21K(disk.Disk):
             return disk.require(self.folder, "the dataset's folder")
         from huggingface_hub import snapshot_download
 
-        patterns = [f"*{READERS[self.format].suffix}", CLASSNAMES, f"{TREE}.pth"]
+        patterns = [f"*{READERS[self.format].suffix}", CLASSNAMES, f"{TREE}.pth"]  # type: ignore[attr-defined]
         try:
             snapshot = snapshot_download(self.repo, repo_type="dataset", revision=self.revision, allow_patterns=patterns)
         except Exception as error:  # the network and the hub raise many types
@@ -138,7 +138,7 @@ class ImageNet21K(disk.Disk):
         return Path(snapshot)
 
     @cached_property
-    def reader(self) -> Reader:
+    def reader(self) -> Any:
         """The reader for `format`."""
         return READERS[self.format](self.home, self.names_of_splits, **self.columns)
 
@@ -188,7 +188,7 @@ class ImageNet21K(disk.Disk):
     def digest(self, seed: int) -> str:
         """From the index, which is built if there is none: where every image lies, and the sizes of some (or of the shards)."""
         data_index, (names, _) = self._index(), self.stored_names
-        parts = [data_index.classes, [names.get(key) for key in data_index.classes]]
+        parts: list[Any] = [data_index.classes, [names.get(key) for key in data_index.classes]]
         for listing in data_index.splits.values():
             parts += [listing.shards, self.reader.sizes(listing), identity.arrays_digest(listing, index.ARRAYS)]
         return identity.digest_of(*parts)
@@ -205,7 +205,7 @@ class ImageNet21K(disk.Disk):
         rows = np.arange(len(listing.label))
         return ItemTable(rows, listing.label, names, partial(self.reader.path, listing), listing.shard)
 
-    def content_digest(self, items: ItemTable) -> str:
+    def content_digest(self, items: ItemTable) -> str:  # type: ignore[override]
         """A digest of every file's path, size and time of change or, of shards, of theirs and the rows in them."""
         if self.format == "folder":
             return identity.files_digest(self.home, (item.path for item in items))

@@ -119,10 +119,10 @@ def build_index(reader: Reader, splits: Sequence[str], numbered: Callable[[], li
         if any(isinstance(key, int) for key in listing.ids):
             if text := next((key for key in listing.ids if not isinstance(key, int)), None):
                 raise ValueError(f"some labels of {split} are numbers, others text such as {text!r}: use one or the other")
-            names = numbered()
-            if max(listing.ids) >= len(names) or min(listing.ids) < 0:
-                raise ValueError(f"an image of {split} has label {max(listing.ids)}, but {len(names)} classes are listed")
-            listing.ids = [names[number] for number in listing.ids]
+            names, numbers = numbered(), [key for key in listing.ids if isinstance(key, int)]
+            if max(numbers) >= len(names) or min(numbers) < 0:
+                raise ValueError(f"an image of {split} has label {max(numbers)}, but {len(names)} classes are listed")
+            listing.ids = [names[number] for number in numbers]
     first = listings[splits[0]]
     classes = sorted({first.ids[i] for i in np.unique(first.label)})
     labels = {key: label for label, key in enumerate(classes)}
@@ -166,7 +166,8 @@ def _listing(folder: Path, split: str, stored: dict[str, Any], classes: list[str
     for name, most in (("label", len(classes)), ("shard", len(shards))):  # the other arrays are checked when they are used
         if not 0 <= arrays[name].min() <= arrays[name].max() < most:
             raise ValueError(f"a {name} of {split} is not in its list")
-    return Listing(shards, *(arrays[name] for name in ("shard", "offset", "size", "label")), classes, arrays["text"], broken)
+    shard, offset, size, label = (arrays[name] for name in ("shard", "offset", "size", "label"))
+    return Listing(shards, shard, offset, size, label, classes, arrays["text"], broken)  # type: ignore[arg-type]
 
 
 def _texts(values: Any, check: Callable[[Any, str], str], what: str) -> list[str]:

@@ -54,7 +54,7 @@ class ItemTable(Sequence):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i: int) -> Item:
+    def __getitem__(self, i: int) -> Item:  # type: ignore[override]
         label = int(self.labels[i])
         return Item(self.path_of(int(self.rows[i])), label, self.names[label])
 
@@ -144,19 +144,19 @@ def by_label(items: Iterable[Item]) -> dict[int, list[Item]]:
     return groups
 
 
-def positions_by_label(items: Items) -> dict[int, Sequence[int]]:
+def positions_by_label(items: Items) -> dict[int, Any]:
     """Positions in the list per label, labels in order of first appearance."""
     if isinstance(items, ItemTable):
         order = np.argsort(items.labels, kind="stable")
         groups = np.split(order, np.flatnonzero(np.diff(items.labels[order])) + 1) if len(order) else []
         return {int(items.labels[group[0]]): group for group in sorted(groups, key=lambda group: group[0])}
-    groups = {}
+    positions: dict[int, Any] = {}
     for position, item in enumerate(items):
-        groups.setdefault(item.label, []).append(position)
-    return groups
+        positions.setdefault(item.label, []).append(position)
+    return positions
 
 
-def take(items: Items, positions: Sequence[int]) -> Items:
+def take(items: Items, positions: Sequence[int] | np.ndarray) -> Items:
     """The items at those positions, in that order, as a list or a table like `items`."""
     return items.take(np.asarray(positions, np.int64)) if isinstance(items, ItemTable) else [items[i] for i in positions]
 

@@ -46,10 +46,10 @@ class KnownLoader:
         self.dataset, self.batch_sampler, self.table = loader.dataset, loader.batch_sampler, cache(table)
 
     def __len__(self) -> int:
-        return len(self.batch_sampler)
+        return len(self.batch_sampler)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        table, labels, start = self.table(), labels_of(self.dataset.items), 0
+        table, labels, start = self.table(), labels_of(self.dataset.items), 0  # type: ignore[attr-defined]
         for rows in self.batch_sampler:
             index, part = torch.tensor(rows), slice(start, start := start + len(rows))
             yield {

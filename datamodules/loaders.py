@@ -95,7 +95,9 @@ class ImageDataset(Dataset):
             torch.default_generator.manual_seed(seed)
             return self.transform(image)
         finally:
-            random.setstate(states[0]), np.random.set_state(states[1]), torch.set_rng_state(states[2])
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
 
 
 def windowed(shards: np.ndarray, run: int = 1024, window: int = 16384) -> Order:
@@ -211,7 +213,7 @@ class TrainLoader:
     Iteration starts lazily: Lightning asks for the iterator of the first epoch before it says which epoch that is.
     """
 
-    def __init__(self, dataset: Dataset, sampler: StepSampler, workers: int = 0, collate: Callable = collate) -> None:
+    def __init__(self, dataset: Any, sampler: Any, workers: int = 0, collate: Callable = collate) -> None:
         self.dataset, self.sampler = dataset, sampler
         self.position = 0  # batches handed out in this epoch, not those that workers have prefetched
         self.loader = ImageLoader(

@@ -52,7 +52,7 @@ class OwnImages(SplitFolders):
         self.split_seed = split_seed
 
     @property
-    def needs(self) -> dict[str, str]:
+    def needs(self) -> dict[str, str]:  # type: ignore[override]
         """The folders that must be there, where the layout is that of splits."""
         return super().needs if self._has_splits() else {}
 
@@ -111,7 +111,7 @@ class OwnImages(SplitFolders):
         if twice := len(items) - len({item.path for item in items}):
             raise ValueError(f"{table} names {twice} image(s) twice: leave one line for each")
         disk.check_images(self.images, items, table.name)
-        return Splits(**lists) if "split" in rows[0] else self._divided(items)
+        return Splits(**lists) if "split" in rows[0] else self._divided(items)  # type: ignore[arg-type]
 
 
 def _cell(row: Mapping[str, str], column: str, line: int, table: Path) -> str:

@@ -52,7 +52,7 @@ class Parquet(Shards):
                             raise ValueError(f"row {row} of row group {group} in {self.root / path} has no label")
                         if names and label_of(value, what) >= len(names):
                             raise ValueError(f"{what} is {value}, but {len(names)} classes are named")
-                        yield f"{path}#{group}", row, 0, names[value] if names else _class(value, what)
+                        yield f"{path}#{group}", row, 0, names[value] if names else _class(value, what)  # type: ignore[index]
         except (OSError, pa.ArrowException) as error:
             raise OSError(printable(str(error).partition("\n")[0])) from error
 

@@ -42,13 +42,13 @@ class Folders:
         """Every visible file in the class folders of a split."""
         shards, files = self._classes(split), []
         counts = np.zeros(len(shards), np.int64)
-        for i, shard in enumerate(shards):
-            names = [os.fsencode(file) for file in disk.list_files(self.root / shard)]
+        for i, folder in enumerate(shards):
+            names = [os.fsencode(file) for file in disk.list_files(self.root / folder)]
             counts[i] = len(names)
             files += names
         size = np.fromiter(map(len, files), np.int64, len(files))
         shard = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
-        ids = [shard_name.rpartition("/")[2] for shard_name in shards]
+        ids: list[str | int] = [shard_name.rpartition("/")[2] for shard_name in shards]
         text = np.frombuffer(b"".join(files), np.uint8)
         return Listing(shards, shard, np.cumsum(size) - size, size, shard.copy(), ids, text)
 
@@ -128,8 +128,8 @@ class Shards:
             if images:
                 table = [(positions[shard], offset, size, ids.setdefault(key, len(ids))) for shard, offset, size, key in images]
                 rows.append(np.array(table, np.int64))
-        table = np.concatenate(rows) if rows else np.zeros((0, 4), np.int64)
-        return Listing(shards, *table.T, list(ids), broken=broken)
+        shard_N, offset_N, size_N, label_N = (np.concatenate(rows) if rows else np.zeros((0, 4), np.int64)).T
+        return Listing(shards, shard_N, offset_N, size_N, label_N, list(ids), broken=broken)
 
     def _locations(self, path: str) -> Iterator[Location]:
         """The location of every image in a shard. OSError or TarError where it is cut short or damaged."""

@@ -53,7 +53,7 @@ class SceneContent(NamedTuple):
     things: tuple[Thing, ...]
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """How many things there are, 1 to 3."""
         return sum(thing.number for thing in self.things)
 

@@ -106,7 +106,7 @@ class Shapes:
 
     def splits(self, seed: int) -> Splits:
         """The keys of all pictures of the domain, whatever the seed."""
-        return Splits(**{split: self._items(split) for split in SIZES})
+        return Splits(**{split: self._items(split) for split in SIZES})  # type: ignore[arg-type]
 
     def _items(self, split: str) -> list[Item]:
         return [

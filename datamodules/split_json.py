@@ -34,7 +34,7 @@ def read_split(path: Path, seed: int | None = None) -> Splits:
     """
     try:
         content = read_json(path, "the file")
-        splits = Splits(*_lists(content), rng_state=_rng_state(content.get("fallback"), seed))
+        splits = Splits(*_lists(content), rng_state=_rng_state(content.get("fallback"), seed))  # type: ignore[arg-type, misc]
         splits.classnames  # noqa: B018
     except ValueError as error:
         raise ValueError(
@@ -115,7 +115,7 @@ class SplitJson(disk.Disk):
         self.fallback = fallback
 
     @property
-    def needs(self) -> dict[str, str]:
+    def needs(self) -> dict[str, str]:  # type: ignore[override]
         """What is missing without the split file: {path in the folder: what that is}."""
         if self.split.exists():
             return {}

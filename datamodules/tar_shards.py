@@ -41,7 +41,7 @@ class TarShards(Shards):
                 elif extension in ("cls", "json"):
                     if member.size > MAX_MEMBER_BYTES:
                         raise ValueError(f"{printable(member.name)} of {self.root / path} is too large for a label")
-                    sample[extension] = tar.extractfile(member).read()
+                    sample[extension] = tar.extractfile(member).read()  # type: ignore[assignment]
 
     def _sample_location(self, path: str, key: tuple[str, str] | None, sample: dict) -> Iterator[Location]:
         if "image" not in sample:
@@ -106,7 +106,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo 
     """
     end, last = os.fstat(file.fileno()).st_size, -1
     try:
-        with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:
+        with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
             while (member := tar.next()) is not None:
                 tar.members = []  # tarfile would collect all members, which takes memory
                 if member.size < 0 or tar.offset <= last or len(tar.pax_headers) > MAX_HEADERS:

@@ -12,7 +12,8 @@ from torchvision import transforms as T
 from torchvision.transforms import functional as F
 
 Transform = Callable[[PIL.Image.Image], Tensor]
-Augment = Step = Callable[[PIL.Image.Image], PIL.Image.Image]
+Step = Callable[[PIL.Image.Image], PIL.Image.Image]
+Augment = Step
 BICUBIC = T.InterpolationMode.BICUBIC
 INTERPOLATIONS = {"bicubic": BICUBIC, "bilinear": T.InterpolationMode.BILINEAR}
 RESIZE_MODES = ("shortest", "squash", "longest")

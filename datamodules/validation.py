@@ -24,7 +24,7 @@ def hold_out(full: Splits, trained_on: Items, shots: int, seed: int, sampler: Li
     pool = full.train if full.pool is None else full.pool
     if shots <= 0:
         return take(pool, [])
-    if isinstance(pool, ItemTable):
+    if isinstance(pool, ItemTable) and isinstance(trained_on, ItemTable):
         others = take(pool, np.flatnonzero(~np.isin(pool.rows, trained_on.rows)))
     else:
         taken = {item.path for item in trained_on}

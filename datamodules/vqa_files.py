@@ -127,7 +127,7 @@ def _answered(row: dict[str, Any], what: str) -> tuple[tuple[str, ...], str, str
     if not answers:
         raise ValueError(f"{what} has no answers: complete or remove it.")
     kinds = (text_of(row[key], f"{what}: {key}", 100) if row.get(key) else "" for key in ("answer_type", "question_type"))
-    return answers, *kinds
+    return answers, *kinds  # type: ignore[return-value]
 
 
 def answer_of(value: Any, what: str) -> str:

@@ -18,7 +18,7 @@ Environment = Mapping[str, str]
 class ImageLoader(DataLoader):
     """A DataLoader that raises ValueError, one sentence, where a worker process was killed."""
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
         try:
             yield from super().__iter__()
         except (RuntimeError, ConnectionError, EOFError) as error:
@@ -43,7 +43,7 @@ def workers_for(wanted: int | str, images: int, source: Any, world: int) -> int:
 
     None where the source has its images in memory (`in_memory`) or they are few, else one for each core of this rank.
     """
-    if wanted != "auto":
+    if isinstance(wanted, int):
         return wanted
     if getattr(source, "in_memory", False) or images < FEW:
         return 0

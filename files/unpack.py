@@ -117,15 +117,16 @@ def _zipped(file: BinaryIO) -> Iterator[Member]:
                 yield Member(info.filename, 0, False, None)
                 continue
             with archive.open(info) as content:
-                yield Member(info.filename, info.file_size, True, content)  # its checksum is compared at its end
+                # its checksum is compared at its end
+                yield Member(info.filename, info.file_size, True, content)  # type: ignore[arg-type]
 
 
 def _tarred(file: BinaryIO, most: int) -> Iterator[Member]:
     """The files of a tar, packed by gzip or not, each to be read before the next."""
     magic = file.read(2)
     file.seek(0)
-    stream = _Bounded(gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file, most)
-    with tarfile.open(fileobj=stream, mode="r:") as archive:
+    stream = _Bounded(gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file, most)  # type: ignore[arg-type]
+    with tarfile.open(fileobj=stream, mode="r:") as archive:  # type: ignore[call-overload]
         while (info := _next(archive)) is not None:
             if info.isdir():
                 continue
@@ -147,7 +148,7 @@ def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
         raise
     except Exception as error:
         raise EOFError(f"a header makes no sense: {type(error).__name__}") from error
-    archive.members = []  # tarfile would collect all of them
+    archive.members = []  # type: ignore[attr-defined]  # tarfile would collect all of them
     if info is not None and (info.size < 0 or len(info.pax_headers) > MAX_HEADERS):
         raise EOFError("a header makes no sense")
     return info

@@ -61,7 +61,7 @@ class Resumable(Checkpoint):
         # Lightning's answer to SIGTERM enters a collective wherever the signal arrives, and ends in status 0. It is installed
         # between this hook and `on_train_start`, with no hook between, and there is no public way to replace it; so its handler
         # is taken from its private place.
-        trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None
+        trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None  # type: ignore[assignment, method-assign]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on signals wait until the state can be saved."""
@@ -144,7 +144,7 @@ class BestOnValidation(Callback):
     def __init__(self, folder: Path, monitor: str = "val") -> None:
         self.path, self.monitor = folder / BEST, monitor
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Saves the prompts where this epoch is the best so far."""
         figure = pl_module.figure
         scores = [entry[self.monitor][figure.key] for entry in pl_module.history]
@@ -153,7 +153,7 @@ class BestOnValidation(Callback):
             save_prompts(self.path, pl_module.model, {"epoch": pl_module.history[-1]["epoch"]})
         trainer.strategy.barrier()
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Loads the best epoch's prompts. ValueError where they are gone."""
         if not pl_module.history:  # learners without gradients have no epochs
             return

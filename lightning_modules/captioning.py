@@ -91,7 +91,7 @@ class Captioning(LanguageTask):
         each, together = {"clip_score": of_clip[0]}, {}
         if self.public[evaluation.name]:
             found = self.compare(captions, [evaluation.items[i].captions for i in index])
-            each, together = found.each | each | {"ref_clip_score": of_clip[1]}, found.together
+            each, together = found.each | each | {"ref_clip_score": of_clip[1]}, found.together  # type: ignore[assignment]
         together |= {name: sum(values) / len(values) for name, values in each.items() if name not in together}
         rows = {
             i: dict(zip(each, values, strict=True)) for i, values in zip(index, zip(*each.values(), strict=True), strict=True)

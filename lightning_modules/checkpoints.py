@@ -194,9 +194,10 @@ def check_backbone(saved: SavedPrompts, clip: FrozenCLIP, clip_name: str, other_
         raise ValueError(
             f"{saved.path} does not say on which CLIP it was trained, as files made by earlier versions do not: {hint}."
         )
-    differ = [key for key in here if there.get(key) != here[key]]
+    own = dict(here)
+    differ = [key for key in own if there.get(key) != own[key]]
     if differ:
-        what = "; ".join(f"{key} {str(there.get(key))[:120]!r} there and {here[key]!r} here" for key in differ)
+        what = "; ".join(f"{key} {str(there.get(key))[:120]!r} there and {own[key]!r} here" for key in differ)
         raise ValueError(f"{saved.path} was trained on another CLIP ({what}): {hint}.")
 
 

@@ -60,8 +60,8 @@ class Wanted:
 
     def loader(self) -> ImageLoader:
         """Loads the images in these batches."""
-        options = {"num_workers": self.workers, "collate_fn": collate, "generator": torch.Generator()}
-        return ImageLoader(self.dataset, batch_sampler=self.batches, **options)
+        options: dict[str, Any] = {"num_workers": self.workers, "collate_fn": collate, "generator": torch.Generator()}
+        return ImageLoader(self.dataset, batch_sampler=self.batches, **options)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -108,7 +108,7 @@ class ImageFeatures:
             return loader
         dataset = getattr(loader, "dataset", None)
         if isinstance(loader, TrainLoader) and isinstance(dataset, AlternatingDataset):  # prompts of both kinds of image differ
-            dataset.train = CycledViews(dataset.train, self.views)
+            dataset.train = CycledViews(dataset.train, self.views)  # type: ignore[assignment]
             return loader
         if not isinstance(loader, TrainLoader) or type(dataset) is not ImageDataset:
             raise ValueError(
@@ -124,9 +124,10 @@ class ImageFeatures:
         cycled = CycledViews(dataset, self.views, tables, pixels=not frozen)
         return TrainLoader(cycled, loader.sampler, 0 if frozen else workers, collate_known)
 
-    def _views(self, dataset: ImageDataset, workers: int, *how: Any) -> list[Table]:
+    def _views(
+        self, dataset: ImageDataset, workers: int, clip: Callable[[], FrozenCLIP], encode: Encode, context: Any, rank: int
+    ) -> list[Table]:
         """A table for each view. Ranks and processes begin at different ones, and wait for those that others compute."""
-        *how, rank = how
         size, step = len(dataset), max(1, AT_ONCE // dataset.views)
         wanted = []
         for view in range(self.views):
@@ -135,8 +136,8 @@ class ImageFeatures:
             about = f"training, view {view}, seed {dataset.seed}, {type(dataset.source).__name__}"
             wanted.append(Wanted(dataset, batches, workers, about, (dataset.seed, view, dataset.views)))
         order = [(view + rank) % self.views for view in range(self.views)]
-        tables = {view: self._table(wanted[view], *how, wait=False) for view in order}
-        return [tables[view] or self._table(wanted[view], *how) for view in range(self.views)]
+        tables = {view: self._table(wanted[view], clip, encode, context, wait=False) for view in order}
+        return [tables[view] or self._table(wanted[view], clip, encode, context) for view in range(self.views)]
 
     # ---- tables
 
@@ -167,7 +168,7 @@ class ImageFeatures:
 
     def _read(self, key: str, shape: tuple[int, int, int]) -> Table | None:
         entry = self.store.read(key, shape)
-        return entry and Table(torch.from_numpy(np.asarray(entry.rows)), torch.ones(shape[0]), entry)
+        return Table(torch.from_numpy(np.asarray(entry.rows)), torch.ones(shape[0]), entry) if entry else None
 
     def _wait(self, wanted: Wanted) -> None:
         _answer_signals()
@@ -189,7 +190,7 @@ class ImageFeatures:
 
     def _key(self, wanted: Wanted, clip: FrozenCLIP) -> str | None:
         """The digest of all that decides the features' bits; None where something cannot be told."""
-        dataset, items = wanted.dataset, take(wanted.dataset.items, wanted.positions)
+        dataset, items = wanted.dataset, take(wanted.dataset.items, wanted.positions)  # type: ignore[arg-type]
         if self.store is None or not _vouched_for(dataset):
             return None
         try:
@@ -200,7 +201,7 @@ class ImageFeatures:
                     "transform": described(dataset.transform),
                     "random": list(wanted.random),
                     "source": described(type(dataset.source)),
-                    "images": dataset.source.content_digest(items),
+                    "images": dataset.source.content_digest(items),  # type: ignore[attr-defined]
                     "batches": [len(batch) for batch in wanted.batches],  # kernels depend on the size of a batch
                     "numerics": _numerics(clip.device),
                     "software": software(),

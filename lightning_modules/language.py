@@ -43,7 +43,7 @@ class LanguageTask(TaskModule):
         self.generation = generation
         self.public = {evaluation.name: self._is_public(evaluation) for evaluation in (*self.vals, *self.tests)}
         if not all(self.public.values()):
-            self.figure = self.figure_without_texts
+            self.figure = self.figure_without_texts  # type: ignore[misc]
         self.captions: tuple[Tensor, Tensor, Tensor] | None = None  # as `_captions_of` returns them
         self.records: dict[str, dict[int, Any]] = {}  # by test: what `generated` gave, by the image's index
 
@@ -86,6 +86,11 @@ class LanguageTask(TaskModule):
     # ---- training
 
     @property
+    def learner(self) -> Any:
+        """The method, which has `prefix` and `prefix_losses` (`prompts.limber.LiMBeR`)."""
+        return self.model.learner
+
+    @property
     def language_model(self) -> FrozenLM:
         """The frozen language model."""
         return self.model.language_model
@@ -99,7 +104,7 @@ class LanguageTask(TaskModule):
         size = self.model.clip.image_spec["size"]
         with torch.no_grad():
             blank = torch.zeros(1, 3, size, size, device=self.model.clip.device)
-            prefix = self.model.learner.prefix(self.model.clip, blank).rows[0]
+            prefix = self.learner.prefix(self.model.clip, blank).rows[0]
         rows = len(self.language_model.rows(self.longest_context(prefix)))
         if rows + self.generation.max_tokens > self.language_model.positions:
             raise ValueError(
@@ -116,7 +121,7 @@ class LanguageTask(TaskModule):
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The language model's loss of one text of each image, drawn by (seed, image), and the learner's own losses."""
-        clip, learner, index = self.model.clip, self.model.learner, batch["index"]
+        clip, learner, index = self.model.clip, self.learner, batch["index"]
         prefix = learner.prefix(clip, batch[IMAGE], index, seed)
         items = [self.data.train_items[i] for i in index.tolist()]
         contexts = [[rows, self.asked(item)] for rows, item in zip(prefix.rows, items, strict=True)]
@@ -140,7 +145,7 @@ class LanguageTask(TaskModule):
         if not readable.any():
             return
         index = batch["index"][readable].tolist()
-        prefix = self.model.learner.prefix(self.model.clip, batch[IMAGE][readable])
+        prefix = self.learner.prefix(self.model.clip, batch[IMAGE][readable])
         finite = prefix.rows.flatten(1).isfinite().all(1)
         if not finite.all():
             image = evaluation.items[index[int(finite.int().argmin())]].path
@@ -163,7 +168,7 @@ class LanguageTask(TaskModule):
 
 def drawn(texts: Sequence[str], seed: int, index: int) -> str:
     """One of the texts, a function of the seed and the index alone."""
-    return texts[np.random.default_rng([seed, index]).integers(len(texts))]
+    return texts[int(np.random.default_rng([seed, index]).integers(len(texts)))]
 
 
 def gathered(part: dict[int, Any]) -> dict[int, Any]:

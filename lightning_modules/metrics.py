@@ -16,6 +16,10 @@ class ClassCounts(Metric):
     for ImageNet-21K.
     """
 
+    right: Tensor
+    predicted: Tensor
+    images: Tensor
+
     def __init__(self, classes: int) -> None:
         super().__init__()
         for name in ("right", "predicted", "images"):
@@ -37,6 +41,7 @@ class FirstNotFinite(Metric):
     It is read once at the end, so that no batch waits for the device."""
 
     NONE = 2**62
+    image: Tensor
 
     def __init__(self) -> None:
         super().__init__()

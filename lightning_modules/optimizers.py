@@ -60,7 +60,7 @@ class CombinedOptimizer(Optimizer):
         return loss
 
 
-def fused(make: Make, groups: Iterable[Mapping[str, Any]]) -> Make:
+def fused(make: Any, groups: Iterable[Mapping[str, Any]]) -> Make:
     """`make`, told to update all tensors in one kernel where they are on a GPU and one of torch's optimisers has such a kernel.
 
     On the CPU everything stays: its fused kernels round otherwise, and published numbers and resumed runs are held to bits. A

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ PREDICTIONS = "predictions.npz"
 class PredictionMetric(Metric):
     """Predicted class, true class and confidence (largest softmax value) of each of `images` test images, in the order of the
     test list; all 0 where an image could not be read."""
+
+    pred: Tensor
+    label: Tensor
+    confidence: Tensor
 
     def __init__(self, images: int) -> None:
         super().__init__()
@@ -45,4 +50,5 @@ def write_predictions(path: Path, sets: Mapping[str, Mapping[str, np.ndarray]]) 
         sets: by evaluation, what `PredictionMetric.compute` returned.
     """
     with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{f"{name}/{key}": array for name, arrays in sets.items() for key, array in arrays.items()})
+        named: dict[str, Any] = {f"{name}/{key}": array for name, arrays in sets.items() for key, array in arrays.items()}
+        np.savez_compressed(file, **named)

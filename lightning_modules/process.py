@@ -45,6 +45,11 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+def is_first_rank() -> bool:
+    """Whether this process is rank 0, or the only one."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+
+
 @rank_zero_only
 def say(text: str, in_sweep: str = "") -> None:
     """Prints the text or, in a job of a sweep, the shorter text `in_sweep`."""
@@ -65,7 +70,7 @@ def set_threads(threads: int | str, clip: torch.nn.Module) -> None:
     other slow a tiny CLIP down (on two busy cores, 25 ms a step with one and 2 s with two). OMP_NUM_THREADS takes
     precedence."""
     small = sum(p.numel() for p in clip.parameters()) < 20e6
-    if threads != "auto":
+    if isinstance(threads, int):
         torch.set_num_threads(threads)
     elif small and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)

@@ -49,7 +49,7 @@ class RunProgress(RichProgressBar):
         if self.start is None:  # the first batch is slow and not timed
             self.start = time.monotonic(), done
         if self.lines and trainer.is_global_zero and done * 10 // total > (done - 1) * 10 // total:
-            total_loss, steps = pl_module.losses[-1]
+            total_loss, steps = pl_module.losses[-1]  # type: ignore[index]
             within = "" if batch_idx + 1 == batches else f", batch {batch_idx + 1}/{batches}"
             loss = f"loss {total_loss / max(steps, 1):.4f}"
             print(f"  epoch {trainer.current_epoch + 1}/{epochs}{within}   {loss}{self.pace(trainer, done)}", flush=True)

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from datamodules.evaluation import Evaluation
 from datamodules.known_features import FEATURES, IMAGE
 from lightning_modules.evaluated import Figure
+from lightning_modules.process import is_first_rank
 from lightning_modules.retrieval_ranks import Gallery, ImageRows, Scores, exact_ranks, retrieved, summary
 from lightning_modules.samples import choose, write_samples
 from lightning_modules.task import TaskModule, on_host
@@ -126,7 +126,7 @@ class Retrieval(TaskModule):
     def drawn(self, items: Sequence[Any], index: int, seed: int) -> Caption:
         """One of an image's captions, whatever the rank and the process."""
         captions = _captions(items, index)
-        return Caption(captions[np.random.default_rng([seed, index]).integers(len(captions))])
+        return Caption(captions[int(np.random.default_rng([seed, index]).integers(len(captions)))])
 
     def check_sample(self, sample: Any) -> None:
         """ValueError where the learner samples among the captions of the step."""
@@ -179,7 +179,7 @@ class Retrieval(TaskModule):
                     sample |= {"index": int(index[i]), "retrieved": retrieved(gallery, score.row(i, at_once), i)}
                 self.samples[evaluation.name] = [{"why": why, **shown[i]} for why, i in chosen]
         cut = torch.tensor([caption.cut for caption in captions])[gallery.which].sum().item()
-        self.warn_of_cut(evaluation.name, cut, len(gallery.owner))
+        self.warn_of_cut(evaluation.name, cut, len(gallery.owner))  # type: ignore[arg-type]
         self.model.bind(self.train_classnames)
         domains = {item.domain: None for item in items if item.domain}
         owner, of_image = gallery.owner.numpy(), np.array([item.domain for item in items])
@@ -194,7 +194,7 @@ class Retrieval(TaskModule):
 
     def warn_of_cut(self, where: str, cut: int, count: int) -> None:
         """Says once, where it first happens, that captions were cut."""
-        if cut and where not in self.warned and rank_zero_only.rank == 0:
+        if cut and where not in self.warned and is_first_rank():
             log.warning("%s: %d of %d captions are longer than the text tower has room for, and cut", where, cut, count)
             self.warned.add(where)
 

@@ -105,8 +105,8 @@ def exact_ranks(
     for index, scores_NM, columns in blocks():
         own_scores[columns] = scores_NM[gallery.owner[columns] - index[0], columns]
         of_captions += _before(scores_NM, own_scores, gallery.owner - index[0], 0)
-    of_images, of_captions, not_finite = (total(part).cpu().numpy() for part in (of_images, of_captions, not_finite))
-    return Ranks(of_images, 1 + of_captions, not_finite > 0)
+    ranks, before, bad = (total(part).cpu().numpy() for part in (of_images, of_captions, not_finite))
+    return Ranks(ranks, 1 + before, bad > 0)
 
 
 def _before(scores: Tensor, own: Tensor, place: Tensor, dim: int) -> Tensor:
@@ -143,6 +143,9 @@ def summary(ranks: Ranks, images: np.ndarray | None = None, owner: np.ndarray | 
 
 class ImageRows(Metric):
     """The features (N,d) of an evaluation's images, each from the rank that had it, and `seen` (N,), which of them came."""
+
+    rows: Tensor
+    seen: Tensor
 
     def __init__(self, images: int, width: int) -> None:
         super().__init__()

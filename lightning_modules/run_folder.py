@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.utilities import rank_zero_only
 
 from files.whole import remove_temporaries, write_json
 from lightning_modules import loggers
 from lightning_modules.assembly import Assembly
 from lightning_modules.callbacks import BestOnValidation, Resumable
 from lightning_modules.checkpoints import BEST, PROMPTS, save_prompts
-from lightning_modules.process import say
+from lightning_modules.process import is_first_rank, say
 from lightning_modules.results import about, brief, result_of, table
 from lightning_modules.resume_state import read_state
 from lightning_modules.task import TaskModule
@@ -67,13 +66,13 @@ class RunFolder:
 
     def checkpoint(self, module: TaskModule, trainer: Trainer) -> Path | None:
         """The state to resume from; ValueError where it is damaged or does not fit."""
-        if self.force and rank_zero_only.rank == 0:
+        if self.force and is_first_rank():
             for name in (LAST, BEST):  # result.json stays until it is replaced
                 (self.path / name).unlink(missing_ok=True)
         path = self.path / LAST
         if not path.exists():
             return None
-        if rank_zero_only.rank == 0:
+        if is_first_rank():
             read_state(path, module.state_dict(), self.identity, trainer.fit_loop.state_dict())
         self.resumes = True
         say(f"  resuming from {path}", in_sweep=f"resuming {self.job.title} from {path}")
@@ -82,7 +81,7 @@ class RunFolder:
     @contextmanager
     def guard(self, trainer: Trainer) -> Iterator[None]:
         """Ends loggers with the job's status; after a failure stops the other ranks and leaves nothing half-written."""
-        if rank_zero_only.rank == 0:
+        if is_first_rank():
             remove_temporaries(self.path)  # left by a process that was killed with SIGKILL
         watch = ranks.Watch(trainer.strategy.launcher, self.give_up)
         watch.start()
@@ -129,7 +128,7 @@ class RunFolder:
 
     def abandon(self) -> None:
         """Removes the folder of a failed run that left neither a result nor a state to resume from."""
-        if rank_zero_only.rank == 0 and self.is_new and not (self.path / LAST).exists() and not (self.path / RESULT).exists():
+        if is_first_rank() and self.is_new and not (self.path / LAST).exists() and not (self.path / RESULT).exists():
             self.remove()
 
     def give_up(self) -> str:
@@ -158,10 +157,10 @@ class RunFolder:
         result = result_of(job, run, on_all_ranks(run.data.bad_images()), seconds, stages)
         if job.cuts:
             say(f"{table(module, result)}\n  no result is kept, as this was no whole run: {', '.join(job.cuts)}")
-            if rank_zero_only.rank == 0:
+            if is_first_rank():
                 self.remove()
             return result
-        if rank_zero_only.rank == 0:
+        if is_first_rank():
             self.write(run, result)
         module.trainer.strategy.barrier()  # a later run reads what rank 0 wrote
         say(
@@ -178,8 +177,8 @@ class RunFolder:
         if self.job.config["fit"]:
             save_prompts(self.path / PROMPTS, model, about(self.job, model))
             pictures = model.learner.artifacts(self.path) if isinstance(model.learner, TrainingHooks) else []
-            loggers.log_pictures(module.loggers, pictures)
-            loggers.log_words(module.loggers, model)
+            loggers.log_pictures(module.loggers, pictures)  # type: ignore[arg-type]
+            loggers.log_words(module.loggers, model)  # type: ignore[arg-type]
         module.write_files(self.path)
         write_json(self.path / RESULT, result, indent=1, default=str)
         for name in (LAST, BEST):  # only an unfinished run needs these

@@ -20,15 +20,15 @@ SIDE = 128  # pixels of a picture's longer side
 LONGEST, MOST = 1000, 50  # characters of a text and entries of a list in samples.json
 
 
-def choose(scores: Sequence[float], seed: int, each: int = EACH) -> list[tuple[str, int]]:
+def choose(scores: Sequence[float] | np.ndarray, seed: int, each: int = EACH) -> list[tuple[str, int]]:
     """("best" | "worst" | "random", position) of items with these scores, higher ones being better.
 
     Of equal scores the first are taken. Random positions follow from `seed` and may be among the others. Items whose score is
     NaN are left out.
     """
-    scores = np.asarray(scores, dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(scores))
-    best, worst = (known[np.argsort(sign * scores[known], kind="stable")][:each] for sign in (-1, 1))
+    values = np.asarray(scores, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(values))
+    best, worst = (known[np.argsort(sign * values[known], kind="stable")][:each] for sign in (-1, 1))
     random = np.random.default_rng(seed).permutation(known)[:each]
     chosen = {"best": best, "worst": worst, "random": random}
     return [(why, int(position)) for why, positions in chosen.items() for position in positions]
@@ -54,7 +54,7 @@ def write_samples(
 
 
 def _picture(folder: Path, evaluation: Evaluation, index: int) -> str | None:
-    dataset = evaluation.loader(0, 1).dataset
+    dataset: Any = evaluation.loader(0, 1).dataset
     try:
         image = dataset.source.open(dataset.items[index]).convert("RGB")
     except ValueError:  # it could not be read in the evaluation either

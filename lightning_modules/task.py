@@ -211,7 +211,7 @@ class TaskModule(EvaluatedModule):
 
     # ---- state
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
         trained = {TOWERS + name for name in self.model.clip.trained_tensors()}
         state = super().state_dict(*args, **kwargs)
         return {key: value for key, value in state.items() if key.startswith(LEARNER) or key in trained}

@@ -50,7 +50,7 @@ def make_trainer(
         return Trainer(
             devices=devices,
             strategy=strategy,
-            precision=precision,
+            precision=precision,  # type: ignore[arg-type]
             num_nodes=num_nodes,
             callbacks=callbacks,
             use_distributed_sampler=False,
@@ -66,4 +66,4 @@ def make_trainer(
         raise ValueError(f"this machine or Lightning refuses the trainer's settings: {error}") from error
 
 
-make_trainer.passes_to = Trainer  # whose arguments `options` are, for the check of arguments
+make_trainer.passes_to = Trainer  # type: ignore[attr-defined]  # whose arguments `options` are, for the check of arguments

@@ -132,7 +132,7 @@ class VQA(LanguageTask):
             )
         self.pool = list(samples)
         images = torch.cat([sample["image"] for sample in samples.values()]).split(self.data.eval_batch_size)
-        prefix = self.model.learner.prefix
+        prefix = self.learner.prefix
         return [rows for part in images for rows in prefix(self.model.clip, part.to(self.device)).rows]
 
     def examples_of(self, index: int, count: int) -> list[tuple[Any, Tensor]]:

@@ -101,7 +101,12 @@ class AAPE(PromptLearner):
                 f"0 < method.aggregator_share < 1, not {aggregator_share}."
             )
         self.prompts, self.dataset, self.unit_prompts, self.make_aggregator = prompts, dataset, unit_prompts, aggregator
-        self.prompt_options = {"aliases": aliases, "fallback": fallback, "dedup": dedup, "per_query": prompts_per_query}
+        self.prompt_options: dict[str, Any] = {
+            "aliases": aliases,
+            "fallback": fallback,
+            "dedup": dedup,
+            "per_query": prompts_per_query,
+        }
         self.template, self.head, self.hidden, self.residual = template, head, hidden, residual
         self.h_bias, self.g_bias, self.norm_h = h_bias, g_bias, norm_h
         self.distill_weight, self.distill_space, self.detach = distill_weight, distill_space, detach

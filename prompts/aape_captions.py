@@ -46,6 +46,8 @@ class AAPECaptions(PromptLearner):
 
     training_only = ("summary.",)
 
+    scale: Tensor  # CLIP's logit scale, a scalar
+
     def __init__(
         self,
         template: str = "{}",
@@ -68,7 +70,7 @@ class AAPECaptions(PromptLearner):
         self.template, self.hidden, self.h_bias = template, hidden, h_bias
         self.pairing, self.distill_weight = pairing, distill_weight
         self.make_aggregator, self.aggregator_lr = aggregator, aggregator_lr
-        self.of_summary = {
+        self.of_summary: dict[str, Any] = {
             "unit_captions": unit_captions,
             "distill_space": distill_space,
             "detach": detach,

@@ -74,7 +74,7 @@ class DPLSearch(PromptLearner, TrainingHooks):
             )
         self.num_images = info.num_images
         towers = ((clip.text_blocks, clip.text_width), (clip.image_blocks, clip.image_width))
-        draws = (torch.rand, torch.randn) if self.paper_init else (lambda *size: STD * torch.randn(*size),) * 2
+        draws: Any = (torch.rand, torch.randn) if self.paper_init else (lambda *size: STD * torch.randn(*size),) * 2
         self.text_options, self.image_options = (  # by block, then by length; (m,D) each
             nn.ModuleList(nn.ParameterDict({str(n): draw(n, width) for n in self.lengths if n}) for _ in range(blocks))
             for draw, (blocks, width) in zip(draws, towers, strict=True)
@@ -146,7 +146,7 @@ def _options(lengths: Sequence[int]) -> list[int]:
     return sorted(options)
 
 
-def _mixed(options: nn.ModuleList, alphas: Tensor, lengths: Sequence[int]) -> TowerPrompts:
+def _mixed(options: Any, alphas: Tensor, lengths: Sequence[int]) -> TowerPrompts:
     weights = alphas.float().softmax(-1)  # (L,t)
     extra = {}
     for i, rows in enumerate(options):

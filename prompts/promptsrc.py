@@ -35,6 +35,7 @@ class PromptSRC(IVLP, TrainingHooks):
     """
 
     training_only = ("averaged",)
+    averaged: Tensor  # the weighted sum of the prompts so far, flat
     trains_clip = False  # the CLIP is its own teacher
 
     def __init__(

@@ -88,7 +88,8 @@ class RPP(DeepPrompts):
         self.text_ctx = self._tensors(self.text_lengths, clip.text_width)
         self.image_ctx = self._tensors(self.image_lengths, clip.image_width or 0)
         if self.text_enters and self.init is not None:
-            for rows in self.text_ctx[0].values():
+            enter: Any = self.text_ctx[0]
+            for rows in enter.values():
                 rows.data.copy_(initial_rows(clip, self.text_lengths[0], self.init))
         self.no_effect = self._slots_without_effect(self.text_lengths, clip.text_blocks) * clip.text_width
         self.no_effect += self._slots_without_effect(self.image_lengths, clip.image_blocks) * (clip.image_width or 0)
@@ -138,7 +139,7 @@ class RPP(DeepPrompts):
         """The image tower's rows by block."""
         return self._prompts(self.image_ctx, self.image_lengths)
 
-    def _prompts(self, blocks: nn.ModuleList, lengths: Sequence[int]) -> TowerPrompts:
+    def _prompts(self, blocks: Any, lengths: Sequence[int]) -> TowerPrompts:
         rows = {
             str(i): self._rows(block, new=not i or lengths[i] != lengths[i - 1]) for i, block in enumerate(blocks) if lengths[i]
         }
@@ -149,7 +150,7 @@ class RPP(DeepPrompts):
 
     def _rows(self, block: nn.ParameterDict, new: bool) -> Rows:
         if self.streams == "q":
-            residual = "arrived" if self.residual_source == "none" and not new else "q"
+            residual: Literal["q", "arrived"] = "arrived" if self.residual_source == "none" and not new else "q"
             return Rows(block["q"], residual=residual, add=self.add and not new)
         k, v = block["k"], block["v"]
         q = block.get("q", k)

@@ -65,7 +65,7 @@ def read_run(file: Path, left_out: list[str] | None) -> Run:
             if left_out is None:
                 raise
             left_out.append(visible(f"Without its {what}: {error}"))
-            run = replace(run, **{f"has_{what}": False})
+            run = replace(run, **{f"has_{what}": False})  # type: ignore[arg-type]
     return run
 
 

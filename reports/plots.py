@@ -74,15 +74,15 @@ def harmonic_plot(table: Table, pair: tuple[str, str], palette: Palette, title: 
             axis.errorbar(x.mean, y.mean, xerr=x.std or None, yerr=y.std or None, **style, markersize=7, elinewidth=1)
         axis.margins(0.18)
         (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
-        x = np.linspace(max(left, 1), right, 200)
+        base = np.linspace(max(left, 1), right, 200)
         levels = MaxNLocator(5).tick_values(statistics.harmonic_mean([max(left, 1), max(low, 1)]), min((right + high) / 2, 100))
         for level in levels:
             with np.errstate(divide="ignore"):
-                y = np.where(2 * x > level, level * x / (2 * x - level), np.nan)
-            inside = (y >= low) & (y <= high)
+                new = np.where(2 * base > level, level * base / (2 * base - level), np.nan)
+            inside = (new >= low) & (new <= high)
             if inside.any():
-                axis.plot(x[inside], y[inside], color=FAINT, linewidth=0.8, zorder=0)
-                axis.annotate(f"H {level:g}", (x[inside][-1], y[inside][-1]), fontsize=7.5, ha="right", va="bottom")
+                axis.plot(base[inside], new[inside], color=FAINT, linewidth=0.8, zorder=0)
+                axis.annotate(f"H {level:g}", (base[inside][-1], new[inside][-1]), fontsize=7.5, ha="right", va="bottom")
         xlabel, ylabel = (f"{name} classes, %" for name in pair)
         axis.set(xlim=(left, right), ylim=(low, high), title=fill(title, 46), xlabel=xlabel, ylabel=ylabel)
         axis.grid(visible=False)
@@ -214,7 +214,7 @@ def against_plot(
 def _band(axis: Axes, x: Sequence[float], cells: Sequence[Spread], style: dict[str, str]) -> None:
     """A line of means, and a band of one standard deviation."""
     means, stds = (np.array(values) for values in ([c.mean for c in cells], [c.std or 0 for c in cells]))
-    axis.plot(x, means, **style)
+    axis.plot(x, means, **style)  # type: ignore[arg-type]
     axis.fill_between(x, means - stds, means + stds, color=style["color"], alpha=0.16, linewidth=0)
 
 

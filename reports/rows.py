@@ -119,7 +119,7 @@ def summary_cell(entry: Summary, figures: Figures, higher_is_better: bool) -> Sp
     shared = [seed for seed in everything[0] if all(seed in by_seed for by_seed in everything)]
     try:
         of_means = value(lambda by_seed: statistics.mean(by_seed.values()))
-        of_seeds = [value(lambda by_seed, seed=seed: by_seed[seed]) for seed in shared]
+        of_seeds = [value(lambda by_seed, seed=seed: by_seed[seed]) for seed in shared]  # type: ignore[misc]
     except ValueError:  # forgetting, where no earlier stage has these evaluations
         return None
     return replace(spread(of_seeds), mean=of_means) if of_seeds else Spread(of_means)

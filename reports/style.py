@@ -13,6 +13,8 @@ from markupsafe import Markup
 from reports.templates import PIECES
 
 matplotlib.use("Agg")
+from typing import Any
+
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
@@ -24,7 +26,7 @@ MARKERS = "os^DvP*X<>"
 SYMBOLS = "●■▲◆▼✚★✖◀▶"
 PAPER = ("#0072b2", "#d55e00", "#009e73", "#b0569a", "#8a6d00", "#2a9fd6", "#7b61c9", "#c03d3d", "#5f7f2f", "#6b7280")  # PNG
 
-RC = {
+RC: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "text.parse_math": False,  # a class name may hold a dollar sign
     "svg.hashsalt": "report",  # the same results give the same file
@@ -55,7 +57,7 @@ class Palette:
         self.at = {label: at for at, label in enumerate(dict.fromkeys(labels))}
         self.colours = list(colours)
 
-    def line(self, label: str) -> dict[str, str]:
+    def line(self, label: str) -> dict[str, Any]:
         """Colour, marker and style of a label's line, as matplotlib takes them."""
         at = self.at[label]
         # after the last colour, colours repeat with other markers and a dashed line

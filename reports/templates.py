@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).parent
 ENVIRONMENT = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-PIECES = ENVIRONMENT.get_template("pieces.html").module  # its macros return Markup
+PIECES: Any = ENVIRONMENT.get_template("pieces.html").module  # its macros return Markup

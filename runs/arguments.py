@@ -116,7 +116,7 @@ def _cannot_be_made(where: str, cause: BaseException) -> str:
 
 def check_arguments(node: Any, where: str) -> None:
     """ValueError where the arguments of a node with `_target_`, or of a nested one, do not fit its constructor."""
-    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    plain: Any = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if isinstance(plain, Mapping) and "_target_" in plain:
         _check_one(plain, where)
     if isinstance(plain, Mapping | list):

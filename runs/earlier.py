@@ -81,7 +81,8 @@ def earlier_of(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
     if not cfg.fit:
         return None
     before = _before(cfg, names)
-    if before and (cuts := identity.cuts(OmegaConf.to_container(before.cfg.trainer, resolve=True))):
+    trainer: Any = OmegaConf.to_container(before.cfg.trainer, resolve=True) if before else {}
+    if before and (cuts := identity.cuts(trainer)):
         instead = "" if before.is_stage else f", or give {before.gives}=PATH of one that is finished"
         raise ValueError(
             f"{cuts[0]} runs only a part, of which nothing is kept, and this run needs what an earlier one leaves: leave it "
@@ -101,7 +102,7 @@ def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
             )
         before = OmegaConf.merge(cfg, NOT_SEARCHED)
         before.protocol.train = list(stages[:-1])
-        return Earlier(before, names, "init_from", is_stage=True)
+        return Earlier(before, names, "init_from", is_stage=True)  # type: ignore[arg-type]
     if not cfg.earlier:
         return None
     before = OmegaConf.merge(cfg, NOT_SEARCHED)
@@ -113,7 +114,7 @@ def _before(cfg: DictConfig, names: dict[str, str]) -> Earlier | None:
             before[key] = deepcopy(node) if whole else OmegaConf.merge(before[key], node)
         before.earlier = None
     return Earlier(
-        before,
+        before,  # type: ignore[arg-type]
         names | {key: name for key, name in cfg.earlier[NAMES].items() if key in names},
         cfg.earlier[GIVES],
         is_stage=False,

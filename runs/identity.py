@@ -176,7 +176,7 @@ def digest_of(path: str | None) -> str | None:
     if not target.is_dir():
         return file_digest(target) if target.is_file() else None
     prompts, clip = STANDS_FOR
-    clip += weight_folder.TEXT_TOWERS if (target / weight_folder.CONFIG).is_file() else ()
+    clip += weight_folder.TEXT_TOWERS if (target / weight_folder.CONFIG).is_file() else ()  # type: ignore[assignment]
     groups = [[file for pattern in patterns for file in sorted(target.glob(pattern))] for patterns in (prompts, clip)]
     left_by_method = sorted(file for file in target.glob("*.json") if file.name != RESULT)
     for files in (*groups, left_by_method):

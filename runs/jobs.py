@@ -97,7 +97,7 @@ class Job:
         except ValueError as error:
             print(f"run again: {error}")
             return None
-        return result if result["digest"] == self.digest else None
+        return result if result["digest"] == self.digest else None  # type: ignore[return-value]
 
     def done(self, force: bool) -> dict[str, Any] | None:
         """The result of a finished run, with a line on the screen; None where the job has to be run, as always with `force`."""
@@ -133,7 +133,7 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
     """
     config = resolve(cfg)
     search.check_job(config, names["data"])
-    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.EXECUTION_KEYS)))
+    what = identity.compared(_plain(OmegaConf.merge(_without_hydra(cfg), identity.EXECUTION_KEYS)))  # type: ignore[arg-type]
     # a missing file is represented by its path; the run will refuse it
     what |= {key: identity.digest_of(config[key]) or config[key] for key in identity.prompts_read(config)}
     what |= {group: identity.with_digests(what[group]) for group in ("method", "clip", "lm", "earlier") if group in what}
@@ -147,12 +147,12 @@ def describe(cfg: DictConfig, names: dict[str, str]) -> Job:
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])  # type: ignore[misc]
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     try:
-        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise ValueError(keys.unresolved(error)) from error
 

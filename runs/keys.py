@@ -244,8 +244,9 @@ def check_one_option(overrides: Sequence[str]) -> None:
 def check_overrides(overrides: ListConfig) -> None:
     """ValueError for lists of options, and for a change that would have no effect: a mapping is merged with what is there, so
     {} leaves it as it is."""
-    check_one_option(OmegaConf.to_container(overrides, resolve=False))
-    for override in OmegaConf.to_container(overrides, resolve=False):
+    texts: Any = OmegaConf.to_container(overrides, resolve=False)
+    check_one_option(texts)
+    for override in texts:
         key, _, value = override.partition("=")
         if value.strip() == "{}" and not key.startswith(("+", "~")):
             raise ValueError(f"{override} changes nothing, as mappings are merged: take entries away with ~{key}.NAME.")

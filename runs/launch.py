@@ -125,7 +125,8 @@ def _hydra_message(error: BaseException) -> str | None:
         cause = error.__cause__ or error
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
             return unknown_key(cause)
-        text += f": {keys.unresolved(cause)}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        if isinstance(error.__cause__, OmegaConfBaseException):
+            text += f": {keys.unresolved(error.__cause__)}"
         return text.split("\nConfig search path:")[0].split("\n    full_key:")[0]
     if while_composing(error):
         return f"this command line cannot be composed: {GROUP_BY_NAME if 'Config group override' in text else text}"

@@ -103,7 +103,7 @@ class Protocol:
         return summaries
 
 
-def protocol_of(node: Mapping[str, Any]) -> Protocol:
+def protocol_of(node: Any) -> Protocol:
     """The protocol of a resolved config node. ValueError for a wrong key or value."""
     if unknown := sorted(set(node) - KEYS):
         raise ValueError(f"protocol.{unknown[0]} is not known: a protocol has the keys {', '.join(sorted(KEYS))}.")

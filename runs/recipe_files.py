@@ -73,16 +73,16 @@ def read_recipes(file: Path) -> MethodRecipes | None:
 @lru_cache(maxsize=128)  # a command line asks for the same few files some thirty times
 def _recipes(file: Path, modified: int | None, found_modified: int | None) -> MethodRecipes | None:
     own = None if modified is None else _read(file, modified)
-    found = None if found_modified is None else _read(found_file(file), found_modified)
+    found: Any = None if found_modified is None else _read(found_file(file), found_modified)
     if own is None and (found is None or modified is not None):
         return None
-    content = OmegaConf.merge(*(part for part in (own, found) if part is not None))
+    content: Any = OmegaConf.merge(*(part for part in (own, found) if part is not None))
     common, sections = content.get(COMMON) or {}, {}
     for section in SECTIONS.values():
         base, entries = common if section == "protocol" else {}, content.get(section) or {}
         sections[section] = {str(name): OmegaConf.merge(base, entry) for name, entry in entries.items()}
     of_search = {(section, str(name)) for section in SECTIONS.values() for name in (found or {}).get(section) or {}}
-    return MethodRecipes(file.stem, sections, frozenset(of_search))
+    return MethodRecipes(file.stem, sections, frozenset(of_search))  # type: ignore[arg-type]
 
 
 def found_file(file: Path) -> Path:

@@ -43,7 +43,7 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
         raise ValueError(f"recipes={keys.shown(keys.resolved(cfg, 'recipes'))}: {keys.KEYS['recipes'].give}.")
     sources, choices = hydra.runtime.config_sources, hydra.runtime.choices
     folders = config_folders((source.schema, source.path) for source in sources)
-    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     asked = {override.lstrip("+").partition("=")[0] for override in overrides}
     for group in SECTIONS:
         if group in asked and not _exists(folders, folders, group, choices[group]):

@@ -206,7 +206,7 @@ def load_result(file: Path) -> Result:
     return result
 
 
-def upgraded(result: dict[str, Any]) -> Result:
+def upgraded(result: dict[str, Any]) -> Any:
     """The result in the present version. Version 0 is what was written before there were versions; result_version_0.json has
     the entries that it lacks."""
     if result.get("version", 0) == VERSION:

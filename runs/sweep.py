@@ -53,7 +53,7 @@ def run_fresh(script: str, cfg: DictConfig) -> float | None:
         JobFailed: its process failed, or left no result.
         KeyboardInterrupt: a signal asked the sweep to stop.
     """
-    hydra = HydraConfig.get()
+    hydra: Any = HydraConfig.get()
     if hydra.launcher._target_.endswith("JoblibLauncher"):
         worker.follow_sweep()
     try:
@@ -142,7 +142,7 @@ def forwarding(process: subprocess.Popen) -> Iterator[list[int]]:
         if process.poll() is None:
             process.terminate()
             process.wait()
-        signals.restore(before)
+        signals.restore(before)  # type: ignore[arg-type]
 
 
 # ---- the sweep as a whole

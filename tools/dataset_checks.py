@@ -78,7 +78,7 @@ def locate(error: MissingFilesError, folder: Path) -> tuple[Counter[tuple[Path, 
             same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(actual[::-1], wanted[::-1], strict=False))))
             # Numbered names (00001.jpg) occur in several folders: then the parent folder must agree as well.
             if same > shared and (same > 1 or len(paths[wanted[-1]]) == 1):
-                best, shared = actual, same
+                best, shared = actual, same  # type: ignore[assignment]
         if best:
             cut = max(1, min(shared, len(wanted) - len(folder.parts) - 1))
             moves[Path(*best[:-cut]), Path(*wanted[:-cut])] += 1
@@ -133,7 +133,7 @@ def examine(name: str, source: Disk, every_image: bool, limit: int) -> tuple[lis
     remarks += class_name_remarks(source)
     if isinstance(source, ImageNet21K):
         problems += [Problem(line, "") for line in source.broken]
-    if is_made_here(source):
+    if isinstance(source, SplitJson) and is_made_here(source):
         remarks.append(f"{source.split.name} was made here by a fallback and is not the published split")
     lists = (splits.train, splits.val, splits.test)
     chosen = {item: None for items in lists for item in (items if every_image else first_of_each(items))}
@@ -162,9 +162,9 @@ def class_name_remarks(source: Disk) -> list[str]:
     return []
 
 
-def is_made_here(source: Disk) -> bool:
+def is_made_here(source: SplitJson) -> bool:
     """Whether the split file was written by a fallback of this project, which it says near its end."""
-    return isinstance(source, SplitJson) and source.split.exists() and '"fallback"' in source.split.read_text()[-20000:]
+    return source.split.exists() and '"fallback"' in source.split.read_text()[-20000:]
 
 
 def first_of_each(items: Items) -> Items:

@@ -1,6 +1,7 @@
 """The yaml files of conf/data, as tools read them: without composing a run."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,7 +13,7 @@ DEFAULTS = {"data": "all", "folder": None, "images": False, "limit": 20, "shots"
 
 def default_options() -> DictConfig:
     """The options of a tool, for the command line to be merged into."""
-    root = OmegaConf.load(CONF / "config.yaml").get("data_root")
+    root = OmegaConf.load(CONF / "config.yaml").get("data_root")  # type: ignore[arg-type]
     return OmegaConf.create(DEFAULTS | {"data_root": root})
 
 
@@ -26,9 +27,9 @@ def dataset_config(name: str) -> DictConfig:
     path = CONF / "data" / f"{name}.yaml"
     if not path.exists():
         raise ValueError(f"data={name} is not known: use all or one of {', '.join(dataset_names())}")
-    config = OmegaConf.load(path)
+    config: Any = OmegaConf.load(path)
     parents = [entry for entry in config.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    return OmegaConf.merge(*(dataset_config(parent) for parent in parents), config)
+    return OmegaConf.merge(*(dataset_config(parent) for parent in parents), config)  # type: ignore[return-value]
 
 
 def leading_comment(name: str) -> list[str]:

@@ -56,7 +56,7 @@ def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> boo
         print(f"ok   {name}: needs no files")
         return True
     check = examine_texts if isinstance(source, AnnotatedImages) else examine
-    problems, remarks = check(name, source, bool(options.images), int(options.limit))
+    problems, remarks = check(name, source, bool(options.images), int(options.limit))  # type: ignore[arg-type]
     print(f"{'BAD ' if problems else 'ok  '} {name} in {source.folder}" + "".join(f"\n     {line}" for line in remarks))
     for problem in problems:
         print(f"  -  {problem.what}" + (f"\n     -> {problem.todo}" if problem.todo else ""))
@@ -80,7 +80,7 @@ def parsed(arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
         raise ValueError(f"{overrides[0]} is for one dataset: say which with data=NAME")
     if options.data != "all" and options.data not in (known := dataset_names()):
         raise ValueError(f"data={options.data} is not known: use all or one of {', '.join(known)}")
-    return options, overrides
+    return options, overrides  # type: ignore[return-value]
 
 
 def main(arguments: list[str]) -> int:

@@ -84,9 +84,9 @@ class Search:
     def objective(self, result: Result) -> float:
         """What the search maximises, of a trial."""
         kind, name, entry = self.composed.objective.split(".")
-        if name not in result[kind]:
+        if name not in result[kind]:  # type: ignore[literal-required]
             raise ValueError(f"it has no {self.composed.objective}")
-        return result[kind][name][entry]
+        return result[kind][name][entry]  # type: ignore[literal-required]
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Graph(nn.Module):
         clip, learner = self.model.clip, self.model.learner
         features = clip.encode_image(images, learner.image_prompts())
         text = self.text if self.folds else learner.encode_text(clip, features)
-        logits = learner.logits(clip, features, text).float()
+        logits = learner.logits(clip, features, text).float()  # type: ignore[arg-type]
         return logits, logits.softmax(-1), features.float()
 
 
@@ -80,7 +80,7 @@ def onnx_file(program: torch.export.ExportedProgram, about: Mapping[str, Any], o
         raise ValueError(f"this graph has {size / 1e9:.1f} GB of weights, and an .onnx file holds 2 GB: write a .pt2.")
     try:
         with quiet_exporters():
-            names = {"input_names": [INPUT], "output_names": list(OUTPUTS)}
+            names: dict[str, Any] = {"input_names": [INPUT], "output_names": list(OUTPUTS)}
             made = torch.onnx.export(program, None, dynamo=True, opset_version=opset, verbose=False, **names)
         model = made.model_proto
     except Exception as error:  # the exporter raises many types

@@ -81,8 +81,8 @@ def main() -> None:
     progress.remove()
     bad = [row for row in rows if row["error"]]
     print(f"{len(rows) - len(bad):,} images predicted over {len(names):,} classes: {options.out}")
-    for row in bad[:LISTED]:
-        print(f"not read: {visible(row['error'])}", file=sys.stderr)
+    for entry in bad[:LISTED]:
+        print(f"not read: {visible(entry['error'])}", file=sys.stderr)
     if len(bad) > LISTED:
         print(f"and {len(bad) - LISTED:,} more, which {options.out} names", file=sys.stderr)
 
@@ -122,7 +122,7 @@ def predicted(
     specs = [classifier.model.clip.image_spec for classifier in classifiers]
     if any(spec != specs[0] for spec in specs):
         raise ValueError("these runs have CLIPs that take images in different ways: predict with each of them alone.")
-    dataset = ImageDataset(source, items, classifiers[0].transform, seed=0, bad=bad)
+    dataset = ImageDataset(source, items, classifiers[0].transform, seed=0, bad=bad)  # type: ignore[arg-type]
     workers = workers_for(_workers(options.workers), len(items), source, 1)
     batches = [list(range(at, min(at + options.batch_size, len(items)))) for at in range(0, len(items), options.batch_size)]
     for batch in ImageLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate):

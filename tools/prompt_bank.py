@@ -136,7 +136,7 @@ def parsed(arguments: list[str], known: tuple[str, ...]) -> dict[str, Any]:
     for argument in arguments:
         if "=" not in argument or argument.partition("=")[0] not in known:
             raise ValueError(f"{argument} is not understood; keys here: {', '.join(known)}")
-    return OmegaConf.to_container(OmegaConf.from_dotlist(arguments))
+    return OmegaConf.to_container(OmegaConf.from_dotlist(arguments))  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

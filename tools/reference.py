@@ -120,7 +120,7 @@ def table(rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
 def root_keys() -> Iterator[str]:
     """The keys of conf/config.yaml."""
     lines = lines_of(ROOT / "conf/config.yaml")
-    hints, rows = annotations(lines, "config"), []
+    hints, rows = annotations(lines, "config"), []  # type: ignore[operator]
     for line in lines:
         if line.value and not line.key.endswith("._target_"):
             takes = in_words(KEYS[line.key]) if line.key in KEYS else takes_of(hints.get(line.key))
@@ -134,7 +134,7 @@ def in_words(key: Key) -> str:
     return re.sub(rf" from \d+ to ({PROCESSES}|{THREADS})$", "", text)
 
 
-def annotations(lines: list[Line], where: str) -> dict[str, Any]:
+def annotations(lines: list[Line], where: str) -> dict[str, Any]:  # type: ignore[no-redef]
     """The constructor's annotations by dotted key, for each `_target_` of a file."""
     hints = {}
     for line in lines:
@@ -186,7 +186,7 @@ def option(path: Path, group: str) -> Iterator[str]:
     if bases:
         yield from ("Also the keys of " + ", ".join(f"`{base.stem}`" for base in bases) + ".", "")
     lines, inherited = lines_of(path), [line for base in bases for up in (*parents(base), base) for line in lines_of(up)]
-    hints = annotations(inherited, group) | annotations(lines, group)
+    hints = annotations(inherited, group) | annotations(lines, group)  # type: ignore[operator]
     rows = []
     for line in lines:
         if line.key.rpartition(".")[2] in HYDRA_KEYS or not line.value:

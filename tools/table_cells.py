@@ -125,13 +125,13 @@ class Results:
 def composed(overrides: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """The names and the settings of a job, as a result has them."""
     cfg, names = jobs.compose_job(list(overrides), CONF)
-    return names, settings_of({"config": jobs.resolve(cfg)})
+    return names, settings_of({"config": jobs.resolve(cfg)})  # type: ignore[typeddict-item]
 
 
 def by_seed(group: Group, value: str) -> dict[int, float]:
     """An evaluation, a summary or a count of a group, by seed. ValueError where it has none of this name."""
     if value in COUNTS:
-        return {seed: run.result[value] for seed, run in group.runs.items()}
+        return {seed: run.result[value] for seed, run in group.runs.items()}  # type: ignore[literal-required]
     if value in group.evaluations:
         return group.by_seed(value)
     if value not in group.summary:

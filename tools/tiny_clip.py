@@ -149,7 +149,7 @@ def train(
     pixels, scenes = world
     rng = RandomState(seed)
     tokenizer = CaptionTokenizer([caption(s, rng, filler=4) for s in scenes[:20_000]])
-    model = small_clip(len(tokenizer.rows), config)
+    model: Any = small_clip(len(tokenizer.rows), config)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -180,7 +180,7 @@ def train(
     return model, tokenizer, losses
 
 
-def encode_text(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+def encode_text(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """open_clip's encode_text without the positions after the longest caption, on which no feature depends."""
     n = int(tokens.argmax(-1).max()) + 1
     x = model.token_embedding(tokens[:, :n]) + model.positional_embedding[:n]
@@ -188,7 +188,7 @@ def encode_text(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     return x[torch.arange(len(x)), tokens.argmax(-1)] @ model.text_projection
 
 
-def save(model: nn.Module, tokenizer: CaptionTokenizer, out: Path, config: dict[str, Any] = RECIPES["tiny"].config) -> None:
+def save(model: Any, tokenizer: CaptionTokenizer, out: Path, config: dict[str, Any] = RECIPES["tiny"].config) -> None:
     """config.json and weights.safetensors (half precision), each complete or absent."""
     state = {k: v.detach().half() for k, v in model.state_dict().items()}
     last = state["positional_embedding"][-1:]

@@ -22,6 +22,7 @@ from prompts.engine.padded_text import PaddedTextTower
 from prompts.engine.text_tower import TextTower
 from prompts.engine.timm_vit import timm_tower
 from prompts.engine.tokenizers import Tokenizer
+from prompts.engine.untyped import AnyModule
 from prompts.engine.vit import vit_tower
 
 
@@ -51,7 +52,7 @@ class Parts:
     blocks: dict[str, list[nn.Module]]
 
 
-def adapt(model: nn.Module, tokenizer: Tokenizer) -> Parts:
+def adapt(model: AnyModule, tokenizer: Tokenizer) -> Parts:
     """The parts of an open_clip model (CLIP, CustomTextCLIP or CoCa) with the tokenizer that belongs to it.
 
     Raises:
@@ -88,14 +89,14 @@ def adapt(model: nn.Module, tokenizer: Tokenizer) -> Parts:
     )
 
 
-def _image_blocks(visual: nn.Module, image: ImageTower | OpaqueImageTower) -> list[nn.Module]:
+def _image_blocks(visual: AnyModule, image: ImageTower | OpaqueImageTower) -> list[nn.Module]:
     """The blocks of a vision transformer, or the bottlenecks of a ResNet."""
     if isinstance(visual, ModifiedResNet):
         return [block for stage in (visual.layer1, visual.layer2, visual.layer3, visual.layer4) for block in stage]
     return [block.block for block in image.blocks]
 
 
-def _longest(module: nn.Module) -> list[nn.Module]:
+def _longest(module: AnyModule) -> list[nn.Module]:
     """The blocks of a transformer: its longest list of modules."""
     return max((list(m) for m in module.modules() if isinstance(m, nn.ModuleList)), key=len, default=[])
 
@@ -109,7 +110,7 @@ def _hf_tower(module: HFTextEncoder, tokenizer: Tokenizer) -> HFTextTower:
     return HFTextTower(len(tokenizer.start), tokenizer.pad_id, module)
 
 
-def _image(visual: nn.Module) -> tuple[ImageTower | OpaqueImageTower, list[nn.Module]]:
+def _image(visual: AnyModule) -> tuple[ImageTower | OpaqueImageTower, list[AnyModule]]:
     """The image tower, and the modules of it that may be stored in bf16."""
     if isinstance(visual, VisionTransformer) and (tower := vit_tower(visual)):
         return tower, [visual.transformer, visual.conv1]

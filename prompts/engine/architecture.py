@@ -192,9 +192,9 @@ def _from_hub(hub_id: str, fetch: bool) -> _Found:
 
 def _from_folder(folder: Path) -> _Found:
     if (folder / weight_folder.CONFIG).exists() or not (folder / weight_folder.TRANSFORMERS_CONFIG).is_file():
-        data, names = _whole_config(folder / weight_folder.CONFIG), weight_folder.WEIGHTS
+        data, names = _whole_config(folder / weight_folder.CONFIG), list(weight_folder.WEIGHTS)
     else:
-        data, names = _whole_config(folder / weight_folder.TRANSFORMERS_CONFIG), weight_folder.TRANSFORMERS_WEIGHTS
+        data, names = _whole_config(folder / weight_folder.TRANSFORMERS_CONFIG), list(weight_folder.TRANSFORMERS_WEIGHTS)
     files = (folder / name for name in names if (folder / name).is_file())
     processors = (folder / name for name in weight_folder.PROCESSORS if (folder / name).exists())
     return _Found(data, next(map(str, files), None), _processor(next(processors, None)), folder)

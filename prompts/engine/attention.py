@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,8 @@ def text_is_shown(clip: FrozenCLIP) -> bool:
 @torch.no_grad()
 def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes: Sequence[int]) -> list[Share]:
     """One share per block of the text tower, the mean over the texts of the classes with these ids, where `text_is_shown`."""
-    plan, by_class, tower = plan.to(clip.device), [], clip.text_tower
+    tower: Any = clip.text_tower
+    plan, by_class = plan.to(clip.device), []
     causal, pool = isinstance(tower, TextTower), getattr(tower, "pool", None)
     for c in classes:
         blocks = [watched(block) for block in tower.blocks]
@@ -66,12 +68,13 @@ def text_shares(clip: FrozenCLIP, plan: TextPlan, prompts: TowerPrompts, classes
 @torch.no_grad()
 def image_shares(clip: FrozenCLIP, images: Tensor, prompts: TowerPrompts) -> list[Share]:
     """One share per block of the image tower, the mean over images (B,3,S,S). The CLIP must be a ViT."""
+    tower: Any = clip.image_tower
     images = clip.normalised(images)
-    patches, by_image = clip.image_tower.embed(images[:1]).shape[1], []  # with CLS; the slots stand behind them
-    read = slice(0, patches) if clip.image_tower.reads_all else 0
+    patches, by_image = tower.embed(images[:1]).shape[1], []  # with CLS; the slots stand behind them
+    read = slice(0, patches) if tower.reads_all else 0
     for i in range(len(images)):  # one by one: the shares of all at once are gigabytes in large towers
-        blocks = [watched(block) for block in clip.image_tower.blocks]
-        replace(clip.image_tower, blocks=blocks).encode(images[i : i + 1], prompts.for_images(i, i + 1))
+        blocks = [watched(block) for block in tower.blocks]
+        replace(tower, blocks=blocks).encode(images[i : i + 1], prompts.for_images(i, i + 1))
         by_image.append([block.share(range(patches, block.rows("k").shape[-2]), read, causal=False) for block in blocks])
     return [_mean(of_block) for of_block in zip(*by_image, strict=True)]
 

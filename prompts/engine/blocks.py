@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prompts.engine.rows import ExtraKV, Rows
+from prompts.engine.untyped import AnyModule
 
 
 def layer_norm(norm: nn.LayerNorm, x: Tensor, scale: float = 1.0) -> Tensor:
@@ -86,7 +87,7 @@ class KeysValues(NamedTuple):
 class Block:
     """One block. Holds references into the open_clip module, no tensors of its own."""
 
-    def __init__(self, block: nn.Module):
+    def __init__(self, block: AnyModule):
         self.block, self.attn = block, block.attn
         self.heads = self.attn.num_heads
         # QuickGELU, x sigmoid(1.702 x), is a SiLU with scaled input and output. The scales are multiplied into the narrower
@@ -118,13 +119,15 @@ class Block:
     def keys_values(self, s: Streams) -> tuple[Tensor, Tensor]:
         """Keys and values, each (...,H,N,d)."""
         if s.k is s.v:
-            return tuple(self.project(s.k, "kv"))
+            k, v = self.project(s.k, "kv")
+            return k, v
         return self.project(s.k, "k")[0], self.project(s.v, "v")[0]
 
     def queries_keys_values(self, s: Streams) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (...,H,N,d), in as few matrix products as the streams allow."""
         if s.q is s.k is s.v:
-            return tuple(self.project(s.q, "qkv"))
+            q, k, v = self.project(s.q, "qkv")
+            return q, k, v
         return self.project(s.q, "q")[0], *self.keys_values(s)
 
     def keys_values_with_extra(self, k: Tensor, v: Tensor, extra: ExtraKV | None) -> list[KeysValues]:

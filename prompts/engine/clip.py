@@ -29,6 +29,7 @@ from prompts.engine.text_plan import TextPlan
 from prompts.engine.tokenizer_files import make_tokenizer
 from prompts.engine.tokenizers import ClipTokenizer, Tokenizer, adapted
 from prompts.engine.trainable import Trained, check_fit, trained_tensors
+from prompts.engine.untyped import AnyModule
 from prompts.engine.weights import read_weights
 
 IMAGENET_TEMPLATES: list[str] = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
@@ -61,9 +62,9 @@ class FrozenCLIP(nn.Module):
         if text_rows is not None and text_rows < 1:
             raise ValueError(f"clip.text_rows={text_rows}: give a number of rows, 1 or more, or null for all at once.")
         parts = adapt(model, adapted(tokenizer or ClipTokenizer(context_length=model.context_length)))
-        self.model = model.eval().requires_grad_(False)
+        self.model: AnyModule = model.eval().requires_grad_(False)
         self.tokenizer, self.text_rows, self.recompute = parts.tokenizer, text_rows, recompute
-        self.image_spec = {
+        self.image_spec: dict[str, Any] = {
             "size": parts.image_size,
             "mean": tuple(image_mean),
             "std": tuple(image_std),
@@ -172,7 +173,7 @@ class FrozenCLIP(nn.Module):
         Normalize, bit for bit; other types are normalised already and stay as they are."""
         if images.dtype != torch.uint8:
             return images
-        return images.float().div_(self._white).sub_(self._mean).div_(self._std)
+        return images.float().div_(self._white).sub_(self._mean).div_(self._std)  # type: ignore[arg-type]
 
     def encode_image(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS) -> Tensor:
         """(B,3,S,S), uint8 or normalised -> (B,d)"""
@@ -237,8 +238,7 @@ def load_clip(
     activations = {type(m) for m in towers.modules() if isinstance(m, QuickGELU | nn.GELU)}
     assert not is_plain(config) or activations == {QuickGELU if config["quick_gelu"] else nn.GELU}, activations
     made = make_tokenizer(source.tokenizer, optional_file)
-    options = {"text_rows": text_rows, "recompute": recompute, "trainable": trainable}
-    return FrozenCLIP(towers, tokenizer=made, **options, **source.image)
+    return FrozenCLIP(towers, tokenizer=made, text_rows=text_rows, recompute=recompute, trainable=trainable, **source.image)
 
 
 def load_tiny(

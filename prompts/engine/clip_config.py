@@ -41,7 +41,7 @@ LIMITS = {
 MAX_POSITIONS = 2**25  # elements of the image tower's positional embedding
 MAX_NAME = 200  # characters
 # the options of each mapping with their types
-OPTIONS = {
+OPTIONS: dict[str, dict[str, type]] = {
     "norm_kwargs": {"eps": float},
     "act_kwargs": {"approximate": str},
     "tokenizer_kwargs": {"clean": str, "strip_sep_token": bool, "language": str},

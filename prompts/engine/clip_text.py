@@ -15,12 +15,13 @@ from prompts.engine.blocks import Block, layer_norm
 from prompts.engine.padded_text import PaddedTextTower
 from prompts.engine.text_tower import TextTower
 from prompts.engine.tokenizers import Tokenizer
+from prompts.engine.untyped import AnyModule
 
 
 class ClipText:
     """Embedding and projection of `module`: a TextTransformer, or a CLIP, which holds the same parts."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: AnyModule):
         self.module = module
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -40,13 +41,13 @@ def project(x: Tensor, projection: nn.Linear | Tensor | None) -> Tensor:
         return x if projection is None else x @ projection
 
 
-def text_tower(module: nn.Module, tokenizer: Tokenizer) -> TextTower | PaddedTextTower:
+def text_tower(module: AnyModule, tokenizer: Tokenizer) -> TextTower | PaddedTextTower:
     """The tower of open_clip's text transformer: packed where it is causal and its feature stands at EOT, else padded.
 
     Raises:
         ValueError: blocks that are computed in another way, or a feature at the largest token where that is not EOT.
     """
-    blocks: Sequence[nn.Module] = module.transformer.resblocks
+    blocks: Sequence[AnyModule] = module.transformer.resblocks
     if not all(isinstance(block, ResidualAttentionBlock) for block in blocks):
         raise ValueError("its text tower's blocks are not CLIP's residual attention blocks")
     pool = module.text_pool_type if hasattr(module, "text_pool_type") else module.pool_type

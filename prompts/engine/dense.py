@@ -124,7 +124,7 @@ def pooled_everywhere(pool: AttentionPool2d, x: Tensor) -> Tensor:
     are resized bilinearly, as in DenseCLIP (Rao et al., CVPR 2022, arXiv 2112.01518)."""
     side = round((len(pool.positional_embedding) - 1) ** 0.5)
     with torch.autocast(x.device.type, enabled=False):
-        positions = resized(pool.positional_embedding.float(), (side, side), tuple(x.shape[-2:]), "bilinear")
+        positions = resized(pool.positional_embedding.float(), (side, side), (x.shape[-2], x.shape[-1]), "bilinear")
         rows = x.float().flatten(2).transpose(1, 2)
         rows = torch.cat([rows.mean(1, keepdim=True), rows], 1) + positions
         layers = (pool.q_proj, pool.k_proj, pool.v_proj)

@@ -62,9 +62,10 @@ def fill(model: nn.Module, state: State, weights: str, name: str) -> None:
     except ValueError as why:
         raise ValueError(f"CLIP weights {weights} do not fit the architecture {name}: {why}.") from None
     given = as_expected(renamed, expected)
-    if why := _difference(given, expected):
+    if difference := _difference(given, expected):
         raise ValueError(
-            f"CLIP weights {weights} do not fit the architecture {name}: {why}{_proposal(plain(renamed), plain(expected))}."
+            f"CLIP weights {weights} do not fit the architecture {name}: {difference}"
+            f"{_proposal(plain(renamed), plain(expected))}."
         )
     model.load_state_dict({key: tensor.contiguous() for key, tensor in given.items()}, assign=True)
 
@@ -152,7 +153,7 @@ def sizes_of(state: State) -> Sizes:
     if projection is None and "text_projection.weight" in shape:
         projection = shape["text_projection.weight"][::-1]
     context = shape.get("positional_embedding", ())
-    return Sizes(
+    return Sizes(  # type: ignore[call-arg]
         projection[1] if projection and len(projection) == 2 else None,
         *_image_sizes(shape),
         vocabulary[1] if len(vocabulary) == 2 else None,

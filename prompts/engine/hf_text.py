@@ -8,18 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from prompts.engine.padded_text import Padded, fill, slots_of
 from prompts.engine.rows import TowerPrompts
 from prompts.engine.text_plan import TextPlan
+from prompts.engine.untyped import AnyModule
 
 
 @dataclass(frozen=True)
 class HFTextTower(Padded):
     """open_clip's HFTextEncoder. Padding is hidden from all rows, so texts are padded to the longest of their list only."""
 
-    module: nn.Module
+    module: AnyModule
 
     @property
     def blocks(self) -> tuple[()]:

@@ -8,6 +8,8 @@ from typing import Any, TypedDict
 import torch
 from torch import nn
 
+from prompts.engine.untyped import AnyModule
+
 DIGITS = 16  # of the weights' digest
 
 
@@ -20,7 +22,7 @@ class Identity(TypedDict):
 
 
 @torch.no_grad()
-def identify(model: nn.Module) -> Identity:
+def identify(model: AnyModule) -> Identity:
     """The identity of open_clip's model. Weights are rounded to float16 first, so that OpenAI's float16 archive and a float32
     copy of it are the same CLIP."""
     digest = hashlib.sha256()
@@ -37,7 +39,7 @@ def identify(model: nn.Module) -> Identity:
 
 
 @torch.no_grad()
-def identify_images(model: nn.Module, tower: Any) -> list[Any]:
+def identify_images(model: AnyModule, tower: Any) -> list[Any]:
     """All that image features depend on in open_clip's model and the tower that runs it, as plain data: every bit of the
     weights, the modules, and their plain settings, such as a LayerNorm's epsilon."""
     visual, digest = model.visual, hashlib.sha256()
@@ -52,14 +54,14 @@ def _plain_settings(holder: Any) -> dict[str, str]:
     return {name: repr(value) for name, value in vars(holder).items() if isinstance(value, bool | int | float | str | tuple)}
 
 
-def _sizes(model: nn.Module) -> str:
+def _sizes(model: AnyModule) -> str:
     """What the shapes of the weights depend on, and the heads and poolings, which no shape shows."""
     visual, text = model.visual, getattr(model, "text", model)
     side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
     return f"{_image_sizes(visual)}, {side} pixels; text {_text_sizes(text)}; features {feature_width(visual, text)}"
 
 
-def _image_sizes(visual: nn.Module) -> str:
+def _image_sizes(visual: AnyModule) -> str:
     """Of an image tower: open_clip's ViT or ResNet, or one of timm's."""
     if hasattr(visual, "class_embedding"):
         blocks = visual.transformer.resblocks
@@ -77,7 +79,7 @@ def _image_sizes(visual: nn.Module) -> str:
     return f"timm {type(trunk).__name__} of {sizes}"
 
 
-def _text_sizes(text: nn.Module) -> str:
+def _text_sizes(text: AnyModule) -> str:
     """Of a text tower: open_clip's or Hugging Face's."""
     if hasattr(text, "pooler"):
         config = text.config
@@ -93,7 +95,7 @@ def _text_sizes(text: nn.Module) -> str:
     return f"{len(blocks)} x {width}, {blocks[0].attn.num_heads} heads, {positions} positions{kind}"
 
 
-def feature_width(visual: nn.Module, text: nn.Module) -> int:
+def feature_width(visual: AnyModule, text: AnyModule) -> int:
     """The width of the shared embedding."""
     for module in (visual, text):
         if isinstance(size := getattr(module, "output_dim", None), int):

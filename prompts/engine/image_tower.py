@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from prompts.engine.blocks import Block, Streams, attend
 from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts, check_prompts
+from prompts.engine.untyped import AnyModule
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class ImageTower:
         streams = streams.map(self.enter)
         for i in range(len(self.blocks)):
             if recompute:
-                options = {"use_reentrant": False, "preserve_rng_state": False}
+                options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
                 x = checkpoint(self._run_block, i, streams, prompts, patches, read, **options)
             else:
                 x = self._run_block(i, streams, prompts, patches, read)
@@ -108,7 +110,7 @@ class OpaqueImageTower:
 
     blocks: Sequence[Block] = ()
 
-    def __init__(self, module: nn.Module, kind: str):
+    def __init__(self, module: AnyModule, kind: str):
         self.module, self.kind = module, kind
 
     def encode(self, images: Tensor, prompts: TowerPrompts = NO_PROMPTS, *, recompute: bool = False) -> Tensor:

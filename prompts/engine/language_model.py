@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from prompts.engine.identity import DIGITS
 from prompts.engine.lm_config import described, read_model
 from prompts.engine.lm_sampling import generation_arguments
 from prompts.engine.lm_words import Words, read_words
+from prompts.engine.untyped import AnyModule
 
 Piece = str | Tensor  # of a context: a text, or rows (n,width) of the embedding space
 Mode = Literal["greedy", "beam", "sample"]
@@ -49,8 +50,8 @@ class Generation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in Mode.__args__:
-            raise ValueError(f"generation.mode={self.mode!r} is none of {', '.join(Mode.__args__)}.")
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"generation.mode={self.mode!r} is none of {', '.join(get_args(Mode))}.")
         for key in ("max_tokens", "beams"):
             if type(value := getattr(self, key)) is not int or value < 1:
                 raise ValueError(f"generation.{key}={value!r}: give a number, 1 or more.")
@@ -71,9 +72,10 @@ class FrozenLM(nn.Module):
         words: its tokenizer. ValueError where it has more tokens than the model.
     """
 
-    def __init__(self, model: nn.Module, words: Words):
+    def __init__(self, model: AnyModule, words: Words):
         super().__init__()
-        self.model, self.words = model.eval().requires_grad_(False), words
+        self.model: AnyModule = model.eval().requires_grad_(False)
+        self.words = words
         vocabulary, self.width = model.get_input_embeddings().weight.shape
         self.positions = int(model.config.max_position_embeddings)
         if words.size > vocabulary:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,17 @@ SIZES |= dict.fromkeys(("max_position_embeddings", "n_positions", "sliding_windo
 SIZES |= {"vocab_size": 2**21, "head_dim": 1024, "rotary_dim": 1024}
 SHARES = ("rotary_pct", "partial_rotary_factor")
 NORMS = ("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps")
-FLAGS = ("attention_bias", "do_layer_norm_before", "enable_bias", "layer_norm_elementwise_affine", "mlp_bias")
+FLAGS: tuple[str, ...] = ("attention_bias", "do_layer_norm_before", "enable_bias", "layer_norm_elementwise_affine", "mlp_bias")
 FLAGS += ("_remove_final_layer_norm", "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "tie_word_embeddings")
 FLAGS += ("use_parallel_residual", "use_sliding_window")
 WORDS = ("activation_function", "hidden_act")
 BASES = ("rope_theta", "rotary_emb_base")
 ROTARY = ("rope_scaling", "rope_parameters")  # mappings of plain numbers and the name of a way
 REFUSED = {"auto_map": "needs code of its own", "quantization_config": "holds quantized weights"}
+
+
+def _is_size(most: int, value: Any) -> bool:
+    return type(value) is int and 1 <= value <= most
 
 
 def _is_number(value: Any) -> bool:
@@ -54,9 +59,7 @@ def _is_rotary(value: Any) -> bool:
     return all(_is_word(v) or type(v) is bool or (_is_number(v) and abs(v) <= 1e9) for v in value.values() if v is not None)
 
 
-CHECKS: dict[str, Callable[[Any], bool]] = {
-    key: lambda value, most=most: type(value) is int and 1 <= value <= most for key, most in SIZES.items()
-}
+CHECKS: dict[str, Callable[[Any], bool]] = {key: partial(_is_size, most) for key, most in SIZES.items()}
 CHECKS |= dict.fromkeys(SHARES, lambda value: _is_number(value) and 0 < value <= 1)
 CHECKS |= dict.fromkeys(NORMS, lambda value: _is_number(value) and 0 < value < 0.1)
 CHECKS |= dict.fromkeys(BASES, lambda value: _is_number(value) and 1 <= value <= 1e9)

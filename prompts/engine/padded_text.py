@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +90,7 @@ class Padded(ABC):
         """Features (G,C,d)"""
         groups = prompts.images or 1
         if recompute and torch.is_grad_enabled():
-            how = {"use_reentrant": False, "preserve_rng_state": False}
+            how: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
             features = checkpoint(self.run, ids_CL, classes, prompts, groups, **how)
         else:
             features = self.run(ids_CL, classes, prompts, groups)

@@ -41,7 +41,7 @@ class Rows:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Rows:
         """The same rows with `change` applied to every tensor."""
-        new = {s: change(t) for s in ("q", "k", "v", "residual") if isinstance(t := getattr(self, s), Tensor)}
+        new: dict[str, Any] = {s: change(t) for s in ("q", "k", "v", "residual") if isinstance(t := getattr(self, s), Tensor)}
         return replace(self, **new)
 
 

@@ -52,8 +52,7 @@ def token_lists(
     """
     lists, replaced = [], n_slots if replaced is None else replaced
     for text in classnames:
-        is_caption = isinstance(text, Caption)
-        if is_caption:
+        if isinstance(text, Caption):
             name = text.removesuffix(".") if template.endswith("{}.") else str(text)
             words = _caption_tokens(tokenizer, template.format(name))
         else:
@@ -61,7 +60,7 @@ def token_lists(
             words = tokenizer.encode(template.format(name))
         count = len(tokenizer.start) + n_slots + len(words) - replaced + len(tokenizer.end)
         excess = count - tokenizer.context_length
-        if is_caption and 0 < excess < len(words) - replaced:
+        if isinstance(text, Caption) and 0 < excess < len(words) - replaced:
             words, text.cut = words[:-excess], True
         elif excess > 0:
             raise ValueError(
@@ -107,8 +106,8 @@ class Slots:
     def among(cls, ids: Tensor, classes: Tensor, device: torch.device) -> Slots:
         """The slots among token ids (N,), which are of `classes` (N,): on the CPU, where counting waits for no device."""
         positions = (ids < 0).nonzero().flatten()
-        tensors = positions, -1 - ids[positions], classes[positions]
-        return cls(*(send(t, device) for t in tensors), int(positions[0]) if len(positions) else None)
+        rows, numbers, of_class = (send(t, device) for t in (positions, -1 - ids[positions], classes[positions]))
+        return cls(rows, numbers, of_class, int(positions[0]) if len(positions) else None)
 
 
 @dataclass(frozen=True)
@@ -182,14 +181,14 @@ class TextPlan:
         positions = torch.arange(is_row.shape[1]).expand_as(is_row) + len(self.prefix)
         sizes, counts = lengths.unique_consecutive(return_counts=True)
         ids, of_class = self.rows[classes, : is_row.shape[1]][is_row], classes[:, None].expand_as(is_row)[is_row]
-        slots = [torch.cat(pair) for pair in ((self._prefix, ids), (torch.zeros_like(self._prefix), of_class))]
+        all_ids, all_classes = torch.cat([self._prefix, ids]), torch.cat([torch.zeros_like(self._prefix), of_class])
         device = self.prefix.device
         return Suffixes(
             ids=send(ids, device),
             positions=send(positions[is_row], device),
             segments=tuple(zip(counts.tolist(), sizes.tolist(), strict=True)),
             eot=send(lengths.cumsum(0) - 1, device),
-            slots=Slots.among(*slots, device),
+            slots=Slots.among(all_ids, all_classes, device),
         )
 
     def chunks(self, max_rows: int | None, classes: Tensor | None = None) -> tuple[list[Suffixes], Tensor]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,7 +94,7 @@ class TextTower:
         """Features (G,C,d) of the classes for all prompt groups at once."""
         chunks, order = plan.chunks(max_rows, classes)
         if recompute and torch.is_grad_enabled():
-            keep_inputs = {"use_reentrant": False, "preserve_rng_state": False}
+            keep_inputs: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
             parts = [checkpoint(self._run, plan, chunk, prompts, **keep_inputs) for chunk in chunks]
         else:
             parts = [self._run(plan, chunk, prompts) for chunk in chunks]
@@ -116,15 +117,16 @@ class TextTower:
                 break
             are_words = i == 0 and plan.slots_shared
             prefix, (q, k, v) = _project(block, streams, prefix_rows, are_words, are_words and self._words_learn())
-            cache = block.keys_values_with_extra(*prefix[1:], prompts.extra.get(i))
-            attended = [attend(prefix[0], cache, causal=True), _attend_suffixes(q, k, v, chunk.segments, cache)]
+            prefix_q, prefix_k, prefix_v = prefix
+            cache = block.keys_values_with_extra(prefix_k, prefix_v, prompts.extra.get(i))
+            attended = [attend(prefix_q, cache, causal=True), _attend_suffixes(q, k, v, chunk.segments, cache)]
             streams = Streams.one(block.finish(streams.residual, torch.cat(attended, -2)))
         # the last block computes the EOT rows only
         (prefix_k, k), (prefix_v, v) = (_split_rows(t, prefix_rows) for t in block.keys_values(streams))
         cache, eot = block.keys_values_with_extra(prefix_k, prefix_v, prompts.extra.get(last)), prefix_rows + chunk.eot
         (q,) = block.project(streams.q[..., eot, :], "q")
-        attended = _attend_suffixes(q, k, v, chunk.segments, cache, eot_only=True)
-        return self.project(block.finish(streams.residual[..., eot, :], attended))
+        at_end = _attend_suffixes(q, k, v, chunk.segments, cache, eot_only=True)
+        return self.project(block.finish(streams.residual[..., eot, :], at_end))
 
     def _words_learn(self) -> bool:
         """Whether the first block's projections of words need a gradient."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prompts.engine.blocks import Block, layer_norm, linear, merge_heads, split_heads
 from prompts.engine.image_tower import ImageTower, Patches
+from prompts.engine.untyped import AnyModule
 
 BLOCKS = ("Block", "EvaBlock", "EvaBlockPostNorm")
 ATTENTIONS = ("Attention", "AttentionRope", "EvaAttention")
@@ -24,7 +26,7 @@ class TimmBlock(Block):
     """One block of timm's. `rope` returns the rotation (patches,2d) of its queries and keys, or is None. Only patches
     are rotated: rows of prompts have no place in the image, as CLS has none."""
 
-    def __init__(self, block: nn.Module, rope: Callable[..., Tensor] | None = None):
+    def __init__(self, block: AnyModule, rope: Callable[..., Tensor] | None = None):
         self.block, self.attn, self.rope = block, block.attn, rope
         self.heads = block.attn.num_heads
         self.norm_behind = type(block).__name__ == "EvaBlockPostNorm"
@@ -91,13 +93,13 @@ class TimmBlock(Block):
             return self.block.mlp(x)
 
 
-def bf16_where_stored(module: nn.Module, x: Tensor) -> AbstractContextManager:
+def bf16_where_stored(module: AnyModule, x: Tensor) -> AbstractContextManager:
     """A context in which a module runs whose matrices may be stored in bf16, while its norms and x are not."""
     is_stored = any(p.dtype == torch.bfloat16 for p in module.parameters())
     return torch.autocast(x.device.type, torch.bfloat16) if is_stored else nullcontext()
 
 
-def _norm(norm: nn.Module, x: Tensor) -> Tensor:
+def _norm(norm: AnyModule, x: Tensor) -> Tensor:
     """A norm in float32."""
     if isinstance(norm, nn.LayerNorm):
         return layer_norm(norm, x)
@@ -105,7 +107,7 @@ def _norm(norm: nn.Module, x: Tensor) -> Tensor:
         return norm(x.float())
 
 
-def _scaled(block: nn.Module, number: int, x: Tensor) -> Tensor:
+def _scaled(block: AnyModule, number: int, x: Tensor) -> Tensor:
     """x times the block's LayerScale, if it has one."""
     if hasattr(block, f"ls{number}"):
         return getattr(block, f"ls{number}")(x)
@@ -116,7 +118,7 @@ def _scaled(block: nn.Module, number: int, x: Tensor) -> Tensor:
 class TimmVit:
     """Embedding and pooling of open_clip's TimmModel, whose trunk is a vision transformer of timm's."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: AnyModule):
         self.module = module
 
     def embed(self, images: Tensor) -> Tensor:
@@ -169,10 +171,13 @@ class TimmVit:
 
 
 @contextmanager
-def _any_size(trunk: nn.Module) -> Iterator[None]:
+def _any_size(trunk: AnyModule) -> Iterator[None]:
     """A context in which a trunk embeds images of any size."""
     patches = trunk.patch_embed
-    wanted = [(trunk, {"dynamic_img_size": True}), (patches, {"strict_img_size": False, "flatten": False, "output_fmt": None})]
+    wanted: list[tuple[AnyModule, dict[str, Any]]] = [
+        (trunk, {"dynamic_img_size": True}),
+        (patches, {"strict_img_size": False, "flatten": False, "output_fmt": None}),
+    ]
     from timm.layers import Format
 
     wanted[1][1]["output_fmt"] = Format.NHWC
@@ -188,7 +193,7 @@ def _any_size(trunk: nn.Module) -> Iterator[None]:
                 setattr(module, key, value)
 
 
-def timm_tower(module: nn.Module) -> ImageTower | None:
+def timm_tower(module: AnyModule) -> ImageTower | None:
     """The tower of open_clip's TimmModel; None where its trunk is no vision transformer that is computed here exactly."""
     trunk = module.trunk
     if type(trunk).__name__ not in ("VisionTransformer", "Eva") or getattr(trunk, "rope_mixed", False):
@@ -207,7 +212,7 @@ def timm_tower(module: nn.Module) -> ImageTower | None:
     return ImageTower([TimmBlock(b, rope) for b in trunk.blocks], parts.embed, parts.enter, parts.read, reads_all, patches)
 
 
-def _is_known(block: nn.Module) -> bool:
+def _is_known(block: AnyModule) -> bool:
     """Whether `TimmBlock` computes a block exactly."""
     attn = getattr(block, "attn", None)
     return (

@@ -50,7 +50,7 @@ SIGLIP_SIZES = {
 }
 LEGACY_EOS = 2  # in CLIP's old configs: the feature is then taken at the token with the highest id
 EPS = 1e-5  # of a LayerNorm where nothing else is said
-SIZES = (
+SIZES: tuple[str, ...] = (
     "hidden_size",
     "intermediate_size",
     "num_hidden_layers",

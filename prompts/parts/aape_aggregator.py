@@ -7,7 +7,7 @@ Shapes: B images, C classes, n the most prompts of any class, d width of the sha
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,10 @@ def distance(h: Tensor, target: Tensor, space: Space) -> Tensor:
 class ReferenceBank(nn.Module):
     """Encoded reference prompts: `emb` (C,n,d), `mask` (C,n). With `unit` each prompt has length 1; their mean has not."""
 
+    emb: Tensor
+    mask: Tensor
+    mean: Tensor  # (C,d)
+
     def __init__(self, emb: Tensor, mask: Tensor, unit: bool = True):
         super().__init__()
         if not mask.any(1).all():
@@ -66,8 +70,8 @@ class AttentionLayer(nn.Module):
         self.pre, self.with_query = norm == "pre", keys == "query_and_prompts"
         if init == "zero":  # with norm=pre the summary starts as the query
             for last in (self.attn.out_proj, self.ffn[2]):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+                for parameter in last.parameters():
+                    nn.init.zeros_(parameter)
 
     def forward(self, query: Tensor, prompts: Tensor, mask: Tensor, carried: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B,d), (B,n,d), (B,n) -> (B,d) and the attention (B,n+1), averaged over heads, that of the query first; (B,n)
@@ -179,7 +183,7 @@ class PromptAggregator(nn.Module):
             raise ValueError(f"method.aggregator.heads={heads} does not divide the {d} channels of this CLIP's embedding.")
         self.kind, self.query, self.carry = kind, query, carry
         if kind == "mlp":
-            self.layer = MLP(d, max(1, d // 16))
+            self.layer: MLP | AttentionWeights | AttentionLayer = MLP(d, max(1, d // 16))
         elif kind == "weights":
             self.layer = AttentionWeights(d, heads, init)
         elif kind == "attention":
@@ -190,7 +194,7 @@ class PromptAggregator(nn.Module):
     def _make_delta(self, d: int, images: int, classes: int) -> None:
         """What is learned of the query, all zeros."""
         if self.query == "image_conditioned":
-            self.delta = nn.Linear(d, d)
+            self.delta: Any = nn.Linear(d, d)  # or a parameter (rows,d)
             nn.init.zeros_(self.delta.weight)
             nn.init.zeros_(self.delta.bias)
         elif self.query != "mean":

@@ -70,8 +70,9 @@ def check_depth(depth: int, blocks: int, tower: str) -> None:
 def needs_vit(clip: FrozenCLIP, method: str) -> None:
     """ValueError where the image tower takes no prompts, with the methods that give it none."""
     if not clip.is_vit:
+        kind = getattr(clip.image_tower, "kind", "of another kind")
         raise ValueError(
-            f"{method} prompts the blocks of a vision transformer, and this CLIP's image tower is {clip.image_tower.kind}: use "
+            f"{method} prompts the blocks of a vision transformer, and this CLIP's image tower is {kind}: use "
             f"a ViT, or a method that leaves the image tower alone ({', '.join(text_side_methods())})."
         )
 

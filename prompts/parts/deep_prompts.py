@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import NO_PROMPTS, Rows, TowerPrompts
@@ -97,7 +97,7 @@ class DeepPrompts(PromptLearner):
             self.plan = fixed_plan(clip, classnames, f"{self.init or 'a photo of a'} {{}}.")
 
 
-def deep_rows(rows: Mapping[str, Tensor | Rows], lengths: Sequence[int]) -> TowerPrompts:
+def deep_rows(rows: Mapping[str, Tensor | Rows] | nn.ParameterDict, lengths: Sequence[int]) -> TowerPrompts:
     """Rows (n,D) by block number that take the slots of each block in turn; a block of length 0 drops the slots of the one
     before."""
     if not any(lengths):

@@ -30,7 +30,7 @@ PUBLISHED = {
 
 def is_folder(source: str | Path | Prompts | None) -> bool:
     """Whether the reference prompts are given as a folder of files."""
-    return isinstance(source, str | Path) and os.path.isdir(os.path.expanduser(source))
+    return isinstance(source, str | Path) and os.path.isdir(os.path.expanduser(str(source)))
 
 
 def file_of(source: str | Path | Prompts, dataset: str | None) -> str | Path | Prompts:
@@ -48,7 +48,7 @@ def file_of(source: str | Path | Prompts, dataset: str | None) -> str | Path | P
             f"method.prompts={source} is a folder, and data={dataset} has no published file of reference prompts: name a file, "
             f"or a dataset among {', '.join(PUBLISHED)}."
         )
-    folder = Path(os.path.expanduser(source))
+    folder = Path(os.path.expanduser(str(source)))
     found = [folder / name for name in PUBLISHED[dataset] if (folder / name).is_file()]
     if not found:
         names = " nor ".join(PUBLISHED[dataset])

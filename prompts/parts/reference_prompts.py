@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def _any_order(name: str) -> str:
 
 
 # ways to compare names, from the strictest to the loosest: {description: the form of a name that is compared}
-WAYS = {
+WAYS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "in lower case": normalised,
     "with the year moved": _year_first,

@@ -34,7 +34,7 @@ class SavedGenerator:
         """Puts the tensors into a generator of these sizes. ValueError where they belong to another CLIP."""
         if not self.state:
             return
-        here = clip.identity
+        here = dict(clip.identity)
         there = self.backbone if isinstance(self.backbone, dict) else {}
         if differ := [key for key in here if there.get(key) != here[key]]:
             what = "; ".join(f"{key} {str(there.get(key))[:120]!r} there and {here[key]!r} here" for key in differ)

@@ -72,8 +72,9 @@ class Teacher:
         """Text features of the bound classes: (C,d), unit length."""
         clip = self.clip
         if self._cache is None or self._cache[0] != (self.classnames, clip.device):
-            if len(self.templates) > 1 and isinstance(self.classnames[0], Caption):
-                total = torch.stack([self._of_caption(clip, caption) for caption in self.classnames])
+            captions = [text for text in self.classnames if isinstance(text, Caption)]
+            if len(self.templates) > 1 and captions:
+                total: Any = torch.stack([self._of_caption(clip, caption) for caption in captions])
             else:
                 total = sum(clip.encode_text(fixed_plan(clip, self.classnames, t)) for t in self.templates)
             self._cache = (self.classnames, clip.device), F.normalize(total, dim=-1)

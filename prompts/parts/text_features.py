@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prompts.prompted_clip import PromptedCLIP
 
 IMAGE = "the image"  # among the names of the tensors that are read; no name of a learner's tensor has a space
-METADATA = (torch.Tensor.device.__get__, torch.Tensor.dtype.__get__)  # do not depend on a tensor's values
+METADATA = tuple(getattr(torch.Tensor, name).__get__ for name in ("device", "dtype"))  # do not depend on a tensor's values
 
 
 class Reads(TorchFunctionMode):

@@ -58,7 +58,7 @@ class FinishedRun:
         for key in ("config", "classnames"):
             if key not in self.result:
                 raise ValueError(f"{folder / RESULT} has no {key}: it was written by a version too old for this; run it again.")
-        self.names: dict[str, str] = self.result["names"]
+        self.names: dict[str, str] = self.result["names"]  # type: ignore[assignment]
         if any("per_class" not in metrics for metrics in self.result["metrics"].values()):
             raise ValueError(
                 f"{folder / RESULT} is of task={self.result['task']}, and this explains runs that classify images."
@@ -158,7 +158,7 @@ class FinishedRun:
         """Evaluates a model now, by the same loop as a run's test."""
         images = self.test_set(evaluation).images
         say(f"evaluating {parts.names['method']} on {evaluation}, {images:,} images ...")
-        predicted = Predictions.of(parts.tested(evaluation).predicted[evaluation])
+        predicted = Predictions.of(parts.tested(evaluation).predicted[evaluation])  # type: ignore[arg-type, index]
         parts.model.eval().to(self.device)
         return predicted
 

@@ -117,7 +117,8 @@ def _thumbnail(image: PIL.Image.Image) -> PIL.Image.Image:
     """The whole image, its longer side SIDE; small drawn ones keep their pixels' edges."""
     scale = SIDE / max(image.size)
     size = tuple(max(1, round(scale * side)) for side in image.size)
-    return image.convert("RGB").resize(size, PIL.Image.Resampling.NEAREST if scale > 2 else PIL.Image.Resampling.LANCZOS)
+    how = PIL.Image.Resampling.NEAREST if scale > 2 else PIL.Image.Resampling.LANCZOS
+    return image.convert("RGB").resize(size, how)  # type: ignore[arg-type]
 
 
 @cache
