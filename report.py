@@ -3,6 +3,8 @@
     python report.py outputs                       # every result.json below the folder; several folders may be given
     python report.py outputs --compare A B         # paired tests of two methods over the same seeds and images
     python report.py outputs --markdown            # the tables for a README; or --latex, --csv
+    python report.py outputs --watch               # again whenever a result is new, while a sweep goes on
+    python report.py mine theirs --leaderboard     # who is first over all datasets, as a page of its own
 
 Runs that differ in nothing but the seed are one figure: mean and population standard deviation over their seeds.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +26,7 @@ from reports.compare import Comparison, check_names, comparisons
 from reports.groups import Group
 from reports.tables import Table, parts, tables
 from reports.tasks import TaskReport, task_reports
+from reports.watch import stamps, unfinished, watch
 
 WARNED = 20  # unreadable files that the screen names
 MANY = 4  # with more datasets the screen shows their average alone
@@ -36,15 +40,21 @@ def arguments() -> argparse.Namespace:
     form.add_argument("--markdown", action="store_true", help="the tables as Markdown, and nothing else")
     form.add_argument("--latex", action="store_true", help="the same for LaTeX, with booktabs")
     form.add_argument("--csv", action="store_true", help="the same as CSV: a line per figure, unrounded")
+    form.add_argument("--leaderboard", action="store_true", help="rank all entries of all folders, on a page of its own")
     form.add_argument("--compare", nargs=2, metavar=("METHOD", "METHOD"), help="test two methods against each other")
     parser.add_argument("--all", action="store_true", help="on the screen also the tables by dataset, where there are many")
     parser.add_argument("--decimals", type=int, default=1, help="of the tables; 2 where published figures stand beside")
+    parser.add_argument("--watch", type=float, nargs="?", const=5.0, metavar="SECONDS", help="look for new results so often")
     parser.add_argument("--page", type=Path, help="where the page goes (default: report.html in the first folder)")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="more configs, as for run.py: of tasks of your own")
     parser.add_argument("--wandb", metavar="PROJECT", help="also log tables and page as a run of this W&B project")
     options = parser.parse_args()
     if not 0 <= options.decimals <= 10:
         parser.error(f"--decimals {options.decimals}: give a number from 0 to 10.")
+    if options.watch is not None and not 0.1 <= options.watch <= 3600:
+        parser.error(f"--watch {options.watch:g}: give seconds from 0.1 to 3600.")
+    if options.watch is not None and (options.markdown or options.latex or options.csv or options.compare or options.wandb):
+        parser.error("--watch writes the page again and again: leave out the other forms and --wandb.")
     if options.config_dir and not options.config_dir.is_dir():
         parser.error(f"--config-dir {options.config_dir}: there is no such folder.")
     return options
@@ -52,7 +62,30 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     """The exit status: 1 where nothing could be read or written."""
-    options, left_out = arguments(), []
+    options = arguments()
+    if options.watch is None:
+        return report(options)
+    try:
+        watch(options.folders, options.watch, lambda: watched(options))
+    except KeyboardInterrupt:
+        options.watch = None  # the last page does not load itself again
+        return report(options) if stamps(options.folders) else 0
+    return 0
+
+
+def watched(options: argparse.Namespace) -> None:
+    """One report of a watch. What cannot be read now may be readable at the next look."""
+    found, begun = len(stamps(options.folders)), unfinished(options.folders)
+    print(f"\n{time.strftime('%H:%M:%S')}: finished runs: {found}, unfinished: {begun}")
+    report(options)
+    sys.stdout.flush()
+
+
+def report(options: argparse.Namespace) -> int:
+    """Makes the report once. The exit status: 1 where nothing could be read or written."""
+    left_out: list[str] = []
+    if options.leaderboard:
+        return leaders(options)
     try:
         try:
             groups = read(options.folders, left_out)
@@ -75,6 +108,27 @@ def main() -> int:
     except OSError as error:
         where = options.page or options.folders[0]
         return failed(f"the page cannot be written to {where} ({error.strerror}): name another place with --page PATH.")
+    return 0
+
+
+def leaders(options: argparse.Namespace) -> int:
+    """Writes the leaderboard's page and prints its tables. The exit status."""
+    from reports.leaderboard import boards, page, to_terminal
+
+    left_out: list[str] = []
+    path = options.page or options.folders[0] / "leaderboard.html"
+    try:
+        by_folder = {visible(str(folder)): read([folder], left_out) for folder in options.folders}
+        warn(left_out)
+        found = boards(by_folder)
+        refresh = None if options.watch is None else max(1, round(options.watch))
+        write_text(path, page(found, f"Leaderboard of {', '.join(by_folder)}", left_out, refresh))
+    except ValueError as error:
+        return failed(error)
+    except OSError as error:
+        return failed(f"the page cannot be written to {path} ({error.strerror}): name another place with --page PATH.")
+    to_terminal(found, Console())
+    print(f"all boards, to open in a browser: {path}")
     return 0
 
 
@@ -125,7 +179,7 @@ def show(
         print(f"plot against shots: {first / 'accuracy.png'}")
     path = options.page or first / "report.html"
     title = f"Results in {visible(', '.join(folder.name or str(folder) for folder in options.folders))}"
-    content = page(groups, title, left_out, reports)
+    content = page(groups, title, left_out, reports, None if options.watch is None else max(1, round(options.watch)))
     write_text(path, content)
     print(f"tables and all plots, to open in a browser: {path}")
     if options.wandb:

@@ -15,13 +15,18 @@ from reports.templates import ENVIRONMENT, HERE
 
 
 def page(
-    groups: Sequence[Group], title: str, left_out: Sequence[str] = (), reports: Mapping[str, TaskReport] | None = None
+    groups: Sequence[Group],
+    title: str,
+    left_out: Sequence[str] = (),
+    reports: Mapping[str, TaskReport] | None = None,
+    refresh: int | None = None,
 ) -> str:
     """The page of these groups.
 
     Args:
         left_out: a sentence about each file that could not be read.
         reports: as `reports.tasks.task_reports` returns them; other tasks have the common sections only.
+        refresh: seconds after which a browser loads the page again; None: it does not.
     """
     palette = Palette(group.label for group in sorted(groups, key=sections.legend_order))
     bodies: Sections = []
@@ -30,6 +35,7 @@ def page(
         bodies += [(f"{part.title}: {heading}" if part.title else heading, body) for heading, body in part_sections]
     return ENVIRONMENT.get_template("page.html").render(
         title=title,
+        refresh=refresh,
         summary=summary(groups),
         left_out=left_out,
         sections=[(f"s{at}", heading, body) for at, (heading, body) in enumerate(bodies) if body],
