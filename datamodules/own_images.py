@@ -90,14 +90,7 @@ class OwnImages(SplitFolders):
         return split_503020(groups, random.Random(self.split_seed))
 
     def _from_table(self, table: Path) -> Splits:
-        content = read_bytes(disk.require(table, "the table of images"), "the table of images")
-        try:
-            rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{table} is no csv file in UTF-8 ({error}): save it as one") from error
-        if not rows or not set(COLUMNS) <= set(rows[0]):
-            found = visible(", ".join(str(name) for name in rows[0])) if rows else "no row"
-            raise ValueError(f"{table} has {found[:100]}: its first line names the columns path and label, and perhaps split")
+        rows = read_table(table, COLUMNS)
         names = sorted({_cell(row, "label", at, table) for at, row in enumerate(rows, 2)})
         items, lists = [], {split: [] for split in SPLITS}
         for at, row in enumerate(rows, 2):
@@ -112,6 +105,22 @@ class OwnImages(SplitFolders):
             raise ValueError(f"{table} names {twice} image(s) twice: leave one line for each")
         disk.check_images(self.images, items, table.name)
         return Splits(**lists) if "split" in rows[0] else self._divided(items)  # type: ignore[arg-type]
+
+
+def read_table(table: Path, columns: tuple[str, str]) -> list[dict[str, str]]:
+    """The rows of a csv file that has these columns, and perhaps `split`. ValueError for any other file."""
+    what = f"the table of {columns[1]}s"
+    content = read_bytes(disk.require(table, what), what)
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table} is no csv file in UTF-8 ({error}): save it as one") from error
+    if not rows or not set(columns) <= set(rows[0]):
+        found = visible(", ".join(str(name) for name in rows[0])) if rows else "no row"
+        raise ValueError(
+            f"{table} has {found[:100]}: its first line names the columns {' and '.join(columns)}, and perhaps split"
+        )
+    return rows
 
 
 def _cell(row: Mapping[str, str], column: str, line: int, table: Path) -> str:

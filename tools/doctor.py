@@ -21,7 +21,7 @@ from datamodules.disk import Disk
 from datamodules.shapes21k import Shapes21K
 from tools.caption_checks import examine_texts
 from tools.dataset_checks import examine
-from tools.dataset_config import NOT_A_DATASET, dataset_config, dataset_names, default_options, leading_comment
+from tools.dataset_config import NOT_DATASETS, dataset_config, dataset_names, default_options, leading_comment
 
 
 def disk_source(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> Disk | None:
@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
     """The command; its exit status."""
     try:
         options, overrides = parsed(arguments)
-        datasets = [name for name in dataset_names() if name != NOT_A_DATASET]
+        datasets = [name for name in dataset_names() if name not in NOT_DATASETS]
         names = datasets if options.data == "all" else [options.data]
         results = [report(name, options, overrides) for name in names]
         return 0 if all(results) else 1
