@@ -91,17 +91,15 @@ def _numbers(path: Path) -> np.ndarray:
         return numbers.astype(np.uint8) if numbers.dtype == bool else numbers
     if mode not in MODES:
         raise ValueError(
-            f"the label map {path} is a picture of colours ({mode}), and says no class ids: save it with one number a pixel, as an "
-            "8-bit grey or palette PNG."
+            f"the label map {path} is a picture of colours ({mode}), and says no class ids: save it with one number a "
+            "pixel, as an 8-bit grey or palette PNG."
         )
     if raw in ROUNDED:
         raise ValueError(
-            f"the label map {path} is grey with {ROUNDED[raw]} bits a pixel, which programs read as different numbers: save it with "
-            "8 bits."
+            f"the label map {path} is grey with {ROUNDED[raw]} bits a pixel, which programs read as different numbers: save "
+            "it with 8 bits."
         )
-    raise ValueError(
-        f"the label map {path} has {size[0]:,} x {size[1]:,} px, more than {MAX_PIXELS:,} in all, which no map has."
-    )
+    raise ValueError(f"the label map {path} has {size[0]:,} x {size[1]:,} px, more than {MAX_PIXELS:,}, which no map has.")
 
 
 def _raw_mode(image: PIL.Image.Image) -> str:

@@ -132,7 +132,7 @@ def pairs_of_list(path: Path, what: str, image: str, mask: str) -> list[Segmente
     for number, line in enumerate(lines, 1):
         if not line.replace("_", "").replace("-", "").isalnum() or not line.isascii():
             raise ValueError(
-                f"{what} {path}, entry {number}: {visible(line)[:60]!r} is no name of an image without folder and suffix, such as "
-                "2007_000032."
+                f"{what} {path}, entry {number}: {visible(line)[:60]!r} is no name of an image without folder and suffix, "
+                "such as 2007_000032."
             )
     return [SegmentedImage(image.format(line), mask.format(line)) for line in lines]
