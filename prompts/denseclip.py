@@ -102,7 +102,8 @@ class DenseCLIP(PromptLearner):
             raise ValueError(f"method.tau={tau}: give a temperature above 0.")
         if decoder_width % decoder_heads:
             raise ValueError(
-                f"method.decoder_width={decoder_width} cannot be divided among method.decoder_heads={decoder_heads}: give another."
+                f"method.decoder_width={decoder_width} cannot be divided among method.decoder_heads={decoder_heads}: give a "
+                "multiple."
             )
         if guidance == "none" and head == "none":
             raise ValueError("method.guidance=none and method.head=none leave nothing that says a class: give one of them.")

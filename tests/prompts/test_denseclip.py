@@ -71,10 +71,8 @@ def test_2_9_04_images_do_not_mix_and_order_does_not_matter(clip, guidance):
     for i in range(3):
         torch.testing.assert_close(maps(clip, seen[i : i + 1]).texts[0], together[i], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(together[0], together[1], atol=1e-6)
-    memory, queries = (
-        torch.randn(2, 7, clip.embed_dim),
-        torch.randn(2, 3, maps.context_decoder.text_proj[0].normalized_shape[0]),
-    )
+    width = maps.context_decoder.text_proj[1].in_features
+    memory, queries = torch.randn(2, 7, clip.embed_dim), torch.randn(2, 3, width)
     shuffled = maps.context_decoder(queries, memory[:, torch.randperm(7)])
     torch.testing.assert_close(shuffled, maps.context_decoder(queries, memory), rtol=1e-4, atol=1e-5)
     before = maps(clip, seen).score_map

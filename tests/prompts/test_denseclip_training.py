@@ -6,7 +6,7 @@ import pytest
 import sizes
 import torch
 import torch.distributed as dist
-from dense_models import NAMES, SMALL, K, label_maps, loss_of, model_of, pictures, step
+from dense_models import NAMES, SMALL, K, label_maps, loss_of, model_of, pictures, step, taught
 from test_methods import make
 
 from lightning_modules.optimizers import check_gradients, check_groups, make_optimizer
@@ -22,16 +22,16 @@ TEXTS = [{"name": "coop", "n_ctx": 2}, {"name": "dpl", "prompt_lengths": {"text"
 TEXTS += [{"name": "maple", "depth": 2}, {"name": "cocoop", "n_ctx": 2}, {"name": "zeroshot", "templates": ["a {}."]}]
 
 
-def train(model, clip, steps=3, lr=1e-2, pixels=None, masks=None, **settings):
+def train(model, clip, steps=3, lr=1e-2, pixels=None, masks=None):
     model.train()
+    pixels, masks = taught() if pixels is None else (pixels, masks)
     groups = model.learner.parameter_groups()
     of_clip = [{"params": list(group.tensors.values()), "factor": group.rate} for group in clip.trained]
     optimizer = make_optimizer(lambda groups: torch.optim.AdamW(groups, lr=lr), groups + of_clip)
     losses = []
     for i in range(steps):
         optimizer.zero_grad()
-        pixels = pictures() if pixels is None else pixels
-        loss = loss_of(model, clip, pixels, label_maps() if masks is None else masks, step=step(len(pixels), seed=i))
+        loss = loss_of(model, clip, pixels, masks, step=step(len(pixels), seed=i))
         loss.backward()
         check_gradients("DenseCLIP", model.learner.named_parameters())
         optimizer.step()
@@ -143,7 +143,7 @@ def rank_of_two(rank, folder, model, clip, results):
 
 
 def test_two_ranks_learn_as_one(small_clip, tmp_path):
-    """Gradients, dropout and BatchNorm with it, and the running statistics; an image that fills a share up counts for nothing."""
+    """Gradients, through dropout and BatchNorm, and running statistics; an image that fills a share up counts for nothing."""
     model = model_of(small_clip)
     context = multiprocessing.get_context("fork")
     results = context.Queue()
