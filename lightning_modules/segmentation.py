@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from datamodules.evaluation import Evaluation
 from datamodules.known_features import IMAGE
 from lightning_modules.evaluated import Figure
+from lightning_modules.label_pictures import colours_of, hex_of, label_picture
 from lightning_modules.metrics import FirstNotFinite
-from lightning_modules.pixel_metrics import ImageScores, confusion_of, summarise
+from lightning_modules.pixel_metrics import ImageScores, confusion_of, iou_of, summarise
+from lightning_modules.samples import choose, write_samples
 from lightning_modules.sliding_window import TestMode
 from lightning_modules.task import TaskModule
+from prompts.parts.training_draws import Step
 
 MASK = "mask"  # of a batch: the label maps
 
@@ -47,7 +50,8 @@ class Segmentation(TaskModule):
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The learner's losses of the pixels, and its logits."""
-        outputs = self.model.learner.segment(self.model.clip, batch[IMAGE])
+        step = Step(seed, batch["index"], batch["weight"])
+        outputs = self.model.learner.segment(self.model.clip, batch[IMAGE], step)
         return self.model.learner.dense_losses(outputs, batch[MASK]), outputs.logits
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
@@ -93,7 +97,32 @@ class Segmentation(TaskModule):
             raise ValueError(
                 f"evaluation {evaluation.name}: no image can be read that has a pixel with a class, so it has no result."
             )
+        if self.trainer.testing:
+            with self.trainer.precision_plugin.forward_context():
+                self.samples[evaluation.name] = self.samples_of(evaluation, scores.tolist())
         return {**summarise(confusion.cpu(), evaluation.classnames), "images": int((~scores.isnan()).sum())}
+
+    def samples_of(self, evaluation: Evaluation, scores: Sequence[float]) -> list[dict[str, Any]]:
+        """The best, the worst and random images by their own mIoU, each predicted once more for its pictures."""
+        self.model.bind(evaluation.classnames)
+        colours = colours_of(len(evaluation.classnames), getattr(self.data, "colours", None))
+        loader, shown = evaluation.loader(0, 1), {}
+        for _, index in (chosen := choose(scores, self.seed)):
+            if index in shown:
+                continue
+            batch = loader.collate_fn([loader.dataset[index]])
+            truth = batch[MASK]
+            found = self.predicted(batch[IMAGE].to(self.device), truth.shape[-2:]).cpu()
+            confusion = confusion_of(len(evaluation.classnames))(found.flatten(), truth.flatten())
+            named = zip(evaluation.classnames, iou_of(confusion).tolist(), colours, strict=True)
+            shown[index] = {
+                "index": index,
+                "miou": scores[index],
+                "classes": [[name, iou, hex_of(colour)] for name, iou, colour in named if iou == iou],  # not NaN
+                "truth": label_picture(truth[0].numpy(), colours),
+                "prediction": label_picture(found[0].numpy(), colours),
+            }
+        return [{"why": why, **shown[index]} for why, index in chosen]
 
     def line(self, metrics: Mapping[str, Any]) -> str:
         """mIoU, both accuracies, and the numbers of images and classes."""
@@ -106,3 +135,4 @@ class Segmentation(TaskModule):
 
     def write_files(self, folder: Path) -> None:
         """Writes samples.json and the pictures in samples/."""
+        write_samples(folder, "segmentation", self.tests, self.samples)

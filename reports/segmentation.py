@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from reports.cards import Lines, Pictures, cards
 from reports.compare import Benchmark, benchmarks
 from reports.groups import Group
 from reports.numbers import all_numbers
 from reports.pieces import folded, grid, note
+from reports.samples import Sample
 from reports.style import Palette
 from reports.tables import Table
 
@@ -21,7 +23,23 @@ MOST_CLASSES = 1000  # rows of a table
 
 def sections(groups: Sequence[Group], tables: Sequence[Table], palette: Palette) -> list[tuple[str, Markup]]:
     """The sections of segmentation, each empty where the results have nothing for it."""
-    return [("All numbers", all_numbers(groups, TITLES)), ("IoU by class", by_class(groups))]
+    pictures = Pictures("truth", "prediction", colours)
+    return [
+        ("All numbers", all_numbers(groups, TITLES)),
+        ("IoU by class", by_class(groups)),
+        ("Images and their classes", cards(groups, lambda sample: [], of_method, pictures)),
+    ]
+
+
+def colours(sample: Sample) -> list[tuple[str, str]]:
+    """The colour and the name of each class of an image."""
+    return [(colour, name) for name, _, colour in sample.fields["classes"]]
+
+
+def of_method(sample: Sample) -> Lines:
+    """The image's mIoU, and the IoU of each class that is in its truth or its prediction."""
+    lines = [(f"{name} {iou:.0f} %", "") for name, iou, _ in sample.fields["classes"]]
+    return [(f"mIoU {sample.fields['miou']:.1f} %", ""), *lines]
 
 
 def by_class(groups: Sequence[Group]) -> Markup:
