@@ -82,6 +82,16 @@ def put_cityscapes(root: Path) -> Path:
     return folder
 
 
+def put_stuff(root: Path) -> Path:
+    """$DATA/coco with the maps of COCO-Stuff."""
+    folder = root / "coco"
+    for split, names in {"train2017": ["000000000009", "000000000025"], "val2017": ["000000000139"]}.items():
+        for name in names:
+            put_picture(folder / f"{split}/{name}.jpg")
+            put_map(folder / f"stuffthingmaps/{split}/{name}.png", (0, 10, 12, 89, 91, 181, 255))
+    return folder
+
+
 def put_own(folder: Path, splits=("train", "val", "test"), numbers=(0, 1, 2, 255)) -> Path:
     """A folder of one's own with three classes, two images in each split."""
     for split in splits:

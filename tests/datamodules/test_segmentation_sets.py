@@ -4,16 +4,28 @@ import re
 
 import numpy as np
 import pytest
-from mask_trees import put_ade, put_cityscapes, put_context, put_list, put_map, put_own, put_picture, put_sbd, put_voc
+from mask_trees import (
+    put_ade,
+    put_cityscapes,
+    put_context,
+    put_list,
+    put_map,
+    put_own,
+    put_picture,
+    put_sbd,
+    put_stuff,
+    put_voc,
+)
 
 from datamodules.own_masks import OwnMasks
-from datamodules.segmentation_sets import ADE20K, VOC2012, Cityscapes, PascalContext, palette
+from datamodules.segmentation_sets import ADE20K, VOC2012, Cityscapes, COCOStuff, PascalContext, palette
 
 READERS = {
     "ade20k": (put_ade, ADE20K, (150, 3, 2)),
     "voc2012": (put_voc, VOC2012, (21, 2, 2)),
     "pascal_context": (put_context, PascalContext, (59, 2, 1)),
     "cityscapes": (put_cityscapes, Cityscapes, (19, 3, 2)),
+    "coco_stuff": (put_stuff, COCOStuff, (171, 2, 1)),
 }
 
 
@@ -87,6 +99,18 @@ def test_cityscapes_has_19_of_34_label_ids(tmp_path):
     assert sorted(set(seen)) == [*range(19), 255]
     assert seen.count(255) == 15
     assert source.splits(1).test[0].path == "val/frankfurt/frankfurt_000000_000019_leftImg8bit.png"
+
+
+def test_coco_stuff_closes_the_gaps_of_its_numbers(tmp_path):
+    folder = put_stuff(tmp_path)
+    source = COCOStuff(str(tmp_path))
+    assert ids(source)[:7] == [0, 10, 11, 79, 80, 170, 255]
+    assert [source.classnames[i] for i in (0, 10, 11, 79, 80, 170)] == [
+        "person", "fire hydrant", "stop sign", "toothbrush", "banner", "wood"
+    ]  # fmt: skip
+    put_map(folder / "stuffthingmaps/val2017/000000000139.png", [11])
+    with pytest.raises(ValueError, match="has the number 11, which is no class"):
+        ids(source)
 
 
 MISSING = {
@@ -202,7 +226,7 @@ def test_what_is_wrong_in_an_own_folder_is_one_sentence(tmp_path, wrong):
 def test_published_names_are_as_many_as_their_datasets_have():
     from datamodules.label_maps import known_classes
 
-    sizes = {name: len(known_classes(name)) for name in ("ade20k", "voc2012", "pascal_context", "cityscapes")}
-    assert sizes == {"ade20k": 150, "voc2012": 21, "pascal_context": 60, "cityscapes": 19}
+    sizes = {name: len(known_classes(name)) for name in ("ade20k", "voc2012", "pascal_context", "cityscapes", "coco_stuff")}
+    assert sizes == {"ade20k": 150, "voc2012": 21, "pascal_context": 60, "cityscapes": 19, "coco_stuff": 171}
     assert sorted(known_classes("pascal_context")[1:]) == list(known_classes("pascal_context")[1:])  # its converter's order
     assert np.array_equal(palette(3), [(0, 0, 0), (128, 0, 0), (0, 128, 0)])

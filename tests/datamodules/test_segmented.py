@@ -204,3 +204,18 @@ def test_class_subsets_and_lists_that_are_empty_are_refused(tmp_path):
     with pytest.raises(ValueError, match="data=ade20k has no validation images, and this run needs them"):
         data.evaluation("val", "val", "all")
     assert data.colours is None
+
+
+def test_the_scale_follows_the_crop_and_the_command_line_has_the_last_word():
+    """The yamls of real datasets, composed as a run composes them."""
+    from toys import ROOT
+
+    from runs import jobs
+
+    def data(*overrides):
+        return jobs.resolve(jobs.compose_job(list(overrides), ROOT / "conf")[0])["data"]
+
+    resnet, vit = data("data=ade20k"), data("data=ade20k", "data.crop=640", "eval_batch_size=4")
+    assert (resnet["crop"], resnet["scale"], resnet["eval_batch_size"]) == (512, [2048, 512], 1)
+    assert (vit["crop"], vit["scale"], vit["eval_batch_size"]) == (640, [2048, 640], 4)
+    assert data("data=cityscapes")["crop"] == [512, 1024]
