@@ -35,6 +35,7 @@ class DetectedImage(NamedTuple):
     image_id: int | str  # the dataset's own
     objects: tuple[DetectedObject, ...]
     label: int = 0  # of loaders that want one
+    size: tuple[int, int] | None = None  # height and width that the file of objects says; None: it says none
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class Assembly:
         classnames = self.saved.about["classnames"] if self.saved else None
         classnames = classnames or self.data.classnames  # a published checkpoint does not say its classes
         made_by = import_target(self.cfg.data["_target_"], "data._target_")  # which says what it offers without reading lists
-        if "labelled images" not in getattr(made_by, "offers", ("labelled images",)):
+        if not getattr(made_by, "has_classes", "labelled images" in getattr(made_by, "offers", ("labelled images",))):
             # texts until a batch or an evaluation brings its own
             classnames = [Caption(text) for text in classnames]
         words = self.language_model
