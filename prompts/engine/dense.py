@@ -5,7 +5,7 @@ Shapes: B images, h x w patches or positions of a map, D width of the tower, d w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,19 +40,42 @@ def dense_features(
     blocks: Sequence[int] = (),
     prompts: TowerPrompts = NO_PROMPTS,
     recompute: bool = False,
+    class_embedding_twice: bool = False,
 ) -> DenseFeatures:
     """The dense features of images (B,3,H,W). `blocks` count from 0, or from the end where negative.
 
+    `class_embedding_twice` adds the class embedding of CLIP's own vision transformer to its row a second time, as DenseCLIP's
+    released code does; what comes out is then not what CLIP was trained to give.
+
     Raises:
         ValueError: a block that the tower lacks, a size that it cannot take, prompts for a tower that takes none, or a tower
-            that gives no maps.
+            that gives no maps, or has no class embedding of its own.
     """
+    if class_embedding_twice:
+        tower = _with_class_embedding_twice(tower)
     if isinstance(tower, ImageTower):
         return _of_transformer(tower, images, blocks, prompts, recompute)
     tower.check_prompts(prompts)
     if isinstance(tower.module, ModifiedResNet):
         return _of_resnet(tower.module, images, blocks)
     return _of_timm(tower, images, blocks)
+
+
+def _with_class_embedding_twice(tower: ImageTower | OpaqueImageTower) -> ImageTower:
+    row = tower.patches.class_row if isinstance(tower, ImageTower) else None
+    if row is None:
+        raise ValueError(
+            "method.class_embedding_twice is for CLIP's own vision transformers, and this image tower is none: give false."
+        )
+
+    def twice(embed: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def embedded(images: Tensor) -> Tensor:
+            x = embed(images)
+            return torch.cat([x[:, :1] + row.float(), x[:, 1:]], 1)
+
+        return embedded
+
+    return replace(tower, embed=twice(tower.embed), patches=replace(tower.patches, embed=twice(tower.patches.embed)))
 
 
 def _wanted(blocks: Sequence[int], count: int, what: str) -> dict[int, int]:

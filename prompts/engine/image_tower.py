@@ -25,7 +25,8 @@ class Patches:
 
     `size` is a patch's in pixels, `grid` their numbers at the tower's own image size, both (height, width); `first` is how many
     rows stand in front of them. `embed` is the tower's for images of any size, `project` takes rows (B,N,D) to the joint space,
-    (B,N,d); None where the pooling has no such map.
+    (B,N,d); None where the pooling has no such map. `class_row` is CLIP's class embedding (D,); None where a tower has another
+    first row.
     """
 
     size: tuple[int, int]
@@ -33,6 +34,7 @@ class Patches:
     first: int
     embed: Callable[[Tensor], Tensor]
     project: Callable[[Tensor], Tensor] | None
+    class_row: Tensor | None = None
 
 
 @dataclass(frozen=True)

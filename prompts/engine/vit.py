@@ -82,5 +82,7 @@ def vit_tower(visual: VisionTransformer) -> ImageTower | None:
     parts, reads_all = ClipVit(visual), attention or visual.pool_type != "tok"
     read = parts.read_all if reads_all else parts.read_cls
     project_patches = None if attention else parts.project
-    patches = Patches(tuple(visual.patch_size), tuple(visual.grid_size), 1, parts.embed_any, project_patches)
+    patches = Patches(
+        tuple(visual.patch_size), tuple(visual.grid_size), 1, parts.embed_any, project_patches, visual.class_embedding
+    )
     return ImageTower([Block(block) for block in blocks], parts.embed, parts.enter, read, reads_all, patches)

@@ -5,8 +5,6 @@ Shapes: n context tokens, D width of the text tower.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.text_plan import Position, TextPlan, token_lists
-from prompts.learner import PromptLearner
+from prompts.parts.named_learners import learner_classes
 
 STD = 0.02  # of random initial vectors in every published method
 
@@ -87,14 +85,4 @@ def needs_text_blocks(clip: FrozenCLIP, method: str) -> None:
 
 def text_side_methods() -> list[str]:
     """The names of the methods that give the image tower no prompts: each says so itself (`PromptLearner.visual_prompts`)."""
-    import prompts
-
-    names = []
-    for module in pkgutil.iter_modules(prompts.__path__):
-        if module.ispkg or f"prompts.{module.name}" == PromptLearner.__module__:
-            continue
-        content = vars(importlib.import_module(f"prompts.{module.name}")).values()
-        own = [c for c in content if isinstance(c, type) and c.__module__ == f"prompts.{module.name}"]
-        learners = [c for c in own if issubclass(c, PromptLearner)]
-        names += [module.name for c in learners[:1] if not c.visual_prompts]
-    return names
+    return [name for name, learner in learner_classes().items() if not learner.visual_prompts]

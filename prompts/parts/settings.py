@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self, Union
 
 def check_choice(key: str, value: Any, choices: Any) -> None:
     """ValueError unless the setting `method.KEY` has one of the values of the Literal `choices`."""
-    if not _is(value, choices):
+    if not is_of(value, choices):
         raise ValueError(f"method.{key}={value!r} is none of {', '.join(map(str, typing.get_args(choices)))}.")
 
 
@@ -43,7 +43,7 @@ class Settings:
             value, hint = getattr(self, field.name), hints[field.name]
             if typing.get_origin(hint) is Literal:
                 check_choice(f"{self.node}.{field.name}", value, hint)
-            elif not _is(value, hint):
+            elif not is_of(value, hint):
                 raise ValueError(f"method.{self.node}.{field.name}={value!r} is not of the type {field.type}.")
 
     @classmethod
@@ -59,15 +59,18 @@ class Settings:
         return cls(**given)
 
 
-def _is(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type: a plain one, a Literal, a callable or a union of these. Numbers are finite."""
+def is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type: a plain one, a Literal, a callable, a mapping or sequence of anything, or a union of these.
+    Numbers are finite."""
     origin = typing.get_origin(hint)
     if origin in (Union, types.UnionType):
-        return any(_is(value, member) for member in typing.get_args(hint))
+        return any(is_of(value, member) for member in typing.get_args(hint))
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in typing.get_args(hint))
     if origin is collections.abc.Callable:
         return callable(value)
+    if origin in (collections.abc.Mapping, collections.abc.Sequence):
+        return isinstance(value, origin) and not isinstance(value, str)
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is hint

@@ -1,0 +1,71 @@
+"""Normalisation of maps over a batch that is divided among ranks.
+
+torch's SyncBatchNorm runs on CUDA alone and counts every image; this one runs anywhere and leaves out images of weight 0, with
+which the shares of ranks are filled up.
+
+Shapes: B images, C channels, h x w positions.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from prompts.engine.sharding import gather_rows
+from prompts.parts.training_draws import Draws
+
+Norm = Literal["batch", "group"]
+GROUPS = 32  # of GroupNorm (Wu and He, ECCV 2018, section 4)
+
+
+class RankBatchNorm(nn.Module):
+    """BatchNorm (Ioffe and Szegedy, ICML 2015) whose statistics are those of all ranks' counted images, with gradients through
+    them, as of torch's SyncBatchNorm. In evaluation the running statistics."""
+
+    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5):
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor, draws: Draws | None = None) -> Tensor:
+        """(B,C,h,w) -> the same shape, float32. `draws` in training alone."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            mean, var = self._statistics(x, draws) if self.training else (self.running_mean, self.running_var)
+            scale = self.weight * torch.rsqrt(var + self.eps)
+            return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+
+    def _statistics(self, x: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance (C,) over the counted images of all ranks; notes them in the running ones."""
+        assert draws is not None, "BatchNorm needs to know in training which images count"
+        counted = draws.counted.to(x.dtype)
+        count = summed(counted.sum() * x.shape[-2] * x.shape[-1]).clamp(min=1)
+        mean = summed((x.sum((2, 3)) * counted[:, None]).sum(0)) / count
+        squares = (x - mean[:, None, None]).square().sum((2, 3))  # of deviations: no cancellation
+        var = summed((squares * counted[:, None]).sum(0)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (count / (count - 1).clamp(min=1)), self.momentum)
+        return mean, var
+
+
+def summed(tensor: Tensor) -> Tensor:
+    """The sum of the ranks' tensors, with gradients back to each."""
+    return gather_rows(tensor[None]).sum(0)
+
+
+class MapNorm(nn.Module):
+    """The normalisation of maps in a neck or a head: over the batch, as published, or over groups of an image's channels."""
+
+    def __init__(self, kind: Norm, channels: int):
+        super().__init__()
+        self.layer = RankBatchNorm(channels) if kind == "batch" else nn.GroupNorm(gcd(GROUPS, channels), channels)
+
+    def forward(self, x: Tensor, draws: Draws | None = None) -> Tensor:
+        """(B,C,h,w) -> the same shape."""
+        return self.layer(x, draws) if isinstance(self.layer, RankBatchNorm) else self.layer(x)
