@@ -1,6 +1,6 @@
-"""Detection and instance segmentation with DenseCLIP's features (Rao et al., CVPR 2022, arXiv 2112.01518, section 4.3): RetinaNet
-or Mask R-CNN on a pyramid that a score map of image and class texts joins. docs/detection.md says what is published and what is
-inferred.
+"""Detection and instance segmentation with DenseCLIP's features (Rao et al., CVPR 2022, arXiv 2112.01518, section 4.3):
+RetinaNet or Mask R-CNN on a pyramid that a score map of image and class texts joins. docs/detection.md says what is published
+and what is inferred.
 
 Shapes: B images, K classes, N objects of an image, n found ones.
 """
@@ -19,7 +19,7 @@ from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.parts.box_scores import score_loss, score_target
 from prompts.parts.detectors import Detections, Detector, MaskRCNNDetector, RetinaNetDetector, Seen, Target
-from prompts.parts.guided_maps import GuidedMaps, Guidance, Maps
+from prompts.parts.guided_maps import Guidance, GuidedMaps, Maps
 from prompts.parts.settings import check_at_least, check_choice
 from prompts.parts.training_draws import Draws, Step
 
@@ -38,8 +38,8 @@ class DenseCLIPDetector(PromptLearner):
     Args:
         detector: "retinanet" or "maskrcnn".
         guidance: where the image enters the class texts, as `DenseCLIP` has it; "none": no texts, the CLIP's features alone.
-        n_ctx, decoder_width, decoder_heads, decoder_layers, dropout, blocks: as `GuidedMaps` takes them. Its maps are normalised
-            over groups of channels: BatchNorm would let an image depend on others.
+        n_ctx, decoder_width, decoder_heads, decoder_layers, dropout, blocks: as `GuidedMaps` takes them. Its maps are
+            normalised over groups of channels: BatchNorm would let an image depend on others.
         levels: of the pyramid, by number, strides growing; null: as published, 1 to 3 for RetinaNet, 0 to 3 for Mask R-CNN.
         width: channels of the feature pyramid network and the heads.
         hidden: of the layers of Mask R-CNN that classify a region.
@@ -125,8 +125,8 @@ class DenseCLIPDetector(PromptLearner):
         self.guided.bind(clip, classnames)
 
     def detect(self, clip: FrozenCLIP, pixels: Tensor, size: Tensor) -> list[Detections]:
-        """What is found in images (B,3,h,w), uint8 or normalised, at whose top left corner the images of `size` (B,2), height and
-        width, stand. Boxes are in their pixels."""
+        """What is found in images (B,3,h,w), uint8 or normalised, at whose top left corner the images of `size` (B,2), height
+        and width, stand. Boxes are in their pixels."""
         found: dict[int, Detections] = {}
         for (height, width), places in by_size(size).items():
             maps = self._maps(clip, pixels[places, :, :height, :width])
@@ -139,7 +139,9 @@ class DenseCLIPDetector(PromptLearner):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of a batch as `detect` takes it, by name, each (B,); and (B,) the largest of each image's outputs."""
         if self.needs_masks and any(target.masks is None for target in targets):
-            raise ValueError("Mask R-CNN learns masks, and these objects have none: give data with masks, or detector=retinanet.")
+            raise ValueError(
+                "Mask R-CNN learns masks, and these objects have none: give data with masks, or detector=retinanet."
+            )
         parts: dict[str, list[tuple[int, Tensor]]] = {}
         for (height, width), places in by_size(size).items():
             own = [_cut(targets[place], height, width) for place in places]
@@ -153,7 +155,9 @@ class DenseCLIPDetector(PromptLearner):
             losses["outputs"] = outputs.detach().flatten(1).abs().amax(1)
             for name, values in losses.items():
                 parts.setdefault(name, []).extend(zip(places, values, strict=True))
-        whole = {name: torch.stack([value for _, value in sorted(rows, key=lambda row: row[0])]) for name, rows in parts.items()}
+        whole = {
+            name: torch.stack([value for _, value in sorted(rows, key=lambda row: row[0])]) for name, rows in parts.items()
+        }
         return {name: values for name, values in whole.items() if name != "outputs"}, whole["outputs"]
 
     def _maps(self, clip: FrozenCLIP, pixels: Tensor, draws: Draws | None = None) -> Maps:
@@ -176,8 +180,8 @@ class DenseCLIPDetector(PromptLearner):
         return torch.stack(losses)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Tensors whose name contains "norm" have no weight decay, as in the released code; those of the neck have a factor of the
-        rate."""
+        """Tensors whose name contains "norm" have no weight decay, as in the released code; those of the neck have a factor of
+        the rate."""
         groups: dict[str, list[Tensor]] = {"rest": [], "norms": [], "neck": []}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:

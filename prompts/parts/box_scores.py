@@ -13,8 +13,8 @@ from torch import Tensor
 
 
 def score_target(boxes: Tensor, labels: Tensor, classes: int, grid: tuple[int, int], cell: tuple[float, float]) -> Tensor:
-    """Which classes have an object at which position, (K,h,w) float32: 1 where the middle of the position's cell is in a box of the
-    class. A box that holds no middle counts where its own middle is.
+    """Which classes have an object at which position, (K,h,w) float32: 1 where the middle of the position's cell is in a box of
+    the class. A box that holds no middle counts where its own middle is.
 
     Args:
         boxes, labels: (N,4) in pixels, (N,).
@@ -38,7 +38,7 @@ def _between(position: Tensor, low: float, high: float) -> Tensor:
 
 
 def score_loss(scores: Tensor, target: Tensor, tau: float) -> Tensor:
-    """The binary cross-entropy of a score map (K,h,w) of cosines divided by the temperature `tau`, with a target (K,h,w): a scalar,
-    the mean over positions and classes."""
+    """The binary cross-entropy of a score map (K,h,w) of cosines divided by the temperature `tau`, with a target (K,h,w): a
+    scalar, the mean over positions and classes."""
     with torch.autocast(scores.device.type, enabled=False):
         return F.binary_cross_entropy_with_logits(scores.float() / tau, target)

@@ -1,5 +1,5 @@
-"""torchvision's RetinaNet (Lin et al., ICCV 2017, arXiv 1708.02002) and Mask R-CNN (He et al., ICCV 2017, arXiv 1703.06870) behind
-a pyramid that somebody else has made.
+"""torchvision's RetinaNet (Lin et al., ICCV 2017, arXiv 1708.02002) and Mask R-CNN (He et al., ICCV 2017, arXiv 1703.06870)
+behind a pyramid that somebody else has made.
 
 Their parts are torchvision's, called image by image: the losses of an image depend on nothing else in its batch, and what is
 sampled for it on a seed of its own. docs/detection.md has what that changes.
@@ -132,10 +132,7 @@ class RetinaNetDetector(Detector):
         self._make(channels, width, LastLevelP6P7(width, width))
         steps = [*strides, strides[-1] * 2, strides[-1] * 4]
         anchors = AnchorGenerator(tuple(tuple(scale * step * f for f in OCTAVE) for step in steps), (RATIOS,) * len(steps))
-        self.net = RetinaNet(
-            Channels(width), classes, anchor_generator=anchors, score_thresh=least, detections_per_img=most, image_mean=[0.0] * 3,
-            image_std=[1.0] * 3,
-        )  # fmt: skip
+        self.net = RetinaNet(Channels(width), classes, anchor_generator=anchors, score_thresh=least, detections_per_img=most)
 
     def losses(self, seen: Seen, targets: Sequence[Target], seeds: Sequence[int]) -> tuple[dict[str, Tensor], Tensor]:
         """Focal loss of the classes and L1 of the boxes, each divided by the number of the image's own anchors with an object,
@@ -214,7 +211,8 @@ class MaskRCNNDetector(Detector):
         )
 
     def losses(self, seen: Seen, targets: Sequence[Target], seeds: Sequence[int]) -> tuple[dict[str, Tensor], Tensor]:
-        """The losses of the region proposals, of the classes, boxes and masks, each a mean over what is sampled in the image."""
+        """The losses of the region proposals, of the classes, boxes and masks, each a mean over what is sampled in the
+        image."""
         maps, rows = self.maps(seen), []
         for i, (target, seed) in enumerate(zip(targets, seeds, strict=True)):
             truth = [{"boxes": target.boxes, "labels": target.labels + 1, "masks": target.masks}]
