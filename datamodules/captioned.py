@@ -6,25 +6,19 @@ Texts never go through a loader: whoever needs them looks them up by the index i
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 from datamodules.captioned_items import CaptionedImage, CaptionSource, CaptionSplits
-from datamodules.evaluation import Evaluation
-from datamodules.identity import digest_of
-from datamodules.loaded import KINDS, LoadedImages, OnBadImage
+from datamodules.listed import ListedImages, draw
+from datamodules.loaded import OnBadImage
 from datamodules.loaders import Transform
 from datamodules.transforms import eval_transform
-from datamodules.validation import check_apart, way_out
 
 __all__ = ["CaptionSource", "CaptionSplits", "CaptionedData", "CaptionedImage", "draw"]
-LISTED = 10_000  # images, up to which a result lists those that were trained on
 
 
-class CaptionedData(LoadedImages):
+class CaptionedData(ListedImages):
     """Captioned images: lists, the images that train, loaders. Reads its lists when it is made.
 
     Training images are transformed as test images are, whole, unless `train_transform` says otherwise: a crop would lose
@@ -44,7 +38,7 @@ class CaptionedData(LoadedImages):
     """
 
     offers: ClassVar[tuple[str, ...]] = ("captioned images",)
-    alternating_batch_size = 0  # no validation batches between the training batches
+    subset_hint = "evaluate all, as protocol=captions"
 
     def __init__(
         self,
@@ -67,27 +61,8 @@ class CaptionedData(LoadedImages):
             name, source, image_spec, seed, subset, batch_size, eval_batch_size, workers, decoded_mb, train_transform,
             on_bad_image=on_bad_image,
         )  # fmt: skip
-        if subset != "all":
-            raise ValueError(f"subset={subset}: data={name} has no classes, so protocol.train and evaluate must be all.")
-        self.shots, self.templates, self.search_only = shots, tuple(templates), search_only
-        full = source.splits(seed)
-        self.selected = replace(full, train=draw(full.train, shots, seed, name))
-        check_apart(self.selected.val, self.selected.test, name)
-
-    def listed(self, split: str, which: str = "all") -> list:
-        """The items of a split (train, val, test); perhaps none. ValueError for a class subset, as there are no classes."""
-        if which != "all":
-            raise ValueError(
-                f"data={self.name} has no classes, so it has no subset={which}: evaluate all, as protocol=captions."
-            )
-        return getattr(self.selected, split)
-
-    def items(self, split: str, which: str = "all") -> list:
-        """The items of a split. ValueError where there are none, so nothing would be measured."""
-        if not (items := self.listed(split, which)):
-            instead = f": {way_out(val_is_test=False)}" if split == "val" else ""
-            raise ValueError(f"data={self.name} has no {KINDS[split]} images, and this run needs them{instead}.")
-        return items
+        self.templates, self.search_only = tuple(templates), search_only
+        self.take_lists(shots)
 
     @property
     def classnames(self) -> list[str]:
@@ -104,50 +79,6 @@ class CaptionedData(LoadedImages):
         return self.classnames
 
     @property
-    def train_items(self) -> list:
-        """The training images that were drawn."""
-        return self.selected.train
-
-    @property
     def trained_on(self) -> str:
         """What is trained on, for the screen."""
         return f"{len(self.train_items):,} training images, {sum(len(item.captions) for item in self.train_items):,} captions"
-
-    @property
-    def val_items(self) -> list:
-        """The validation images; empty where there are none to choose on."""
-        return self.selected.val
-
-    @property
-    def test_items(self) -> list:
-        """The test images."""
-        return self.selected.test
-
-    def selection(self) -> dict[str, list[str] | dict[str, int | str]]:
-        """The images that train and validate: paths below the image root; of long lists counts and a digest."""
-        lists = {"train": self.train_items, "val": self.val_items}
-        return {split: _summary(list(dict.fromkeys(item.path for item in items))) for split, items in lists.items()}
-
-    def evaluation(self, name: str, split: str, subset: str) -> Evaluation:
-        """An evaluation of a split, with its items. ValueError where there are none."""
-        items = self.items(split, subset)
-        return Evaluation(name, [], len(items), partial(self.eval_loader, split, subset), items=items)
-
-
-def draw(items: list, shots: int, seed: int, name: str) -> list:
-    """The items of `shots` images, drawn by the seed, in the order of the list; all of them where shots is 0 or less.
-
-    Raises:
-        ValueError: there are fewer images.
-    """
-    if shots <= 0:
-        return items
-    paths = list(dict.fromkeys(item.path for item in items))
-    if paths and shots > len(paths):
-        raise ValueError(f"shots={shots}: data={name} has {len(paths):,} training images; give fewer, or shots=-1 for all.")
-    drawn = set(random.Random(seed).sample(paths, min(shots, len(paths))))
-    return [item for item in items if item.path in drawn]
-
-
-def _summary(paths: list[str]) -> list[str] | dict[str, int | str]:
-    return paths if len(paths) <= LISTED else {"images": len(paths), "sha256": digest_of(paths)}

@@ -7,79 +7,77 @@ Legend: B images of a micro-batch, M the most objects of one of them, (h,w) the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.functional import pil_to_tensor
 
 from datamodules.box_transforms import Boxed, BoxTransform
-from datamodules.captioned import CaptionedData
-from datamodules.detected_items import DetectedImage, DetectionSource
-from datamodules.evaluation import Evaluation
+from datamodules.detected_items import DetectionSource
+from datamodules.listed import ListedImages
 from datamodules.loaded import OnBadImage
-from datamodules.loaders import ImageDataset, Row, StepSampler, TrainLoader, eval_loader, sample_seed
+from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, eval_loader, sample_seed
+from datamodules.transforms import eval_transform
 
 NO_CLASS = -1  # in `classes`: there is no further object
+Read = tuple[PIL.Image.Image, np.ndarray | None]
 
 
 class BoxDataset(ImageDataset):
-    """Images as `ImageDataset` has them, one view each, with their boxes: samples for `collate_boxes`.
+    """Images with their boxes: samples for `collate_boxes`. An image that is left out is blank and has none.
 
     Args:
-        plain: gives the images, by a transform that leaves them as they are.
-        resize: the transform of image and boxes.
+        plain: gives the list, and keeps the images.
+        resize: the transform of image, boxes and masks; in training a function of (seed, epoch, index).
         learns: boxes and masks go with the image as it is transformed, without crowds; else they stay those of the image as
             opened.
         masks: the samples hold masks.
     """
 
     def __init__(self, plain: ImageDataset, resize: BoxTransform, learns: bool, masks: bool) -> None:
-        super().__init__(plain.source, plain.items, _as_it_is, plain.seed, 1, plain.bad, plain.decoded)
+        super().__init__(plain.source, plain.items, plain.transform, plain.seed, 1, plain.bad, plain.decoded)
         self.resize, self.learns, self.masks = resize, learns, masks
 
-    def __getitem__(self, row: Row | int) -> dict[str, Any]:
-        sample = super().__getitem__(row)
-        epoch, index = (0, row) if isinstance(row, int) else row[:2]
-        item, image = self.items[index], sample["image"][0]
-        bad = self.bad is not None and self.bad[index]  # what stands in its place has no objects
-        kept = [n for n, thing in enumerate(item.objects) if not (bad or (self.learns and thing.crowd))]
-        objects = [item.objects[n] for n in kept]
-        boxes = torch.tensor([thing.box for thing in objects], dtype=torch.float32).reshape(-1, 4)
-        masks = self._masks(item, kept, image) if self.masks else None
-        size = tuple(image.shape[-2:])
-        made = self.resize(
-            Boxed(image, boxes, masks if self.learns else None), sample_seed(self.seed, epoch, index) if self.learns else 0
-        )
-        areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-        known = [thing.area for thing in objects]
-        return sample | {
-            "image": made.image,
-            "boxes": made.boxes if self.learns else boxes,
-            "masks": made.masks if self.learns else masks,
-            "classes": torch.tensor([thing.label for thing in objects], dtype=torch.int64),
-            "crowd": torch.tensor([thing.crowd for thing in objects], dtype=torch.bool),
-            "area": torch.tensor([float(a) if k is None else k for a, k in zip(areas, known, strict=True)]).float(),
-            "original": size,
-        }
-
-    def _masks(self, item: DetectedImage, kept: Sequence[int], image: Tensor) -> Tensor:
-        if not kept:
-            return torch.zeros(0, *image.shape[-2:], dtype=torch.uint8)
+    def read(self, index: int) -> Read:
+        """An image with its masks (N,H,W), where they are wanted. ValueError where one cannot be opened, or the sizes differ."""
+        image, item = super().read(index), self.items[index]
+        if not self.masks:
+            return image, None
         masks = self.source.object_masks(item)
-        if masks.shape[1:] != image.shape[-2:]:
+        if len(masks) and masks.shape[1:] != image.size[::-1]:
             raise ValueError(
-                f"image {item.path} has {image.shape[-1]} x {image.shape[-2]} pixels, and its masks {masks.shape[2]} x "
+                f"image {item.path} has {image.width} x {image.height} pixels, and its masks {masks.shape[2]} x "
                 f"{masks.shape[1]}: it is not the image that they were drawn on, so download it again."
             )
-        return torch.from_numpy(np.ascontiguousarray(masks[list(kept)]).view(np.uint8))
+        return image, masks
 
-
-def _as_it_is(image: Any) -> Tensor:
-    return pil_to_tensor(image if image.mode == "RGB" else image.convert("RGB"))
+    def tensors(self, content: Read | None, epoch: int, index: int) -> dict[str, Any]:
+        """The transformed image and what is known of its objects."""
+        image, masks = (PIL.Image.new("RGB", (64, 64)), None) if content is None else content
+        things = self.items[index].objects if content else ()
+        kept = [n for n, thing in enumerate(things) if not (self.learns and thing.crowd)]
+        objects, height, width = [things[n] for n in kept], image.height, image.width
+        boxes = torch.tensor([thing.box for thing in objects], dtype=torch.float32).reshape(-1, 4)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1).tolist()
+        regions = torch.zeros(0, height, width, dtype=torch.uint8) if self.masks else None
+        if kept and self.masks:
+            regions = torch.from_numpy(np.ascontiguousarray(masks[kept]).view(np.uint8))
+        seed = sample_seed(self.seed, epoch, index) if self.learns else 0
+        pixels = pil_to_tensor(image if image.mode == "RGB" else image.convert("RGB"))
+        made = self.resize(Boxed(pixels, boxes, regions if self.learns else None), seed)
+        return {
+            "image": made.image,
+            "boxes": made.boxes if self.learns else boxes,
+            "masks": made.masks if self.learns else regions,
+            "classes": torch.tensor([thing.label for thing in objects], dtype=torch.int64),
+            "crowd": torch.tensor([thing.crowd for thing in objects], dtype=torch.bool),
+            "area": torch.tensor([a if thing.area is None else thing.area for thing, a in zip(objects, areas, strict=True)]),
+            "original": (height, width),
+        }
 
 
 def collate_boxes(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -108,12 +106,15 @@ def _padded(tensors: Sequence[Tensor], fill: int = 0, least: int = 0) -> Tensor:
     return whole
 
 
-class DetectedData(CaptionedData):
+class DetectedData(ListedImages):
     """Images with boxes around their objects: lists, the images that train, loaders. Reads its lists when it is made.
 
     Args:
-        image_spec, shots, subset, batch_size, eval_batch_size, workers, decoded_mb, on_bad_image, search_only: as
-            `CaptionedData` has them.
+        image_spec: what the CLIP wants (`FrozenCLIP.image_spec`); of it the interpolation alone is used.
+        shots: how many training images, drawn by the seed; 0 or less: all of them.
+        subset: "all": objects have classes, images have none.
+        batch_size, eval_batch_size, workers, decoded_mb, on_bad_image: as `datamodules.module.FewShotData` has them.
+        search_only: no table reports these images, so a search may look at its test images (`runs.search`).
         shorter, longer: pixels of the sides of an image as a model takes it (`BoxTransform`).
         flip: the probability that a training image is mirrored.
         templates: what stands around a class name for a model that puts it into templates.
@@ -123,7 +124,7 @@ class DetectedData(CaptionedData):
     """
 
     offers: ClassVar[tuple[str, ...]] = ("boxes of objects",)
-    has_classes: ClassVar[bool] = True  # `classnames` are names of classes, though no image has one label
+    why_whole = "has classes of objects and none of images"
 
     def __init__(
         self,
@@ -144,18 +145,29 @@ class DetectedData(CaptionedData):
         on_bad_image: OnBadImage = "raise",
         search_only: bool = False,
     ) -> None:
+        super().__init__(
+            name, source, image_spec, seed, subset, batch_size, eval_batch_size, workers, decoded_mb, eval_transform,
+            on_bad_image=on_bad_image,
+        )  # fmt: skip
+        self.templates, self.search_only = tuple(templates), search_only
         mode = image_spec.get("interpolation", "bilinear")
         self.test_resize = BoxTransform(shorter, longer, 0.0, mode)
         self.train_resize = BoxTransform(shorter, longer, flip, mode)
-        super().__init__(
-            name, source, image_spec, shots, seed, subset, batch_size, eval_batch_size, workers, decoded_mb, templates,
-            on_bad_image=on_bad_image, search_only=search_only,
-        )  # fmt: skip
+        self.take_lists(shots)
 
     @property
     def classnames(self) -> list[str]:
         """The names of the classes, by the label of an object."""
-        return self.selected.classnames
+        return list(self.selected.classnames)
+
+    def class_list(self, which: str = "all") -> list[str]:
+        """As `classnames`."""
+        return self.classnames
+
+    @property
+    def evaluated_classes(self) -> list[str]:
+        """As `classnames`."""
+        return self.classnames
 
     @property
     def has_masks(self) -> bool:
@@ -168,22 +180,20 @@ class DetectedData(CaptionedData):
         things = sum(not thing.crowd for item in self.train_items for thing in item.objects)
         return f"{len(self.train_items):,} training images, {things:,} objects of {len(self.classnames):,} classes"
 
+    def boxed(self, split: str, learns: bool, decoded_mb: int = 0) -> BoxDataset:
+        """The images of a split with their boxes, to learn from or to measure on."""
+        resize = self.train_resize if learns else self.test_resize
+        plain = self.dataset(split, "all", resize, decoded_mb=decoded_mb)  # which notes the images that cannot be read
+        return BoxDataset(plain, resize, learns, self.has_masks)
+
     def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
         """This rank's share of every micro-batch of every step."""
-        plain = self.dataset("train", self.subset, _as_it_is, 1, self.decoded_mb)
-        dataset = BoxDataset(plain, self.train_resize, True, self.has_masks)
+        dataset = self.boxed("train", True, self.decoded_mb)
         sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate)
         return TrainLoader(dataset, sampler, self.workers_of(len(dataset), world), collate_boxes)
 
     def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:
         """This rank's share of a split, with boxes and masks of the images as opened: over all ranks, each image once."""
-        plain = self.dataset(split, subset or self.subset, _as_it_is)
-        dataset = BoxDataset(plain, self.test_resize, False, self.has_masks)
-        return eval_loader(
-            dataset, self.eval_batch_size, self.workers_of(len(dataset), world), rank, world, collate=collate_boxes
-        )
-
-    def evaluation(self, name: str, split: str, subset: str) -> Evaluation:
-        """An evaluation of a split, with its items. ValueError where there are none."""
-        items = self.items(split, subset)
-        return Evaluation(name, self.classnames, len(items), partial(self.eval_loader, split, subset), items=items)
+        self.listed(split, subset or self.subset)  # a ValueError for a class subset
+        dataset = self.boxed(split, False)
+        return eval_loader(dataset, self.eval_batch_size, self.workers_of(len(dataset), world), rank, world, collate_boxes)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.decoded import DecodedImages
 from datamodules.items import Item, ItemTable, Source
+from datamodules.seeded import seeded
 from datamodules.transforms import Prepared
 from datamodules.workers import ImageLoader
 
@@ -68,34 +68,34 @@ class ImageDataset(Dataset):
 
     def __getitem__(self, row: Row | int) -> dict[str, Tensor | int | float]:
         epoch, index, weight, batch_index = (0, row, 1.0, 0) if isinstance(row, int) else row
-        item = self.items[index]
+        content = self.readable(index)
+        fields = {"label": self.items[index].label, "index": index, "weight": 0.0 if content is None else weight}
+        return self.tensors(content, epoch, index) | fields | {"batch_index": batch_index}
+
+    def read(self, index: int) -> Any:
+        """What a sample is made from: here its image. ValueError where it cannot be opened."""
+        return self.decoded.open(index, partial(self.source.open, self.items[index]))
+
+    def readable(self, index: int) -> Any | None:
+        """As `read`; None where it cannot be opened and is left out."""
         try:
-            image = self.decoded.open(index, partial(self.source.open, item))
+            return self.read(index)
         except ValueError as error:
             if self.bad is None:
                 raise
             if not self.bad[index]:
                 log.warning("left out: %s", error)
             self.bad[index] = True
-            image, weight = PIL.Image.new("RGB", (64, 64)), 0.0
-        return {
-            "image": torch.stack([self._view(image, epoch, index, view) for view in range(self.views)]),
-            "label": item.label,
-            "index": index,
-            "weight": weight,
-            "batch_index": batch_index,
-        }
+            return None
+
+    def tensors(self, content: Any | None, epoch: int, index: int) -> dict[str, Tensor]:
+        """The tensors of a sample, of what was read, or blank ones."""
+        image = PIL.Image.new("RGB", (64, 64)) if content is None else content
+        return {"image": torch.stack([self._view(image, epoch, index, view) for view in range(self.views)])}
 
     def _view(self, image: PIL.Image.Image, epoch: int, index: int, view: int) -> Tensor:
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        try:
-            seed = sample_seed(self.seed, epoch, index, view)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            torch.default_generator.manual_seed(seed)
+        with seeded(sample_seed(self.seed, epoch, index, view)):
             return self.transform(image)
-        finally:
-            random.setstate(states[0]), np.random.set_state(states[1]), torch.set_rng_state(states[2])
 
 
 def windowed(shards: np.ndarray, run: int = 1024, window: int = 16384) -> Order:
@@ -194,7 +194,7 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
 
 
 def eval_loader(
-    dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1, collate: Callable = collate
+    dataset: Dataset, batch_size: int, workers: int, rank: int = 0, world: int = 1, collate: Callable = collate
 ) -> DataLoader:
     """A loader of this rank's share of a dataset; over all ranks each image comes once."""
     sampler = RankSampler(len(dataset), batch_size, rank, world)

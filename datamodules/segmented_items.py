@@ -48,3 +48,13 @@ class SegmentationSource(Protocol):
         Raises:
             ValueError: the map cannot be decoded, or has a value that is neither.
         """
+
+
+def check_fits(image: PIL.Image.Image, label_map: np.ndarray, item: SegmentedImage) -> None:
+    """ValueError unless the label map (H, W) has one value for each pixel of the image."""
+    height, width = label_map.shape
+    if (width, height) != image.size:
+        raise ValueError(
+            f"the label map {item.mask} has {width} x {height} px and its image {item.path} {image.width} x {image.height}: "
+            "give the label map that belongs to the image, in its size."
+        )

@@ -35,6 +35,12 @@ OF_DATA = (
 )  # fmt: skip
 
 
+OF_CLASSES = (
+    "labelled images",
+    "label maps",
+    "boxes of objects",
+    "boxes of objects",
+)  # offers of data whose `classnames` are names of classes
 PREFIX = "a prefix for a language model"  # among the `offers` of a method that makes one
 
 
@@ -124,7 +130,7 @@ class Assembly:
         classnames = self.saved.about["classnames"] if self.saved else None
         classnames = classnames or self.data.classnames  # a published checkpoint does not say its classes
         made_by = import_target(self.cfg.data["_target_"], "data._target_")  # which says what it offers without reading lists
-        if not getattr(made_by, "has_classes", "labelled images" in getattr(made_by, "offers", ("labelled images",))):
+        if not set(OF_CLASSES).intersection(getattr(made_by, "offers", OF_CLASSES)):
             # texts until a batch or an evaluation brings its own
             classnames = [Caption(text) for text in classnames]
         words = self.language_model
@@ -174,7 +180,7 @@ class Assembly:
     def _module(self, tests: list[Evaluation], validations: Sequence[Evaluation] = ()) -> TaskModule:
         cfg = self.cfg
         module = make(cfg.task.module)(self.model, self.data, make(cfg.optim), cfg.epochs, cfg.seed, tests, validations)
-        module.features = self.features
+        module.features, module.poly = self.features, make(cfg.poly) if cfg.schedule == "poly" else None
         return module
 
     @cached_property

@@ -159,13 +159,11 @@ def log_result(run: Any, path: Path) -> None:
     keys = list(dict.fromkeys(key for numbers in metrics.values() for key in numbers if type(numbers[key]) in (int, float)))
     rows = [[name, *map(numbers.get, keys)] for name, numbers in metrics.items()]
     logged = {"evaluations": module.Table(columns=["evaluation", *keys], data=rows)}
-    classes = [
-        [name, entry["class"], entry["accuracy"], entry["images"]]
-        for name, numbers in metrics.items()
-        for entry in numbers.get("per_class", [])
-    ]
+    classes = [(name, entry) for name, numbers in metrics.items() for entry in numbers.get("per_class", [])]
     if classes:
-        logged["classes"] = module.Table(columns=["evaluation", "class", "accuracy", "images"], data=classes)
+        columns = list(dict.fromkeys(key for _, entry in classes for key in entry))
+        rows = [[name, *map(entry.get, columns)] for name, entry in classes]
+        logged["classes"] = module.Table(columns=["evaluation", *columns], data=rows)
     for name, numbers in metrics.items():
         predictions, per_class = Run(path, result).predictions(name), numbers.get("per_class", [])
         if predictions is not None and 0 < len(per_class) <= CLASSES_DRAWN:
@@ -177,12 +175,16 @@ def log_result(run: Any, path: Path) -> None:
             )
     for name in metrics:
         if samples := Run(path, result).samples(name):
-            fields = list(samples[0].fields)
+            fields, pictures = list(samples[0].fields), list(samples[0].pictures)
             rows = [
-                [sample.why, _wandb_picture(module, sample.picture), *map(_wandb_text, map(sample.fields.get, fields))]
+                [
+                    sample.why,
+                    *(_wandb_picture(module, uri) for uri in (sample.picture, *map(sample.pictures.get, pictures))),
+                    *map(_wandb_text, map(sample.fields.get, fields)),
+                ]
                 for sample in samples
             ]
-            logged[f"{name}/samples"] = module.Table(columns=["why", "image", *fields], data=rows)
+            logged[f"{name}/samples"] = module.Table(columns=["why", "image", *pictures, *fields], data=rows)
     run.log(logged)
 
 

@@ -5,8 +5,8 @@ What `PromptLearner.parameter_groups` may put into a group beside "params" and s
 - "optimizer": makes the group's own optimiser from [group]; without it the group goes to the configured one;
 - "scheduled": False keeps the group's rate constant; with True (the default) it follows the run's schedule;
 - "factor": multiplies the rate of the group's optimiser;
-- "span": (start, end), as shares of the run from 0 to 1: the epochs in which the group is trained, with its schedule between
-  them. Outside the span its rate is 0 and it does not change.
+- "span": (start, end), as shares of the run from 0 to 1: the epochs (or steps) in which the group is trained, with its schedule
+  between them. Outside the span its rate is 0 and it does not change.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from functools import partial
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_modules.schedule import cosine_after_warmup
+from lightning_modules.schedule import Poly, cosine_after_warmup, steps_of
 from prompts.learner import PromptLearner
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]
+Rate = Callable[[int, int, float], float]  # (epoch or step, how many of them, peak) -> the rate
 FUSED_ON = ("cuda",)  # kinds of devices
 CHOSEN = frozenset({"fused", "foreach", "capturable", "differentiable"})  # arguments that choose an implementation, or bar one
 
@@ -118,14 +120,27 @@ def check_gradients(owner: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
         )
 
 
-def set_rates(optimizer: Optimizer, epoch: int, epochs: int) -> None:
-    """Sets the rate of every group for this epoch (0-based). The peak of a group's schedule is the rate it was made with."""
+def set_rates(optimizer: Optimizer, at: int, length: int, rate: Rate = cosine_after_warmup) -> None:
+    """Sets the rate of every group for an epoch (0-based, of `length`), or a step of a schedule by steps.
+
+    The peak of a group's schedule is the rate that it was made with.
+    """
     for group in optimizer.param_groups:
         peak = group.setdefault("initial_lr", group["lr"])
-        first, last = (round(share * epochs) for share in group.get("span", (0, 1)))
-        if not first <= epoch < last:
+        first, last = (round(share * length) for share in group.get("span", (0, 1)))
+        if not first <= at < last:
             group["lr"] = 0.0
         elif group.get("scheduled", True):
-            group["lr"] = cosine_after_warmup(epoch - first, last - first, peak)
+            group["lr"] = rate(at - first, last - first, peak)
         else:
             group["lr"] = peak
+
+
+def set_rates_of_batch(trainer: Trainer, epochs: int, batch: int, by_step: Poly | None) -> None:
+    """Sets the rates of the trainer's optimiser for its epoch, or, by the schedule `by_step`, for the optimiser step of a batch
+    (0-based, of this epoch)."""
+    optimizer, epoch = trainer.optimizers[0], trainer.current_epoch
+    if by_step is None:
+        return set_rates(optimizer, epoch, epochs)
+    per_epoch, steps = steps_of(trainer, epochs)
+    return set_rates(optimizer, epoch * per_epoch + batch // trainer.accumulate_grad_batches, steps, by_step)

@@ -42,14 +42,16 @@ def write_samples(
     Args:
         evaluations: where the images come from; its loader's dataset has the list that `index` counts in.
         samples: by the name of an evaluation, entries with "why", "index" and the fields of the task: plain data, which is cut
-            to `LONGEST` and `MOST`. Each gets "image", the picture's path below `folder`; null where it cannot be read.
+            to `LONGEST` and `MOST`, and pictures, in whose place their paths below `folder` are written. Each entry gets
+            "image", the path of the image's picture; null where it cannot be read.
     """
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     content = {}
     for evaluation in evaluations:
         entries = samples.get(evaluation.name, ())
         pictures = {index: _picture(folder, evaluation, index) for index in sorted({entry["index"] for entry in entries})}
-        content[evaluation.name] = [{**_bounded(entry), "image": pictures[entry["index"]]} for entry in entries]
+        written = [_with_paths(folder, evaluation, entry) for entry in entries]
+        content[evaluation.name] = [{**_bounded(entry), "image": pictures[entry["index"]]} for entry in written]
     write_json(folder / SAMPLES, {"task": task, "evaluations": content}, indent=1)
 
 
@@ -60,9 +62,24 @@ def _picture(folder: Path, evaluation: Evaluation, index: int) -> str | None:
     except ValueError:  # it could not be read in the evaluation either
         return None
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
-    name = f"{FOLDER}/{re.sub(r'[^A-Za-z0-9_.-]', '_', evaluation.name)}-{index}.png"
+    return _save(image, folder, evaluation, str(index))
+
+
+def _with_paths(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with its pictures saved, without new colours where they are made smaller."""
+    written = dict(entry)
+    for key, picture in entry.items():
+        if isinstance(picture, Image.Image):
+            small = picture.copy()
+            small.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST)
+            written[key] = _save(small, folder, evaluation, f"{entry['index']}-{key}")
+    return written
+
+
+def _save(picture: Image.Image, folder: Path, evaluation: Evaluation, what: str) -> str:
+    name = f"{FOLDER}/{re.sub(r'[^A-Za-z0-9_.-]', '_', evaluation.name)}-{what}.png"
     with whole_file(folder / name) as temporary:
-        image.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG")
     return name
 
 

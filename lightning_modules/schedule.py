@@ -1,8 +1,13 @@
-"""The learning rate of each epoch, as the published trainers set it (CoOp's recipe, on Dassl)."""
+"""The learning rates of a run: by epochs as CoOp's trainer sets them (on Dassl), or by steps as mmsegmentation's does."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 def cosine_after_warmup(epoch: int, epochs: int, lr: float, warmup_epochs: int = 1, warmup_lr: float = 1e-5) -> float:
@@ -11,3 +16,55 @@ def cosine_after_warmup(epoch: int, epochs: int, lr: float, warmup_epochs: int =
     if epoch < warmup_epochs:
         return warmup_lr
     return 0.5 * lr * (1 + math.cos(math.pi * (epoch - warmup_epochs) / epochs))
+
+
+@dataclass(frozen=True)
+class Poly:
+    """mmsegmentation's `poly` with a linear warm-up, by which DenseCLIP is trained (Rao et al., CVPR 2022, its configs).
+
+    The rate falls from lr to `min_lr` with (1 - step / steps) ** `power`, and in the first `warmup` steps is multiplied by what
+    rises from `warmup_ratio` to 1.
+
+    Args:
+        min_lr: the rate at the end, of every group, whatever its peak is.
+        warmup: optimiser steps.
+
+    Raises:
+        ValueError: numbers that are out of range.
+    """
+
+    power: float
+    min_lr: float
+    warmup: int
+    warmup_ratio: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.power <= 100:
+            raise ValueError(f"poly.power={self.power}: give a number above 0, such as 0.9.")
+        if not 0 <= self.min_lr <= 1e6:
+            raise ValueError(f"poly.min_lr={self.min_lr}: give a rate, 0 or more, such as 1e-6.")
+        if self.warmup < 0:
+            raise ValueError(f"poly.warmup={self.warmup}: give a number of optimiser steps, 0 or more.")
+        if not 0 <= self.warmup_ratio <= 1:
+            raise ValueError(f"poly.warmup_ratio={self.warmup_ratio}: give a share of the rate, from 0 to 1.")
+
+    def __call__(self, step: int, steps: int, lr: float) -> float:
+        """The rate of an optimiser step (0-based, of `steps`) whose peak is `lr`. ValueError where the steps end within the
+        warm-up."""
+        if self.warmup >= steps:
+            raise ValueError(
+                f"poly.warmup={self.warmup}: these are {steps} optimiser steps, which would end while the rate rises: give "
+                "fewer, or train for more epochs."
+            )
+        rate = (lr - self.min_lr) * (1 - step / steps) ** self.power + self.min_lr
+        if step < self.warmup:
+            rate *= 1 - (1 - step / self.warmup) * (1 - self.warmup_ratio)
+        return rate
+
+
+def steps_of(trainer: Trainer, epochs: int) -> tuple[int, int]:
+    """Optimiser steps of an epoch and of the whole run, which `trainer.max_steps` may end earlier. Of a run that is cut short
+    (`runs.identity.CUTS`), those that it would have."""
+    per_epoch = len(trainer.train_dataloader) // trainer.accumulate_grad_batches
+    steps = epochs * per_epoch
+    return per_epoch, min(steps, trainer.max_steps) if trainer.max_steps > 0 else steps

@@ -4,6 +4,7 @@ best and the worst of each."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -18,17 +19,32 @@ MOST_CARDS = 30  # of one evaluation
 Lines = list[tuple[str, str]]  # a text and its CSS class: "" for none, "gain" for what is right, "loss" for what is wrong
 
 
-def cards(groups: Sequence[Group], of_image: Callable[[Sample], list[str]], of_method: Callable[[Sample], Lines]) -> Markup:
+@dataclass(frozen=True)
+class Pictures:
+    """More pictures of a sample than its image, by their names in `Sample.pictures`."""
+
+    of_image: str  # beside the image, the same for all methods
+    of_method: str
+    colours: Callable[[Sample], list[tuple[str, str]]]  # what the pictures' colours mean: (#rrggbb, text)
+
+
+def cards(
+    groups: Sequence[Group],
+    of_image: Callable[[Sample], list[str]],
+    of_method: Callable[[Sample], Lines],
+    pictures: Pictures | None = None,
+) -> Markup:
     """The samples of the first seed of each configuration; empty where there are none.
 
     Args:
         of_image: the lines that say what belongs to the image, the same for all methods.
         of_method: the lines that say what the method made of it.
+        pictures: of tasks whose answers are pictures.
     """
     parts = []
     for benchmark in benchmarks(groups):
         for evaluation in benchmark.evaluations:
-            if drawn := _cards(benchmark, evaluation, of_image, of_method):
+            if drawn := _cards(benchmark, evaluation, of_image, of_method, pictures):
                 parts.append((f"{benchmark.title}: {evaluation}", PIECES.cards(drawn[:MOST_CARDS])))
     if not parts:
         return Markup()
@@ -36,7 +52,9 @@ def cards(groups: Sequence[Group], of_image: Callable[[Sample], list[str]], of_m
     return note(about) + folded(parts)
 
 
-def _cards(benchmark: Benchmark, evaluation: str, of_image: Callable, of_method: Callable) -> list[tuple]:
+def _cards(
+    benchmark: Benchmark, evaluation: str, of_image: Callable, of_method: Callable, pictures: Pictures | None
+) -> list[tuple]:
     by_image: dict[tuple, dict[str, Sample]] = {}
     for label, group in benchmark.groups.items():
         run = next(iter(group.runs.values()))
@@ -47,6 +65,12 @@ def _cards(benchmark: Benchmark, evaluation: str, of_image: Callable, of_method:
     for (why, label, _), samples in sorted(by_image.items()):
         first = next(iter(samples.values()))
         title = f"{WHY[why]}{f' of {label}' if label else ''}"
-        made = [(name, [(visible(text), kind) for text, kind in of_method(sample)]) for name, sample in samples.items()]
-        drawn.append((title, first.picture, [visible(line) for line in of_image(first)], made))
+        made = []
+        for name, sample in samples.items():
+            texts = [(visible(text), kind) for text, kind in of_method(sample)]
+            made.append((name, texts, sample.pictures[pictures.of_method] if pictures else ""))
+        shown = [first.picture, pictures and first.pictures[pictures.of_image]]
+        meaning = dict(entry for sample in samples.values() for entry in pictures.colours(sample)) if pictures else {}
+        named = [(colour, "■", visible(text)) for colour, text in meaning.items()]
+        drawn.append((title, [*filter(None, shown)], [visible(line) for line in of_image(first)], named, made))
     return drawn

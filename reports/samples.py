@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,18 @@ UNREADABLE = (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of an evaluation, and what the task made of it: the other entries of samples.json are `fields`."""
+    """One image of an evaluation, and what the task made of it: the other entries of samples.json are `fields` and
+    `pictures`."""
 
     why: str
     index: int
     picture: str  # a data URI; empty where the run left none
     fields: dict[str, Any]
+    pictures: dict[str, str] = field(default_factory=dict)  # data URIs by name, of tasks whose answers are pictures
 
 
 LONGEST = 2000  # characters of a caption, a question or an answer
+PICTURE = text()  # a picture's path; its data URI is in `Sample.pictures`
 TEXT, TEXTS, NUMBER = text(LONGEST), listed(text(LONGEST), MOST_TEXTS), number(-LARGEST_NUMBER, LARGEST_NUMBER)
 
 
@@ -53,9 +57,21 @@ def _retrieved(value: Any, what: str) -> None:
         NUMBER(entry[1], f"{what}[{at}]: the score")
 
 
+def _coloured(value: Any, what: str) -> None:
+    listed(lambda entry, where: None, 255)(value, what)
+    for at, entry in enumerate(value):
+        if not isinstance(entry, list) or len(entry) != 3:
+            raise ValueError(f"{what}[{at}] is not [class, IoU, colour].")
+        TEXT(entry[0], f"{what}[{at}]: the class")
+        number(0, 100 + 1e-6)(entry[1], f"{what}[{at}]: the IoU")
+        if not isinstance(entry[2], str) or not re.fullmatch(r"#[0-9a-f]{6}", entry[2]):
+            raise ValueError(f"{what}[{at}]: the colour is {shown(entry[2])}, not one such as #ff0000.")
+
+
 FIELDS: dict[str, dict[str, Check]] = {
     "retrieval": {"captions": TEXTS, "retrieved": _retrieved, "rank": whole(1, LARGEST_INTEGER)},
     "captioning": {"caption": _generated, "references": TEXTS, "scores": mapped(NUMBER, 50)},
+    "segmentation": {"miou": number(0, 100 + 1e-6), "classes": _coloured, "truth": PICTURE, "prediction": PICTURE},
     "vqa": {
         "question": TEXT,
         "answer": _generated,
@@ -83,7 +99,9 @@ def read_samples(file: Path, evaluation: str) -> list[Sample]:
         where = f"{file}: {evaluation[:40]}[{at}]"
         record({"why": choice(*WHY), "index": whole(0, LARGEST_INTEGER), **fields}, {})(entry, where)
         picture = picture_of(file.parent, entry["image"], where) if entry.get("image") else ""
-        samples.append(Sample(entry["why"], entry["index"], picture, {key: entry[key] for key in fields}))
+        texts = {key: entry[key] for key, check in fields.items() if check is not PICTURE}
+        more = {key: picture_of(file.parent, entry[key], where) for key, check in fields.items() if check is PICTURE}
+        samples.append(Sample(entry["why"], entry["index"], picture, texts, more))
     return samples
 
 

@@ -108,6 +108,8 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
         relevant["earlier"] = {key: value for key, value in compared(earlier).items() if key not in EARLIER_EXECUTION}
     if relevant.get("lm") is None:  # a key that came later: runs without a language model keep their digests
         relevant.pop("lm", None)
+    if relevant.get("schedule", "cosine") == "cosine":  # likewise: runs of the schedule by epochs keep theirs
+        relevant.pop("schedule", None), relevant.pop("poly", None)
     callbacks = config.get("callbacks") or {}
     relevant["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
     return relevant

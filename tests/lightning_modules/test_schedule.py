@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from lightning_modules.schedule import cosine_after_warmup
+from lightning_modules.schedule import Poly, cosine_after_warmup
 
 
 def test_every_published_sequence(golden_dir):
@@ -23,3 +23,46 @@ def test_closed_form():
     )
     assert cosine_after_warmup(0, 2, 0.1, warmup_epochs=0) == 0.1
     assert cosine_after_warmup(3, 4, 0.1) == pytest.approx(0.05 * (1 + math.cos(math.pi / 2)))
+
+
+PUBLISHED = {"power": 0.9, "min_lr": 1e-6, "warmup": 1500, "warmup_ratio": 1e-6}
+
+
+def mmcv_rate(step, steps, lr, power, min_lr, warmup, warmup_ratio):
+    """Of mmcv's PolyLrUpdaterHook with a linear warm-up by iterations, in its own words."""
+    coefficient = (1 - step / steps) ** power
+    regular = (lr - min_lr) * coefficient + min_lr
+    if step >= warmup:
+        return regular
+    k = (1 - step / warmup) * (1 - warmup_ratio)
+    return regular * (1 - k)
+
+
+def test_poly_at_the_published_places():
+    """Spec 2.9.10: DenseCLIP on ADE20K, 80,000 steps, AdamW 1e-4, a tenth of it for the image backbone."""
+    poly = Poly(**PUBLISHED)
+    assert poly(0, 80_000, 1e-4) == pytest.approx(1e-10)
+    assert poly(1500, 80_000, 1e-4) == pytest.approx((1e-4 - 1e-6) * (1 - 1500 / 80_000) ** 0.9 + 1e-6)
+    assert poly(1500, 80_000, 1e-4) == pytest.approx(9.832780e-05, rel=1e-6)
+    assert poly(80_000, 80_000, 1e-4) == pytest.approx(1e-6)
+    assert poly(79_999, 80_000, 1e-5) == pytest.approx(1e-6, rel=1e-3)
+    for lr in (1e-4, 1e-5):
+        for step in (0, 1, 749, 1499, 1500, 1501, 40_000, 79_999):
+            assert poly(step, 80_000, lr) == pytest.approx(mmcv_rate(step, 80_000, lr, **PUBLISHED), rel=1e-12)
+    assert poly(1499, 80_000, 1e-4) < poly(1500, 80_000, 1e-4) > poly(1501, 80_000, 1e-4)
+    assert Poly(1.0, 0.0, 0, 1.0)(5, 10, 0.2) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"power": 0}, "above 0"), ({"min_lr": -1}, "0 or more"), ({"warmup": -1}, "0 or more"), ({"warmup_ratio": 2}, "0 to 1"),
+     ({"power": math.nan}, "above 0")],
+)  # fmt: skip
+def test_a_poly_that_cannot_be(change, said):
+    with pytest.raises(ValueError, match=said):
+        Poly(**PUBLISHED | change)
+
+
+def test_a_run_within_its_warm_up_is_refused():
+    with pytest.raises(ValueError, match="poly.warmup=1500: these are 1500 optimiser steps"):
+        Poly(**PUBLISHED)(0, 1500, 0.1)

@@ -18,16 +18,32 @@ FIGURES = {
     "retrieval": {"key": "image_to_text_r1", "title": "image to text, R@1", "unit": "%", "higher_is_better": True},
     "captioning": {"key": "cider_d", "title": "CIDEr-D", "unit": "", "higher_is_better": True},
     "vqa": {"key": "accuracy", "title": "accuracy", "unit": "%", "higher_is_better": True},
+    "segmentation": {"key": "miou", "title": "mIoU", "unit": "%", "higher_is_better": True},
 }
 METRICS = {
     "retrieval": {"image_to_text_r1": 20.0, "image_to_text_r5": 40.0, "image_to_text_r10": 60.5, "images": 9},
     "captioning": {"cider_d": 80.0, "bleu_4": 20.0, "domains": {"in-domain": {"cider_d": 81.25}}, "images": 9},
     "vqa": {"accuracy": 50.0, "by_shots": {"0": 30.0, "4": 50.0}, "images": 9},
+    "segmentation": {
+        "miou": 43.5,
+        "aacc": 80.25,
+        "per_class": [
+            {"class": "sky", "iou": 61.5, "accuracy": 70.0, "pixels": 12345},
+            {"class": "boat", "iou": None, "accuracy": None, "pixels": 0},
+        ],
+        "images": 9,
+    },
 }
 SAMPLE = {
     "retrieval": {"captions": ["a red star"], "retrieved": [["a blue star", 31.5, False], ["a red star", 30, True]], "rank": 2},
     "captioning": {"caption": "a star \x1b[2J", "references": ["a red star"], "scores": {"cider_d": 51.5}},
     "vqa": {"question": "what colour?", "answer": "red", "answers": ["red", "pink"], "accuracy": 90.0, "shots": 4},
+    "segmentation": {
+        "miou": 50.5,
+        "classes": [["sky", 61.4, "#00ff00"]],
+        "truth": "samples/test-0.png",
+        "prediction": "samples/test-0.png",
+    },
 }
 
 
