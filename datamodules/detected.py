@@ -43,7 +43,8 @@ class BoxDataset(ImageDataset):
         self.resize, self.learns, self.masks = resize, learns, masks
 
     def read(self, index: int) -> Read:
-        """An image with its masks (N,H,W), where they are wanted. ValueError where one cannot be opened, or the sizes differ."""
+        """An image with its masks (N,H,W), where they are wanted. ValueError where one cannot be opened, or the sizes
+        differ."""
         image, item = super().read(index), self.items[index]
         if not self.masks:
             return image, None
