@@ -35,12 +35,7 @@ OF_DATA = (
 )  # fmt: skip
 
 
-OF_CLASSES = (
-    "labelled images",
-    "label maps",
-    "boxes of objects",
-    "boxes of objects",
-)  # offers of data whose `classnames` are names of classes
+OF_CLASSES = ("labelled images", "label maps", "boxes of objects")  # offers of data whose `classnames` are names of classes
 PREFIX = "a prefix for a language model"  # among the `offers` of a method that makes one
 
 

@@ -43,6 +43,7 @@ class DenseCLIPDetector(PromptLearner):
         levels: of the pyramid, by number, strides growing; null: as published, 1 to 3 for RetinaNet, 0 to 3 for Mask R-CNN.
         width: channels of the feature pyramid network and the heads.
         hidden: of the layers of Mask R-CNN that classify a region.
+        sampled: how many anchors and how many regions of an image are drawn for the losses of Mask R-CNN, at most.
         anchor_scale: the side of a level's (smallest) anchors, in strides; null: 4 for RetinaNet, 8 for Mask R-CNN.
         tau: the temperature of the score map in its loss.
         score_weight: of the score map's loss; 0 leaves it out.
@@ -72,6 +73,7 @@ class DenseCLIPDetector(PromptLearner):
         levels: Sequence[int] | None = None,
         width: int = 256,
         hidden: int = 1024,
+        sampled: Sequence[int] = (256, 512),
         anchor_scale: float | None = None,
         tau: float = 0.07,
         score_weight: float = 0.4,
@@ -92,7 +94,10 @@ class DenseCLIPDetector(PromptLearner):
         levels = list(LEVELS[detector] if levels is None else levels)
         if not levels or levels != sorted(set(levels)) or not set(levels) <= set(range(4)):
             raise ValueError(f"method.levels={levels}: give different numbers from 0 to 3, the smallest first.")
+        if len(sampled) != 2 or min(sampled) < 4:
+            raise ValueError(f"method.sampled={list(sampled)}: give two numbers, 4 or more: of anchors and of regions.")
         self.kind, self.levels, self.width, self.hidden = detector, levels, width, hidden
+        self.sampled = tuple(sampled)
         self.anchor_scale = anchor_scale or SCALES[detector]
         self.guidance = guidance
         self.of_maps: dict[str, Any] = {
@@ -111,9 +116,16 @@ class DenseCLIPDetector(PromptLearner):
         """Makes contexts, context decoder, neck and detector."""
         self.guided = GuidedMaps(clip, info.classnames, info=info, **self.of_maps)
         neck = self.guided.neck
+        if self.guidance != "none" and self.guided.score_level not in self.levels:
+            raise ValueError(
+                f"method.levels={self.levels}: the score map joins level {self.guided.score_level} of this CLIP's pyramid, so "
+                "that must be among them."
+            )
+        for i, level in enumerate(neck.levels if neck else ()):
+            level.requires_grad_(i in self.levels)  # no loss reaches the others
         strides = [self.guided.unit[0] / 2**d for d in neck.doublings] if neck else RESNET_STRIDES
         self.stride = int(max(strides))
-        more = {"hidden": self.hidden} if self.kind == "maskrcnn" else {}
+        more = {"hidden": self.hidden, "sampled": self.sampled} if self.kind == "maskrcnn" else {}
         self.detector = KINDS[self.kind](
             [self.guided.channels[i] for i in self.levels], [strides[i] for i in self.levels], len(info.classnames), self.width,
             self.anchor_scale, self.least_score, self.most_boxes, **more,
