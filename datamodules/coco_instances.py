@@ -102,9 +102,11 @@ def drawn(region: Region | None, height: int, width: int) -> np.ndarray:
         return np.zeros((height, width), bool)
     if region.kind == "rle":
         runs = np.frombuffer(region.parts[0], "<u4")
-        return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((width, height)).T
-    polygons = [np.frombuffer(part, "<f8").tolist() for part in region.parts]
-    return coco_masks.decode(coco_masks.merge(coco_masks.frPyObjects(polygons, height, width))).astype(bool)
+    else:
+        polygons = [np.frombuffer(part, "<f8").tolist() for part in region.parts]
+        code = coco_masks.merge(coco_masks.frPyObjects(polygons, height, width))
+        runs = _decompressed(code["counts"].decode(), "a polygon")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape((width, height)).T
 
 
 def region_of(value: Any, what: str, height: int, width: int) -> Region | None:
