@@ -25,6 +25,8 @@ FOLDER_NAMES = {
     "flickr30k": {"flickr30k", "flickr30kimages", "flickr30kentities"},
     "nocaps": {"nocaps"},
     "vqa2": {"vqa2", "vqav2", "vqa"},
+    "adechallengedata2016": {"adechallengedata2016", "ade20k", "ade", "adek"},
+    "cityscapes": {"cityscapes"},
 }
 
 # Other places of a part inside the dataset's folder; "." is for class folders that lie in the folder itself.
@@ -74,6 +76,13 @@ TEXT_SIZES = {
     "flickr30k": {"images": (29000, 1014, 1000)},
     "nocaps": {"images": (0, 0, 4500)},
     "vqa2": {"images": (82783, 0, 40504), "questions": (443757, 0, 214354)},
+}
+# Of images with label maps: classes, training, validation and test images of the published lists.
+MASK_SIZES = {
+    "ade20k": (150, 20210, 0, 2000),
+    "voc2012": (21, 1464, 0, 1449),
+    "pascal_context": (59, 4996, 0, 5104),
+    "cityscapes": (19, 2975, 0, 500),
 }
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -20,6 +20,7 @@ from lightning_modules.pixel_metrics import ImageScores, confusion_of, iou_of, s
 from lightning_modules.samples import choose, write_samples
 from lightning_modules.sliding_window import TestMode
 from lightning_modules.task import TaskModule
+from prompts.parts.training_draws import Step
 
 MASK = "mask"  # of a batch: the label maps
 
@@ -49,7 +50,8 @@ class Segmentation(TaskModule):
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The learner's losses of the pixels, and its logits."""
-        outputs = self.model.learner.segment(self.model.clip, batch[IMAGE])
+        step = Step(seed, batch["index"], batch["weight"])
+        outputs = self.model.learner.segment(self.model.clip, batch[IMAGE], step)
         return self.model.learner.dense_losses(outputs, batch[MASK]), outputs.logits
 
     def start_evaluation(self, evaluation: Evaluation) -> None:

@@ -96,11 +96,11 @@ class TestMode:
 
 
 def resized(image: Tensor, ratio: float) -> Tensor:
-    """Images (B,3,h,w) uint8, `ratio` times as large, bilinear with antialiasing, uint8."""
+    """Images (B,3,h,w) uint8, `ratio` times as large, uint8; bilinear without antialiasing, as in the published protocol."""
     if ratio == 1:
         return image
     size = [max(1, int(side * ratio + 0.5)) for side in image.shape[-2:]]
-    larger = F.interpolate(image.float(), size, mode="bilinear", align_corners=False, antialias=True)
+    larger = F.interpolate(image.float(), size, mode="bilinear", align_corners=False)
     return larger.round_().clamp_(0, 255).to(torch.uint8)
 
 

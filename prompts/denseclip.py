@@ -102,7 +102,8 @@ class DenseCLIP(PromptLearner):
             raise ValueError(f"method.tau={tau}: give a temperature above 0.")
         if decoder_width % decoder_heads:
             raise ValueError(
-                f"method.decoder_width={decoder_width} cannot be divided among method.decoder_heads={decoder_heads}."
+                f"method.decoder_width={decoder_width} cannot be divided among method.decoder_heads={decoder_heads}: give a "
+                "multiple."
             )
         if guidance == "none" and head == "none":
             raise ValueError("method.guidance=none and method.head=none leave nothing that says a class: give one of them.")
@@ -167,7 +168,7 @@ class DenseCLIP(PromptLearner):
         map, and that of the score map, weighted. Pixels labelled 255 are ignored; the mean is over all pixels, as in
         mmsegmentation, and 0 where all are ignored."""
         losses = {"ce": pixel_losses(out.logits, mask)}
-        if out.score_map is not None and self.score_weight and self.head is not None:
+        if out.score_map is not None and self.score_weight and self.head_kind != "none":
             losses["score_map"] = self.score_weight * pixel_losses(out.score_map / self.tau, mask)
         return losses
 

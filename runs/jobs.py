@@ -189,7 +189,7 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
     if cfg.get("folder") and OmegaConf.select(cfg, "data.source.folder") != cfg.folder:
         raise ValueError(
             f"folder={cfg.folder} names images of your own, which data={hydra.runtime.choices.data} does not read: add "
-            "data=folder."
+            "data=folder, or data=masks_folder for images with label maps."
         )
     for key in ("ckpt", "init_from"):  # shared prompts are fetched now, as their content is a part of what the run is
         if isinstance(given := cfg.get(key), str):

@@ -18,7 +18,12 @@ from runs.arguments import import_target
 from runs.protocol import protocol_of
 
 CONF = ROOT / "conf"
-OF_TEXTS = ("datamodules.captioned.CaptionedData", "datamodules.questions.QuestionData")
+# The protocol that data of other classes than FewShotData select; it trains on all images.
+PROTOCOL_OF = {
+    "datamodules.captioned.CaptionedData": "captions",
+    "datamodules.questions.QuestionData": "captions",
+    "datamodules.segmented.SegmentedData": "pixels",
+}
 
 
 def options(group):
@@ -41,7 +46,7 @@ def make_method(cfg, lengths=MappingProxyType({"text": [2] * 12, "image": [2] * 
 
 
 def make_source(data):
-    assert data._target_ in {"datamodules.module.FewShotData", *OF_TEXTS}
+    assert data._target_ in {"datamodules.module.FewShotData", *PROTOCOL_OF}
     return make(data.source)
 
 
@@ -105,8 +110,8 @@ def test_datasets(data, source):
     assert jobs.resolve(cfg)["data"]["name"]
     drawn = "shapes" in data or "scenes" in data or data == "digits"
     assert (names["clip"] == "tiny") == drawn  # a real dataset brings the real backbone
-    of_texts = cfg.data._target_ in OF_TEXTS
-    assert (names["protocol"] == "captions", cfg.shots) == (of_texts, -1 if of_texts else 16)
+    few_shot = cfg.data._target_ not in PROTOCOL_OF
+    assert (names["protocol"], cfg.shots) == (PROTOCOL_OF.get(cfg.data._target_, "few_shot"), 16 if few_shot else -1)
     assert compose(f"data={data}", "protocol=few_shot", "shots=3").data.shots == 3  # the command line has the last word
     assert jobs.compose_job([f"data={data}", "clip=tiny"], CONF)[1]["clip"] == "tiny"
     if source == "disk" or "hub" in str(cfg.data.source):

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-NOT_A_DATASET = "folder"  # the option of conf/data that users' datasets inherit
+NOT_DATASETS = ("folder", "masks_folder")  # the options of conf/data that users' datasets inherit
 # The keys that a dataset's yaml interpolates, and the options of tools; data_root is that of conf/config.yaml.
 DEFAULTS = {"data": "all", "folder": None, "images": False, "limit": 20, "shots": 0, "source": "disk", "data_index": None}
 

@@ -4,7 +4,7 @@ python -m tools.doctor data=NAME|all [data_root=PATH] [images=true] [limit=20] [
 
 images=true decodes every image (default: one of each class and split); limit=0 lists everything. It writes nothing.
 data.source.disk.KEY=VALUE are those of a run, for one dataset: data.source.disk.format=webdataset examines its shards.
-data=folder folder=PATH: images of your own; data=folder data.name=NAME: those in data_root.
+data=folder folder=PATH: images of your own (or masks_folder); data=folder data.name=NAME: those in data_root.
 The exit status is 1 when something is wrong. Datasets are those of conf/data.
 """
 
@@ -18,10 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.annotation_files import AnnotatedImages
 from datamodules.disk import Disk
+from datamodules.segmented_disk import SegmentedDisk
 from datamodules.shapes21k import Shapes21K
 from tools.caption_checks import examine_texts
 from tools.dataset_checks import examine
-from tools.dataset_config import NOT_A_DATASET, dataset_config, dataset_names, default_options, leading_comment
+from tools.dataset_config import NOT_DATASETS, dataset_config, dataset_names, default_options, leading_comment
+from tools.mask_checks import examine_masks
 
 
 def disk_source(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> Disk | None:
@@ -55,7 +57,8 @@ def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> boo
     if source is None:
         print(f"ok   {name}: needs no files")
         return True
-    check = examine_texts if isinstance(source, AnnotatedImages) else examine
+    kinds = ((AnnotatedImages, examine_texts), (SegmentedDisk, examine_masks), (Disk, examine))
+    check = next(check for kind, check in kinds if isinstance(source, kind))
     problems, remarks = check(name, source, bool(options.images), int(options.limit))
     print(f"{'BAD ' if problems else 'ok  '} {name} in {source.folder}" + "".join(f"\n     {line}" for line in remarks))
     for problem in problems:
@@ -87,7 +90,7 @@ def main(arguments: list[str]) -> int:
     """The command; its exit status."""
     try:
         options, overrides = parsed(arguments)
-        datasets = [name for name in dataset_names() if name != NOT_A_DATASET]
+        datasets = [name for name in dataset_names() if name not in NOT_DATASETS]
         names = datasets if options.data == "all" else [options.data]
         results = [report(name, options, overrides) for name in names]
         return 0 if all(results) else 1

@@ -166,6 +166,8 @@ class GuidedMaps(nn.Module):
             levels = [dense.maps[block] for block in self.blocks]
             levels = self.neck(levels, draws) if self.neck else levels
         if self.guidance == "none":
+            if dense.pooled.requires_grad:  # what lies behind the maps gets gradients too, of 0
+                levels[-1] = levels[-1] + 0 * dense.pooled.sum()
             return Maps(levels, None, size, padded)
         texts = self.texts(clip, dense, draws)
         score_map = scores(dense.projected, texts)
