@@ -38,6 +38,7 @@ class Sample:
 
 
 LONGEST = 2000  # characters of a caption, a question or an answer
+PERCENT = number(0, 100 + 1e-6)
 PICTURE = text()  # a picture's path; its data URI is in `Sample.pictures`
 TEXT, TEXTS, NUMBER = text(LONGEST), listed(text(LONGEST), MOST_TEXTS), number(-LARGEST_NUMBER, LARGEST_NUMBER)
 
@@ -63,15 +64,31 @@ def _coloured(value: Any, what: str) -> None:
         if not isinstance(entry, list) or len(entry) != 3:
             raise ValueError(f"{what}[{at}] is not [class, IoU, colour].")
         TEXT(entry[0], f"{what}[{at}]: the class")
-        number(0, 100 + 1e-6)(entry[1], f"{what}[{at}]: the IoU")
-        if not isinstance(entry[2], str) or not re.fullmatch(r"#[0-9a-f]{6}", entry[2]):
-            raise ValueError(f"{what}[{at}]: the colour is {shown(entry[2])}, not one such as #ff0000.")
+        PERCENT(entry[1], f"{what}[{at}]: the IoU")
+        _colour(entry[2], f"{what}[{at}]")
+
+
+def _colour(value: Any, what: str) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"#[0-9a-f]{6}", value):
+        raise ValueError(f"{what}: the colour is {shown(value)}, not one such as #ff0000.")
+
+
+def _boxed(value: Any, what: str) -> None:
+    listed(lambda entry, where: None, 50)(value, what)
+    for at, entry in enumerate(value):
+        if not isinstance(entry, list) or len(entry) not in (2, 3):
+            raise ValueError(f"{what}[{at}] is not [class, colour] or [class, score, colour].")
+        TEXT(entry[0], f"{what}[{at}]: the class")
+        if len(entry) == 3:
+            PERCENT(entry[1], f"{what}[{at}]: the score")
+        _colour(entry[-1], f"{what}[{at}]")
 
 
 FIELDS: dict[str, dict[str, Check]] = {
+    "detection": {"f1": PERCENT, "objects": _boxed, "found": _boxed, "truth": PICTURE, "prediction": PICTURE},
     "retrieval": {"captions": TEXTS, "retrieved": _retrieved, "rank": whole(1, LARGEST_INTEGER)},
     "captioning": {"caption": _generated, "references": TEXTS, "scores": mapped(NUMBER, 50)},
-    "segmentation": {"miou": number(0, 100 + 1e-6), "classes": _coloured, "truth": PICTURE, "prediction": PICTURE},
+    "segmentation": {"miou": PERCENT, "classes": _coloured, "truth": PICTURE, "prediction": PICTURE},
     "vqa": {
         "question": TEXT,
         "answer": _generated,

@@ -1,0 +1,57 @@
+"""`data=scenes_boxes`: the pictures of `datamodules.placed` with a box and a mask for each thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from datamodules import placed
+from datamodules.detected_items import DetectedImage, DetectedObject, DetectedSplits
+from datamodules.drawing import SHAPES
+from datamodules.identity import digest_of
+from datamodules.placed import PlacedThing, draw_placed
+
+CLASSNAMES = tuple(SHAPES)
+
+
+@cache  # 3 milliseconds each
+def _drawn(key: str) -> tuple[Image.Image, Sequence[PlacedThing]]:
+    return draw_placed(key)
+
+
+def _item(key: str) -> DetectedImage:
+    things = [
+        DetectedObject(box, CLASSNAMES.index(thing.shape), number, area=float(mask.sum()))
+        for number, (thing, mask, box) in enumerate(_drawn(key)[1])
+    ]
+    return DetectedImage(key, key, tuple(things))
+
+
+class DrawnBoxes:
+    """Source of the placed pictures with their things; a path is a picture's key. Classes: the shapes."""
+
+    in_memory, has_masks = True, True
+
+    def splits(self, seed: int) -> DetectedSplits:
+        """All pictures, whatever the seed; they are drawn, as their boxes follow from the pixels that are to be seen."""
+        lists = {split: [_item(key) for key in placed.keys(split)] for split in placed.SIZES}
+        return DetectedSplits(**lists, classnames=list(CLASSNAMES))
+
+    def digest(self, seed: int) -> str:
+        """A constant: the data come with the code."""
+        return "placed scenes: boxes"
+
+    def content_digest(self, items: Iterable[DetectedImage]) -> str:
+        """A digest of the keys, which the pictures follow from."""
+        return digest_of([item.path for item in items])
+
+    def open(self, item: DetectedImage) -> Image.Image:
+        """The picture of a key, 64 px RGB. ValueError for a key that is none."""
+        return _drawn(item.path)[0]
+
+    def object_masks(self, item: DetectedImage) -> np.ndarray:
+        """The visible pixels of each thing, (N,64,64) bool."""
+        return np.stack([thing.mask for thing in _drawn(item.path)[1]])

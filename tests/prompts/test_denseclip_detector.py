@@ -1,0 +1,145 @@
+"""Detectors behind DenseCLIP's maps: torchvision's own results, independence of the batch, score maps, refusals."""
+
+import pytest
+import torch
+from toys import toy_clip
+
+from prompts.denseclip_detector import DenseCLIPDetector
+from prompts.learner import TrainInfo
+from prompts.parts.box_scores import score_loss, score_target
+from prompts.parts.detectors import Seen, Target
+from prompts.parts.training_draws import Step
+
+CLASSES = ["cat", "car", "dog"]
+SMALL = {"width": 8, "hidden": 16, "decoder_width": 8, "decoder_heads": 2, "decoder_layers": 1, "sampled": (16, 16)}
+KINDS = ("retinanet", "maskrcnn")
+
+
+def learner_of(kind, **options):
+    clip = toy_clip()
+    torch.manual_seed(3)
+    learner = DenseCLIPDetector(kind, **{**SMALL, "least_score": 0.0, "most_boxes": 10, **options})
+    learner.setup(clip, TrainInfo(CLASSES, 4))
+    return clip, learner
+
+
+def batch():
+    """Three images, the second smaller than the others; the last without objects."""
+    pixels = torch.randint(0, 256, (3, 3, 40, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    size = torch.tensor([[40, 48], [32, 30], [40, 48]])
+    masks = torch.zeros(2, 40, 48, dtype=torch.uint8)
+    masks[0, 4:20, 6:26] = masks[1, 10:30, 2:22] = 1
+    two = Target(torch.tensor([[6.0, 4, 26, 20], [2, 10, 22, 30]]), torch.tensor([0, 2]), masks)
+    one = Target(torch.tensor([[2.0, 10, 22, 30]]), torch.tensor([1]), masks[1:])
+    none = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), masks[:0])
+    return pixels, size, [two, one, none]
+
+
+def step_of(places, seed=7):
+    index = torch.tensor([11, 5, 8])[places]
+    return Step(seed, index, torch.full((len(places),), 1 / 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_and_boxes_of_an_image_depend_on_no_other(kind):
+    clip, learner = learner_of(kind)
+    pixels, size, targets = batch()
+    together, outputs = learner.train().detection_losses(clip, pixels, size, targets, step_of([0, 1, 2]))
+    assert outputs.shape == (3,)
+    assert {"score_map", "classification" if kind == "retinanet" else "mask"} < together.keys()
+    for place in range(3):
+        alone, _ = learner.detection_losses(
+            clip, pixels[place : place + 1], size[place : place + 1], targets[place : place + 1], step_of([place])
+        )
+        for name, loss in alone.items():
+            torch.testing.assert_close(loss[0], together[name][place], rtol=1e-4, atol=1e-5)
+    found = learner.eval().detect(clip, pixels, size)
+    for place, (height, width) in enumerate(size.tolist()):
+        [alone] = learner.detect(clip, pixels[place : place + 1], size[place : place + 1])
+        torch.testing.assert_close(alone.boxes, found[place].boxes, rtol=1e-4, atol=1e-3)
+        assert (found[place].boxes <= torch.tensor([width, height] * 2)).all()
+        assert set(found[place].labels.tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_tensor_learns_and_the_generator_stays(kind):
+    clip, learner = learner_of(kind)
+    pixels, size, targets = batch()
+    before = torch.get_rng_state()
+    losses, _ = learner.train().detection_losses(clip, pixels, size, targets, step_of([0, 1, 2]))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(loss.shape == (3,) and loss.isfinite().all() for loss in losses.values())
+    sum(loss.sum() for loss in losses.values()).backward()
+    assert not [name for name, p in learner.named_parameters() if p.requires_grad and p.grad is None]
+    assert sum(len(group["params"]) for group in learner.parameter_groups()) == len(
+        [p for p in learner.parameters() if p.requires_grad]
+    )
+
+
+class Given(torch.nn.Module):
+    """A backbone that gives maps that were made before."""
+
+    def __init__(self, maps, width):
+        super().__init__()
+        self.maps, self.out_channels = maps, width
+
+    def forward(self, images):
+        return self.maps
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_found_is_what_torchvisions_model_finds(kind):
+    clip, learner = learner_of(kind, guidance="none")
+    pixels = batch()[0][:1, :, :32, :32]
+    [found] = learner.eval().detect(clip, pixels, torch.tensor([[32, 32]]))
+    net = learner.detector.net
+    maps = learner.guided(clip, pixels)
+    net.backbone = Given(learner.detector.maps(Seen([maps.levels[i] for i in learner.levels], (32, 32), maps.padded)), 8)
+    net.transform.min_size, net.transform.max_size = (32,), 32
+    net.transform.size_divisible = 1
+    with torch.no_grad():
+        [expected] = net([torch.zeros(3, 32, 32)])
+    assert len(found.boxes) > 3
+    torch.testing.assert_close(found.boxes, expected["boxes"])
+    torch.testing.assert_close(found.scores, expected["scores"])
+    assert found.labels.tolist() == (expected["labels"] - int(kind == "maskrcnn")).tolist()
+
+
+def test_targets_of_a_score_map():
+    """A position is positive where its middle is in a box; a small box counts where its own middle is."""
+    boxes = torch.tensor([[4.0, 8, 20, 16], [17, 1, 18, 2]])
+    target = score_target(boxes, torch.tensor([1, 0]), 2, (3, 4), (8.0, 8.0))
+    assert target[1].tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
+    assert target[0].tolist() == [[0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert not score_target(boxes[:0], torch.zeros(0), 2, (3, 4), (8.0, 8.0)).any()
+    scores = torch.full((2, 3, 4), 0.07)
+    wanted = torch.tensor(1.0)
+    positive = torch.nn.functional.softplus(-wanted) * 3 / 24 + torch.nn.functional.softplus(wanted) * 21 / 24
+    torch.testing.assert_close(score_loss(scores, target, 0.07), positive)
+
+
+def test_padding_is_no_part_of_the_score_maps_loss():
+    clip, learner = learner_of("retinanet", dropout=0.0)
+    pixels, size, targets = batch()
+    losses, _ = learner.train().detection_losses(clip, pixels, size, targets, step_of([0, 1, 2]))
+    other = pixels.clone()
+    other[1, :, 32:] = other[1, :, :, 30:] = 255
+    again, _ = learner.detection_losses(clip, other, size, targets, step_of([0, 1, 2]))
+    for name, loss in losses.items():
+        torch.testing.assert_close(again[name], loss)
+
+
+def test_refusals():
+    for options, key in (
+        ({"levels": [2, 1]}, "levels"), ({"levels": []}, "levels"), ({"tau": 0}, "tau"), ({"sampled": [1, 2]}, "sampled"),
+        ({"dropout": 1.0}, "dropout"), ({"width": 0}, "width"), ({"detector": "yolo"}, "detector"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=key):
+            DenseCLIPDetector(**options)
+    with pytest.raises(ValueError, match="score map joins level"):
+        learner_of("retinanet", levels=[0])
+    clip, learner = learner_of("maskrcnn")
+    pixels, size, targets = batch()
+    bare = [Target(target.boxes, target.labels) for target in targets]
+    with pytest.raises(ValueError, match="learns masks"):
+        learner.detection_losses(clip, pixels, size, bare, step_of([0, 1, 2]))
