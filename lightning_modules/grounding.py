@@ -32,7 +32,7 @@ class Grounding(TaskModule):
     """The share of expressions whose chosen box overlaps the gold one by an IoU of more than 0.5, in percent, of all and of
     each kind; beside it what choosing at random and choosing the best proposal would give.
 
-    Scores are compared with those of a bank of captions where the method does that: the captions are training expressions, all
+    A method says by `needs_masks` whether it draws the masks of proposals. Its scores are compared with those of a bank of captions where the method does that: the captions are training expressions, all
     that the data list, never those of a test.
     """
 
@@ -68,8 +68,8 @@ class Grounding(TaskModule):
         super().on_fit_start()
 
     def set_bank(self) -> None:
-        """Gives the method the training expressions, where it subtracts the mean score of other captions."""
-        if self.model.learner.wants_bank:
+        """Gives the method the training expressions, for one that subtracts the mean score of other captions."""
+        if self.data.bank:
             self.model.learner.set_bank(self.model.clip, self.data.bank)
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
@@ -87,7 +87,7 @@ class Grounding(TaskModule):
         """The score (N_i,) of each proposal of each expression."""
         learner = self.model.learner
         boxes = [torch.tensor(item.proposals, dtype=torch.float32) for item in items]
-        masks = [masks_of(source, item) for item in items] if learner.wants_masks else None
+        masks = [masks_of(source, item) for item in items] if learner.needs_masks else None
         return learner.region_scores(self.model.clip, images, boxes, [item.text for item in items], masks, keys)
 
     # ---- evaluation
@@ -110,7 +110,7 @@ class Grounding(TaskModule):
         items = [evaluation.items[i] for i in index]
         images = images_of(batch)
         source = self.sources[evaluation.name]
-        keys = [(evaluation.name, item.path, item.proposals) for item in items]
+        keys = [(evaluation.name, item.path) for item in items]  # expressions of one image stand beside each other
         for i, item, scores in zip(index, items, self.scores(source, items, [images[row] for row in rows], keys), strict=True):
             if not scores.isfinite().all():
                 raise ValueError(

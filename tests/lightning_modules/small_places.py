@@ -55,13 +55,16 @@ class ByColour(GradientFree):
     """The mean of the channel that an expression names, within each box."""
 
     offers = ("scores of regions",)
-    wants_masks = wants_bank = False
+    needs_masks = False
 
     def __init__(self):
         super().__init__()
         self.seen = []
 
     def bind(self, clip, classnames):
+        pass
+
+    def set_bank(self, clip, texts):
         pass
 
     def region_scores(self, clip, images, boxes, texts, masks=None, keys=None):
@@ -78,12 +81,15 @@ class Scaled(PromptLearner):
     """The same, times a number that is learned."""
 
     offers = ("scores of regions",)
-    wants_masks = wants_bank = False
+    needs_masks = False
 
     def setup(self, clip, info):
         self.scale = nn.Parameter(torch.tensor(0.01))
 
     def bind(self, clip, classnames):
+        pass
+
+    def set_bank(self, clip, texts):
         pass
 
     def region_scores(self, clip, images, boxes, texts, masks=None, keys=None):

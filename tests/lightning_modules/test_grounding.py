@@ -74,7 +74,7 @@ def test_masks_are_asked_for_where_the_method_wants_them():
             return None if item.path == "test/1" else np.full((2, 2), number > 0)
 
     learner = ByColour()
-    learner.wants_masks = True
+    learner.needs_masks = True
     _, _, module = parts(learner, Masked())
     trainer().test(module, verbose=False)
     masks = [mask for call in learner.seen for mask in call[3]]
@@ -85,7 +85,6 @@ def test_masks_are_asked_for_where_the_method_wants_them():
 
 def test_the_bank_is_all_training_expressions_whatever_the_shots():
     learner, banks = ByColour(), []
-    learner.wants_bank = True
     learner.set_bank = lambda clip, texts: banks.append(list(texts))
     data, _, module = parts(learner, shots=2)
     trainer().test(module, verbose=False)
