@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+from torch import Tensor
 
 from datamodules.boxes import ious
+from datamodules.known_features import IMAGE
 
 HIT = 0.5  # a box is right above this overlap with the gold one, not at it
 NO_TARGET = -1  # of an expression whose gold box no proposal hits: it has no loss
@@ -98,3 +100,8 @@ def paint(image: PIL.Image.Image, sample: Mapping[str, Any], scale: float) -> PI
         x2, y2 = max(x2 - 1 - inset, x1), max(y2 - 1 - inset, y1)  # x2 and y2 are the first outside, and PIL's the last inside
         draw.rectangle((x1, y1, x2, y2), outline=colour, width=2)
     return image
+
+
+def images_of(batch: Mapping[str, Tensor]) -> list[Tensor]:
+    """The images (3,H,W) uint8 of a batch, without the padding below and right of them."""
+    return [image[:, :h, :w] for image, (h, w) in zip(batch[IMAGE], batch["size"].tolist(), strict=True)]

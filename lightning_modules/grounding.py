@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from datamodules.evaluation import Evaluation
-from datamodules.known_features import IMAGE
 from files.whole import write_json
-from lightning_modules.box_choices import HIT, NO_TARGET, line_of, measured, paint, sample_of, target_of
+from lightning_modules.box_choices import HIT, NO_TARGET, images_of, line_of, measured, paint, sample_of, target_of
 from lightning_modules.evaluated import Figure
 from lightning_modules.language import gathered
 from lightning_modules.samples import choose, write_samples
@@ -32,8 +31,8 @@ class Grounding(TaskModule):
     """The share of expressions whose chosen box overlaps the gold one by an IoU of more than 0.5, in percent, of all and of
     each kind; beside it what choosing at random and choosing the best proposal would give.
 
-    A method says by `needs_masks` whether it draws the masks of proposals. Its scores are compared with those of a bank of captions where the method does that: the captions are training expressions, all
-    that the data list, never those of a test.
+    A method says by `needs_masks` whether it draws the masks of proposals. It is given a bank of captions, which its scores may
+    be compared with: training expressions, all that the data list, never those of a test.
     """
 
     needs = ("scores of regions", "referring expressions")
@@ -154,11 +153,6 @@ def asked_of(item: Any, image: Tensor, counts: bool) -> Any:
         return item
     whole = (0.0, 0.0, float(image.shape[2]), float(image.shape[1]))
     return item._replace(gold=whole, proposals=(whole,), regions=())
-
-
-def images_of(batch: Mapping[str, Tensor]) -> list[Tensor]:
-    """The images (3,H,W) uint8 of a batch, without the padding below and right of them."""
-    return [image[:, :h, :w] for image, (h, w) in zip(batch[IMAGE], batch["size"].tolist(), strict=True)]
 
 
 def masks_of(source: Any, item: Any) -> Tensor | None:

@@ -10,8 +10,7 @@ from small_places import BOXES, ByColour, Rectangles, Scaled, parts
 from small_runs import trainer
 
 from datamodules.grounding_items import Expression
-from lightning_modules.box_choices import NO_TARGET, line_of, measured, paint, sample_of, target_of
-from lightning_modules.grounding import images_of
+from lightning_modules.box_choices import NO_TARGET, images_of, line_of, measured, paint, sample_of, target_of
 
 
 class Kinds(Expression):
