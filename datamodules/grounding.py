@@ -74,6 +74,7 @@ class GroundingData(LoadedImages):
             raise ValueError(f"subset={subset}: data={name} has no classes, so protocol.train and evaluate must be all.")
         self.shots, self.templates, self.search_only = shots, tuple(templates), search_only
         full = source.splits(seed)
+        self.bank = [item.text for item in full.train]  # other captions, which a method may compare a test's expression with
         self.selected = replace(full, train=draw_expressions(full.train, shots, seed, name))
         check_apart(self.selected.val, self.selected.test, name)
 
