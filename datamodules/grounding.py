@@ -125,9 +125,11 @@ class GroundingData(LoadedImages):
         images = len({item.path for item in self.train_items})
         return f"{len(self.train_items):,} training expressions for things in {images:,} images"
 
-    def selection(self) -> dict[str, list[str] | dict[str, int | str]]:
-        """The expressions that train and validate, by their ids; of long lists counts and a digest."""
-        return {"train": _summary(self.train_items), "val": _summary(self.val_items)}
+    def selection(self) -> dict[str, list[str] | dict[str, int | str] | str]:
+        """The expressions that train and validate, by their ids, of long lists counts and a digest; and what the proposals
+        are: results with gold boxes compare with no others."""
+        lists = {"train": self.train_items, "val": self.val_items}
+        return {split: _summary(items) for split, items in lists.items()} | {"proposals": self.source.proposals}
 
     def evaluation(self, name: str, split: str, subset: str) -> Evaluation:
         """An evaluation of a split, with its expressions. ValueError where there are none."""

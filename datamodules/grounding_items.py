@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import PIL.Image
 
 from datamodules.boxes import Box
+
+Proposals = Literal["gold", "detected"]  # the annotated boxes of an image, which is easier, or what a detector finds in it
 
 
 class Expression(NamedTuple):
@@ -24,8 +26,9 @@ class Expression(NamedTuple):
     text: str
     gold: Box  # of the thing that is meant
     proposals: tuple[Box, ...]  # N >= 1, in the order of their file
-    regions: tuple[Hashable, ...] = ()  # for each proposal what its source finds its mask by, or None; () where there is none
+    regions: tuple[Hashable, ...] = ()  # for each proposal what its source draws its mask from, or None; () where none has one
     label: int = 0  # of loaders that want one
+    size: tuple[int, int] | None = None  # width and height of the image, where the files say
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class GroundingSplits:
 class GroundingSource(Protocol):
     """A source of referring expressions. `digest(seed)`, `content_digest(items)` and `in_memory` are as
     `datamodules.items.Source` has them."""
+
+    proposals: Proposals
 
     def splits(self, seed: int) -> GroundingSplits:
         """Full lists, the same for every seed. ValueError when something is missing."""

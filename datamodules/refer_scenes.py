@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import product
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.random import RandomState
@@ -19,12 +19,11 @@ from PIL import Image
 from datamodules.boxes import Box, clamp
 from datamodules.captions import COLOUR_SHARE, RARE_SHAPES, pick, word
 from datamodules.drawing import SHAPES, TEXTURES
-from datamodules.grounding_items import Expression, GroundingSplits
+from datamodules.grounding_items import Expression, GroundingSplits, Proposals
 from datamodules.identity import digest_of
 from datamodules.placed import SIZE, PlacedThing, paint, place
 from datamodules.scenes import DOMAINS, SceneContent, Thing, generator
 
-Proposals = Literal["gold", "detected"]
 EACH = 2  # expressions of a picture, for different things
 SIZES = {"train": 300, "val": 75, "test": 200}  # pictures
 NUMBERS = {"3": 0.4, "4": 0.35, "5": 0.25}  # of things, and how often each comes
@@ -182,7 +181,7 @@ def referred(domain: str, split: str, proposals: Proposals) -> tuple[Expression,
         gold = tuple(thing.box for thing in scene.things)
         boxes, regions = (gold, tuple(range(len(gold)))) if proposals == "gold" else (detected(key), ())
         for number, (text, which) in enumerate(scene.expressions):
-            items.append(Expression(key, key, f"{key}/{number}", text, gold[which], boxes, regions))
+            items.append(Expression(key, key, f"{key}/{number}", text, gold[which], boxes, regions, size=(SIZE, SIZE)))
     return tuple(items)
 
 
