@@ -101,11 +101,6 @@ class CPT(GradientFree):
                 self._made[name].to(clip.device)
         return [clip, *self._made.values()]
 
-    @property
-    def needs_masks(self) -> bool:
-        """Whether a marker draws the masks of proposals."""
-        return any(marker.needs_mask for marker in self.markers)
-
     def set_bank(self, clip: FrozenCLIP, texts: Sequence[str]) -> None:
         """Takes the captions whose mean score is subtracted from a query's (FGVP's code): `subtract` of them, in the sentence
         "a photo of ...". ValueError where there are none."""

@@ -120,11 +120,6 @@ class LearnedCPT(PromptLearner):
         """Nothing: there are no classes."""
 
     @property
-    def needs_masks(self) -> bool:
-        """Whether the marker draws the masks of proposals."""
-        return self.marker.needs_mask
-
-    @property
     def appearance(self) -> Tensor:
         """(4,) the marker's red, green, blue and alpha, from 0 to 1."""
         return bounded(self.look)
