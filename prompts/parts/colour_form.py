@@ -48,6 +48,21 @@ def _appearance(word: Any, numbers: Any) -> Appearance:
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
+def painted_together(
+    marker: Painted, image: Tensor, boxes: Tensor, looks: Sequence[Appearance], masks: Tensor | None = None
+) -> Tensor:
+    """An image (3,H,W) uint8 with every box (N,4) painted in a look of its own, levels (3,H,W). Where boxes overlap, the larger
+    ones are painted first, so that a smaller one in a larger one is seen; of equal ones the later is on top."""
+    levels, (height, width) = image.float(), image.shape[-2:]
+    places = marking.clamp_boxes(boxes.to(levels.device), height, width)
+    sizes = ((places[:, 2] - places[:, 0]) * (places[:, 3] - places[:, 1])).tolist()
+    area = marker.area(places, height, width, None if masks is None else masks.to(levels.device).bool())
+    for box in sorted(range(len(places)), key=lambda box: -sizes[box]):
+        look = levels.new_tensor(looks[box])
+        levels = torch.where(area[box], marking.blend(levels, look[:3], look[3] / 255), levels)
+    return levels
+
+
 class ColourForm:
     """How N proposals wear M colours: in groups of at most M, each group in images of its own. With cyclic calibration every
     group has M passes, in which each of its boxes wears every colour once; else one.
@@ -78,17 +93,10 @@ class ColourForm:
         ]
 
     def paint(self, image: Tensor, boxes: Tensor, masks: Tensor | None, pairs: Sequence[tuple[int, int]]) -> Tensor:
-        """The image (3,H,W) uint8 with the boxes (N,4) of the pairs painted, levels (3,H,W). Where boxes overlap, the larger
-        are painted first, so that a smaller one in a larger one is seen; of equal ones the later is on top."""
-        levels, (height, width) = image.float(), image.shape[-2:]
-        places = marking.clamp_boxes(boxes.to(levels.device), height, width)
-        sizes = ((places[:, 2] - places[:, 0]) * (places[:, 3] - places[:, 1])).tolist()
-        area = self.marker.area(places, height, width, None if masks is None else masks.to(levels.device).bool())
-        out = levels
-        for box, colour in sorted(pairs, key=lambda pair: -sizes[pair[0]]):
-            look = levels.new_tensor(self.looks[colour])
-            out = torch.where(area[box], marking.blend(levels, look[:3], look[3] / 255), out)
-        return out
+        """The image (3,H,W) uint8 with the boxes (N,4) of the pairs painted, levels (3,H,W)."""
+        chosen = [box for box, _ in pairs]
+        some = None if masks is None else masks[chosen]
+        return painted_together(self.marker, image, boxes[chosen], [self.looks[colour] for _, colour in pairs], some)
 
     def scores(self, logits: Tensor, neutral: Tensor, count: int) -> Tensor:
         """Scores (N,) of an image's proposals.
