@@ -4,13 +4,15 @@ other."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from itertools import permutations
 
 from PIL import Image
 
 from datamodules import placed
+from datamodules.boxes import Box
 from datamodules.identity import digest_of
-from datamodules.placed import Box, PlacedThing, draw_placed
+from datamodules.placed import PlacedThing, draw_placed, place, placed_scene
 from datamodules.relation_items import Pair, PairSplits
 from datamodules.scenes import generator
 
@@ -32,29 +34,27 @@ def named(thing: PlacedThing) -> str:
     return f"{thing.thing.colour} {thing.thing.shape}"
 
 
+@cache  # six milliseconds each, and a process may make several sources
+def pair_of(key: str, number: int) -> Pair | None:
+    """One pair of the picture of a key, drawn among the clear ones; None where none is."""
+    things = place(placed_scene(key), generator(key, "picture"))  # as they will be drawn
+    found = [(*pair, relation_of(pair[0].box, pair[1].box)) for pair in permutations(things, 2)]
+    clear = [entry for entry in found if entry[2] is not None]
+    if not clear:
+        return None
+    subject, other, label = clear[generator(key, "pair").randint(len(clear))]
+    return Pair(key, number, key, named(subject), subject.box, named(other), other.box, label)
+
+
 class DrawnRelations:
     """Source of pairs of placed things, one pair of each picture that has a clear one; a path is a picture's key."""
 
     in_memory = True
 
-    def __init__(self) -> None:
-        self._drawn: dict[str, tuple[Image.Image, list[PlacedThing]]] = {}
-
     def splits(self, seed: int) -> PairSplits:
         """The test pairs, whatever the seed: nothing is learned from others."""
-        pairs = [pair for number, key in enumerate(placed.keys("test")) for pair in self._pair(key, number)]
+        pairs = [pair for number, key in enumerate(placed.keys("test")) if (pair := pair_of(key, number))]
         return PairSplits([], [], pairs, list(RELATIONS))
-
-    def _pair(self, key: str, number: int) -> list[Pair]:
-        """One pair of a picture, drawn among the clear ones; none where none is."""
-        things = self._draw(key)[1]
-        clear = [
-            (*pair, found) for pair in permutations(things, 2) if (found := relation_of(pair[0].box, pair[1].box)) is not None
-        ]
-        if not clear:
-            return []
-        subject, other, found = clear[generator(key, "pair").randint(len(clear))]
-        return [Pair(key, number, key, named(subject), subject.box, named(other), other.box, found)]
 
     def digest(self, seed: int) -> str:
         """A constant: the data come with the code."""
@@ -65,10 +65,5 @@ class DrawnRelations:
         return digest_of([item.path for item in items])
 
     def open(self, item: Pair) -> Image.Image:
-        """The picture of a key, 64 px RGB, drawn at the first call. ValueError for a key that is none."""
-        return self._draw(item.path)[0]
-
-    def _draw(self, key: str) -> tuple[Image.Image, list[PlacedThing]]:
-        if key not in self._drawn:
-            self._drawn[key] = draw_placed(key)
-        return self._drawn[key]
+        """The picture of a key, 64 px RGB. ValueError for a key that is none."""
+        return draw_placed(item.path)[0]

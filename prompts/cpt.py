@@ -16,24 +16,17 @@ from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import GradientFree
-from prompts.parts.markers import PHOTO, Marker, make_markers
+from prompts.parts.colour_form import Calibration, ColourForm, colours_of
+from prompts.parts.marker_bases import PHOTO, Marker
+from prompts.parts.markers import make_markers
 from prompts.parts.marking import ResizeMode
 from prompts.parts.region_images import KeptFeatures, encode_drawn
 from prompts.parts.region_texts import RegionTexts, drawn_captions
+from prompts.parts.regions import check_regions, masks_of, region_keys, region_losses
 from prompts.parts.settings import check_at_least, check_choice
 
 Combine = Literal["sum", "max"]
-
-
-def check_regions(images: Sequence[Tensor], boxes: Sequence[Tensor], texts: Sequence[str], *more: Sequence[Any] | None) -> None:
-    """ValueError where there are not as many of each as there are images, or an image has no proposal."""
-    counts = [len(images), len(boxes), len(texts), *(len(part) for part in more if part is not None)]
-    if len(set(counts)) > 1:
-        raise ValueError(f"{counts} images, lists of boxes, expressions and so on: give one of each for every image.")
-    if empty := [i for i, of_image in enumerate(boxes) if not len(of_image)]:
-        raise ValueError(
-            f"the expression {texts[empty[0]]!r} has no proposals to choose among: give its image a box, such as all of it."
-        )
+Form = Literal["per_box", "colours"]
 
 
 class CPT(GradientFree):
@@ -44,6 +37,10 @@ class CPT(GradientFree):
         combine: how the scores of several markers become one.
         clips: further CLIPs beside the run's own, by any name, each what makes one; loaded once, when they are first needed.
         combine_clips: how the scores of several CLIPs, by one marker, become one.
+        form: each proposal on a copy of its own, or several in one image, each in a colour of its own
+            (`prompts.parts.colour_form`, as the next two).
+        colours: the colours of the latter.
+        calibrate: how it removes the preference for a colour's word.
         subtract: how many captions of the bank are drawn whose mean score is subtracted (0: none), see `set_bank`.
         bank_seed: draws them.
         resize_mode: how a marked copy becomes a CLIP's square.
@@ -55,12 +52,17 @@ class CPT(GradientFree):
 
     offers = ("scores of regions",)
 
+    needs_masks = False  # True: `region_scores` draws the masks of the proposals
+
     def __init__(
         self,
         markers: Sequence[Any] = ("fill_box",),
         combine: Combine = "sum",
         clips: Mapping[str, Callable[..., FrozenCLIP]] | None = None,
         combine_clips: Combine = "sum",
+        form: Form = "per_box",
+        colours: Sequence[str] | Mapping[str, Sequence[float]] | str | None = None,
+        calibrate: Calibration = "cyclic",
         subtract: int = 0,
         bank_seed: int = 0,
         resize_mode: ResizeMode = "squash",
@@ -69,10 +71,18 @@ class CPT(GradientFree):
         super().__init__()
         check_choice("combine", combine, Combine)
         check_choice("combine_clips", combine_clips, Combine)
+        check_choice("form", form, Form)
+        check_choice("calibrate", calibrate, Calibration)
         check_choice("resize_mode", resize_mode, ResizeMode)
         check_at_least(0, subtract=subtract, bank_seed=bank_seed)
         check_at_least(1, chunk=chunk)
         self.markers: list[Marker] = make_markers(markers)
+        self.needs_masks = any(marker.needs_mask for marker in self.markers)
+        looks = colours_of(colours) if form == "colours" else {}
+        self.colours = ColourForm(self.markers, looks, calibrate) if looks else None
+        self.found_settings = {"colours": {word: list(look) for word, look in looks.items()}} if looks else {}
+        if self.colours and subtract:
+            raise ValueError("method.form=colours has a calibration of its own: set method.subtract=0.")
         self.combine, self.combine_clips, self.resize_mode, self.chunk = combine, combine_clips, resize_mode, chunk
         self.subtract, self.bank_seed = subtract, bank_seed
         self.make_clips, self._made = dict(clips or {}), {}
@@ -90,11 +100,6 @@ class CPT(GradientFree):
             if self._made[name].device != clip.device:
                 self._made[name].to(clip.device)
         return [clip, *self._made.values()]
-
-    @property
-    def needs_masks(self) -> bool:
-        """Whether a marker draws the masks of proposals."""
-        return any(marker.needs_mask for marker in self.markers)
 
     def set_bank(self, clip: FrozenCLIP, texts: Sequence[str]) -> None:
         """Takes the captions whose mean score is subtracted from a query's (FGVP's code): `subtract` of them, in the sentence
@@ -139,62 +144,80 @@ class CPT(GradientFree):
         """
         check_regions(images, boxes, texts, masks, keys)
         boxes = [torch.as_tensor(of_image, dtype=torch.float32) for of_image in boxes]
+        masks = masks_of(self.needs_masks, images, boxes, masks)
+        score = self._scores_of_colours if self.colours else self._scores_of_marker
         of_markers = []
         for number, marker in enumerate(self.markers):
             named = region_keys(keys, boxes, number)
-            of_clips = []
-            for model in self.clips(clip):
-                features = self.kept.of(model, named, self._maker(model, marker, images, boxes, masks))
-                vectors = self.text_vectors(model, marker.text, texts)
-                of_clips.append([model.logit_scale * (f @ t) for f, t in zip(features, vectors, strict=True)])
+            of_clips = [score(model, marker, images, boxes, texts, masks, named) for model in self.clips(clip)]
             of_markers.append([combined(scores, self.combine_clips) for scores in zip(*of_clips, strict=True)])
         return [combined(scores, self.combine) for scores in zip(*of_markers, strict=True)]
+
+    def _scores_of_marker(
+        self,
+        clip: FrozenCLIP,
+        marker: Marker,
+        images: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        texts: Sequence[str],
+        masks: Sequence[Tensor | None],
+        keys: Sequence[Hashable | None],
+    ) -> list[Tensor]:
+        """Scores (N_i,) by one CLIP and one marker."""
+
+        def draw(i: int, part: slice) -> Tensor | list[Tensor]:
+            of_image = masks[i]
+            return marker.mark(images[i].to(clip.device), boxes[i][part], None if of_image is None else of_image[part])
+
+        features = self._encoded(clip, [len(of_image) for of_image in boxes], draw, keys)
+        vectors = self.text_vectors(clip, marker.text, texts)
+        return [clip.logit_scale * (f @ t) for f, t in zip(features, vectors, strict=True)]
+
+    def _scores_of_colours(
+        self,
+        clip: FrozenCLIP,
+        marker: Marker,
+        images: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        texts: Sequence[str],
+        masks: Sequence[Tensor | None],
+        keys: Sequence[Hashable | None],
+    ) -> list[Tensor]:
+        """Scores (N_i,) by one CLIP, the proposals of an image painted together."""
+        form = self.colours
+        passes = [form.passes(len(of_image)) for of_image in boxes]
+
+        def draw(i: int, part: slice) -> Tensor:
+            image = images[i].to(clip.device)
+            return torch.stack([form.paint(image, boxes[i], masks[i], pairs) for pairs in passes[i][part]])
+
+        features = self._encoded(clip, list(map(len, passes)), draw, keys)
+        asked = torch.stack([self.texts.features(clip, sentence, texts) for sentence in form.sentences], 1)  # (B,M,d)
+        neutral = self.texts.features(clip, "{}", form.neutral)
+        scale = clip.logit_scale
+        each = zip(features, asked, boxes, strict=True)
+        return [form.scores(scale * (f @ t.T), scale * (f @ neutral.T), len(of_image)) for f, t, of_image in each]
+
+    def _encoded(
+        self,
+        clip: FrozenCLIP,
+        counts: Sequence[int],
+        draw: Callable[[int, slice], Tensor | list[Tensor]],
+        keys: Sequence[Hashable | None],
+    ) -> list[Tensor]:
+        """The unit features of each image's drawn copies, those that are kept not computed again."""
+
+        def make(wanted: list[int]) -> list[Tensor]:
+            def some(at: int, first: int, last: int) -> Tensor | list[Tensor]:
+                return draw(wanted[at], slice(first, last))
+
+            return encode_drawn(clip, [counts[i] for i in wanted], some, self.chunk, self.resize_mode)
+
+        return self.kept.of(clip, keys, make)
 
     def grounding_losses(self, scores: Sequence[Tensor], targets: Sequence[int]) -> dict[str, Tensor]:
         """{"ce": (B,)}, see `region_losses`; no loss where the target is -1."""
         return region_losses(scores, targets)
-
-    def _maker(
-        self, clip: FrozenCLIP, marker: Marker, images: Sequence[Tensor], boxes: Sequence[Tensor], masks: Any
-    ) -> Callable[[list[int]], list[Tensor]]:
-        """What encodes the marked copies of the images at some positions."""
-
-        def make(wanted: list[int]) -> list[Tensor]:
-            def draw(at: int, first: int, last: int) -> Tensor | list[Tensor]:
-                i, part = wanted[at], slice(first, last)
-                of_image = None if masks is None or masks[i] is None else masks[i][part]
-                return marker.mark(images[i].to(clip.device), boxes[i][part], of_image)
-
-            return encode_drawn(clip, [len(boxes[i]) for i in wanted], draw, self.chunk, self.resize_mode)
-
-        return make
-
-
-def region_keys(keys: Sequence[Hashable] | None, boxes: Sequence[Tensor], what: Hashable) -> list[Hashable | None]:
-    """For each image what tells its copies apart from all others: its key, its boxes and what is drawn; None without keys."""
-    if keys is None:
-        return [None] * len(boxes)
-    return [(what, key, of_image.numpy(force=True).tobytes()) for key, of_image in zip(keys, boxes, strict=True)]
-
-
-def region_losses(scores: Sequence[Tensor], targets: Sequence[int], none: Tensor | None = None) -> dict[str, Tensor]:
-    """The cross-entropy of each expression's proposals.
-
-    Args:
-        scores: (N_i,) of each expression.
-        targets: which proposal is meant, or -1: none of them.
-        none: a scalar; the score of "none of them" is the mean of the proposals' and this. Without it -1 costs nothing.
-
-    Returns:
-        {"ce": (B,)} nats
-    """
-    losses = []
-    for of_image, target in zip(scores, targets, strict=True):
-        if none is not None:
-            of_image = torch.cat([of_image, (of_image.mean() + none)[None]])
-        logs = of_image.log_softmax(0)
-        losses.append(of_image.sum() * 0 if target < 0 and none is None else -logs[target])
-    return {"ce": torch.stack(losses)}
 
 
 def combined(scores: Sequence[Tensor], how: Combine) -> Tensor:

@@ -14,17 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prompts.cpt import check_regions, region_keys, region_losses
 from prompts.engine.clip import FrozenCLIP
 from prompts.engine.rows import Rows, TowerPrompts
 from prompts.engine.text_plan import TextPlan
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.parts import marking
 from prompts.parts.context import STD
-from prompts.parts.markers import Painted, make_markers
+from prompts.parts.marker_bases import Painted
+from prompts.parts.markers import make_markers
 from prompts.parts.marking import ResizeMode
 from prompts.parts.region_images import KeptFeatures, encode_drawn
 from prompts.parts.region_texts import RegionTexts, framed, query_of
+from prompts.parts.regions import check_regions, masks_of, region_keys, region_losses
 from prompts.parts.settings import check_at_least, check_choice
 
 MARGIN = 0.05  # by which the sigmoid of a colour goes beyond 0 and 1: the released red has no green, which 0 itself never is
@@ -60,6 +61,7 @@ class LearnedCPT(PromptLearner):
     """
 
     offers = ("scores of regions",)
+    needs_masks = False  # True: `region_scores` draws the masks of the proposals
     training_only = ("none_logit",)
 
     def __init__(
@@ -86,6 +88,7 @@ class LearnedCPT(PromptLearner):
             raise ValueError(
                 "method.learn_context=false, learn_marker=false and n_before=0 leave nothing to learn: choose method=cpt."
             )
+        self.needs_masks = self.marker.needs_mask
         self.n_before, self.learn_context, self.learn_marker = n_before, learn_context, learn_marker
         self.with_temperature, self.none, self.marker_lr = temperature, none, marker_lr
         self.resize_mode, self.chunk = resize_mode, chunk
@@ -104,7 +107,10 @@ class LearnedCPT(PromptLearner):
             rows += [clip.embed_tokens(torch.tensor(learned)).cpu()] if learned else []
             self.ctx = nn.Parameter(torch.cat(rows))  # (n,D)
         look = unbounded(torch.tensor([*self.marker.colour, self.marker.alpha], dtype=torch.float64) / 255).float()
-        self.look = nn.Parameter(look, requires_grad=self.learn_marker)  # (4,) red, green, blue, alpha, raw
+        if self.learn_marker:
+            self.look = nn.Parameter(look)  # (4,) red, green, blue, alpha, raw
+        else:
+            self.register_buffer("look", look, persistent=False)
         if self.with_temperature:
             self.log_factor = nn.Parameter(torch.zeros(()))
         if self.none == "logit":
@@ -112,11 +118,6 @@ class LearnedCPT(PromptLearner):
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         """Nothing: there are no classes."""
-
-    @property
-    def needs_masks(self) -> bool:
-        """Whether the marker draws the masks of proposals."""
-        return self.marker.needs_mask
 
     @property
     def appearance(self) -> Tensor:
@@ -142,8 +143,6 @@ class LearnedCPT(PromptLearner):
         """Marked copies (N,3,H,W) in levels from 0 to 255 of an image (3,H,W) uint8, for boxes (N,4) and masks (N,H,W).
         Gradients reach the marker from its own place alone."""
         levels, (height, width) = image.float(), image.shape[-2:]
-        if self.marker.needs_mask and masks is None:
-            raise ValueError("the marker fill_mask draws the masks of regions, and these have none: choose fill_box.")
         places = marking.clamp_boxes(torch.as_tensor(boxes, dtype=torch.float32, device=levels.device), height, width)
         area = self.marker.area(places, height, width, None if masks is None else masks.to(levels.device).bool())
         look = self.appearance
@@ -162,6 +161,7 @@ class LearnedCPT(PromptLearner):
         their keys where the marker does not learn in this call."""
         check_regions(images, boxes, texts, masks, keys)
         boxes = [torch.as_tensor(of_image, dtype=torch.float32) for of_image in boxes]
+        drawn = masks_of(self.needs_masks, images, boxes, masks)
         learns = self.learn_marker and torch.is_grad_enabled()
         if (now := self.look.detach().cpu().numpy().tobytes()) != self._kept_for:
             self.kept, self._kept_for = KeptFeatures(), now
@@ -169,8 +169,8 @@ class LearnedCPT(PromptLearner):
         def make(wanted: list[int]) -> list[Tensor]:
             def draw(at: int, first: int, last: int) -> Tensor:
                 i, part = wanted[at], slice(first, last)
-                of_image = None if masks is None or masks[i] is None else masks[i][part]
-                return self.draw(images[i].to(clip.device), boxes[i][part], of_image)
+                of_image = drawn[i]
+                return self.draw(images[i].to(clip.device), boxes[i][part], None if of_image is None else of_image[part])
 
             with torch.set_grad_enabled(learns):
                 return encode_drawn(clip, [len(boxes[i]) for i in wanted], draw, self.chunk, self.resize_mode)

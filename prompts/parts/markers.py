@@ -1,14 +1,13 @@
-"""Markers: what is drawn on a copy of an image to point at one of its regions, and the sentence that goes with it.
+"""The markers, by name, each with the sentence that goes with what it draws.
 
 Filled blocks are CPT's (arXiv 2109.11797, with the colours and the transparency of its released code); crop, blur and the red
 block on CLIP are ReCLIP's, the ellipse and what is done outside it FGVP's. docs/cpt.md says what is published of each.
 
-Shapes: N boxes, B images, H x W the image's size. Boxes are as `prompts.parts.marking` has them.
+Shapes: N boxes, H x W the image's size.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,91 +15,19 @@ import torch
 from torch import Tensor
 
 from prompts.parts import marking
+from prompts.parts.marker_bases import ALPHA, PHOTO, RED, Marker, Painted
 
-RED = (240, 0, 30)
-COLOURS = {  # in levels, of CPT's released code
+COLOURS: Mapping[str, tuple[int, int, int]] = {  # in levels, of CPT's released code
     "red": RED,
     "blue": (0, 10, 255),
     "yellow": (255, 255, 25),
     "purple": (155, 50, 210),
     "green": (0, 255, 0),
 }
-ALPHA = 127  # of 255
-PHOTO = "a photo of {}"
-
-
-class Marker(ABC):
-    """Draws on copies of an image. `text` is the sentence of a marked region, "{}" standing for the query."""
-
-    needs_mask = False  # True: the region's mask is drawn, not its box
-
-    def __init__(self, text: str = PHOTO):
-        if text.count("{}") != 1:
-            raise ValueError(f"method.markers: the text {text!r} must have one {{}} for the query, as in {PHOTO!r}.")
-        self.text = text
-
-    @abstractmethod
-    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
-        """(N,H,W) bool: the pixels that are drawn anew, of boxes (N,4) inside the image and masks (N,H,W)."""
-
-    @abstractmethod
-    def paint(self, levels: Tensor) -> Tensor:
-        """Levels (...,3,H,W) from 0 to 255 as they are inside the area."""
-
-    def mark(self, image: Tensor, box: Tensor, mask: Tensor | None = None) -> Tensor | list[Tensor]:
-        """Marked copies; the image itself is not changed.
-
-        Args:
-            image: (3,H,W), or (B,3,H,W) with a box for each; uint8, or float from 0 to 1.
-            box: (4,) for one copy, (N,4) for N of the one image, (B,4) for one of each.
-            mask: (H,W) or (N,H,W) bool, of the regions.
-
-        Returns:
-            (3,H,W) or (N,3,H,W) of the image's type, equal to the image bit for bit outside what is drawn.
-
-        Raises:
-            ValueError: a box that `clamp_boxes` refuses, or no mask where one is drawn.
-        """
-        images = image if image.dim() == 4 else image[None]
-        if images.dtype != torch.uint8 and not images.is_floating_point():
-            raise ValueError(f"an image of type {images.dtype} cannot be marked: give uint8, or numbers from 0 to 1.")
-        boxes = torch.as_tensor(box, dtype=torch.float32, device=images.device)
-        masks = None if mask is None else torch.as_tensor(mask, device=images.device).bool()
-        one = boxes.dim() == 1
-        copies = self._copies(images, boxes.reshape(-1, 4), masks[None] if masks is not None and masks.dim() == 2 else masks)
-        return copies[0] if one and image.dim() == 3 else copies
-
-    def _copies(self, images: Tensor, boxes: Tensor, masks: Tensor | None) -> Tensor | list[Tensor]:
-        """Of images (1 or N,3,H,W) and boxes (N,4)."""
-        height, width = images.shape[-2:]
-        if self.needs_mask and masks is None:
-            raise ValueError("the marker fill_mask draws the masks of regions, and these have none: choose fill_box.")
-        if masks is not None and masks.shape != (len(boxes), height, width):
-            raise ValueError(
-                f"{len(boxes)} regions of a {width} x {height} image have masks of the shape {tuple(masks.shape)}: give one "
-                "of the image's size for each region."
-            )
-        area = self.area(marking.clamp_boxes(boxes, height, width), height, width, masks)[:, None]
-        if images.dtype == torch.uint8:
-            return torch.where(area, self.paint(images.float()).round().clamp(0, 255).to(torch.uint8), images)
-        return torch.where(area, self.paint(images.float() * 255).to(images.dtype) / 255, images)
-
-
-class Painted(Marker):
-    """Base of markers that lay one colour over their area: `colour` in levels, `alpha` of 255."""
-
-    def __init__(self, colour: Sequence[float] = RED, alpha: float = ALPHA, text: str = PHOTO):
-        super().__init__(text)
-        numbers = [*colour, alpha] if len(colour) == 3 else [-1]
-        if not all(0 <= number <= 255 for number in numbers):
-            raise ValueError(
-                f"method.markers: colour={list(colour)} and alpha={alpha} must be three numbers and one, 0 to 255."
-            )
-        self.colour, self.alpha = tuple(colour), alpha
-
-    def paint(self, levels: Tensor) -> Tensor:
-        """round(alpha x colour + (1 - alpha) x level)."""
-        return marking.blend(levels, levels.new_tensor(self.colour), levels.new_tensor(self.alpha / 255))
+PURE_RED = (255, 0, 0)
+THICKNESS = 2.0  # pixels
+EXPAND = 0.01  # of the image's side, on each side of a box
+BLUR = 100.0  # pixels
 
 
 class FillBox(Painted):
@@ -108,14 +35,163 @@ class FillBox(Painted):
 
     def __init__(self, colour: Sequence[float] = RED, alpha: float = ALPHA, word: str = "red", text: str | None = None):
         super().__init__(colour, alpha, f"{{}} is in {word} color." if text is None else text)
-        self.word = word
 
     def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
         """The boxes."""
         return marking.box_area(boxes, height, width)
 
 
-MARKERS: Mapping[str, type[Marker]] = {"fill_box": FillBox}
+class FillMask(FillBox):
+    """CPT's other block: the region's mask, filled likewise."""
+
+    needs_mask = True
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """The masks, as far as they lie in their boxes; the box itself where nothing of its mask does."""
+        assert masks is not None
+        inside = marking.box_area(boxes, height, width)
+        masked = masks & inside
+        return torch.where(masked.any((-2, -1), keepdim=True), masked, inside)
+
+
+class OutlineBox(Painted):
+    """A box's outline, half of its `thickness` (pixels) on either side of the edge."""
+
+    def __init__(self, colour: Sequence[float] = PURE_RED, alpha: float = 255, thickness: float = THICKNESS, text: str = PHOTO):
+        super().__init__(colour, alpha, text)
+        self.half = _at_least("thickness", thickness, 1) / 2
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """The line."""
+        out = boxes.new_tensor([-self.half, -self.half, self.half, self.half])
+        return marking.box_area(boxes + out, height, width) & ~marking.box_area(boxes - out, height, width)
+
+
+class Ellipse(Painted):
+    """The red circle (Shtedritski et al., ICCV 2023), in FGVP's form: the outline of the ellipse inscribed in the box, which
+    is moved out by `expand` of the image's sides. The line is at least one pixel.
+
+    Args:
+        thickness: of the line, in pixels of an image whose shorter side has `at` pixels; of the image itself where that is
+            null. FGVP draws on images of that size.
+    """
+
+    def __init__(
+        self,
+        colour: Sequence[float] = PURE_RED,
+        alpha: float = 255,
+        thickness: float = THICKNESS,
+        at: int | None = None,
+        expand: float = EXPAND,
+        text: str = PHOTO,
+    ):
+        super().__init__(colour, alpha, text)
+        self.thickness, self.expand = _at_least("thickness", thickness, 0), _at_least("expand", expand, 0)
+        self.at = None if at is None else _at_least("at", at, 1)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """The line, half on either side of the ellipse."""
+        boxes = marking.grown(boxes, height, width, share=self.expand)
+        half = max(1.0, self.thickness * (min(height, width) / self.at if self.at else 1)) / 2
+        outer = marking.ellipse_area(boxes, height, width, half)
+        return outer & ~marking.ellipse_area(boxes, height, width, -half)
+
+
+class BlurOutside(Marker):
+    """ReCLIP's blur: all but the box under a Gaussian of `std` pixels."""
+
+    def __init__(self, std: float = BLUR, text: str = PHOTO):
+        super().__init__(text)
+        self.std = _at_least("std", std, 0.1)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """All but the boxes."""
+        return ~marking.box_area(boxes, height, width)
+
+    def paint(self, levels: Tensor) -> Tensor:
+        """Blurred."""
+        return marking.blurred(levels, self.std)
+
+
+class GreyOutside(Marker):
+    """All but the box without colour."""
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """All but the boxes."""
+        return ~marking.box_area(boxes, height, width)
+
+    def paint(self, levels: Tensor) -> Tensor:
+        """Grey."""
+        return marking.grey(levels)
+
+
+class BlurCircle(BlurOutside):
+    """FGVP's: all blurred but the ellipse that `Ellipse` draws the outline of."""
+
+    def __init__(self, std: float = BLUR, expand: float = EXPAND, text: str = PHOTO):
+        super().__init__(std, text)
+        self.expand = _at_least("expand", expand, 0)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """All but the ellipses."""
+        boxes = marking.grown(boxes, height, width, share=self.expand)
+        return ~marking.ellipse_area(boxes, height, width)
+
+
+class GreyCircle(GreyOutside):
+    """FGVP's: all grey but the ellipse that `Ellipse` draws the outline of."""
+
+    def __init__(self, expand: float = EXPAND, text: str = PHOTO):
+        super().__init__(text)
+        self.expand = _at_least("expand", expand, 0)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """All but the ellipses."""
+        boxes = marking.grown(boxes, height, width, share=self.expand)
+        return ~marking.ellipse_area(boxes, height, width)
+
+
+class Crop(Marker):
+    """The box as an image of its own, moved out by `enlarge` pixels on each side: several boxes are a list of images."""
+
+    def __init__(self, enlarge: float = 0.0, text: str = PHOTO):
+        super().__init__(text)
+        self.enlarge = _at_least("enlarge", enlarge, 0)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """Nothing is drawn."""
+        return torch.zeros(len(boxes), height, width, dtype=torch.bool, device=boxes.device)
+
+    def paint(self, levels: Tensor) -> Tensor:
+        """As it is."""
+        return levels
+
+    def copies(self, images: Tensor, boxes: Tensor, masks: Tensor | None) -> list[Tensor]:
+        """The boxes' pixels, those whose centres lie inside."""
+        height, width = images.shape[-2:]
+        places = marking.grown(marking.clamp_boxes(boxes, height, width), height, width, self.enlarge)
+        edges = (places - 0.5).ceil().long().tolist()  # the first pixel inside, and the first behind
+        of_each = images.expand(len(boxes), -1, -1, -1)
+        return [image[:, y1:y2, x1:x2] for image, (x1, y1, x2, y2) in zip(of_each, edges, strict=True)]
+
+
+def _at_least(key: str, value: float, least: float) -> float:
+    if not value >= least:
+        raise ValueError(f"method.markers: {key}={value}: give a number, {least} or more.")
+    return value
+
+
+MARKERS: Mapping[str, type[Marker]] = {
+    "fill_box": FillBox,
+    "fill_mask": FillMask,
+    "outline_box": OutlineBox,
+    "ellipse": Ellipse,
+    "blur_outside": BlurOutside,
+    "grey_outside": GreyOutside,
+    "blur_circle": BlurCircle,
+    "grey_circle": GreyCircle,
+    "crop": Crop,
+}
 
 
 def make_markers(entries: Sequence[str | Mapping[str, Any] | Marker]) -> list[Marker]:
