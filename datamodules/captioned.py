@@ -26,7 +26,7 @@ class CaptionedData(ListedImages):
 
     Args:
         image_spec: size, mean and std that the CLIP wants, perhaps interpolation and resize_mode (`FrozenCLIP.image_spec`).
-        shots: how many training images, drawn by the seed; 0 or less: all of them.
+        shots: how many training images, drawn by the seed; -1: all of them.
         subset: "all", as there are no classes.
         batch_size, eval_batch_size, workers, decoded_mb, train_transform, on_bad_image: as `datamodules.module.FewShotData`
             has them.

@@ -8,7 +8,7 @@ from functools import partial
 
 from datamodules.evaluation import Evaluation
 from datamodules.identity import digest_of
-from datamodules.loaded import KINDS, LoadedImages
+from datamodules.loaded import KINDS, LoadedImages, check_shots
 from datamodules.validation import check_apart, way_out
 
 LISTED = 10_000  # images, up to which a result lists those that were trained on
@@ -84,11 +84,12 @@ class ListedImages(LoadedImages):
 
 
 def draw(items: list, shots: int, seed: int, name: str) -> list:
-    """The items of `shots` images, drawn by the seed, in the order of the list; all of them where shots is 0 or less.
+    """The items of `shots` images, drawn by the seed, in the order of the list; all of them where shots is -1.
 
     Raises:
-        ValueError: there are fewer images.
+        ValueError: there are fewer images, or shots is 0.
     """
+    check_shots(shots, name)
     if shots <= 0:
         return items
     paths = list(dict.fromkeys(item.path for item in items))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from files.whole import whole_file, write_json
 SAMPLES, FOLDER = "samples.json", "samples"
 EACH = 4  # best, worst and random ones of an evaluation
 SIDE = 128  # pixels of a picture's longer side
+Paint = Callable[[Image.Image, Mapping[str, Any], float], Image.Image]  # of a picture, its entry and its scale: what is shown
 LONGEST, MOST = 1000, 50  # characters of a text and entries of a list in samples.json
 
 
@@ -35,7 +36,11 @@ def choose(scores: Sequence[float] | np.ndarray, seed: int, each: int = EACH) ->
 
 
 def write_samples(
-    folder: Path, task: str, evaluations: Iterable[Evaluation], samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    folder: Path,
+    task: str,
+    evaluations: Iterable[Evaluation],
+    samples: Mapping[str, Sequence[Mapping[str, Any]]],
+    paint: Paint | None = None,
 ) -> None:
     """Writes samples.json and samples/NAME-INDEX.png into a run's folder.
 
@@ -44,24 +49,30 @@ def write_samples(
         samples: by the name of an evaluation, entries with "why", "index" and the fields of the task: plain data, which is cut
             to `LONGEST` and `MOST`, and pictures, in whose place their paths below `folder` are written. Each entry gets
             "image", the path of the image's picture; null where it cannot be read.
+        paint: draws into an image's picture what an entry of its says.
     """
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     content = {}
     for evaluation in evaluations:
         entries = samples.get(evaluation.name, ())
-        pictures = {index: _picture(folder, evaluation, index) for index in sorted({entry["index"] for entry in entries})}
+        by_index = {entry["index"]: entry for entry in entries}
+        pictures = {index: _picture(folder, evaluation, by_index[index], paint) for index in sorted(by_index)}
         written = [_with_paths(folder, evaluation, entry) for entry in entries]
         content[evaluation.name] = [{**_bounded(entry), "image": pictures[entry["index"]]} for entry in written]
     write_json(folder / SAMPLES, {"task": task, "evaluations": content}, indent=1)
 
 
-def _picture(folder: Path, evaluation: Evaluation, index: int) -> str | None:
+def _picture(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any], paint: Paint | None) -> str | None:
     dataset: Any = evaluation.loader(0, 1).dataset
+    index = entry["index"]
     try:
         image = dataset.source.open(dataset.items[index]).convert("RGB")
     except ValueError:  # it could not be read in the evaluation either
         return None
+    side = max(image.size)
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    if paint:
+        image = paint(image, entry, max(image.size) / side)
     return _save(image, folder, evaluation, str(index))
 
 

@@ -33,6 +33,7 @@ def cards(
     of_image: Callable[[Sample], list[str]],
     of_method: Callable[[Sample], Lines],
     pictures: Pictures | None = None,
+    own_pictures: bool = False,
 ) -> Markup:
     """The samples of the first seed of each configuration; empty where there are none.
 
@@ -40,11 +41,12 @@ def cards(
         of_image: the lines that say what belongs to the image, the same for all methods.
         of_method: the lines that say what the method made of it.
         pictures: of tasks whose answers are pictures.
+        own_pictures: whether a method draws into the image's picture, so that each has a card of its own.
     """
     parts = []
     for benchmark in benchmarks(groups):
         for evaluation in benchmark.evaluations:
-            if drawn := _cards(benchmark, evaluation, of_image, of_method, pictures):
+            if drawn := _cards(benchmark, evaluation, of_image, of_method, pictures, own_pictures):
                 parts.append((f"{benchmark.title}: {evaluation}", PIECES.cards(drawn[:MOST_CARDS])))
     if not parts:
         return Markup()
@@ -53,13 +55,19 @@ def cards(
 
 
 def _cards(
-    benchmark: Benchmark, evaluation: str, of_image: Callable, of_method: Callable, pictures: Pictures | None
+    benchmark: Benchmark,
+    evaluation: str,
+    of_image: Callable,
+    of_method: Callable,
+    pictures: Pictures | None,
+    own_pictures: bool,
 ) -> list[tuple]:
     by_image: dict[tuple, dict[str, Sample]] = {}
     for label, group in benchmark.groups.items():
         run = next(iter(group.runs.values()))
         for sample in run.samples(evaluation) if evaluation in group.evaluations else ():
-            key = (WHY.index(sample.why), "" if sample.why == "random" else label, sample.index)
+            shared = sample.why == "random" and not own_pictures
+            key = (WHY.index(sample.why), "" if shared else label, sample.index)
             by_image.setdefault(key, {})[label] = sample
     drawn = []
     for (why, label, _), samples in sorted(by_image.items()):

@@ -42,6 +42,8 @@ PERCENT = number(0, 100 + 1e-6)
 PICTURE = text()  # a picture's path; its data URI is in `Sample.pictures`
 TEXT, TEXTS, NUMBER = text(LONGEST), listed(text(LONGEST), MOST_TEXTS), number(-LARGEST_NUMBER, LARGEST_NUMBER)
 
+BOX = listed(NUMBER, 4)
+
 
 def _generated(value: Any, what: str) -> None:
     """What a language model said: any text, also none."""
@@ -95,6 +97,14 @@ FIELDS: dict[str, dict[str, Check]] = {
         "answers": TEXTS,
         "accuracy": number(0, 100 + 1e-6),
         "shots": whole(0, 1000),
+    },
+    "grounding": {
+        "expression": TEXT,
+        "iou": number(0, 1 + 1e-6),
+        "score": NUMBER,
+        "proposals": whole(1, LARGEST_INTEGER),
+        "box": BOX,
+        "gold": BOX,
     },
 }
 

@@ -4,5 +4,6 @@ from bad_clips import CLIPS
 from bad_lms import LMS
 from bad_masks import MASKS
 from bad_pixels import PIXELS
+from bad_refer import REFER
 
-TOPICS = CLIPS + LMS.lstrip() + MASKS.lstrip() + PIXELS.lstrip()
+TOPICS = CLIPS + LMS.lstrip() + MASKS.lstrip() + PIXELS.lstrip() + REFER.lstrip()

@@ -18,11 +18,14 @@ from runs.arguments import import_target
 from runs.protocol import protocol_of
 
 CONF = ROOT / "conf"
-# The protocol that data of other classes than FewShotData select; it trains on all images.
+# The protocol that data of other classes than FewShotData select, and the shots that it starts with.
 PROTOCOL_OF = {
-    "datamodules.captioned.CaptionedData": "captions",
-    "datamodules.questions.QuestionData": "captions",
-    "datamodules.segmented.SegmentedData": "pixels",
+    "datamodules.captioned.CaptionedData": ("captions", -1),
+    "datamodules.questions.QuestionData": ("captions", -1),
+    "datamodules.segmented.SegmentedData": ("pixels", -1),
+    "datamodules.detected.DetectedData": ("pixels", -1),
+    "datamodules.grounding.GroundingData": ("grounding", 0),
+    "datamodules.relations.PairData": ("grounding", 0),
 }
 
 
@@ -80,9 +83,10 @@ def targets_once(monkeypatch):
 @pytest.mark.parametrize("protocol", options("protocol"))
 @pytest.mark.usefixtures("targets_once")
 def test_methods_under_each_protocol(method, protocol):
-    captions = protocol == "captions"  # it goes on from captioned images alone, and has no recipe by shots
-    for shots in (-1,) if captions else (1, 2, 4, 8, 16):
-        more = ["+protocol.targets.shapes=[]"] if captions else [f"shots={shots}"]
+    shots_of = dict(PROTOCOL_OF.values())
+    other = protocol in shots_of  # it goes on from other data than shapes, and has no recipe by shots
+    for shots in (shots_of[protocol],) if other else (1, 2, 4, 8, 16):
+        more = ["+protocol.targets.shapes=[]"] if other else [f"shots={shots}"]
         cfg = compose(f"method={method}", f"protocol={protocol}", *more)
         assert cfg.shots == shots
         assert isinstance(make_method(cfg), PromptLearner)
@@ -103,15 +107,18 @@ def test_protocols_that_go_on_to_other_datasets(protocol):
         compose(f"protocol={protocol}", "data=dtd")
 
 
-@pytest.mark.parametrize("source", ["disk", "hub"])
-@pytest.mark.parametrize("data", options("data"))
+NOT_ON_A_HUB = ("refcoco", "scenes_refer")  # how their names begin; they are many, and have no such source
+SOURCES = [(data, "disk") for data in options("data")]
+SOURCES += [(data, "hub") for data in options("data") if not data.startswith(NOT_ON_A_HUB)]
+
+
+@pytest.mark.parametrize(("data", "source"), SOURCES)
 def test_datasets(data, source):
     cfg, names = jobs.compose_job([f"data={data}", f"source={source}"], CONF)
     assert jobs.resolve(cfg)["data"]["name"]
     drawn = "shapes" in data or "scenes" in data or data == "digits"
     assert (names["clip"] == "tiny") == drawn  # a real dataset brings the real backbone
-    few_shot = cfg.data._target_ not in PROTOCOL_OF
-    assert (names["protocol"], cfg.shots) == (PROTOCOL_OF.get(cfg.data._target_, "few_shot"), 16 if few_shot else -1)
+    assert (names["protocol"], cfg.shots) == PROTOCOL_OF.get(cfg.data._target_, ("few_shot", 16))
     assert compose(f"data={data}", "protocol=few_shot", "shots=3").data.shots == 3  # the command line has the last word
     assert jobs.compose_job([f"data={data}", "clip=tiny"], CONF)[1]["clip"] == "tiny"
     if source == "disk" or "hub" in str(cfg.data.source):

@@ -18,11 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.annotation_files import AnnotatedImages
 from datamodules.disk import Disk
+from datamodules.referred import ReferredImages
 from datamodules.segmented_disk import SegmentedDisk
 from datamodules.shapes21k import Shapes21K
 from tools.caption_checks import examine_texts
 from tools.dataset_checks import examine
 from tools.dataset_config import NOT_DATASETS, dataset_config, dataset_names, default_options, leading_comment
+from tools.expression_checks import examine_expressions
 from tools.mask_checks import examine_masks
 
 
@@ -57,7 +59,12 @@ def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> boo
     if source is None:
         print(f"ok   {name}: needs no files")
         return True
-    kinds = ((AnnotatedImages, examine_texts), (SegmentedDisk, examine_masks), (Disk, examine))
+    kinds = (
+        (ReferredImages, examine_expressions),
+        (AnnotatedImages, examine_texts),
+        (SegmentedDisk, examine_masks),
+        (Disk, examine),
+    )
     check = next(check for kind, check in kinds if isinstance(source, kind))
     problems, remarks = check(name, source, bool(options.images), int(options.limit))
     print(f"{'BAD ' if problems else 'ok  '} {name} in {source.folder}" + "".join(f"\n     {line}" for line in remarks))

@@ -1,0 +1,216 @@
+"""The markers, by name, each with the sentence that goes with what it draws.
+
+Filled blocks are CPT's (arXiv 2109.11797, with the colours and the transparency of its released code); crop, blur and the red
+block on CLIP are ReCLIP's, the ellipse and what is done outside it FGVP's. docs/cpt.md says what is published of each.
+
+Shapes: N boxes, H x W the image's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prompts.parts import marking
+from prompts.parts.marker_bases import ALPHA, PHOTO, RED, Marker, Painted
+
+COLOURS: Mapping[str, tuple[int, int, int]] = {  # in levels, of CPT's released code
+    "red": RED,
+    "blue": (0, 10, 255),
+    "yellow": (255, 255, 25),
+    "purple": (155, 50, 210),
+    "green": (0, 255, 0),
+}
+PURE_RED = (255, 0, 0)
+THICKNESS = 2.0  # pixels
+EXPAND = 0.01  # of the image's side, on each side of a box
+BLUR = 100.0  # pixels
+
+
+class FillBox(Painted):
+    """CPT's block: a half transparent filled box. `word` is how the sentence calls the colour."""
+
+    def __init__(self, colour: Sequence[float] = RED, alpha: float = ALPHA, word: str = "red", text: str | None = None):
+        super().__init__(colour, alpha, f"{{}} is in {word} color." if text is None else text)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """The boxes."""
+        return marking.box_area(boxes, height, width)
+
+
+class FillMask(FillBox):
+    """CPT's other block: the region's mask, filled likewise."""
+
+    needs_mask = True
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """The masks, as far as they lie in their boxes; the box itself where nothing of its mask does."""
+        assert masks is not None
+        inside = marking.box_area(boxes, height, width)
+        masked = masks & inside
+        return torch.where(masked.any((-2, -1), keepdim=True), masked, inside)
+
+
+class OutlineBox(Painted):
+    """A box's outline, half of its `thickness` (pixels) on either side of the edge."""
+
+    def __init__(self, colour: Sequence[float] = PURE_RED, alpha: float = 255, thickness: float = THICKNESS, text: str = PHOTO):
+        super().__init__(colour, alpha, text)
+        self.half = _at_least("thickness", thickness, 1) / 2
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """The line."""
+        out = boxes.new_tensor([-self.half, -self.half, self.half, self.half])
+        return marking.box_area(boxes + out, height, width) & ~marking.box_area(boxes - out, height, width)
+
+
+class Ellipse(Painted):
+    """The red circle (Shtedritski et al., ICCV 2023), in FGVP's form: the outline of the ellipse inscribed in the box, which
+    is moved out by `expand` of the image's sides. The line is at least one pixel.
+
+    Args:
+        thickness: of the line, in pixels of an image whose shorter side has `at` pixels; of the image itself where that is
+            null. FGVP draws on images of that size.
+    """
+
+    def __init__(
+        self,
+        colour: Sequence[float] = PURE_RED,
+        alpha: float = 255,
+        thickness: float = THICKNESS,
+        at: int | None = None,
+        expand: float = EXPAND,
+        text: str = PHOTO,
+    ):
+        super().__init__(colour, alpha, text)
+        self.thickness, self.expand = _at_least("thickness", thickness, 0), _at_least("expand", expand, 0)
+        self.at = None if at is None else _at_least("at", at, 1)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """The line, half on either side of the ellipse."""
+        boxes = marking.grown(boxes, height, width, share=self.expand)
+        half = max(1.0, self.thickness * (min(height, width) / self.at if self.at else 1)) / 2
+        outer = marking.ellipse_area(boxes, height, width, half)
+        return outer & ~marking.ellipse_area(boxes, height, width, -half)
+
+
+class BlurOutside(Marker):
+    """ReCLIP's blur: all but the box under a Gaussian of `std` pixels."""
+
+    def __init__(self, std: float = BLUR, text: str = PHOTO):
+        super().__init__(text)
+        self.std = _at_least("std", std, 0.1)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """All but the boxes."""
+        return ~marking.box_area(boxes, height, width)
+
+    def paint(self, levels: Tensor) -> Tensor:
+        """Blurred."""
+        return marking.blurred(levels, self.std)
+
+
+class GreyOutside(Marker):
+    """All but the box without colour."""
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """All but the boxes."""
+        return ~marking.box_area(boxes, height, width)
+
+    def paint(self, levels: Tensor) -> Tensor:
+        """Grey."""
+        return marking.grey(levels)
+
+
+class BlurCircle(BlurOutside):
+    """FGVP's: all blurred but the ellipse that `Ellipse` draws the outline of."""
+
+    def __init__(self, std: float = BLUR, expand: float = EXPAND, text: str = PHOTO):
+        super().__init__(std, text)
+        self.expand = _at_least("expand", expand, 0)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """All but the ellipses."""
+        boxes = marking.grown(boxes, height, width, share=self.expand)
+        return ~marking.ellipse_area(boxes, height, width)
+
+
+class GreyCircle(GreyOutside):
+    """FGVP's: all grey but the ellipse that `Ellipse` draws the outline of."""
+
+    def __init__(self, expand: float = EXPAND, text: str = PHOTO):
+        super().__init__(text)
+        self.expand = _at_least("expand", expand, 0)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """All but the ellipses."""
+        boxes = marking.grown(boxes, height, width, share=self.expand)
+        return ~marking.ellipse_area(boxes, height, width)
+
+
+class Crop(Marker):
+    """The box as an image of its own, moved out by `enlarge` pixels on each side: several boxes are a list of images."""
+
+    def __init__(self, enlarge: float = 0.0, text: str = PHOTO):
+        super().__init__(text)
+        self.enlarge = _at_least("enlarge", enlarge, 0)
+
+    def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
+        """Nothing is drawn."""
+        return torch.zeros(len(boxes), height, width, dtype=torch.bool, device=boxes.device)
+
+    def paint(self, levels: Tensor) -> Tensor:
+        """As it is."""
+        return levels
+
+    def copies(self, images: Tensor, boxes: Tensor, masks: Tensor | None) -> list[Tensor]:
+        """The boxes' pixels, those whose centres lie inside."""
+        height, width = images.shape[-2:]
+        places = marking.grown(marking.clamp_boxes(boxes, height, width), height, width, self.enlarge)
+        edges = (places - 0.5).ceil().long().tolist()  # the first pixel inside, and the first behind
+        of_each = images.expand(len(boxes), -1, -1, -1)
+        return [image[:, y1:y2, x1:x2] for image, (x1, y1, x2, y2) in zip(of_each, edges, strict=True)]
+
+
+def _at_least(key: str, value: float, least: float) -> float:
+    if not value >= least:
+        raise ValueError(f"method.markers: {key}={value}: give a number, {least} or more.")
+    return value
+
+
+MARKERS: Mapping[str, type[Marker]] = {
+    "fill_box": FillBox,
+    "fill_mask": FillMask,
+    "outline_box": OutlineBox,
+    "ellipse": Ellipse,
+    "blur_outside": BlurOutside,
+    "grey_outside": GreyOutside,
+    "blur_circle": BlurCircle,
+    "grey_circle": GreyCircle,
+    "crop": Crop,
+}
+
+
+def make_markers(entries: Sequence[str | Mapping[str, Any] | Marker]) -> list[Marker]:
+    """Markers by their names, or as mappings with a name and options, {name: ellipse, thickness: 4}; made ones stay.
+
+    Raises:
+        ValueError: none, an unknown name, or an option that the marker does not take.
+    """
+    if isinstance(entries, str) or not entries:
+        raise ValueError(f"method.markers={entries!r}: give a list with some of {', '.join(MARKERS)}.")
+    return [entry if isinstance(entry, Marker) else _made(entry) for entry in entries]
+
+
+def _made(entry: str | Mapping[str, Any]) -> Marker:
+    options = {"name": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
+    name = options.pop("name", None)
+    if name not in MARKERS:
+        raise ValueError(f"method.markers: {str(entry)[:80]!r} is no marker: choose among {', '.join(MARKERS)}.")
+    try:
+        return MARKERS[name](**options)
+    except TypeError as error:
+        raise ValueError(f"method.markers: {name} cannot be made from {options}: {error}.") from error
