@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from datamodules.captioned_items import CaptionedImage, CaptionSource, CaptionSplits
 from datamodules.evaluation import Evaluation
 from datamodules.identity import digest_of
-from datamodules.loaded import KINDS, LoadedImages, OnBadImage
+from datamodules.loaded import KINDS, LoadedImages, OnBadImage, check_shots
 from datamodules.loaders import Transform
 from datamodules.transforms import eval_transform
 from datamodules.validation import check_apart, way_out
@@ -32,7 +32,7 @@ class CaptionedData(LoadedImages):
 
     Args:
         image_spec: size, mean and std that the CLIP wants, perhaps interpolation and resize_mode (`FrozenCLIP.image_spec`).
-        shots: how many training images, drawn by the seed; 0 or less: all of them.
+        shots: how many training images, drawn by the seed; -1: all of them.
         subset: "all", as there are no classes.
         batch_size, eval_batch_size, workers, decoded_mb, train_transform, on_bad_image: as `datamodules.module.FewShotData`
             has them.
@@ -135,11 +135,12 @@ class CaptionedData(LoadedImages):
 
 
 def draw(items: list, shots: int, seed: int, name: str) -> list:
-    """The items of `shots` images, drawn by the seed, in the order of the list; all of them where shots is 0 or less.
+    """The items of `shots` images, drawn by the seed, in the order of the list; all of them where shots is -1.
 
     Raises:
-        ValueError: there are fewer images.
+        ValueError: there are fewer images, or shots is 0.
     """
+    check_shots(shots, name)
     if shots <= 0:
         return items
     paths = list(dict.fromkeys(item.path for item in items))

@@ -103,12 +103,12 @@ def mask_of(big: Image.Image) -> np.ndarray:
     return np.asarray(big.reduce(OVERSAMPLE), np.float32)[..., None] / 255
 
 
-def texture(name: str, rng: RandomState) -> np.ndarray:
-    """Where the second colour goes: zeros for plain, else a pattern with a period of about 5 px."""
+def texture(name: str, rng: RandomState, size: int = SIZE) -> np.ndarray:
+    """Where the second colour goes, (size, size): zeros for plain, else a pattern with a period of about 5 px."""
     if name == "plain":
-        return np.zeros((SIZE, SIZE), np.float32)
+        return np.zeros((size, size), np.float32)
     turn = rng.uniform(-0.35, 0.35) + (rng.randint(2) * np.pi / 2 if name == "striped" else np.pi / 4)
-    y, x = np.mgrid[:SIZE, :SIZE] * (2 * np.pi / rng.uniform(4.6, 5.8))
+    y, x = np.mgrid[:size, :size] * (2 * np.pi / rng.uniform(4.6, 5.8))
     u = np.cos(x * np.cos(turn) + y * np.sin(turn) + rng.uniform(0, 6.28))
     if name == "striped":
         return np.clip(0.5 + 1.6 * u, 0, 1).astype(np.float32)
@@ -119,6 +119,8 @@ def texture(name: str, rng: RandomState) -> np.ndarray:
 
 class Scene:
     """The input of a style: the masks of one object, its colour and its random generator."""
+
+    size = SIZE  # S, of a subclass perhaps another; the busy style knows 32 px alone
 
     def __init__(self, shape: str, colour: str, pattern: str, rng: RandomState):
         self.rng = rng
@@ -140,18 +142,19 @@ class Scene:
     def ramp(self) -> np.ndarray:
         """Light that falls off across the picture, (S, S, 1), 0 to 1."""
         turn = self.rng.uniform(0, 6.28)
-        y, x = np.mgrid[:SIZE, :SIZE] / SIZE - 0.5
+        y, x = np.mgrid[: self.size, : self.size] / self.size - 0.5
         return (0.5 + 0.7 * (x * np.cos(turn) + y * np.sin(turn)))[..., None]
 
     def blotches(self, cells: int, channels: int = 1) -> np.ndarray:
-        """Smooth noise, about -1 to 1."""
+        """Smooth noise, about -1 to 1, with so many cells a side in 32 px."""
+        cells = cells * self.size // SIZE
         coarse = (self.rng.uniform(0, 255, (cells, cells, channels))).astype(np.uint8)
-        big = Image.fromarray(coarse.squeeze()).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-        return np.asarray(big, np.float32).reshape(SIZE, SIZE, channels) / 127.5 - 1
+        big = Image.fromarray(coarse.squeeze()).resize((self.size, self.size), Image.Resampling.BICUBIC)
+        return np.asarray(big, np.float32).reshape(self.size, self.size, channels) / 127.5 - 1
 
     def grain(self, amount: float) -> np.ndarray:
         """Gaussian noise of standard deviation `amount`, (S, S, 1)."""
-        return self.rng.normal(0, amount, (SIZE, SIZE, 1))
+        return self.rng.normal(0, amount, (self.size, self.size, 1))
 
 
 def blend(ground: np.ndarray | float, ink: np.ndarray | float, mask: np.ndarray | float) -> np.ndarray:

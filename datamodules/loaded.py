@@ -124,3 +124,9 @@ def check_count(key: str, value: Any, least: int) -> None:
     """ValueError unless the value of data.KEY is an integer, `least` or more."""
     if not isinstance(value, int) or value < least:
         raise ValueError(f"data.{key}={value!r}: give an integer, {least} or more.")
+
+
+def check_shots(shots: int, name: str) -> None:
+    """ValueError for shots=0, which data that are learned from cannot have."""
+    if shots == 0:
+        raise ValueError(f"shots=0: data={name} has nothing to learn from without images: give 1 or more, or -1 for all.")

@@ -193,7 +193,9 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
     return {"image": torch.stack([sample["image"] for sample in samples], 1).flatten(0, 1), "weight": weight, **batch}
 
 
-def eval_loader(dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
+def eval_loader(
+    dataset: ImageDataset, batch_size: int, workers: int, rank: int = 0, world: int = 1, collate: Callable = collate
+) -> DataLoader:
     """A loader of this rank's share of a dataset; over all ranks each image comes once."""
     sampler = RankSampler(len(dataset), batch_size, rank, world)
     return ImageLoader(dataset, batch_sampler=sampler, num_workers=workers, **_options(collate))

@@ -13,7 +13,7 @@ from datamodules.evaluation import Evaluation
 from datamodules.few_shot import select, subset_group
 from datamodules.few_shot import subset as subset_of
 from datamodules.items import Items, ItemTable, Source, Splits, take
-from datamodules.loaded import KINDS, Augmentation, LoadedImages, OnBadImage, check_choice, check_count
+from datamodules.loaded import KINDS, Augmentation, LoadedImages, OnBadImage, check_choice, check_count, check_shots
 from datamodules.loaders import StepSampler, TrainLoader, Transform, shards_of, windowed
 from datamodules.transforms import eval_transform, made_for, train_transform
 from datamodules.validation import check_apart, hold_out, way_out
@@ -30,7 +30,7 @@ class FewShotData(LoadedImages):
 
     Args:
         image_spec: size, mean and std that the CLIP wants, perhaps interpolation and resize_mode (`FrozenCLIP.image_spec`).
-        shots: training images per class; 0 or less: all of them.
+        shots: training images per class; -1: all of them.
         subset: classes to train on: "all", "base" (the first half, rounded up), "new", or "k/n", the k-th of n groups.
         batch_size: global, over all ranks and micro-batches.
         alternating_batch_size: images, over all ranks, of the validation batches that alternate with training batches; 0: none.
@@ -82,6 +82,7 @@ class FewShotData(LoadedImages):
         )  # fmt: skip
         if not isinstance(shots, int):
             raise ValueError(f"shots={shots!r} is not a number of images per class: give an integer, e.g. shots=16.")
+        check_shots(shots, name)
         subset_group(subset)
         check_choice("order", order, Order)
         check_count("alternating_batch_size", alternating_batch_size, 0)

@@ -21,6 +21,7 @@ from reports.groups import Run
 from runs.arguments import import_target, make
 from runs.jobs import RESULT, Job
 from runs.result import load_result
+from runs.shots import shots_text
 
 CLASSES_DRAWN = 100  # W&B keeps a row per cell of a confusion matrix and draws 10,000 of them
 
@@ -112,7 +113,7 @@ def wandb(
         name=name or job.title,
         group=f"{protocol}/{data}/{method}",
         job_type="train" if job.config["fit"] else "evaluate",
-        tags=[*names.values(), f"{job.config['shots']} shots", *tags],
+        tags=[*names.values(), shots_text(job.config["shots"]), *tags],
         save_dir=str(Path(save_dir).resolve()),  # W&B's own process may have another working directory
         config={**job.config, "names": names, "folder": str(job.folder)},
         project=project,

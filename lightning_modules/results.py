@@ -13,6 +13,7 @@ from lightning_modules.task import TaskModule
 from prompts.prompted_clip import PromptedCLIP
 from runs.jobs import Job
 from runs.result import VERSION
+from runs.shots import shots_text
 
 
 def about(job: Job, model: PromptedCLIP) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def opening(job: Job, run: Assembly, trainer: Trainer) -> str:
     recipes = config["recipes"]["used"] if config["fit"] else []
     lines = [
         f"{job.names['method']} on {job.names['data']} (clip {job.names['clip']}, protocol {job.names['protocol']}), "
-        f"{config['shots']} shots, seed {config['seed']}",
+        f"{shots_text(config['shots'])}, seed {config['seed']}",
         f"{trained_on}, {count:,} trainable parameters",
         work,
         f"recipes: {', '.join(recipes)}" if recipes else "",

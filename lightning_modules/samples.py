@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from files.whole import whole_file, write_json
 SAMPLES, FOLDER = "samples.json", "samples"
 EACH = 4  # best, worst and random ones of an evaluation
 SIDE = 128  # pixels of a picture's longer side
+Paint = Callable[[Image.Image, Mapping[str, Any], float], Image.Image]  # of a picture, its entry and its scale: what is shown
 LONGEST, MOST = 1000, 50  # characters of a text and entries of a list in samples.json
 
 
@@ -35,7 +36,11 @@ def choose(scores: Sequence[float], seed: int, each: int = EACH) -> list[tuple[s
 
 
 def write_samples(
-    folder: Path, task: str, evaluations: Iterable[Evaluation], samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    folder: Path,
+    task: str,
+    evaluations: Iterable[Evaluation],
+    samples: Mapping[str, Sequence[Mapping[str, Any]]],
+    paint: Paint | None = None,
 ) -> None:
     """Writes samples.json and samples/NAME-INDEX.png into a run's folder.
 
@@ -43,23 +48,28 @@ def write_samples(
         evaluations: where the images come from; its loader's dataset has the list that `index` counts in.
         samples: by the name of an evaluation, entries with "why", "index" and the fields of the task: plain data, which is cut
             to `LONGEST` and `MOST`. Each gets "image", the picture's path below `folder`; null where it cannot be read.
+        paint: draws into a picture what an entry of its says.
     """
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     content = {}
     for evaluation in evaluations:
         entries = samples.get(evaluation.name, ())
-        pictures = {index: _picture(folder, evaluation, index) for index in sorted({entry["index"] for entry in entries})}
+        by_index = {entry["index"]: entry for entry in entries}
+        pictures = {index: _picture(folder, evaluation, by_index[index], paint) for index in sorted(by_index)}
         content[evaluation.name] = [{**_bounded(entry), "image": pictures[entry["index"]]} for entry in entries]
     write_json(folder / SAMPLES, {"task": task, "evaluations": content}, indent=1)
 
 
-def _picture(folder: Path, evaluation: Evaluation, index: int) -> str | None:
-    dataset = evaluation.loader(0, 1).dataset
+def _picture(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any], paint: Paint | None) -> str | None:
+    dataset, index = evaluation.loader(0, 1).dataset, entry["index"]
     try:
         image = dataset.source.open(dataset.items[index]).convert("RGB")
     except ValueError:  # it could not be read in the evaluation either
         return None
+    side = max(image.size)
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    if paint:
+        image = paint(image, entry, max(image.size) / side)
     name = f"{FOLDER}/{re.sub(r'[^A-Za-z0-9_.-]', '_', evaluation.name)}-{index}.png"
     with whole_file(folder / name) as temporary:
         image.save(temporary, format="PNG")

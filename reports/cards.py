@@ -18,17 +18,23 @@ MOST_CARDS = 30  # of one evaluation
 Lines = list[tuple[str, str]]  # a text and its CSS class: "" for none, "gain" for what is right, "loss" for what is wrong
 
 
-def cards(groups: Sequence[Group], of_image: Callable[[Sample], list[str]], of_method: Callable[[Sample], Lines]) -> Markup:
+def cards(
+    groups: Sequence[Group],
+    of_image: Callable[[Sample], list[str]],
+    of_method: Callable[[Sample], Lines],
+    own_pictures: bool = False,
+) -> Markup:
     """The samples of the first seed of each configuration; empty where there are none.
 
     Args:
         of_image: the lines that say what belongs to the image, the same for all methods.
         of_method: the lines that say what the method made of it.
+        own_pictures: whether a method draws into its pictures, so that each has a card of its own.
     """
     parts = []
     for benchmark in benchmarks(groups):
         for evaluation in benchmark.evaluations:
-            if drawn := _cards(benchmark, evaluation, of_image, of_method):
+            if drawn := _cards(benchmark, evaluation, of_image, of_method, own_pictures):
                 parts.append((f"{benchmark.title}: {evaluation}", PIECES.cards(drawn[:MOST_CARDS])))
     if not parts:
         return Markup()
@@ -36,12 +42,13 @@ def cards(groups: Sequence[Group], of_image: Callable[[Sample], list[str]], of_m
     return note(about) + folded(parts)
 
 
-def _cards(benchmark: Benchmark, evaluation: str, of_image: Callable, of_method: Callable) -> list[tuple]:
+def _cards(benchmark: Benchmark, evaluation: str, of_image: Callable, of_method: Callable, own_pictures: bool) -> list[tuple]:
     by_image: dict[tuple, dict[str, Sample]] = {}
     for label, group in benchmark.groups.items():
         run = next(iter(group.runs.values()))
         for sample in run.samples(evaluation) if evaluation in group.evaluations else ():
-            key = (WHY.index(sample.why), "" if sample.why == "random" else label, sample.index)
+            shared = sample.why == "random" and not own_pictures
+            key = (WHY.index(sample.why), "" if shared else label, sample.index)
             by_image.setdefault(key, {})[label] = sample
     drawn = []
     for (why, label, _), samples in sorted(by_image.items()):

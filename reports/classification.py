@@ -14,10 +14,10 @@ from reports.arrays import Predictions
 from reports.compare import Benchmark, ItemTests, benchmarks
 from reports.groups import Group, best_of
 from reports.pieces import figures, folded, grid, heading, legend, note
-from reports.rows import shots_text
 from reports.stats import Calibration, bootstrap, calibration, confusion, mcnemar
 from reports.style import Palette
 from reports.tables import Table
+from runs.shots import shots_text
 
 NONE = Markup()
 MOST_CLASSES = 15_000  # a table of classes x classes then has 2 GB; ImageNet-21K has 10,450 classes

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from reports.groups import Group
-from reports.rows import by, shots_text
+from reports.rows import by
 from reports.stats import t_test
+from runs.shots import shots_text
 
 
 @dataclass(frozen=True)

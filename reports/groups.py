@@ -57,7 +57,7 @@ class Group:
 
     @property
     def shots(self) -> int:
-        """Training images per class; below 1: all."""
+        """Training images per class, or what the data count; below 0: all."""
         return self.first["shots"]
 
     @property

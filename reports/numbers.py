@@ -15,7 +15,7 @@ from reports.stats import Spread, spread
 from reports.style import Palette
 
 MOST_COLUMNS = 60  # of one table
-COUNTS = ("images", "captions", "questions")  # are no measurement of a method
+COUNTS = ("images", "captions", "questions", "expressions", "pairs")  # are no measurement of a method
 
 
 def numbers(metrics: Mapping[str, Any], above: str = "") -> dict[str, float]:

@@ -23,17 +23,17 @@ PANELS = 100  # of one PNG: matplotlib admits no picture of 65,536 lines
 
 
 def shots_lines(axis: Axes, table: Table, palette: Palette) -> None:
-    """The main figure against training images per class; the band is one standard deviation."""
+    """The main figure against shots; the band is one standard deviation."""
     for row in table.rows:
         points = [(shots, row.cells[column]) for column, shots in table.shots.items() if column in row.cells]
         if not points:
             continue
         x, cells = zip(*points, strict=True)
         _band(axis, x, cells, palette.line(row.label))
-    axis.set_xscale("log", base=2)
+    axis.set_xscale("symlog", base=2, linthresh=1)  # 0 shots stand one step left of 1
     axis.set_xticks(list(table.shots.values()), [str(count) for count in table.shots.values()])
     axis.minorticks_off()
-    axis.set(xlabel="training images per class", ylabel=in_unit(table.figure))
+    axis.set(xlabel="shots", ylabel=in_unit(table.figure))
 
 
 def shots_plot(table: Table, palette: Palette, title: str) -> Markup:

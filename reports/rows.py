@@ -13,6 +13,7 @@ from reports.groups import Group
 from reports.published import Published, published_figures
 from reports.stats import Spread, spread
 from runs.result import Summary
+from runs.shots import shots_text
 from runs.summaries import summary_value
 
 
@@ -38,11 +39,6 @@ def by(groups: Iterable[Group], key: Callable[[Group], Any]) -> dict[Any, list[G
     for group in groups:
         split[key(group)].append(group)
     return split
-
-
-def shots_text(shots: int) -> str:
-    """Training images per class in words."""
-    return "all images" if shots < 1 else f"{shots} shot{'s' * (shots > 1)}"
 
 
 # ---- values: of the groups of one label, column -> seed -> main figure

@@ -37,6 +37,8 @@ class Sample:
 LONGEST = 2000  # characters of a caption, a question or an answer
 TEXT, TEXTS, NUMBER = text(LONGEST), listed(text(LONGEST), MOST_TEXTS), number(-LARGEST_NUMBER, LARGEST_NUMBER)
 
+BOX = listed(NUMBER, 4)
+
 
 def _generated(value: Any, what: str) -> None:
     """What a language model said: any text, also none."""
@@ -62,6 +64,14 @@ FIELDS: dict[str, dict[str, Check]] = {
         "answers": TEXTS,
         "accuracy": number(0, 100 + 1e-6),
         "shots": whole(0, 1000),
+    },
+    "grounding": {
+        "expression": TEXT,
+        "iou": number(0, 1 + 1e-6),
+        "score": NUMBER,
+        "proposals": whole(1, LARGEST_INTEGER),
+        "box": BOX,
+        "gold": BOX,
     },
 }
 

@@ -13,11 +13,11 @@ from reports.groups import Group, in_unit
 from reports.pieces import code, figures, grid, legend, note, p_value, points
 from reports.published import method_rank
 from reports.render import lines
-from reports.rows import shots_text
 from reports.stats import spread
 from reports.style import Palette
 from reports.tables import Table
 from reports.templates import PIECES
+from runs.shots import shots_text
 
 NONE, LINE = Markup(), Markup("\n")
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from reports.groups import Group, best_of
 from reports.published import AVERAGE, Published, dataset_rank, is_published_average, notes
-from reports.rows import Figures, Row, by, by_evaluation, by_shots, make_row, mean_of, shots_text, summaries
+from reports.rows import Figures, Row, by, by_evaluation, by_shots, make_row, mean_of, summaries
 from runs.result import Figure, Summary
+from runs.shots import shots_text
 
 LOWER_IS_BETTER = ("forgetting",)  # for every figure; other summaries are better where their figure is
 
@@ -176,8 +177,8 @@ def make_table(
     """The table of these rows; columns: evaluations as they come, or shots by their number, and summaries last."""
     shots, names = shots or {}, dict.fromkeys(column for row in rows for column in row.cells)
     # shots=-1, all images, comes after every number of shots
-    columns = sorted(names, key=lambda column: (column in summary, shots.get(column, 1) < 1, shots.get(column, 0)))
-    counted = {column: shots[column] for column in columns if shots.get(column, 0) > 0}
+    columns = sorted(names, key=lambda column: (column in summary, shots.get(column, 0) < 0, shots.get(column, 0)))
+    counted = {column: shots[column] for column in columns if shots.get(column, -1) >= 0}
     return Table(
         title, groups[0].figure, columns, rows, [*notes, *_lacking(rows, summary), *_seed_notes(rows)], counted, summary
     )

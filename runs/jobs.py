@@ -23,6 +23,7 @@ from datamodules.identity import data_digest
 from files import dassl, hub
 from runs import arguments, earlier, identity, keys, recipe_files, recipes, search
 from runs.protocol import protocol_of
+from runs.shots import shots_text
 
 RESULT, LAST = "result.json", "last.ckpt"  # a finished run has the first, an unfinished one the second
 NAMED = ("method", "data", "clip", "protocol")
@@ -78,7 +79,7 @@ class Job:
     def title(self) -> str:
         """The run in a few words, for the screen and for loggers."""
         config = self.config
-        return f"{self.names['method']} on {self.names['data']}, {config['shots']} shots, seed {config['seed']}"
+        return f"{self.names['method']} on {self.names['data']}, {shots_text(config['shots'])}, seed {config['seed']}"
 
     @property
     def cuts(self) -> list[str]:

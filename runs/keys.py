@@ -26,7 +26,8 @@ FLAG, PATH = Key((bool,), "give true or false"), Key((str,), "give a path")
 OPTIONAL_PATH = Key((str,), "give a path, or null", also=(None,))
 # In the order of checking: shots comes early, as other values are often functions of it.
 KEYS = {
-    "shots": count("give a number of training images per class, 1 or more, or -1 for all", also=(-1,)),
+    # 0: nothing trains, of data that can be tested without; others refuse it (`datamodules.loaded.check_shots`)
+    "shots": count("give a number of training images per class, 1 or more, or -1 for all", 0, also=(-1,)),
     "seed": count("give an integer from 0 to 4294967295", 0, 2**32 - 1),
     "fit": FLAG,
     "force": FLAG,

@@ -68,7 +68,7 @@ class Result(TypedDict):
     digest: str  # of the config and data, without the seed
     names: Names
     seed: int
-    shots: int  # training images per class; below 1: all
+    shots: int  # training images per class, or what the data count; below 0: all
     figure: Figure
     metrics: dict[str, Metrics]  # by evaluation
     summary: dict[str, Summary]  # by its name in the protocol

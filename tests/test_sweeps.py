@@ -94,7 +94,7 @@ def test_a_job_that_ends_well_but_leaves_no_result_has_failed(cli, tmp_path):
     doom = {"DOOM": "2:exit:0:5 setup:SIGTERM:0:10"}
     sweep = cli(*TOY, "method=doomed", "shots=1,2,4", "output=out", "trainer=cpu", sweep=True, **doom)
     assert sweep.returncode == 1
-    assert "error: doomed on toy, 1 shots, seed 1 ended with status 0 and left no result" in sweep.stderr
+    assert "error: doomed on toy, 1 shot, seed 1 ended with status 0 and left no result" in sweep.stderr
     assert "Stopped by SIGTERM" in sweep.stderr
     failed = sweep.stderr.split("2 job(s) of the sweep failed")[1]
     assert re.findall(r"shots=(\d).*# status (\d+)", failed) == [("1", "1"), ("2", "143")]

@@ -1,0 +1,56 @@
+"""Referring expressions with the boxes that each may mean, their lists, and the interface of their sources. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import PIL.Image
+
+from datamodules.boxes import Box
+
+Proposals = Literal["gold", "detected"]  # the annotated boxes of an image, which is easier, or what a detector finds in it
+
+
+class Expression(NamedTuple):
+    """An expression for one thing of an image. An image stands in a list as often as there are expressions for its things.
+
+    Boxes are as `datamodules.boxes` has them, and inside the image.
+    """
+
+    path: str  # of the image: POSIX, relative to the source's image root; any stable key where images are not files
+    image_id: int | str  # the dataset's own
+    expression_id: int | str  # the dataset's own
+    text: str
+    gold: Box  # of the thing that is meant
+    proposals: tuple[Box, ...]  # N >= 1, in the order of their file
+    regions: tuple[Hashable, ...] = ()  # for each proposal what its source draws its mask from, or None; () where none has one
+    label: int = 0  # of loaders that want one
+    size: tuple[int, int] | None = None  # width and height of the image, where the files say
+
+
+@dataclass(frozen=True)
+class GroundingSplits:
+    """The lists of a dataset of referring expressions; a list may be empty, and no image stands in two of them."""
+
+    train: list[Expression]
+    val: list[Expression]
+    test: list[Expression]
+
+
+class GroundingSource(Protocol):
+    """A source of referring expressions. `digest(seed)`, `content_digest(items)` and `in_memory` are as
+    `datamodules.items.Source` has them."""
+
+    proposals: Proposals
+
+    def splits(self, seed: int) -> GroundingSplits:
+        """Full lists, the same for every seed. ValueError when something is missing."""
+
+    def open(self, item: Expression) -> PIL.Image.Image:
+        """The image in RGB. ValueError that names the image when it cannot be decoded."""
+
+    def region_mask(self, item: Expression, number: int) -> np.ndarray | None:
+        """The mask of a proposal, (H, W) bool in the size of the image; None where there is none, a box alone."""
