@@ -1,11 +1,10 @@
-"""Several proposals of one image in colours of their own. Numbers in names are those of the specification's list of tests (3.4)."""
+"""Several proposals of one image in colours of their own. Numbers in names: the specification's list of tests (3.4)."""
 
 import pytest
 import torch
 from region_stubs import StubCLIP
 
 from prompts.cpt import CPT
-
 
 
 def scores(learner, clip, boxes, images):
