@@ -47,6 +47,8 @@ def fit(run: Assembly, trainer: Trainer, folder: RunFolder) -> None:
     if run.learner.uses_gradients:
         trainer.fit(run.module, ckpt_path=folder.checkpoint(run.module, trainer), weights_only=True)
     else:
+        run.model.to(trainer.strategy.root_device)
+        run.module.look()
         fit_on_features(run.model, run.data, trainer, run.cfg.seed, run.features)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datamodules.evaluation import Evaluation
+from datamodules.grounding import whole_image
 from files.whole import write_json
 from lightning_modules.box_choices import HIT, NO_TARGET, images_of, line_of, measured, paint, sample_of, target_of
 from lightning_modules.evaluated import Figure
@@ -88,6 +89,24 @@ class Grounding(TaskModule):
         boxes = [torch.tensor(item.proposals, dtype=torch.float32) for item in items]
         masks = [masks_of(source, item) for item in items] if learner.needs_masks else None
         return learner.region_scores(self.model.clip, images, boxes, [item.text for item in items], masks, keys)
+
+    def look(self) -> None:
+        """Shows the method the training images with the gold box of each expression, if it wants to see them. ValueError where
+        there are none, or none can be read."""
+        learner = self.model.learner
+        if not getattr(learner, "looks_at_regions", False):
+            return
+        items = self.data.train_items
+        samples = self.data.dataset("train", self.data.subset, whole_image)
+        read = {i: samples[i] for i in range(len(items))}
+        images = {i: sample["image"][0] for i, sample in read.items() if sample["weight"]}
+        if not images:
+            raise ValueError(
+                f"{type(learner).__name__} looks at training images, and there is none: give shots=N, the number of training "
+                "expressions."
+            )
+        boxes = [torch.tensor(items[i].gold, dtype=torch.float32) for i in images]
+        learner.look(self.model.clip, list(images.values()), boxes)
 
     # ---- evaluation
 

@@ -58,6 +58,7 @@ def result_of(
         "effective_parameters": model.learner.effective_parameters() + trained,
         "seconds": round(module.seconds_before + seconds, 1),
         "peak_memory": peak_memory(),
+        "found": dict(model.learner.found_figures),
         "classnames": data.classnames,
         "selected": data.selection(),
         "bad_images": {"count": len(bad_images), "names": list(bad_images[:100])},

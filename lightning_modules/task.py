@@ -100,6 +100,9 @@ class TaskModule(EvaluatedModule):
         """
         raise NotImplementedError
 
+    def look(self) -> None:
+        """Shows a method without gradients what it wants to see of the training images, before the test. On every rank."""
+
     # ---- training
 
     @property

@@ -109,6 +109,7 @@ class PromptLearner(nn.Module):
     takes_captions = True  # False: training keeps something for each class, so captions cannot stand in the classes' place
     wants_captions = False  # True: `losses` reads `Outputs.captions`, on images with captions
     found_settings: Mapping[str, Any] = {}  # arguments that were read from files; saved with the prompts in place of the paths
+    found_figures: Mapping[str, Any] = {}  # numbers about what was found, as plain data for result.json
     plan: TextPlan | None = None
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
@@ -189,9 +190,13 @@ class GradientFree(PromptLearner):
 
     uses_gradients = False
     chooses = False  # True: `fit` needs validation images, and a run without any is refused before it encodes an image
+    looks_at_regions = False  # True: `look` is called before an evaluation, by tasks that have regions
 
     def fit(self, model: PromptedCLIP, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], seed: int) -> None:
         """Fits on (features (N,d), labels (N,)) of the training and of the validation images; nothing by default."""
+
+    def look(self, clip: FrozenCLIP, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> None:
+        """Looks at training images (3,H,W) uint8 and a box (4,) in each, on every rank; nothing by default."""
 
 
 class TrainingHooks:

@@ -81,6 +81,7 @@ class Result(TypedDict):
     effective_parameters: NotRequired[int]
     seconds: NotRequired[float]  # of the whole run
     peak_memory: NotRequired[dict[str, float]]  # MiB: cpu_mib, gpu_mib
+    found: NotRequired[dict[str, Any]]  # numbers about what the method has found, its own
     classnames: NotRequired[list[str]]  # trained on
     selected: NotRequired[Any]  # the training images
     bad_images: NotRequired[dict[str, Any]]  # {"count": N, "names": the first of them}
@@ -143,10 +144,8 @@ def _dotted(config: dict[str, Any], above: int = 0) -> int:
 
 
 FIGURE = record({"key": text(), "title": text(), "unit": _unit, "higher_is_better": checks.boolean}, {})
-SUMMARY = record(
-    {"function": checks.choice(*FUNCTIONS), "evaluations": listed(text(), MOST_EVALUATIONS), "value": NUMBER},
-    {},
-)
+OF_SUMMARY = {"function": checks.choice(*FUNCTIONS), "evaluations": listed(text(), MOST_EVALUATIONS), "value": NUMBER}
+SUMMARY = record(OF_SUMMARY, {})
 ANY_VERSION = record(
     {
         "digest": text(),
@@ -165,6 +164,7 @@ ANY_VERSION = record(
         "seconds": number(0, LARGEST_INTEGER),
         "peak_memory": mapped(number(0, LARGEST_INTEGER), 100),
         "versions": mapped(text(), 200),
+        "found": mapped(_number_or_plain, 1000),
         "classnames": listed(text(1000), checks.MOST_ENTRIES),
     },
 )

@@ -1,0 +1,110 @@
+"""The search of CPT (Yao et al., arXiv 2109.11797) for the colours that a CLIP knows best by their words, on painted boxes of
+training images, and grounding with what it finds. The details of the published search are not public: docs/cpt.md.
+
+Shapes: K training images with a box each, N_i proposals of image i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from files.whole import whole_file
+from prompts.cpt import CPT, Form
+from prompts.engine.clip import FrozenCLIP
+from prompts.learner import TrainingHooks
+from prompts.parts.colour_files import Appearance, write_colours
+from prompts.parts.colour_form import Calibration, ColourForm, colours_of
+from prompts.parts.colour_picture import confusion_map
+from prompts.parts.colour_search import WORDS, grid, search_colours
+from prompts.parts.markers import make_markers
+from prompts.parts.marking import ResizeMode
+from prompts.parts.settings import check_at_least, check_choice
+
+
+class CPTColors(CPT, TrainingHooks):
+    """CPT with colours that were searched for on training images.
+
+    Args:
+        words: of the search, one is the answer for every painted box.
+        levels, alphas: of red, green and blue, and of the colour on the image, 0 to 255: all their combinations are tried, and
+            CPT's own five colours.
+        count: how many words are chosen that are seldom taken for one another.
+        form: "colours": proposals wear the chosen colours together in one image; "per_box": each wears the first of them on a
+            copy of its own.
+        calibrate, resize_mode, chunk: as in `CPT`.
+        colours: of an earlier search, as `prompts.parts.colour_form.colours_of` takes them; None: they are searched for.
+
+    Raises:
+        ValueError: a number out of its range, an unknown choice, or more words to choose than there are.
+    """
+
+    looks_at_regions = True
+
+    def __init__(
+        self,
+        words: Sequence[str] = WORDS,
+        levels: Sequence[float] = (0, 127, 255),
+        alphas: Sequence[float] = (63, 127, 191),
+        count: int = 5,
+        form: Form = "colours",
+        calibrate: Calibration = "cyclic",
+        resize_mode: ResizeMode = "squash",
+        chunk: int = 64,
+        colours: Sequence[str] | Mapping[str, Sequence[float]] | str | None = None,
+    ):
+        super().__init__(calibrate=calibrate, resize_mode=resize_mode, chunk=chunk)
+        check_choice("form", form, Form)
+        check_at_least(2, count=count)
+        self.words, self.count, self.form, self.calibrate = list(words), count, form, calibrate
+        if len(set(self.words)) < len(self.words) or count > len(self.words):
+            raise ValueError(f"method.words has {len(set(self.words))} different words for method.count={count}: give more.")
+        self.appearances = grid(levels, alphas)
+        self.found: dict[str, Any] = {}  # what the search gave, as the file of colours holds it
+        if colours is not None:
+            self.use(colours_of(colours))
+
+    def use(self, looks: Mapping[str, Appearance]) -> None:
+        """Proposals are painted with these colours from now on."""
+        self.found_settings = {"colours": {word: list(look) for word, look in looks.items()}}
+        if self.form == "colours":
+            self.colours = ColourForm(self.markers, looks, self.calibrate)
+            return
+        word, look = next(iter(looks.items()))
+        self.markers = make_markers([{"name": "fill_box", "colour": list(look[:3]), "alpha": look[3], "word": word}])
+
+    def look(self, clip: FrozenCLIP, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> None:
+        """Searches on the boxes (K,4) of training images (3,H,W) uint8, unless colours were given."""
+        if self.found_settings:
+            return
+        found = search_colours(clip, images, boxes, self.appearances, self.words, self.resize_mode, self.chunk)
+        self.found = found.as_file(self.count, images=len(images), backbone=clip.identity)
+        self.use(colours_of(self.found["colours"]))
+
+    @property
+    def found_figures(self) -> dict[str, Any]:
+        """Of the chosen words, how probable each is for its colour."""
+        if not self.found:
+            return {}
+        chosen = {word: self.found["probability"][word] for word in self.found["colours"]}
+        return {"probability": chosen, "colours_tried": self.found["tried"], "images": self.found["images"]}
+
+    def region_scores(self, clip: FrozenCLIP, *args: Any, **kwargs: Any) -> list[Tensor]:
+        """As `CPT.region_scores`. ValueError where no colours were found yet."""
+        if not self.found_settings:
+            raise ValueError("no colours were found yet: a run with fit=true searches for them on training images.")
+        return super().region_scores(clip, *args, **kwargs)
+
+    def artifacts(self, folder: Path) -> list[Path]:
+        """What was found: colours-DIGITS.json, with digits of the CLIP's digest, which `method.colours` takes, and its
+        picture."""
+        if not self.found:
+            return []
+        path, picture = folder / f"colours-{self.found['backbone']['weights'][:8]}.json", folder / "colours.png"
+        write_colours(path, self.found)
+        with whole_file(picture) as temporary:
+            confusion_map(self.found).savefig(temporary, dpi=100, format="png")
+        return [path, picture]
