@@ -67,13 +67,19 @@ SIZES = {
     "imagenet_a": (200, 0, 0, 7500),
     "imagenet_r": (200, 0, 0, 30000),
 }
-# Of captioned images and of questions: training, validation and test images, captions and questions of the published lists.
+# Of captioned images, questions and referring expressions: training, validation and test images, and texts, of the published
+# lists.
 TEXT_SIZES = {
     "coco": {"images": (113287, 5000, 5000)},
     "coco_captions": {"images": (82783, 0, 40504)},
     "flickr30k": {"images": (29000, 1014, 1000)},
     "nocaps": {"images": (0, 0, 4500)},
     "vqa2": {"images": (82783, 0, 40504), "questions": (443757, 0, 214354)},
+    "refcoco": {"expressions": (120624, 10834, 5657), "images": (16994, 1500, 750)},
+    "refcoco_testb": {"expressions": (120624, 10834, 5095), "images": (16994, 1500, 750)},
+    "refcoco_plus": {"expressions": (120191, 10758, 5726), "images": (16992, 1500, 750)},
+    "refcoco_plus_testb": {"expressions": (120191, 10758, 4889), "images": (16992, 1500, 750)},
+    "refcocog": {"expressions": (80512, 4896, 9602), "images": (21899, 1300, 2600)},
 }
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -201,8 +201,8 @@ def read_detections(path: Path) -> dict[int | str, list[Box]]:
         for name, boxes in content.items():
             image_id = int(name) if name.isascii() and name.isdecimal() and len(name) < 19 else name
             if not isinstance(boxes, list):
-                raise ValueError(f"{where}: image {shown(name)} has no list of boxes.")
-            found[image_id] = [box_of(box, f"{where}: image {shown(name)}: box {i}") for i, box in enumerate(boxes)]
+                raise ValueError(f"{where}: image {shown(image_id)} has no list of boxes.")
+            found[image_id] = [box_of(box, f"{where}: image {shown(image_id)}: box {i}") for i, box in enumerate(boxes)]
         return found
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise ValueError(f"{where} holds neither a list of detections nor an object of boxes by image: it is another file.")

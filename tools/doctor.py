@@ -18,10 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datamodules.annotation_files import AnnotatedImages
 from datamodules.disk import Disk
+from datamodules.referred import ReferredImages
 from datamodules.shapes21k import Shapes21K
 from tools.caption_checks import examine_texts
 from tools.dataset_checks import examine
 from tools.dataset_config import NOT_A_DATASET, dataset_config, dataset_names, default_options, leading_comment
+from tools.expression_checks import examine_expressions
 
 
 def disk_source(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> Disk | None:
@@ -55,7 +57,8 @@ def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> boo
     if source is None:
         print(f"ok   {name}: needs no files")
         return True
-    check = examine_texts if isinstance(source, AnnotatedImages) else examine
+    check = examine_expressions if isinstance(source, ReferredImages) else None
+    check = check or (examine_texts if isinstance(source, AnnotatedImages) else examine)
     problems, remarks = check(name, source, bool(options.images), int(options.limit))
     print(f"{'BAD ' if problems else 'ok  '} {name} in {source.folder}" + "".join(f"\n     {line}" for line in remarks))
     for problem in problems:

@@ -1,0 +1,50 @@
+"""What is missing, misplaced or unreadable among referring expressions, and how many there are. Writes nothing."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from datamodules import layouts
+from datamodules.boxes import ious
+from datamodules.disk import MissingFilesError
+from datamodules.grounding_items import Expression, GroundingSplits
+from datamodules.referred import ReferredImages
+from tools.dataset_checks import Problem, missing_files, missing_parts, undecodable
+
+HIT = 0.5  # IoU above which a box counts as that of the thing
+
+
+def examine_expressions(name: str, source: ReferredImages, every_image: bool, limit: int) -> tuple[list[Problem], list[str]]:
+    """The problems of a dataset, and remarks for which nothing needs to be done."""
+    problems = list(missing_parts(source))
+    try:
+        splits = source.preview()
+    except MissingFilesError as error:
+        problems += missing_files(error, source.images, limit)
+        return problems, counts(name, source, source.listed())
+    except ValueError as error:  # a sentence that says what to do
+        return problems or [Problem(str(error), "")], []
+    lists = (splits.train, splits.val, splits.test)
+    of_path = {item.path: item for items in lists for item in (items if every_image else islice(items, 1))}
+    return problems + list(undecodable(source, of_path.values(), limit)), counts(name, source, splits)
+
+
+def counts(name: str, source: ReferredImages, splits: GroundingSplits) -> list[str]:
+    """How many expressions and images there are, where that is not the published number, and what the proposals allow."""
+    lists = (splits.train, splits.val, splits.test)
+    sizes = {"expressions": tuple(map(len, lists)), "images": tuple(len({item.path for item in items}) for items in lists)}
+    remarks = [f"{_line(numbers)} training / validation / test {what}" for what, numbers in sizes.items()]
+    published = layouts.TEXT_SIZES.get(name.removesuffix("_gold"), {})
+    others = [f"{_line(numbers)} {what}" for what, numbers in published.items() if sizes[what] != numbers]
+    remarks += [f"these are not the published lists: they have {', '.join(others)}"] if others else []
+    return remarks + [proposed(source.proposals, splits.test)] * bool(splits.test)
+
+
+def proposed(kind: str, items: Sequence[Expression]) -> str:
+    """How many proposals the expressions have, and for how many one of these is right: for the others no choice can be."""
+    boxes = sum(len(item.proposals) for item in items) / len(items)
+    right = sum(bool((ious(item.proposals, item.gold) > HIT).any()) for item in items)
+    return f"{kind} proposals: {boxes:.1f} for a test expression, the right one among them for {100 * right / len(items):.1f} %"
+
+
+def _line(numbers: Sequence[int]) -> str:
+    return " / ".join(f"{number:,}" for number in numbers)
