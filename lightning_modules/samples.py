@@ -69,10 +69,13 @@ def _picture(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any], pai
         image = dataset.source.open(dataset.items[index]).convert("RGB")
     except ValueError:  # it could not be read in the evaluation either
         return None
-    side = max(image.size)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
-    if paint:
-        image = paint(image, entry, max(image.size) / side)
+    if paint and (times := SIDE // max(image.size)) > 1:  # lines are of whole pixels, and would cover a small picture
+        image = image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
+        image = paint(image, entry, times)
+    else:
+        side = max(image.size)
+        image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+        image = paint(image, entry, max(image.size) / side) if paint else image
     return _save(image, folder, evaluation, str(index))
 
 
