@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from files.whole import remove_temporaries, write_json
 from lightning_modules import loggers
 from lightning_modules.assembly import Assembly
-from lightning_modules.callbacks import BestOnValidation, Resumable
+from lightning_modules.callbacks import BestOnValidation, Followed, Resumable
 from lightning_modules.checkpoints import BEST, PROMPTS, save_prompts
 from lightning_modules.process import say
 from lightning_modules.results import about, brief, result_of, table
@@ -25,6 +26,7 @@ from lightning_modules.task import TaskModule
 from prompts.learner import TrainingHooks
 from runs import locks, ranks, signals
 from runs.jobs import LAST, RESULT, Job
+from runs.search import FOLLOWED
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -59,6 +61,8 @@ class RunFolder:
         self.callbacks: list[Callback] = [self.resumable]
         if select == "best_val" and job.config["fit"]:
             self.callbacks.append(BestOnValidation(self.path))
+            if FOLLOWED in os.environ:
+                self.callbacks.append(Followed(Path(os.environ[FOLLOWED]), job.digest))
 
     @property
     def identity(self) -> dict[str, Any]:
