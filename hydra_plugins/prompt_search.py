@@ -1,4 +1,4 @@
-"""The sweeper of a search. Hydra takes sweepers from the namespace package `hydra_plugins` alone; what it does is in `runs.trials`.
+"""The sweeper of a search: Hydra takes sweepers from the namespace package `hydra_plugins` alone. What it does: `runs.trials`.
 
 Hydra imports this in every process: neither Optuna nor torch.
 """

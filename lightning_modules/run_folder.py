@@ -15,8 +15,9 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from files.whole import remove_temporaries, write_json
-from lightning_modules import loggers
+from lightning_modules import loggers, shown
 from lightning_modules.assembly import Assembly
+from lightning_modules.boards import boards_of
 from lightning_modules.callbacks import BestOnValidation, Followed, Resumable
 from lightning_modules.checkpoints import BEST, PROMPTS, save_prompts
 from lightning_modules.process import say
@@ -98,7 +99,8 @@ class RunFolder:
             watch.end()
             ranks.kill()
             self.abandon()
-            loggers.finish(0 if isinstance(error, signals.Interrupted) and self.is_done() else 1)
+            status = 0 if isinstance(error, signals.Interrupted) and self.is_done() else 1
+            loggers.finish(status, trainer.loggers, self.path)
             if signals.asked() or isinstance(error, signals.Interrupted):
                 raise self.interrupted(error) from error
             if " by SIG" in lost and isinstance(error, RuntimeError):
@@ -112,7 +114,7 @@ class RunFolder:
                 raise ValueError(f"{self.path / LAST} cannot be resumed from ({reason}); force=true starts over.") from error
             raise
         watch.end()
-        loggers.finish(0)
+        loggers.finish(0, trainer.loggers, None if self.job.cuts else self.path)
 
     def interrupted(self, error: BaseException) -> signals.Interrupted:
         """The error that ends an interrupted run: where it stopped, and what the same command does next."""
@@ -179,11 +181,15 @@ class RunFolder:
     def write(self, run: Assembly, result: dict[str, Any]) -> None:
         """Writes the files of a finished run; result.json last."""
         model, module = run.model, run.module
+        boards = boards_of(module.loggers)
+        shown.note_origins(boards, run.cfg)
         if self.job.config["fit"]:
             save_prompts(self.path / PROMPTS, model, about(self.job, model))
             pictures = model.learner.artifacts(self.path) if isinstance(model.learner, TrainingHooks) else []
-            loggers.log_pictures(module.loggers, pictures)
-            loggers.log_words(module.loggers, model)
+            shown.show_pictures(boards, pictures)
+            shown.show_words(boards, model)
+            shown.keep_prompts(boards, self.job, self.path / PROMPTS)
+        shown.show_predictions(boards, module)
         module.write_files(self.path)
         write_json(self.path / RESULT, result, indent=1, default=str)
         for name in (LAST, BEST):  # only an unfinished run needs these

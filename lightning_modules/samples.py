@@ -53,13 +53,20 @@ def write_samples(
     write_json(folder / SAMPLES, {"task": task, "evaluations": content}, indent=1)
 
 
-def _picture(folder: Path, evaluation: Evaluation, index: int) -> str | None:
+def picture(evaluation: Evaluation, index: int) -> Image.Image | None:
+    """A small picture of an evaluation's image; None where it cannot be read."""
     dataset = evaluation.loader(0, 1).dataset
     try:
         image = dataset.source.open(dataset.items[index]).convert("RGB")
     except ValueError:  # it could not be read in the evaluation either
         return None
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return image
+
+
+def _picture(folder: Path, evaluation: Evaluation, index: int) -> str | None:
+    if (image := picture(evaluation, index)) is None:
+        return None
     name = f"{FOLDER}/{re.sub(r'[^A-Za-z0-9_.-]', '_', evaluation.name)}-{index}.png"
     with whole_file(folder / name) as temporary:
         image.save(temporary, format="PNG")

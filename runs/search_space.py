@@ -14,7 +14,7 @@ PLAIN = (str, int, float, bool, type(None))  # what Optuna keeps as a choice
 
 
 def space_of(overrides: Iterable[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
-    """The overrides that stay as they are, and the distribution of each key that is varied. Of several for a key the last counts.
+    """The overrides that stay as they are, and the distribution of each key that is varied; the last override of a key counts.
 
     Raises:
         ValueError: nothing is varied, or a distribution is empty.
@@ -36,7 +36,7 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
             whole = isinstance(low, int) and isinstance(high, int)
             return IntDistribution(low, high, log=log) if whole else FloatDistribution(float(low), float(high), log=log)
         values = [_choice(*pair) for pair in zip(override.sweep_iterator(), override.sweep_string_iterator(), strict=True)]
-        if override.is_range_sweep() and not sweep.shuffle and len(values) > 1:  # as Hydra reads it: without its end
+        if override.is_range_sweep() and len(set(values)) > 1:  # as Hydra reads it: without its end
             low, high, step = min(values), max(values), abs(sweep.step)
             whole = all(isinstance(value, int) for value in values)
             return IntDistribution(low, high, step=step) if whole else FloatDistribution(low, high, step=step)

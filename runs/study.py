@@ -86,7 +86,9 @@ def storage_of(url: str | None, folder: Path) -> BaseStorage:
             return RDBStorage(url, engine_kwargs=options)
         except Exception as error:  # of SQLAlchemy, of a driver, of the system
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"hydra.sweeper.storage={url} cannot be opened ({reason[:300]}): give a URL of Optuna's.") from error
+            raise ValueError(
+                f"hydra.sweeper.storage={url} cannot be opened ({reason[:300]}): give a URL of Optuna's."
+            ) from error
 
 
 def open_study(
