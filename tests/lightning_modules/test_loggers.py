@@ -39,7 +39,7 @@ def records(folder):
 def read_back(folder, seconds=30):
     """By kind of record. W&B's own process may write a moment longer."""
     until = time.monotonic() + seconds
-    contents = {"config": {}, "history": {}, "summary": {}}
+    contents = {"config": {}, "history": {}, "summary": {}, "artifacts": {}}
     while "exit" not in contents:
         assert time.monotonic() < until, "W&B's own process did not end the run"
         for record in records(folder):
@@ -51,6 +51,8 @@ def read_back(folder, seconds=30):
                 contents["history"] |= values(record.history.item)
             elif kind == "summary":
                 contents["summary"] |= values(record.summary.update)
+            elif kind == "artifact":
+                contents["artifacts"][record.artifact.name] = record.artifact.type
             elif kind == "exit":
                 contents["exit"] = record.exit.exit_code
     return contents
@@ -84,6 +86,8 @@ def test_an_offline_run_holds_config_curves_summary_and_tables(run_here, tmp_pat
     assert contents["exit"] == 0
 
     (path,) = tmp_path.rglob("result.json")
+    [kept] = json.loads(path.with_name("kept.json").read_text())
+    assert contents["artifacts"][kept["artifact"].split(":")[0]] == "prompts"
     metrics = json.loads(path.read_text())["metrics"]
     base, new = (metrics[name]["accuracy"] for name in ("base", "new"))
     assert contents["history"]["base/accuracy"] == pytest.approx(base)
