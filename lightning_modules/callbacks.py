@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from files.whole import write_json
 from lightning_modules.checkpoints import BEST, read_prompts, save_prompts
 from lightning_modules.resume_state import WholeFiles
 from runs import signals
@@ -162,3 +165,20 @@ class BestOnValidation(Callback):
         best = read_prompts(self.path)
         best.into(pl_module.model)
         pl_module.kept_epoch = best.about["epoch"]
+
+
+class Followed(Callback):
+    """Leaves the history of a run that trains in a file, after each evaluation, for a search that may end it early.
+
+    Args:
+        digest: of the run, as an earlier run that it needs writes to the same file.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path, self.digest = path, digest
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the figures of all epochs so far, those before a resume too."""
+        figure = asdict(pl_module.figure)
+        write_json(self.path, {"digest": self.digest, "figure": figure, "history": pl_module.history})

@@ -17,6 +17,7 @@ from datamodules.evaluation import Evaluation
 from lightning_modules.evaluated import Figure
 from lightning_modules.metrics import ClassCounts, FirstNotFinite, summarise
 from lightning_modules.predictions import PREDICTIONS, PredictionMetric, write_predictions
+from lightning_modules.samples import choose, picture
 from lightning_modules.task import TaskModule, on_host
 
 
@@ -84,6 +85,17 @@ class Classification(TaskModule):
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         self.predicted = {evaluation.name: evaluation.metrics["predictions"].compute() for evaluation in self.tests}
+
+    def shown(self, evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]:
+        """The surest right, the surest wrong and random images, with their true and their predicted class."""
+        found = self.predicted[evaluation.name]
+        right, confidence = found["pred"] == found["label"], found["confidence"].astype(float)
+        scores = np.where(confidence > 0, np.where(right, confidence, -confidence), np.nan)  # 0: it could not be read
+        names, rows = evaluation.classnames, []
+        for why, index in choose(scores, self.seed):
+            true, predicted = names[found["label"][index]], names[found["pred"][index]]
+            rows.append([why, picture(evaluation, {"index": index}), true, predicted, float(confidence[index])])
+        return ["why", "image", "true", "predicted", "confidence"], rows
 
     def write_files(self, folder: Path) -> None:
         """Writes predictions.npz."""

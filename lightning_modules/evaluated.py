@@ -86,6 +86,11 @@ class EvaluatedModule(LightningModule):
     def write_files(self, folder: Path) -> None:
         """Writes the task's files of the test, beside result.json."""
 
+    def shown(self, evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]:
+        """Columns and rows of a table of some test images with what was predicted, for loggers; pictures (PIL) are cells. Empty
+        for tasks that leave samples.json."""
+        return [], []
+
     def outputs(self, batch: dict[str, Tensor], sample: ClassSample | None = None) -> Outputs:
         """The model's outputs for a batch, from the features of its images where it holds these."""
         features = batch.get(FEATURES)

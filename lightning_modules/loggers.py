@@ -1,29 +1,23 @@
-"""Loggers of a run: any of Lightning's, several at once; and pictures, tables and exit statuses for those that take them."""
+"""Loggers of a run: any of Lightning's, several at once. What they show beside numbers: lightning_modules/shown.py."""
 
 from __future__ import annotations
 
-import base64
 import inspect
-import io
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig
 
-from prompts.parts.words import context_words
-from prompts.prompted_clip import PromptedCLIP
-from reports.groups import Run
+from lightning_modules.boards import boards_of
+from lightning_modules.shown import show_result
 from runs.arguments import import_target, make
+from runs.identity import configuration
 from runs.jobs import RESULT, Job
-from runs.result import load_result
 from runs.shots import shots_text
-
-CLASSES_DRAWN = 100  # W&B keeps a row per cell of a confusion matrix and draws 10,000 of them
 
 
 def make_loggers(node: DictConfig, job: Job) -> list[Logger]:
@@ -89,7 +83,7 @@ def wandb(
     offline: bool = False,
     **options: Any,
 ) -> Logger:
-    """A run of W&B, grouped by protocol, data and method, so that seeds and shots of a method stand together.
+    """A run of W&B. A group is one configuration over its seeds.
 
     Args:
         save_dir: outside the run's folder, which is removed where a run fails: its log stays, marked as failed.
@@ -111,7 +105,7 @@ def wandb(
     names = {"protocol": protocol, "data": data, "clip": clip, "method": method}
     return WandbLogger(
         name=name or job.title,
-        group=f"{protocol}/{data}/{method}",
+        group=group_of(job),
         job_type="train" if job.config["fit"] else "evaluate",
         tags=[*names.values(), shots_text(job.config["shots"]), *tags],
         save_dir=str(Path(save_dir).resolve()),  # W&B's own process may have another working directory
@@ -123,83 +117,26 @@ def wandb(
     )
 
 
-def log_pictures(loggers: Sequence[Logger], files: Sequence[Path]) -> None:
-    """Logs the pictures among a learner's files, under their names, to the loggers that take pictures (W&B)."""
-    for logger in loggers:
-        for file in files:
-            if file.suffix == ".png" and hasattr(logger, "log_image"):
-                logger.log_image(key=file.stem, images=[str(file)])
+def group_of(job: Job) -> str:
+    """The configuration of a run without its seed, as W&B's group: in words, and by digest, as words leave settings out."""
+    title = job.title.removesuffix(f", seed {job.config['seed']}")
+    kind = "" if job.config["fit"] else ", evaluated"
+    return f"{title}, {job.names['protocol']}{kind} #{configuration(job.config, job.names)[:6]}"[-128:]  # W&B's limit
 
 
-def log_words(loggers: Sequence[Logger], model: PromptedCLIP) -> None:
-    """Logs the words nearest to the learned context to the loggers that take tables (W&B)."""
-    for logger in loggers:
-        if hasattr(logger, "log_table") and (rows := context_words(model)):
-            logger.log_table("prompt words", columns=["tensor", "vector", "nearest words"], data=[list(row) for row in rows])
+def finish(exit_code: int, loggers: Sequence[Logger] = (), folder: Path | None = None) -> None:
+    """Ends the loggers of a run: its result is shown, and a W&B run gets the job's exit status, so that a failed one is marked.
 
-
-def finish(exit_code: int) -> None:
-    """Ends the W&B run of this process, if there is one, with the job's exit status: a failed job is marked failed."""
+    Args:
+        folder: the run's, whose result.json is shown if the run has not failed.
+    """
+    if exit_code == 0 and folder and (folder / RESULT).is_file():
+        for board in boards_of(loggers):
+            show_result(board, folder / RESULT)
+            board.end()
     module = sys.modules.get("wandb")
     if module is not None and getattr(module, "run", None) is not None:
-        result = Path(module.run.config.get("folder", ""), RESULT)
-        if exit_code == 0 and result.is_file():
-            log_result(module.run, result)
         module.finish(exit_code=exit_code)
-
-
-def log_result(run: Any, path: Path) -> None:
-    """Logs a finished job's result.json to a W&B run: its summary, tables of evaluations, of classes and of samples,
-    confusion matrices."""
-    import wandb as module
-
-    result = load_result(path)
-    metrics = result["metrics"]
-    run.summary.update({key: result[key] for key in ("trainable_parameters", "seconds", "peak_memory", "epoch", "digest")})
-    run.summary.update({name: summary["value"] for name, summary in result["summary"].items()})
-    keys = list(dict.fromkeys(key for numbers in metrics.values() for key in numbers if type(numbers[key]) in (int, float)))
-    rows = [[name, *map(numbers.get, keys)] for name, numbers in metrics.items()]
-    logged = {"evaluations": module.Table(columns=["evaluation", *keys], data=rows)}
-    classes = [(name, entry) for name, numbers in metrics.items() for entry in numbers.get("per_class", [])]
-    if classes:
-        columns = list(dict.fromkeys(key for _, entry in classes for key in entry))
-        rows = [[name, *map(entry.get, columns)] for name, entry in classes]
-        logged["classes"] = module.Table(columns=["evaluation", *columns], data=rows)
-    for name, numbers in metrics.items():
-        predictions, per_class = Run(path, result).predictions(name), numbers.get("per_class", [])
-        if predictions is not None and 0 < len(per_class) <= CLASSES_DRAWN:
-            logged[f"{name}/confusion"] = module.plot.confusion_matrix(
-                y_true=predictions.readable().label_N.tolist(),
-                preds=predictions.readable().predicted_N.tolist(),
-                class_names=[entry["class"] for entry in per_class],
-                title=f"{name}: confusion matrix",
-            )
-    for name in metrics:
-        if samples := Run(path, result).samples(name):
-            fields, pictures = list(samples[0].fields), list(samples[0].pictures)
-            rows = [
-                [
-                    sample.why,
-                    *(_wandb_picture(module, uri) for uri in (sample.picture, *map(sample.pictures.get, pictures))),
-                    *map(_wandb_text, map(sample.fields.get, fields)),
-                ]
-                for sample in samples
-            ]
-            logged[f"{name}/samples"] = module.Table(columns=["why", "image", *pictures, *fields], data=rows)
-    run.log(logged)
-
-
-def _wandb_text(value: Any) -> str:
-    """A sample's entry as a cell: texts of a list beside each other."""
-    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _wandb_picture(module: Any, uri: str) -> Any:
-    """A W&B image from a data URI of `reports.samples`; None where there is no picture."""
-    if not uri:
-        return None
-    with PIL.Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
-        return module.Image(image.convert("RGB"))
 
 
 def report_to_wandb(project: str, folder: Path, title: str, rows: list[list[Any]], page: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,9 +14,10 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from files.whole import remove_temporaries, write_json
-from lightning_modules import loggers
+from lightning_modules import loggers, shown
 from lightning_modules.assembly import Assembly
-from lightning_modules.callbacks import BestOnValidation, Resumable
+from lightning_modules.boards import boards_of
+from lightning_modules.callbacks import BestOnValidation, Followed, Resumable
 from lightning_modules.checkpoints import BEST, PROMPTS, save_prompts
 from lightning_modules.process import is_first_rank, say
 from lightning_modules.results import about, brief, result_of, table
@@ -24,6 +26,7 @@ from lightning_modules.task import TaskModule
 from prompts.learner import TrainingHooks
 from runs import locks, ranks, signals
 from runs.jobs import LAST, RESULT, Job
+from runs.search import FOLLOWED
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -58,6 +61,8 @@ class RunFolder:
         self.callbacks: list[Callback] = [self.resumable]
         if select == "best_val" and job.config["fit"]:
             self.callbacks.append(BestOnValidation(self.path))
+            if FOLLOWED in os.environ:
+                self.callbacks.append(Followed(Path(os.environ[FOLLOWED]), job.digest))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -93,7 +98,8 @@ class RunFolder:
             watch.end()
             ranks.kill()
             self.abandon()
-            loggers.finish(0 if isinstance(error, signals.Interrupted) and self.is_done() else 1)
+            status = 0 if isinstance(error, signals.Interrupted) and self.is_done() else 1
+            loggers.finish(status, trainer.loggers, self.path)
             if signals.asked() or isinstance(error, signals.Interrupted):
                 raise self.interrupted(error) from error
             if " by SIG" in lost and isinstance(error, RuntimeError):
@@ -107,7 +113,7 @@ class RunFolder:
                 raise ValueError(f"{self.path / LAST} cannot be resumed from ({reason}); force=true starts over.") from error
             raise
         watch.end()
-        loggers.finish(0)
+        loggers.finish(0, trainer.loggers, None if self.job.cuts else self.path)
 
     def interrupted(self, error: BaseException) -> signals.Interrupted:
         """The error that ends an interrupted run: where it stopped, and what the same command does next."""
@@ -174,11 +180,15 @@ class RunFolder:
     def write(self, run: Assembly, result: dict[str, Any]) -> None:
         """Writes the files of a finished run; result.json last."""
         model, module = run.model, run.module
+        boards = boards_of(module.loggers)
+        shown.note_origins(boards, run.cfg)
         if self.job.config["fit"]:
             save_prompts(self.path / PROMPTS, model, about(self.job, model))
             pictures = model.learner.artifacts(self.path) if isinstance(model.learner, TrainingHooks) else []
-            loggers.log_pictures(module.loggers, pictures)  # type: ignore[arg-type]
-            loggers.log_words(module.loggers, model)  # type: ignore[arg-type]
+            shown.show_pictures(boards, pictures)
+            shown.show_words(boards, model)
+            shown.keep_prompts(boards, self.job, self.path / PROMPTS)
+        shown.show_predictions(boards, module)
         module.write_files(self.path)
         write_json(self.path / RESULT, result, indent=1, default=str)
         for name in (LAST, BEST):  # only an unfinished run needs these

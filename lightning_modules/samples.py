@@ -62,7 +62,8 @@ def write_samples(
     write_json(folder / SAMPLES, {"task": task, "evaluations": content}, indent=1)
 
 
-def _picture(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any], paint: Paint | None) -> str | None:
+def picture(evaluation: Evaluation, entry: Mapping[str, Any], paint: Paint | None = None) -> Image.Image | None:
+    """A small picture of an evaluation's image, of which `entry` has the "index"; None where it cannot be read."""
     dataset: Any = evaluation.loader(0, 1).dataset
     index = entry["index"]
     try:
@@ -70,30 +71,32 @@ def _picture(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any], pai
     except ValueError:  # it could not be read in the evaluation either
         return None
     if paint and (times := SIDE // max(image.size)) > 1:  # lines are of whole pixels, and would cover a small picture
-        image = image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
-        image = paint(image, entry, times)
-    else:
-        side = max(image.size)
-        image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
-        image = paint(image, entry, max(image.size) / side) if paint else image
-    return _save(image, folder, evaluation, str(index))
+        return paint(image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST), entry, times)
+    side = max(image.size)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    return paint(image, entry, max(image.size) / side) if paint else image
+
+
+def _picture(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any], paint: Paint | None) -> str | None:
+    image = picture(evaluation, entry, paint)
+    return None if image is None else _save(image, folder, evaluation, str(entry["index"]))
 
 
 def _with_paths(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry with its pictures saved, without new colours where they are made smaller."""
     written = dict(entry)
-    for key, picture in entry.items():
-        if isinstance(picture, Image.Image):
-            small = picture.copy()
+    for key, shown in entry.items():
+        if isinstance(shown, Image.Image):
+            small = shown.copy()
             small.thumbnail((SIDE, SIDE), Image.Resampling.NEAREST)
             written[key] = _save(small, folder, evaluation, f"{entry['index']}-{key}")
     return written
 
 
-def _save(picture: Image.Image, folder: Path, evaluation: Evaluation, what: str) -> str:
+def _save(image: Image.Image, folder: Path, evaluation: Evaluation, what: str) -> str:
     name = f"{FOLDER}/{re.sub(r'[^A-Za-z0-9_.-]', '_', evaluation.name)}-{what}.png"
     with whole_file(folder / name) as temporary:
-        picture.save(temporary, format="PNG")
+        image.save(temporary, format="PNG")
     return name
 
 

@@ -14,18 +14,21 @@ from runs import locks
 
 
 @contextmanager
-def gpus_of(hydra: DictConfig, cfg: DictConfig) -> Iterator[tuple[dict[str, str], list[int]]]:
+def gpus_of(hydra: DictConfig, cfg: DictConfig, beside: bool = False) -> Iterator[tuple[dict[str, str], list[int]]]:
     """A block in which a job that runs beside others has `trainer.devices` GPUs of its own.
 
     Round robin by the job's number; GPUs in use are passed over. Where more jobs run at once than there are GPUs, they share.
+
+    Args:
+        beside: other jobs run meanwhile, whatever the launcher; joblib's always do.
 
     Yields:
         The environment variables for the job's process, and the descriptors of the locks, which that process inherits. Both
         are empty where nothing is assigned: one job at a time, no GPU, or `devices` is no number.
     """
     devices, visible = cfg.trainer.devices, []
-    joblib = hydra.launcher._target_.endswith("JoblibLauncher")
-    if joblib and isinstance(devices, int) and devices > 0 and cfg.trainer.accelerator in ("auto", "gpu", "cuda"):
+    beside = beside or hydra.launcher._target_.endswith("JoblibLauncher")
+    if beside and isinstance(devices, int) and devices > 0 and cfg.trainer.accelerator in ("auto", "gpu", "cuda"):
         visible = visible_gpus()
     shares = [",".join(visible[i : i + devices]) for i in range(0, len(visible) - devices + 1, devices)] if visible else []
     if not shares:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -113,6 +114,28 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     callbacks = config.get("callbacks") or {}
     relevant["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
     return relevant
+
+
+def configuration(config: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """A digest of what the runs over several seeds have in common: the settings without the seed, and in place of the prompts
+    that each starts from the configuration that these were trained with.
+
+    Args:
+        config: resolved.
+        names: the option chosen in each group.
+    """
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: walk(entry) for key, entry in value.items() if key not in EXECUTION_KEYS}
+        return [walk(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+    def origin(path: str) -> str:
+        folder = Path(path)
+        return folder.parent.name if re.fullmatch(r"seed\d+", folder.name) else digest_of(path) or path
+
+    what = [dict(names), walk(compared(config)), {key: origin(config[key]) for key in prompts_read(config)}]
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _without_later(data: Mapping[str, Any]) -> dict[str, Any]:

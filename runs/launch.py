@@ -151,8 +151,6 @@ def _message(error: BaseException) -> str | None:
         return one_line(text).rstrip(".") + WAYS_OUT[errno.ENOSPC]
     if not isinstance(error, ValueError):
         return None
-    if text == "No trials are completed yet.":  # Optuna's
-        return "no trial of the search ended well; the reasons are printed above."
     # A ValueError that this project raises is a user's mistake; any other is a bug, which needs its traceback.
     return text if raised_by_us(error) else None
 

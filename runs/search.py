@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from runs import keys
 from runs.protocol import Protocol, protocol_of
 
+FOLLOWED = "PROMPTS_FOLLOWED"  # environment variable of a trial's job: where it leaves its figures after each epoch
 SUMMARY, METRICS = "summary", "metrics"  # entries of result.json that hold a run's figures
 
 
@@ -24,11 +25,9 @@ def check_start(config: DictConfig, varied: Collection[str]) -> None:
         varied: the keys and groups that the search varies.
 
     Raises:
-        ValueError: it would minimise, or there is nothing that its jobs may be judged by.
+        ValueError: it would minimise, or choose a seed, or there is nothing that its jobs may be judged by.
     """
-    direction = config.hydra.sweeper.direction
-    if getattr(direction, "name", direction) != "maximize":
-        raise ValueError("a search maximises what its jobs return: give hydra.sweeper.direction=maximize.")
+    check_sweeper(config, varied)
     objective = keys.resolved(config, "objective")
     keys.check_value(keys.KEYS["objective"], "objective", objective)
     if objective is None and config.select != "best_val" and "select" not in varied:
@@ -38,6 +37,34 @@ def check_start(config: DictConfig, varied: Collection[str]) -> None:
         )
     if not {"data", "data.search_only"} & set(varied):
         check_objective(objective, {key: config.data.get(key) for key in ("name", "search_only")}, {})
+
+
+def check_sweeper(config: DictConfig, varied: Collection[str]) -> None:
+    """ValueError for options of the search that cannot be, or that contradict each other."""
+    options = config.hydra.sweeper
+    direction = options.direction
+    if direction != "maximize":
+        raise ValueError("a search maximises what its jobs return: give hydra.sweeper.direction=maximize.")
+    if seeds := sorted(key for key in varied if key.lstrip("+").split(".")[-1] == "seed"):
+        raise ValueError(
+            f"a search that varies {seeds[0]} chooses luck: take it out; hydra.sweeper.seeds=[1,2,3] judges each trial by its "
+            "mean over seeds."
+        )
+    for key in ("n_trials", "n_jobs"):
+        if type(options[key]) is not int or options[key] < 1:
+            raise ValueError(f"hydra.sweeper.{key}={options[key]}: give an integer, 1 or more.")
+    given = list(options.seeds or [])
+    if any(type(seed) is not int or seed < 0 for seed in given) or len(set(given)) < len(given):
+        raise ValueError(f"hydra.sweeper.seeds={given}: give different integers of 0 or more, as in [1,2,3], or null.")
+    if given and any(override.startswith("seed=") for override in config.hydra.overrides.task):
+        raise ValueError("hydra.sweeper.seeds and seed contradict each other: leave one of them out.")
+    if (launcher := config.hydra.runtime.choices["hydra/launcher"]) != "basic":
+        raise ValueError(
+            f"a search starts its trials itself, so hydra/launcher={launcher} does nothing: leave it out and give "
+            "hydra.sweeper.n_jobs=N; on several machines start the same command on each."
+        )
+    if not options.pruner._target_.endswith("NopPruner") and config.select != "best_val" and "select" not in varied:
+        raise ValueError("a trial is ended early by its validation images: add select=best_val, or hydra/sweeper/pruner=none.")
 
 
 def check_objective(objective: str | None, data: Mapping[str, Any], targets: Mapping[str, Any]) -> None:
@@ -77,6 +104,16 @@ def check_job(config: Mapping[str, Any], data: str) -> None:
     check_exists(config["objective"], protocol_of(config["protocol"]), data, config["targets"])
 
 
+def scores_of(history: Iterable[Mapping[str, Any]], figure: Mapping[str, Any]) -> list[tuple[int, float]]:
+    """(epoch, main figure on the validation images) of a run's history; negated where lower is better.
+
+    Args:
+        figure: the task's, with `key` and `higher_is_better`.
+    """
+    sign = 1 if figure["higher_is_better"] else -1
+    return [(int(entry["epoch"]), sign * float(entry["val"][figure["key"]])) for entry in history if "val" in entry]
+
+
 def value_of(result: Mapping[str, Any], objective: str | None) -> float:
     """What a search maximises, of a finished run; a main figure is negated where lower is better.
 
@@ -89,7 +126,7 @@ def value_of(result: Mapping[str, Any], objective: str | None) -> float:
     """
     key, sign = result["figure"]["key"], 1 if result["figure"]["higher_is_better"] else -1
     if objective is None:
-        scores = [sign * entry["val"][key] for entry in result.get("history") or [] if "val" in entry]
+        scores = [score for _, score in scores_of(result.get("history") or [], result["figure"])]
         if not scores:
             raise ValueError(
                 "it was never evaluated on validation images, by which a search judges it: give select=best_val and a method "

@@ -24,13 +24,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from runs import jobs, keys, search, signals, worker
 from runs.gpus import gpus_of
 from runs.journal import JOURNAL, JournalWatch, add_entry, read_entries
 
-SEARCH = "optuna"  # the sweeper that searches
+SEARCH = "search"  # the sweeper that searches: runs/trials.py
 IN_SWEEP = "PROMPTS_IN_SWEEP"  # environment variable of a sweep's job: "alone" or "beside others"
 
 
@@ -90,10 +90,7 @@ def run_fresh(script: str, cfg: DictConfig) -> float | None:
 
 def run_process(command: list[str], hydra: DictConfig, cfg: DictConfig) -> int:
     """The exit status of a job's process. KeyboardInterrupt where a signal asked the sweep to stop meanwhile."""
-    alone = hydra.runtime.choices["hydra/launcher"] == "basic"
-    environment = os.environ | {"PYTHONUNBUFFERED": "1", IN_SWEEP: "alone" if alone else "beside others"}
-    if environment.get("SLURM_NTASKS") == "1":  # one task starts its ranks itself: Lightning is not to look for one per rank
-        environment = {key: value for key, value in environment.items() if not key.startswith("SLURM_")}
+    environment = environment_of(alone=hydra.runtime.choices["hydra/launcher"] == "basic")
     with gpus_of(hydra, cfg) as (gpus, locks), worker.busy():
         process = subprocess.Popen(command, env=environment | gpus, pass_fds=locks)
         with forwarding(process) as received:
@@ -101,6 +98,14 @@ def run_process(command: list[str], hydra: DictConfig, cfg: DictConfig) -> int:
     if received:
         raise KeyboardInterrupt
     return status
+
+
+def environment_of(alone: bool) -> dict[str, str]:
+    """The environment of a job's process. `alone`: no other job runs meanwhile."""
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", IN_SWEEP: "alone" if alone else "beside others"}
+    if environment.get("SLURM_NTASKS") == "1":  # one task starts its ranks itself: Lightning is not to look for one per rank
+        environment = {key: value for key, value in environment.items() if not key.startswith("SLURM_")}
+    return environment
 
 
 def command_of(script: str, hydra: DictConfig) -> list[str]:
@@ -151,7 +156,7 @@ _watches: list[JournalWatch] = []  # the watch of this process's sweep, if any
 
 
 class SweepProgress(Callback):
-    """Hydra's hook: opens the journal of a sweep, and prints at its end which trial of a search was best."""
+    """Hydra's hook: opens the journal of a sweep."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """SystemExit for a search that nothing would judge, and where nothing can be written: Hydra swallows exceptions."""
@@ -160,9 +165,6 @@ class SweepProgress(Callback):
                 search.check_start(config, varied_keys(config.hydra))
             except ValueError as error:
                 raise SystemExit(f"error: {error}") from error
-            import optuna
-
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             keys.check_output(keys.resolved(config, "output"))
         except ValueError as error:
@@ -177,19 +179,12 @@ class SweepProgress(Callback):
             ) from error
         os.close(handle)
         os.environ |= {JOURNAL: path, worker.SWEEP: str(os.getpid())}
+        if config.hydra.runtime.choices["hydra/sweeper"] == SEARCH:  # which prints how far it is itself
+            return
         with suppress(HydraException, ValueError):  # what cannot be read, the sweeper refuses
             watch = JournalWatch(Path(path), count_jobs(config.hydra), count_lanes(config.hydra))
             watch.start()
             _watches.append(watch)
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Prints the best trial that Optuna's sweeper has written, and what it maximised."""
-        path = Path(config.hydra.sweep.dir, "optimization_results.yaml")
-        if config.hydra.runtime.choices["hydra/sweeper"] == SEARCH and path.exists():
-            best = OmegaConf.load(path)
-            chosen = " ".join(f"{key}={value}" for key, value in best.best_params.items())
-            maximised = search.words(config.get("objective"))
-            print(f"best of the search: {chosen}: {best.best_value:.2f}, maximised: {maximised}   ({path})", flush=True)
 
 
 def varied_keys(hydra: DictConfig) -> set[str]:
@@ -208,8 +203,6 @@ def overrides_of(hydra: DictConfig) -> list[str]:
 
 def count_jobs(hydra: DictConfig) -> int:
     """How many jobs the sweeper will start. HydraException where it refuses the overrides."""
-    if "n_trials" in hydra.sweeper:
-        return hydra.sweeper.n_trials
     values = {}  # by key: the last of several overrides of a key counts
     for override in OverridesParser.create().parse_overrides(overrides_of(hydra)):
         values[override.get_key_element()] = len(list(override.sweep_string_iterator())) if override.is_sweep_override() else 1

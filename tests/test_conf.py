@@ -57,7 +57,10 @@ def test_every_group_is_walked_here():
     groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     here = {"method", "data", "clip", "protocol", "optim", "trainer", "logger", "callbacks", "debug", "experiment", "ablation"}
     here |= {"lm"}
-    assert {path.name for path in (CONF / "hydra").iterdir()} == {"launcher"}  # tests/runs/test_sweep.py
+    assert {path.name for path in (CONF / "hydra").iterdir()} == {
+        "launcher",
+        "sweeper",
+    }  # tests/runs
     assert groups == here | {"row", "recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
 
 

@@ -16,6 +16,7 @@ FORBIDDEN = {
     "runs": TORCH | OURS - {"runs", "datamodules", "files"},
     "lightning_modules": {"open_clip"} | OURS - {"lightning_modules", "prompts", "datamodules", "runs", "files"},
     "reports": {"open_clip"} | OURS - {"reports", "lightning_modules", "prompts", "datamodules", "runs", "files"},
+    "hydra_plugins": TORCH | {"optuna"} | OURS - {"runs"},
     "tools": {"run", "report", "benchmarks"},
 }
 ALLOWED = {
@@ -23,8 +24,8 @@ ALLOWED = {
     ("datamodules/imagenet.py", "prompts"),
     # the names of weight files, which import nothing
     ("runs/identity.py", "prompts"),
-    # W&B gets the tables of a finished run
-    ("lightning_modules/loggers.py", "reports"),
+    # W&B and TensorBoard get the tables of a finished run
+    ("lightning_modules/shown.py", "reports"),
 }
 
 

@@ -56,7 +56,7 @@ def test_wheel_and_sdist_hold_all_that_runs_and_no_tests(dist):
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
-    folders = ("conf", "datamodules", "files", "lightning_modules", "prompts", "reports", "runs", "tools")
+    folders = ("conf", "datamodules", "files", "hydra_plugins", "lightning_modules", "prompts", "reports", "runs", "tools")
     listed = subprocess.run(["git", "ls-files", *folders, "run.py", "report.py"], cwd=ROOT, capture_output=True, text=True)
     for name in filter(None, listed.stdout.splitlines()):
         assert name in in_wheel

@@ -5,7 +5,7 @@ import ast
 import pytest
 from toys import ROOT
 
-FOLDERS = ("datamodules", "files", "lightning_modules", "prompts", "reports", "runs", "tests", "tools")
+FOLDERS = ("datamodules", "files", "hydra_plugins", "lightning_modules", "prompts", "reports", "runs", "tests", "tools")
 SCRIPTS = ("run.py", "report.py")
 # Private modules without an underscore
 INSIDE = ("hydra._internal", "hydra.core.global_hydra", "hydra.core.singleton")

@@ -123,11 +123,12 @@ def test_two_at_once_by_submitit(cli, one_by_one, tmp_path):
 
 
 def test_a_search_on_validation_images(cli, tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    """Two trials at once; then the same command, which has nothing to do, and the same without the study."""
+    pytest.importorskip("optuna")
     search = [*TOY[:3], "experiment=search", "epochs=2", "shots=4", "output=out", "hydra.sweeper.n_trials=3", "method=coop"]
-    run = cli(*search, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", sweep=True, fresh=True)
+    run = cli(*search, "hydra.sweeper.n_jobs=2", sweep=True)
     assert run.returncode == 0, run.stderr
-    assert "job 3 of 3 ended" in run.stdout
+    assert "trial 3 of 3: " in run.stdout
     assert "best of the search: optim.lr=" in run.stdout
     assert ", maximised: the main figure on the validation images   (" in run.stdout
     best = (tmp_path / "out/.sweep/optimization_results.yaml").read_text()
@@ -135,14 +136,32 @@ def test_a_search_on_validation_images(cli, tmp_path):
     assert len({result["config"]["optim"]["lr"] for result in trials}) == 3
     scores = [max(entry["val"]["accuracy"] for entry in result["history"]) for result in trials]
     assert f"best_value: {max(scores)}" in best
-    again = cli(*search, sweep=True)  # one after another asks for the same trials: all are done
+    again = cli(*search, sweep=True)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("done already") == 3
+    assert "trial" not in again.stdout.replace("3 trials ran to their end", "")
     assert (tmp_path / "out/.sweep/optimization_results.yaml").read_text() == best
+    (tmp_path / "out/.sweep/search.db").unlink()  # the results stay: the proposals are the same, and nothing is run again
+    anew = cli(*search, "hydra.sweeper.n_trials=1", sweep=True)
+    assert anew.stdout.count("done already") == 1, anew.stdout + anew.stderr
+
+
+def test_a_trial_that_is_ended_early_leaves_a_state_and_no_result(cli, tmp_path):
+    """The pruner of the tests ends each trial after its second epoch, by a signal to its process."""
+    pytest.importorskip("optuna")
+    search = [*TOY[:3], "experiment=search", "epochs=400", "shots=1", "method=coop", "output=out", "hydra.sweeper.n_trials=1"]
+    prune = "hydra.sweeper.pruner._target_=early.AfterTwo"
+    run = cli(*search, prune, sweep=True)
+    assert run.returncode == 1
+    assert "trial 1 of 1: ended early, after " in run.stdout, run.stdout + run.stderr
+    assert "Stopped by SIGTERM in epoch " in run.stderr
+    assert "no trial of the search ended well" in run.stderr
+    assert not list((tmp_path / "out").rglob("result.json"))
+    assert list((tmp_path / "out").rglob("last.ckpt"))
+    assert not list((tmp_path / "out/.sweep").glob("figures-*"))
 
 
 def test_a_search_on_data_that_no_table_reports(cli, tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    pytest.importorskip("optuna")
     chosen = ["experiment=search", "select=last", "method=coop", "epochs=1", "shots=1", "hydra.sweeper.n_trials=1"]
     run = cli(*TOY[:2], *chosen, "data.search_only=true", "objective=metrics.test.accuracy", sweep=True)
     assert run.returncode == 0, run.stderr
@@ -159,7 +178,7 @@ def test_a_search_on_data_that_no_table_reports(cli, tmp_path):
 
 
 def test_a_search_of_which_nothing_comes(cli):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    pytest.importorskip("optuna")
     run = cli(*TOY[:2], "method=coop", "experiment=search", "shots=3", "hydra.sweeper.n_trials=2", sweep=True)
     assert run.returncode == 1
     assert "error: no trial of the search ended well" in run.stderr

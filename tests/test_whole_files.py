@@ -4,7 +4,7 @@ import ast
 
 from toys import ROOT
 
-FOLDERS = ("datamodules", "files", "lightning_modules", "prompts", "reports", "runs", "tools")
+FOLDERS = ("datamodules", "files", "hydra_plugins", "lightning_modules", "prompts", "reports", "runs", "tools")
 SCRIPTS = ("run.py", "report.py")
 WATCHED = {"replace", "rename", "mkstemp", "mkdtemp", "NamedTemporaryFile"}
 ALLOWED = {

@@ -35,6 +35,9 @@ WITH_KEYS = {
     "logger": "Where numbers are logged while a run trains.",
     "callbacks": "Lightning's callbacks.",
     "hydra/launcher": "How the jobs of a sweep are started, beside Hydra's own `basic` and `joblib`.",
+    "hydra/sweeper": "A search: the sweep whose values Optuna proposes.",
+    "hydra/sweeper/sampler": "What a search's values are proposed by.",
+    "hydra/sweeper/pruner": "Which trials of a search end early.",
 }
 NAMES_ALONE = {
     "recipe": "What a method trains with; chosen by method, protocol, backbone and dataset. `recipe=none` takes none.",

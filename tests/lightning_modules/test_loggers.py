@@ -1,18 +1,16 @@
 import json
+import re
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 from fakes import guessed, put
 from PIL import Image
-from toys import NAMES, ROOT, toy_clip
+from toys import NAMES, ROOT
 
-from lightning_modules import loggers
-from prompts.coop import CoOp
-from prompts.learner import TrainInfo
-from prompts.prompted_clip import PromptedCLIP
+from lightning_modules import loggers, shown
+from lightning_modules.boards import WandbBoard
 from runs import jobs
 
 SWEEP = ROOT / "docs" / "wandb-sweep.yaml"
@@ -41,7 +39,7 @@ def records(folder):
 def read_back(folder, seconds=30):
     """By kind of record. W&B's own process may write a moment longer."""
     until = time.monotonic() + seconds
-    contents = {"config": {}, "history": {}, "summary": {}}
+    contents = {"config": {}, "history": {}, "summary": {}, "artifacts": {}}
     while "exit" not in contents:
         assert time.monotonic() < until, "W&B's own process did not end the run"
         for record in records(folder):
@@ -53,6 +51,8 @@ def read_back(folder, seconds=30):
                 contents["history"] |= values(record.history.item)
             elif kind == "summary":
                 contents["summary"] |= values(record.summary.update)
+            elif kind == "artifact":
+                contents["artifacts"][record.artifact.name] = record.artifact.type
             elif kind == "exit":
                 contents["exit"] = record.exit.exit_code
     return contents
@@ -73,11 +73,11 @@ def _quiet(monkeypatch):
 
 
 def test_an_offline_run_holds_config_curves_summary_and_tables(run_here, tmp_path):
-    overrides = ("protocol=base_to_new", "shots=4", "seed=2", "eval_every=1")
+    overrides = ("protocol=base_to_new", "shots=4", "seed=2", "select=best_val")
     run_here("logger=wandb", "logger.offline=true", "logger.tags=[mine]", *overrides)
     contents = read_back(tmp_path)
     run = contents["run"]
-    assert run.run_group == "base_to_new/toy/toy"
+    assert re.fullmatch("toy on toy, 4 shots, base_to_new #[0-9a-f]{6}", run.run_group)
     assert run.display_name == "toy on toy, 4 shots, seed 2"
     assert run.job_type == "train"
     assert set(run.tags) == {"base_to_new", "toy", "4 shots", "mine"}
@@ -86,12 +86,20 @@ def test_an_offline_run_holds_config_curves_summary_and_tables(run_here, tmp_pat
     assert contents["exit"] == 0
 
     (path,) = tmp_path.rglob("result.json")
+    [kept] = json.loads(path.with_name("kept.json").read_text())
+    assert contents["artifacts"][kept["artifact"].split(":")[0]] == "prompts"
     metrics = json.loads(path.read_text())["metrics"]
     base, new = (metrics[name]["accuracy"] for name in ("base", "new"))
     assert contents["history"]["base/accuracy"] == pytest.approx(base)
     assert contents["summary"]["H"] == pytest.approx(2 * base * new / max(base + new, 1e-9))
     assert contents["summary"]["trainable_parameters"] > 0
+    figures = [entry["val"]["accuracy"] for entry in json.loads(path.read_text())["history"]]
+    assert contents["summary"]["best/val"] == max(figures)
     rows = tables(tmp_path)
+    for why, picture, true, predicted, confidence in rows["predictions"]:
+        assert (why in ("best", "worst", "random"), picture, 0 < confidence <= 1) == (True, "Image", True)
+        assert {true, predicted} <= set(NAMES)
+        assert why == "random" or (true == predicted) == (why == "best") or 0 < base < 100
     assert [row[:2] for row in rows["evaluations"]] == [["base", base], ["new", new]]
     assert len(rows["classes"]) == sum(len(metric["per_class"]) for metric in metrics.values())
 
@@ -112,7 +120,8 @@ def test_predictions_become_a_confusion_matrix(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(result | {"digest": "d", "names": names, "seed": 1, "shots": 16}))
     named = zip(("test/pred", "test/label", "test/confidence"), arrays, strict=True)
     np.savez(tmp_path / "predictions.npz", **dict(named))
-    wandb.init(mode="offline", dir=tmp_path, config={"folder": str(tmp_path)})
+    run = wandb.init(mode="offline", dir=tmp_path)
+    shown.show_result(WandbBoard(run), tmp_path / "result.json")
     loggers.finish(0)
     assert read_back(tmp_path)["exit"] == 0
     (cells,) = (rows for name, rows in tables(tmp_path).items() if "confusion" in name)
@@ -128,7 +137,8 @@ def test_samples_become_a_table_with_pictures(tmp_path):
     answers = {"question": "what colour?", "answer": "red", "answers": ["red"], "accuracy": 100.0, "shots": 4}
     sample = {"why": "best", "image": "0.png", "index": 0, **answers}
     path.with_name("samples.json").write_text(json.dumps({"task": "vqa", "evaluations": {"test": [sample]}}))
-    wandb.init(mode="offline", dir=tmp_path, config={"folder": str(path.parent)})
+    run = wandb.init(mode="offline", dir=tmp_path)
+    shown.show_result(WandbBoard(run), path)
     loggers.finish(0)
     ((why, picture, question, answer, *_),) = tables(tmp_path)["samples"]
     assert (why, question, answer) == ("best", "what colour?", "red")
@@ -144,29 +154,6 @@ def test_a_report_is_a_run_of_its_own(tmp_path):
     assert page.read_text() == "<p>page</p>"
 
 
-def test_pictures_go_to_the_loggers_that_take_them(tmp_path):
-    seen = []
-
-    class Takes:
-        def log_image(self, key, images):
-            seen.append((key, images))
-
-    loggers.log_pictures([object(), Takes()], [tmp_path / "dpl.json", tmp_path / "dpl.png"])
-    assert seen == [("dpl", [str(tmp_path / "dpl.png")])]
-
-
-def test_the_prompts_words_go_to_the_loggers_that_take_tables():
-    model = PromptedCLIP(toy_clip(), CoOp(2, init="a dog"))
-    model.setup(TrainInfo(NAMES, 4))
-    logged = []
-    logger = SimpleNamespace(log_table=lambda key, columns, data: logged.append((key, columns, data)))
-    loggers.log_words([object(), logger], model)
-    [(key, columns, data)] = logged
-    assert (key, columns) == ("prompt words", ["tensor", "vector", "nearest words"])
-    assert [row[:2] for row in data] == [["ctx", 1], ["ctx", 2]]
-    assert [row[2].split(", ")[0] for row in data] == ["a", "dog"]  # a word is nearest to itself
-
-
 def test_the_sweep_for_wandb_speaks_hydra():
     sweep = yaml.safe_load(SWEEP.read_text())
     assert "${args_no_hyphens}" in sweep["command"]  # key=value
@@ -178,4 +165,6 @@ def test_the_sweep_for_wandb_speaks_hydra():
         cfg, _ = jobs.compose_job([*fixed, *(f"{key}={value}" for key, value in chosen.items())], ROOT / "conf")
         assert cfg.optim.lr == chosen["optim.lr"]
     assert cfg.select == "best_val"
-    assert sweep["metric"]["name"] == "val/accuracy"  # chosen on validation images, not on the test's
+    assert sweep["metric"] == {"name": shown.BEST, "goal": "maximize"}  # of validation images, and of the epoch that is kept
+    assert sweep["method"] in ("bayes", "random", "grid")
+    assert not any(key.endswith("seed") and "value" not in about for key, about in sweep["parameters"].items())

@@ -55,15 +55,16 @@ def test_only_a_search_needs_a_value():
     without = RESULT | {"history": []}
     plain, named = OmegaConf.create({"objective": None}), OmegaConf.create({"objective": "summary.H.value"})
     assert sweep.judged(hydra_of("basic"), plain, without) is None
-    assert sweep.judged(hydra_of("optuna"), plain, None) is None
-    assert sweep.judged(hydra_of("basic"), named, without) == sweep.judged(hydra_of("optuna"), named, without) == 68.5
+    assert sweep.judged(hydra_of("search"), plain, None) is None
+    assert sweep.judged(hydra_of("basic"), named, without) == sweep.judged(hydra_of("search"), named, without) == 68.5
     with pytest.raises(ValueError, match="never evaluated"):
-        sweep.judged(hydra_of("optuna"), plain, without)
+        sweep.judged(hydra_of("search"), plain, without)
 
 
 def composed(*overrides):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", list(overrides), return_hydra_config=True)
+        swept = [override for override in overrides if "," in override and "hydra" not in override]
+        cfg = compose("config", [override for override in overrides if override not in swept], return_hydra_config=True)
     cfg.hydra.overrides.task = [override for override in overrides if not override.startswith("hydra")]
     return cfg
 
@@ -75,11 +76,26 @@ def composed(*overrides):
         (["objective=summary.H.value"], "data=shapes: choose data whose search_only is true, or leave objective out"),
         (["objective=summary.H.value", SEARCH_ONLY, "hydra.sweeper.direction=minimize"], "direction=maximize"),
         (["objective=5", SEARCH_ONLY], "objective=5: give the dotted path"),
+        (["seed=1,2"], r"varies seed chooses luck: take it out; hydra.sweeper.seeds=\[1,2,3\]"),
+        (["+hydra.sweeper.params.seed='choice(1,2)'"], "varies seed chooses luck"),
+        (["seed=2", "hydra.sweeper.seeds=[1,2]"], "hydra.sweeper.seeds and seed contradict each other"),
+        (["hydra.sweeper.seeds=[1,1]"], r"hydra.sweeper.seeds=\[1, 1\]: give different integers"),
+        (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs=0: give an integer, 1 or more"),
+        (["hydra/launcher=joblib"], "hydra/launcher=joblib does nothing: leave it out and give hydra.sweeper.n_jobs=N"),
+        (
+            ["select=last", "hydra/sweeper/pruner=median", "objective=summary.H.value", SEARCH_ONLY],
+            "ended early by its validation images: add select=best_val",
+        ),
     ],
 )
 def test_mistakes_of_a_search_are_told_before_any_job(overrides, words):
     with pytest.raises(SystemExit, match=words):
         sweep.SweepProgress().on_multirun_start(composed("experiment=search", *overrides))
+
+
+def test_scores_are_those_of_the_validation_images():
+    assert search.scores_of([*HISTORY, {"epoch": 3}], RESULT["figure"]) == [(0, 10.0), (1, 30.0), (2, 20.0)]
+    assert search.scores_of(HISTORY[:1], LOWER["figure"]) == [(0, -10.0)]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,6 @@ def test_jobs_are_counted_as_hydra_will_make_them():
     assert sweep.count_jobs(hydra_of(["method=coop,maple", "seed=range(1,4)", "shots=1", "epochs=choice(1,2)"])) == 12
     assert sweep.count_jobs(hydra_of([], "experiment=demo")) == 16
     assert sweep.count_jobs(hydra_of(["seed=1"], "experiment=demo")) == 8  # the command line goes before the experiment
-    assert sweep.count_jobs(hydra_of([], "experiment=search")) == 12
 
 
 def test_jobs_at_once():

@@ -4,7 +4,7 @@ import ast
 
 from toys import ROOT
 
-FOLDERS = ("files", "prompts", "datamodules", "lightning_modules", "runs", "reports", "tools")
+FOLDERS = ("files", "hydra_plugins", "prompts", "datamodules", "lightning_modules", "runs", "reports", "tools")
 SCRIPTS = ("run.py", "report.py")
 
 # A single word is a name of its own (`eval`, not `model.eval`); of dotted names the last parts count. Any mention counts, as
@@ -37,9 +37,11 @@ ALLOWED = {
     ("runs/recipe_files.py", "OmegaConf.merge"): OURS,
     ("runs/arguments.py", "instantiate"): OURS,
     ("runs/arguments.py", "pkgutil.resolve_name"): "imports the `_target_` of a yaml or of the command line",
-    ("runs/sweep.py", "OmegaConf.load"): "what Optuna's sweeper of this process has just written",
     ("runs/journal.py", "json.loads"): "the journal of this sweep's own jobs",
     ("runs/sweep.py", "subprocess.Popen"): "the jobs of a sweep: the user's own overrides, no shell",
+    ("runs/trial_jobs.py", "subprocess.Popen"): "the jobs of a search, as those of a sweep",
+    ("runs/trials.py", "instantiate"): OURS,
+    ("runs/trials.py", "OmegaConf.merge"): OURS,
     ("runs/gpus.py", "subprocess.run"): "nvidia-smi, with fixed arguments",
     ("runs/ranks.py", "subprocess.Popen"): "a type: the ranks that Lightning has started",
     ("lightning_modules/resume_state.py", "torch.load"): "weights_only=True, after prompts.engine.archives.check_state",
