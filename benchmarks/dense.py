@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -33,16 +34,18 @@ def names(count: int) -> list[str]:
 def evaluate(model: PromptedCLIP, pixels: torch.Tensor) -> torch.Tensor:
     """Logits of an image (1,3,S,S), as an evaluation has them."""
     model.eval()
+    learner: Any = model.learner
     with torch.no_grad():
-        return model.learner.segment(model.clip, pixels).logits
+        return learner.segment(model.clip, pixels).logits
 
 
 def train(model: PromptedCLIP, pixels: torch.Tensor) -> float:
     """Forward and backward pass of a step of one image (1,3,S,S); its loss."""
     model.train()
-    out = model.learner.segment(model.clip, pixels, Step(1, torch.zeros(1, dtype=torch.long), torch.ones(1)))
+    learner: Any = model.learner
+    out = learner.segment(model.clip, pixels, Step(1, torch.zeros(1, dtype=torch.long), torch.ones(1)))
     mask = torch.zeros(1, *pixels.shape[-2:], dtype=torch.uint8, device=pixels.device)
-    loss = sum(loss.sum() for loss in model.learner.dense_losses(out, mask).values())
+    loss = torch.stack([loss.sum() for loss in learner.dense_losses(out, mask).values()]).sum()
     loss.backward()
     model.zero_grad()
     return loss.item()

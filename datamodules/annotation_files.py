@@ -9,10 +9,10 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from datamodules import disk, identity
-from datamodules.captioned_items import CaptionedImage, CaptionSplits, Question, QuestionSplits
+from datamodules.captioned_items import CaptionSplits, QuestionSplits
 from files.untrusted import path_within, read_json, shown, text_of
 
 # The largest official files: dataset_coco.json has 150 MB and 13 million values, v2_mscoco_train2014_annotations.json of VQA v2
@@ -22,19 +22,18 @@ MAX_TEXTS = 1000  # captions of an image, answers to a question: COCO has up to 
 MAX_SENTENCE = 2000  # characters of a caption, a question or an answer
 MAX_ID = 10**18  # of an image or a question
 HOLD_SEED = 1  # fixed: which images are held out must not depend on the run's seed
-Listed = TypeVar("Listed", CaptionedImage, Question)
 _READ: dict[str, CaptionSplits | QuestionSplits] = {}  # the lists read last: a run asks for them twice, and files are large
 
 
 class AnnotatedImages(disk.Disk):
     """Images below `root/folder/images` that json files in `root/folder` describe. A subclass says what is `listed`."""
 
-    def listed(self) -> CaptionSplits | QuestionSplits:
+    def listed(self) -> Any:
         """The lists that the files have, whether their images are there or not. ValueError for a file that is not as it should
         be."""
         raise NotImplementedError
 
-    def splits(self, seed: int) -> CaptionSplits | QuestionSplits:  # type: ignore[override]
+    def splits(self, seed: int) -> Any:
         """The full lists, the same for every seed. ValueError where a file or an image is missing or not as it should be."""
         disk.require(self.folder, "the dataset's folder")
         key = f"{type(self).__qualname__} {vars(self)} {identity.files_digest(self.folder, self.needs)}"
@@ -49,13 +48,13 @@ class AnnotatedImages(disk.Disk):
         disk.check_images(self.images, images.values(), " and ".join(self.needs))
         return splits
 
-    def digest_of(self, splits: CaptionSplits | QuestionSplits) -> str:  # type: ignore[override]
+    def digest_of(self, splits: Any) -> str:
         """A digest of those lists and of the sizes of some of their images."""
         lists = (splits.train, splits.val, splits.test)
         return identity.digest_of(*lists, identity.file_sizes(self.images, (item.path for items in lists for item in items)))
 
 
-def check_apart(lists: Mapping[str, Iterable[CaptionedImage | Question]], where: object) -> None:
+def check_apart(lists: Mapping[str, Iterable[Any]], where: object) -> None:
     """ValueError where an image is in two lists: the same file, or the same id, as COCO's of 2014 and of 2017 have."""
     of_image: dict[str | int, str] = {}
     for split, items in lists.items():
@@ -64,7 +63,7 @@ def check_apart(lists: Mapping[str, Iterable[CaptionedImage | Question]], where:
                 raise ValueError(f"image {key} of {where} is in {other} and in {split}: take it out of one of the two lists.")
 
 
-def hold_out(items: list[Listed], count: int, what: str) -> tuple[list[Listed], list[Listed]]:
+def hold_out(items: list[Any], count: int, what: str) -> tuple[list[Any], list[Any]]:
     """All items but those of `count` images, and those: drawn with a fixed seed, in the order of the list. ValueError where
     there are not more images than that."""
     paths = sorted({item.path for item in items})

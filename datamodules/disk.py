@@ -4,12 +4,11 @@ import os
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import PIL.Image
 
 from datamodules import identity
-from datamodules.items import Item, Splits
 from files.untrusted import read_bytes, regular_file
 
 FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
@@ -81,7 +80,7 @@ def missing_files(root: Path, paths: Iterable[str]) -> list[str]:
     return absent
 
 
-def check_images(root: Path, items: Iterable[Item], named_by: str) -> None:
+def check_images(root: Path, items: Iterable[Any], named_by: str) -> None:
     """Raises MissingFilesError unless every image exists."""
     absent = missing_files(root, (item.path for item in items))
     if absent:
@@ -132,27 +131,28 @@ class Disk:
         self.folder = Path(root).expanduser() / folder
         self.images = self.folder / images
 
-    def splits(self, seed: int) -> Splits:
-        """The full lists. `seed` matters only where a split has to be made. ValueError when something is missing."""
+    def splits(self, seed: int) -> Any:
+        """The full lists, `Splits` or those of other items. `seed` matters only where a split has to be made. ValueError when
+        something is missing."""
         raise NotImplementedError
 
     def digest(self, seed: int) -> str:
         """The data's digest, see `datamodules.identity`. ValueError, as in a run, where data are missing."""
         return self.digest_of(self.splits(seed))
 
-    def digest_of(self, splits: Splits) -> str:
+    def digest_of(self, splits: Any) -> str:
         """A digest of those lists and of the sizes of some of their images."""
         paths = (item.path for items in (splits.train, splits.val, splits.test) for item in items)
         return identity.lists_digest(splits, identity.file_sizes(self.images, paths))
 
-    def content_digest(self, items: Iterable[Item]) -> str:
+    def content_digest(self, items: Iterable[Any]) -> str:
         """A digest of the images: of every file's path, size and time of change."""
         return identity.files_digest(self.images, (item.path for item in items))
 
-    def preview(self) -> Splits:
+    def preview(self) -> Any:
         """The lists, without writing anything."""
         return self.splits(seed=1)
 
-    def open(self, item: Item) -> PIL.Image.Image:
+    def open(self, item: Any) -> PIL.Image.Image:
         """The image in RGB. ValueError, which names the file, where it cannot be decoded."""
         return open_rgb(self.images / item.path)

@@ -74,7 +74,7 @@ class LoadedImages(LightningDataModule):
         paths = {items[i].path for items, flags in self._bad.values() for i in flags.nonzero().flatten().tolist()}
         return [*getattr(self.source, "broken", []), *sorted(paths)]
 
-    def dataset(self, split: str, which: str, transform: Transform, views: int = 1, decoded_mb: int = 0) -> ImageDataset:
+    def dataset(self, split: str, which: str, transform: Any, views: int = 1, decoded_mb: int = 0) -> ImageDataset:
         """The images of a split and class subset; at most `decoded_mb` megabytes of them are kept in memory."""
         items = self.listed(split, which)
         if self.on_bad_image == "skip" and (split, which) not in self._bad:

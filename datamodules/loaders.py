@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.decoded import DecodedImages
-from datamodules.items import Item, ItemTable, Source
+from datamodules.items import Item, ItemTable
 from datamodules.seeded import seeded
 from datamodules.transforms import Prepared
 from datamodules.workers import ImageLoader
@@ -51,9 +51,9 @@ class ImageDataset(Dataset):
 
     def __init__(
         self,
-        source: Source,
-        items: Sequence[Item],
-        transform: Transform,
+        source: Any,
+        items: Sequence[Any],
+        transform: Any,
         seed: int,
         views: int = 1,
         bad: Tensor | None = None,
@@ -194,7 +194,7 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
 
 
 def eval_loader(
-    dataset: Dataset, batch_size: int, workers: int, rank: int = 0, world: int = 1, collate: Callable = collate
+    dataset: Any, batch_size: int, workers: int, rank: int = 0, world: int = 1, collate: Callable = collate
 ) -> DataLoader:
     """A loader of this rank's share of a dataset; over all ranks each image comes once."""
     sampler = RankSampler(len(dataset), batch_size, rank, world)

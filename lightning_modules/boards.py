@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 from matplotlib.figure import Figure
+
+from lightning_modules.process import is_first_rank
 
 NAMED_CLASSES = 40  # of a confusion matrix that TensorBoard shows: beyond them names cannot be read
 
@@ -170,7 +171,7 @@ def in_markdown(value: Any) -> str:
 def boards_of(loggers: Iterable[Logger]) -> list[Board]:
     """The boards among a run's loggers; none but on the first rank."""
     boards: list[Board] = []
-    for logger in loggers if rank_zero_only.rank == 0 else []:
+    for logger in loggers if is_first_rank() else []:
         if isinstance(logger, Board):
             boards.append(logger)
         elif isinstance(logger, WandbLogger):

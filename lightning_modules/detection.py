@@ -42,7 +42,7 @@ class Detection(TaskModule):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.records: dict[str, dict[int, dict[str, Any]]] = {}  # by test: what the metric keeps of each image
-        if self.data is not None and self.model.learner.needs_masks and not getattr(self.data, "has_masks", False):
+        if self.data is not None and self.learner.needs_masks and not getattr(self.data, "has_masks", False):
             raise ValueError(
                 "this method learns masks, and the training images have none: choose data with masks, or a method for boxes."
             )
@@ -52,7 +52,7 @@ class Detection(TaskModule):
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The detector's losses, and the largest of its outputs for each image."""
         step = Step(seed, batch["index"], batch["weight"])
-        return self.model.learner.detection_losses(self.model.clip, batch[IMAGE], batch["size"], targets_of(batch), step)
+        return self.learner.detection_losses(self.model.clip, batch[IMAGE], batch["size"], targets_of(batch), step)
 
     # ---- evaluation
 
@@ -64,7 +64,7 @@ class Detection(TaskModule):
         """Keeps what is found in the batch's readable images. ValueError where an image's maps are not finite."""
         if first:
             self.model.bind(evaluation.classnames)
-        found = self.model.learner.detect(self.model.clip, batch[IMAGE], batch["size"])
+        found = self.learner.detect(self.model.clip, batch[IMAGE], batch["size"])
         for place, detections in enumerate(found):
             if not batch["weight"][place] > 0:
                 continue

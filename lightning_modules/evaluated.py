@@ -97,6 +97,11 @@ class EvaluatedModule(LightningModule):
         assert features is None or self.model.images_are_frozen
         return self.model(batch.get(IMAGE), sample, features, batch.get(TEACHER))
 
+    @property
+    def learner(self) -> Any:
+        """The method, of which a task knows what it `needs`."""
+        return self.model.learner
+
     def store_towers(self) -> None:
         """On a GPU under bf16 autocast, stores the frozen weights in bf16: autocast would cast them anew at each call."""
         if self.device.type == "cuda" and str(self.trainer.precision).startswith("bf16"):

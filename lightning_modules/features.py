@@ -201,7 +201,7 @@ class ImageFeatures:
                     "transform": described(dataset.transform),
                     "random": list(wanted.random),
                     "source": described(type(dataset.source)),
-                    "images": dataset.source.content_digest(items),  # type: ignore[attr-defined]
+                    "images": dataset.source.content_digest(items),
                     "batches": [len(batch) for batch in wanted.batches],  # kernels depend on the size of a batch
                     "numerics": _numerics(clip.device),
                     "software": software(),

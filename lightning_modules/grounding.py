@@ -70,7 +70,7 @@ class Grounding(TaskModule):
     def set_bank(self) -> None:
         """Gives the method the training expressions, for one that subtracts the mean score of other captions."""
         if self.data.bank:
-            self.model.learner.set_bank(self.model.clip, self.data.bank)
+            self.learner.set_bank(self.model.clip, self.data.bank)
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The cross-entropy over the proposals of each expression's image. Its target is the proposal that overlaps the gold
@@ -81,7 +81,7 @@ class Grounding(TaskModule):
             for i, image, weight in zip(batch["index"].tolist(), images, batch["weight"].tolist(), strict=True)
         ]
         scores = self.scores(self.data.source, asked, images)
-        return self.model.learner.grounding_losses(scores, [target_of(item) for item in asked]), torch.cat(scores)
+        return self.learner.grounding_losses(scores, [target_of(item) for item in asked]), torch.cat(scores)
 
     def scores(self, source: Any, items: Sequence[Any], images: list[Tensor], keys: list | None = None) -> list[Tensor]:
         """The score (N_i,) of each proposal of each expression."""
@@ -118,7 +118,7 @@ class Grounding(TaskModule):
     def start_evaluation(self, evaluation: Evaluation) -> None:
         """An empty record."""
         evaluation.metrics = {}
-        self.sources[evaluation.name] = evaluation.loader(0, 1).dataset.source
+        self.sources[evaluation.name] = evaluation.loader(0, 1).dataset.source  # type: ignore[attr-defined]
 
     def evaluate_batch(self, evaluation: Evaluation, batch: dict[str, Tensor], first: bool) -> None:
         """Keeps the choice for each expression whose image can be read: the first of equal scores. ValueError where a score is

@@ -86,11 +86,6 @@ class LanguageTask(TaskModule):
     # ---- training
 
     @property
-    def learner(self) -> Any:
-        """The method, which has `prefix` and `prefix_losses` (`prompts.limber.LiMBeR`)."""
-        return self.model.learner
-
-    @property
     def language_model(self) -> FrozenLM:
         """The frozen language model."""
         return self.model.language_model

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger
@@ -40,7 +41,7 @@ def _make_logger(node: DictConfig, where: str, job: Job) -> Logger:
     try:
         parameters = inspect.signature(import_target(node["_target_"], f"{where}._target_")).parameters
     except ValueError:  # a builtin type, which has no signature
-        parameters = {}
+        parameters = MappingProxyType({})
     available = {"save_dir": str(job.folder), "job": job}
     if "name" in parameters and parameters["name"].default in (None, inspect.Parameter.empty):
         available["name"] = job.title

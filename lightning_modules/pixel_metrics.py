@@ -28,6 +28,9 @@ class ImageScores(Metric):
     It is NaN for images that did not come or have no pixel that counts.
     """
 
+    scores: Tensor
+    seen: Tensor
+
     def __init__(self, images: int) -> None:
         super().__init__()
         self.add_state("scores", torch.zeros(images, dtype=torch.float64), dist_reduce_fx="sum")

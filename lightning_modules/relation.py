@@ -61,7 +61,7 @@ class Relations(TaskModule):
         boxes = [torch.tensor([item.subject_box, item.object_box], dtype=torch.float32) for item in items]
         names = [(item.subject, item.object) for item in items]
         wanted = [images[row] for row in rows]
-        scores = self.model.learner.relation_scores(self.model.clip, wanted, boxes, names, evaluation.classnames)
+        scores = self.learner.relation_scores(self.model.clip, wanted, boxes, names, evaluation.classnames)
         finite = scores.isfinite().all(1)
         if not finite.all():
             pair = items[int(finite.int().argmin())].pair_id

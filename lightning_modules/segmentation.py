@@ -51,8 +51,8 @@ class Segmentation(TaskModule):
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The learner's losses of the pixels, and its logits."""
         step = Step(seed, batch["index"], batch["weight"])
-        outputs = self.model.learner.segment(self.model.clip, batch[IMAGE], step)
-        return self.model.learner.dense_losses(outputs, batch[MASK]), outputs.logits
+        outputs = self.learner.segment(self.model.clip, batch[IMAGE], step)
+        return self.learner.dense_losses(outputs, batch[MASK]), outputs.logits
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
         """Makes the confusion matrix, and the scores of the images."""
@@ -80,7 +80,7 @@ class Segmentation(TaskModule):
         """The class (B,H,W) uint8 of every pixel, of images (B,3,h,w) uint8, at another size (H,W)."""
 
         def segment(part: Tensor) -> Tensor:
-            return self.model.learner.segment(self.model.clip, part).logits
+            return self.learner.segment(self.model.clip, part).logits
 
         return self.mode.classes(segment, image, tuple(size), look)
 

@@ -28,7 +28,7 @@ def space_of(overrides: Iterable[str]) -> tuple[list[str], dict[str, BaseDistrib
 
 
 def _distribution(key: str, override: Override) -> BaseDistribution:
-    sweep = override.value()
+    sweep: Any = override.value()
     log = "log" in sweep.tags
     try:
         if override.is_interval_sweep():

@@ -26,7 +26,7 @@ def examine_texts(name: str, source: AnnotatedImages, every_image: bool, limit: 
         return problems or [Problem(str(error), "")], []
     lists = (splits.train, splits.val, splits.test)
     of_path = {item.path: item for items in lists for item in (items if every_image else islice(items, 1))}
-    return problems + list(undecodable(source, of_path.values(), limit)), counts(name, splits)  # type: ignore[arg-type]
+    return problems + list(undecodable(source, of_path.values(), limit)), counts(name, splits)
 
 
 def counts(name: str, splits: CaptionSplits | QuestionSplits) -> list[str]:

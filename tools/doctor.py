@@ -10,6 +10,7 @@ The exit status is 1 when something is wrong. Datasets are those of conf/data.
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.errors import HydraException
 from hydra.utils import instantiate
@@ -59,7 +60,7 @@ def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> boo
     if source is None:
         print(f"ok   {name}: needs no files")
         return True
-    kinds = (
+    kinds: tuple[tuple[type, Any], ...] = (
         (ReferredImages, examine_expressions),
         (AnnotatedImages, examine_texts),
         (SegmentedDisk, examine_masks),

@@ -9,7 +9,7 @@ Shapes: K classes, (H,W) an image as it is opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ class Segmenter:
             raise ValueError(f"{type(parts.learner).__name__} gives no pixel logits: name a run of another method.")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = parts.model.eval().requires_grad_(False).to(self.device)
-        config = OmegaConf.to_container(parts.cfg, resolve=True)
-        module: Mapping[str, Any] = config["task"]["module"]
+        config: Any = OmegaConf.to_container(parts.cfg, resolve=True)
+        module = config["task"]["module"]
         self.mode = TestMode(**{key: module[key] for key in SEEN if key in module})
         self.transform = FitScale(config["data"].get("scale"))
 

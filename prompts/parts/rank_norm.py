@@ -25,6 +25,9 @@ class RankBatchNorm(nn.Module):
     """BatchNorm (Ioffe and Szegedy, ICML 2015) whose statistics are those of all ranks' counted images, with gradients through
     them, as of torch's SyncBatchNorm. In evaluation the running statistics."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
         self.momentum, self.eps = momentum, eps

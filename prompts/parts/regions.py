@@ -30,7 +30,7 @@ def masks_of(
     the whole image as its mask. ValueError where others have none."""
     if not needed:
         return [None] * len(images)
-    found = [None] * len(images) if masks is None else list(masks)
+    found: list[Tensor | None] = [None] * len(images) if masks is None else list(masks)
     for i, (image, of_image) in enumerate(zip(images, boxes, strict=True)):
         if found[i] is None:
             height, width = image.shape[-2:]
