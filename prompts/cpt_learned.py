@@ -84,7 +84,7 @@ class LearnedCPT(PromptLearner):
         self.marker = make_markers([marker])[0]
         if learn_marker and not isinstance(self.marker, Painted):
             raise ValueError(
-                f"method.marker={marker!r} has no colour that could be learned: set method.learn_marker=false, or take fill_box."
+                f"method.marker={marker!r} has no colour that could be learned: set method.learn_marker=false, or fill_box."
             )
         if not (learn_context or learn_marker or n_before):
             raise ValueError(
