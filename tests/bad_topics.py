@@ -5,5 +5,6 @@ from bad_lms import LMS
 from bad_masks import MASKS
 from bad_pixels import PIXELS
 from bad_refer import REFER
+from bad_regions import REGIONS
 
-TOPICS = CLIPS + LMS.lstrip() + MASKS.lstrip() + PIXELS.lstrip() + REFER.lstrip()
+TOPICS = CLIPS + LMS.lstrip() + MASKS.lstrip() + PIXELS.lstrip() + REFER.lstrip() + REGIONS.lstrip()
