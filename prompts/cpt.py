@@ -16,7 +16,7 @@ from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import GradientFree
-from prompts.parts.colour_form import Calibration, ColourForm, colours_of
+from prompts.parts.colour_form import ANYTHING, Calibration, ColourForm, colours_of
 from prompts.parts.marker_bases import PHOTO, Marker
 from prompts.parts.markers import make_markers
 from prompts.parts.marking import ResizeMode
@@ -193,7 +193,7 @@ class CPT(GradientFree):
 
         features = self._encoded(clip, list(map(len, passes)), draw, keys)
         asked = torch.stack([self.texts.features(clip, sentence, texts) for sentence in form.sentences], 1)  # (B,M,d)
-        neutral = self.texts.features(clip, "{}", form.neutral)
+        neutral = torch.cat([self.texts.features(clip, sentence, [ANYTHING]) for sentence in form.neutral])  # (M,d)
         scale = clip.logit_scale
         each = zip(features, asked, boxes, strict=True)
         return [form.scores(scale * (f @ t.T), scale * (f @ neutral.T), len(of_image)) for f, t, of_image in each]

@@ -20,7 +20,8 @@ from prompts.parts.marker_bases import ALPHA, Marker, Painted
 from prompts.parts.markers import COLOURS, FillBox
 
 Calibration = Literal["cyclic", "neutral", "none"]
-SENTENCE, NEUTRAL = "{{}} is in {} color.", "an object in {} color."
+SENTENCE, NEUTRAL = "{{}} is in {} color.", "{{}} in {} color."
+ANYTHING = "an object"  # in the neutral sentence
 
 
 def colours_of(given: Sequence[str] | Mapping[str, Sequence[float]] | str | None) -> dict[str, Appearance]:

@@ -82,9 +82,7 @@ class Painted(Marker):
         super().__init__(text)
         numbers = [*colour, alpha] if len(colour) == 3 else [-1]
         if not all(0 <= number <= 255 for number in numbers):
-            raise ValueError(
-                f"method.markers: colour={list(colour)} and alpha={alpha} must be three numbers and one, 0 to 255."
-            )
+            raise ValueError(f"method.markers: colour={list(colour)}, alpha={alpha}: give three numbers and one, 0 to 255.")
         self.colour, self.alpha = tuple(colour), alpha
 
     def paint(self, levels: Tensor) -> Tensor:
