@@ -5,7 +5,7 @@ Names and boxes never go through a loader: whoever needs them looks them up by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -28,6 +28,8 @@ class PairData(LoadedImages):
         subset: "all": the relations are compared with each other, all of them.
         eval_batch_size: pairs.
         workers, decoded_mb, on_bad_image: as `datamodules.module.FewShotData` has them.
+        templates: what stands around a relation for a model that puts class names into templates.
+        search_only: no table reports these images, so a search may look at its test images (`runs.search`).
 
     Raises:
         ValueError: a wrong argument, or whatever is missing on disk, in one sentence.
@@ -48,7 +50,9 @@ class PairData(LoadedImages):
         eval_batch_size: int = 16,
         workers: int | Literal["auto"] = 0,
         decoded_mb: int = 1024,
+        templates: Sequence[str] = ("{}",),
         on_bad_image: OnBadImage = "raise",
+        search_only: bool = False,
     ) -> None:
         super().__init__(
             name, source, image_spec, seed, subset, batch_size, eval_batch_size, workers, decoded_mb, eval_transform,
@@ -58,6 +62,7 @@ class PairData(LoadedImages):
             raise ValueError(f"subset={subset}: data={name} has no class subsets, so protocol.train and evaluate must be all.")
         if shots != 0:
             raise ValueError(f"shots={shots}: nothing is learned from data={name}, so give shots=0.")
+        self.templates, self.search_only = tuple(templates), search_only
         self.lists = source.splits(seed)
 
     def listed(self, split: str, which: str = "all") -> list[Pair]:

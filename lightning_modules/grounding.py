@@ -18,6 +18,7 @@ from torch import Tensor
 
 from datamodules.evaluation import Evaluation
 from datamodules.grounding import whole_image
+from datamodules.grounding_items import Expression
 from files.whole import write_json
 from lightning_modules.box_choices import HIT, NO_TARGET, images_of, line_of, measured, paint, sample_of, target_of
 from lightning_modules.evaluated import Figure
@@ -171,7 +172,7 @@ def asked_of(item: Any, image: Tensor, counts: bool) -> Any:
     if counts:
         return item
     whole = (0.0, 0.0, float(image.shape[2]), float(image.shape[1]))
-    return item._replace(gold=whole, proposals=(whole,), regions=())
+    return Expression(item.path, item.image_id, item.expression_id, item.text, whole, (whole,))
 
 
 def masks_of(source: Any, item: Any) -> Tensor | None:

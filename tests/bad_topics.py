@@ -3,8 +3,9 @@
 from bad_clips import CLIPS
 from bad_lms import LMS
 from bad_masks import MASKS
+from bad_pairs import PAIRS
 from bad_pixels import PIXELS
 from bad_refer import REFER
 from bad_regions import REGIONS
 
-TOPICS = CLIPS + LMS.lstrip() + MASKS.lstrip() + PIXELS.lstrip() + REFER.lstrip() + REGIONS.lstrip()
+TOPICS = CLIPS + LMS.lstrip() + MASKS.lstrip() + PIXELS.lstrip() + REFER.lstrip() + REGIONS.lstrip() + PAIRS.lstrip()

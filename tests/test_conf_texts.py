@@ -17,11 +17,25 @@ def test_language_models(lm):
     assert compose("data=scenes", f"lm={lm}").lm is None
 
 
+def test_the_rows_of_grounding():
+    """Crop with three markers, and three circles: two CLIPs each, on the val list."""
+    experiment = OmegaConf.load(CONF / "experiment/cpt_refcoco.yaml")
+    rows = experiment.hydra.sweeper.params["+row"].split(",")
+    assert sorted(rows) == [row for row in options("row") if row.startswith("grounding_")]
+    for row in rows:
+        cfg = compose("experiment=cpt_refcoco", f"+row={row}", "data=refcoco_plus")
+        first, second = (clip.model.removesuffix("-quickgelu") for clip in (cfg.clip, cfg.method.clips.second))
+        assert (first, second) == ("ViT-L-14-336" if row == "grounding_circles" else "ViT-B-32", "RN50x16")
+        assert cfg.method.subtract == (500 if row == "grounding_circles" else 0)
+        assert ("crop" in cfg.method.markers) == (row != "grounding_circles")
+        assert (cfg.data.source.disk.test, cfg.shots, list(cfg.targets)) == ("val", 0, [])
+
+
 def test_the_rows_of_retrieval():
     """Zero-shot CLIP, two learners of class names, and h: with and without captions to learn from, and on other images."""
     experiment = OmegaConf.load(CONF / "experiment/aape_retrieval.yaml")
     rows = experiment.hydra.sweeper.params["+row"].split(",")
-    assert sorted(rows) == options("row")
+    assert sorted(rows) == [row for row in options("row") if row.startswith("retrieval_")]
     cfgs = {row.removeprefix("retrieval_"): compose("experiment=aape_retrieval", f"+row={row}") for row in rows}
     others = {name: cfg.data.name for name, cfg in cfgs.items() if cfg.data.name != "scenes"}
     assert others == {"aape_finetuned": "scenes_sketch"}

@@ -132,7 +132,7 @@ def test_shots_without_a_target_are_refused():
     class Missed(Rectangles):
         def expressions(self, split, images):
             for item in super().expressions(split, images):
-                yield item._replace(gold=(0.0, 0.0, 3.0, 3.0))
+                yield Expression(*item[:4], (0.0, 0.0, 3.0, 3.0), item.proposals)
 
     _, _, module = parts(Scaled(), Missed(), shots=2)
     with pytest.raises(ValueError, match="none of the 2 training expressions has a proposal"):
