@@ -23,6 +23,7 @@ PROTOCOL_OF = {
     "datamodules.captioned.CaptionedData": "captions",
     "datamodules.questions.QuestionData": "captions",
     "datamodules.segmented.SegmentedData": "pixels",
+    "datamodules.detected.DetectedData": "pixels",
 }
 
 
