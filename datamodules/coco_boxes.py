@@ -110,7 +110,10 @@ class CocoBoxes(disk.Disk):
             for part in thing.mask.parts if thing.mask else (b"",):
                 masks.update(part)
         sizes = identity.file_sizes(self.images, (item.path for items in lists for item in items))
-        rows = ([(item.path, [thing._replace(mask=None) for thing in item.objects]) for item in items] for items in lists)
+        rows = (
+            [(item.path, [(thing.box, thing.label, thing.crowd, thing.area) for thing in item.objects]) for item in items]
+            for items in lists
+        )
         return identity.digest_of(*rows, masks.hexdigest(), splits.classnames, sizes)
 
     def content_digest(self, items: Iterable[DetectedImage]) -> str:

@@ -1,5 +1,6 @@
 """Wrong values of keys that have files of their own, in the form of `VALUES` in tests/bad_inputs.py."""
 
+from bad_boxes import BOXES
 from bad_clips import CLIPS
 from bad_lms import LMS
 from bad_masks import MASKS
@@ -8,4 +9,4 @@ from bad_pixels import PIXELS
 from bad_refer import REFER
 from bad_regions import REGIONS
 
-TOPICS = CLIPS + LMS.lstrip() + MASKS.lstrip() + PIXELS.lstrip() + REFER.lstrip() + REGIONS.lstrip() + PAIRS.lstrip()
+TOPICS = CLIPS + BOXES.lstrip() + LMS.lstrip() + MASKS.lstrip() + PIXELS.lstrip() + REFER.lstrip() + REGIONS.lstrip() + PAIRS.lstrip()

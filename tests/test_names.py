@@ -15,7 +15,7 @@ SHARED = ("run.py", "report.py", "runs", "lightning_modules", "reports", "datamo
 TASKS = [path.stem for path in (ROOT / "conf/task").glob("*.yaml")]
 OWN = {f"{room}/{task}.py" for task in TASKS for room in ("lightning_modules", "reports")} | {"reports/samples.py"}
 # Words of English, and a file, that are also names of options.
-OTHER_MEANINGS = {"open", "few_shot", "captions", "pixels"}
+OTHER_MEANINGS = {"open", "few_shot", "captions", "pixels", "detection"}  # a detection is a box that was found
 # data.sampler=coop: images are drawn as in that repository, whatever method is trained on them
 SAMPLER = {("datamodules/module.py", "coop"), ("datamodules/few_shot.py", "coop")}
 
