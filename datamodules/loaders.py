@@ -194,7 +194,7 @@ def collate(samples: list[dict]) -> dict[str, Tensor]:
 
 
 def eval_loader(
-    dataset: Dataset, batch_size: int, workers: int, rank: int = 0, world: int = 1, collate: Callable = collate
+    dataset: Any, batch_size: int, workers: int, rank: int = 0, world: int = 1, collate: Callable = collate
 ) -> DataLoader:
     """A loader of this rank's share of a dataset; over all ranks each image comes once."""
     sampler = RankSampler(len(dataset), batch_size, rank, world)
@@ -213,7 +213,7 @@ class TrainLoader:
     Iteration starts lazily: Lightning asks for the iterator of the first epoch before it says which epoch that is.
     """
 
-    def __init__(self, dataset: Dataset, sampler: StepSampler, workers: int = 0, collate: Callable = collate) -> None:
+    def __init__(self, dataset: Any, sampler: Any, workers: int = 0, collate: Callable = collate) -> None:
         self.dataset, self.sampler = dataset, sampler
         self.position = 0  # batches handed out in this epoch, not those that workers have prefetched
         self.loader = ImageLoader(

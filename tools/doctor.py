@@ -10,6 +10,7 @@ The exit status is 1 when something is wrong. Datasets are those of conf/data.
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.errors import HydraException
 from hydra.utils import instantiate
@@ -58,7 +59,7 @@ def report(name: str, options: DictConfig, overrides: Sequence[str] = ()) -> boo
         print(f"ok   {name}: needs no files")
         return True
     kinds = ((AnnotatedImages, examine_texts), (SegmentedDisk, examine_masks), (Disk, examine))
-    check = next(check for kind, check in kinds if isinstance(source, kind))
+    check: Any = next(check for kind, check in kinds if isinstance(source, kind))
     problems, remarks = check(name, source, bool(options.images), int(options.limit))
     print(f"{'BAD ' if problems else 'ok  '} {name} in {source.folder}" + "".join(f"\n     {line}" for line in remarks))
     for problem in problems:
