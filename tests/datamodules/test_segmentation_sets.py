@@ -118,7 +118,7 @@ MISSING = {
     "ADEChallengeData2016/images/training/ADE_train_00000002.jpg": (
         put_ade,
         ADE20K,
-        "1 image(s) named by a list or a label map are missing",
+        "1 image(s) named by a list or",
     ),
     "VOCdevkit/VOC2012/SegmentationClass/2007_000042.png": (put_voc, VOC2012, "the first is SegmentationClass/2007_000042.png"),
     "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt": (put_voc, VOC2012, "the list of the test images is missing"),
