@@ -28,7 +28,7 @@ class DrawnMasks:
     def splits(self, seed: int) -> SegmentedSplits:
         """All pictures, whatever the seed."""
         lists = {split: [SegmentedImage(key, key) for key in placed.keys(split)] for split in placed.SIZES}
-        return SegmentedSplits(**lists, classnames=list(CLASSNAMES))
+        return SegmentedSplits(lists["train"], lists["val"], lists["test"], list(CLASSNAMES))
 
     def digest(self, seed: int) -> str:
         """A constant: the data come with the code."""

@@ -48,7 +48,8 @@ def resized(image: Tensor, scale: Sequence[int] | None, ratio: float = 1.0) -> T
     """An image or a label map, a tv_tensor (..., H, W), in its own shape until it fits `scale` times `ratio`."""
     if scale is None:
         return image
-    size = list(fitted_size(*image.shape[-2:], scale, ratio))
+    height, width = image.shape[-2:]
+    size = list(fitted_size(height, width, scale, ratio))
     nearest = isinstance(image, tv_tensors.Mask)
     mode = InterpolationMode.NEAREST if nearest else InterpolationMode.BILINEAR
     return F.resize(image, size, interpolation=mode, antialias=False)

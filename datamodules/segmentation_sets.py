@@ -23,10 +23,11 @@ CITYSCAPES_COLOURS = [
 
 def palette(count: int) -> list[tuple[int, int, int]]:
     """Pascal VOC's colours by id: the bits of the id, spread over red, green and blue from the highest bit down."""
-    return [
-        tuple(sum((i >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3))
-        for i in range(count)
-    ]
+
+    def channel(label: int, first: int) -> int:
+        return sum((label >> (3 * bit + first) & 1) << (7 - bit) for bit in range(3))
+
+    return [(channel(label, 0), channel(label, 1), channel(label, 2)) for label in range(count)]
 
 
 class ADE20K(SegmentedDisk):

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.decoded import DecodedImages
 from datamodules.joint_transforms import FitScale, JointTrain
 from datamodules.listed import ListedImages
 from datamodules.loaded import OnBadImage
@@ -33,6 +32,10 @@ class SegmentedDataset(ImageDataset):
     With `transform` a `JointTrain` masks are (h, w); with a `FitScale` they have the file's size, (H, W). An image that is left
     out is blank, and its mask `IGNORE`.
     """
+
+    source: Any  # a `SegmentationSource`
+    items: Any  # of `SegmentedImage`
+    transform: Any
 
     def read(self, index: int) -> Pair:
         """An image with its label map. ValueError where one cannot be opened, or their sizes differ."""
@@ -134,11 +137,11 @@ class SegmentedData(ListedImages):
         """What is trained on, for the screen."""
         return f"{len(self.train_items):,} training images of {len(self.classnames)} classes"
 
-    def pairs(self, split: str, transform: JointTrain | FitScale, decoded_mb: int = 0) -> SegmentedDataset:
-        """The images of a split with their label maps; at most `decoded_mb` megabytes of the images are kept in memory."""
+    def pairs(self, split: str, transform: Any, decoded_mb: int = 0) -> SegmentedDataset:
+        """The images of a split with their label maps, by a `JointTrain` or a `FitScale`; at most `decoded_mb` megabytes of the
+        images are kept in memory."""
         plain = self.dataset(split, "all", transform, decoded_mb=decoded_mb)  # which notes the images that cannot be read
-        decoded: DecodedImages = plain.decoded
-        return SegmentedDataset(self.source, plain.items, transform, self.seed, 1, plain.bad, decoded)
+        return SegmentedDataset(self.source, plain.items, transform, self.seed, 1, plain.bad, plain.decoded)
 
     def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
         """This rank's share of every micro-batch of every step, with the training transform."""

@@ -9,4 +9,4 @@ from bad_pixels import PIXELS
 from bad_refer import REFER
 from bad_regions import REGIONS
 
-TOPICS = CLIPS + BOXES.lstrip() + LMS.lstrip() + MASKS.lstrip() + PIXELS.lstrip() + REFER.lstrip() + REGIONS.lstrip() + PAIRS.lstrip()
+TOPICS = "\n" + "".join(part.lstrip() for part in (BOXES, CLIPS, LMS, MASKS, PAIRS, PIXELS, REFER, REGIONS))

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from datamodules import layouts
 from datamodules.disk import MissingFilesError
 from datamodules.segmented_disk import SegmentedDisk
-from datamodules.segmented_items import IGNORE, SegmentedImage, SegmentedSplits, check_fits
+from datamodules.segmented_items import IGNORE, SegmentedSplits, check_fits
 from tools.dataset_checks import Problem, missing_files, missing_parts
 
 FIRST = 10  # images of each list that are read unless all are
@@ -18,7 +19,7 @@ def examine_masks(name: str, source: SegmentedDisk, every_image: bool, limit: in
     """The problems of a dataset, and remarks for which nothing needs to be done."""
     problems = list(missing_parts(source))
     try:
-        splits = source.preview()
+        splits: Any = source.preview()
     except MissingFilesError as error:
         return problems + list(missing_files(error, error.root, limit)), []
     except ValueError as error:  # a sentence that says what to do
@@ -33,7 +34,7 @@ def examine_masks(name: str, source: SegmentedDisk, every_image: bool, limit: in
     return problems, [*_sizes(name, splits), *_classes(splits.classnames, pixels, len(chosen) - len(broken), every_image)]
 
 
-def _unreadable(source: SegmentedDisk, items: Iterable[SegmentedImage], pixels: np.ndarray) -> Iterator[str]:
+def _unreadable(source: SegmentedDisk, items: Iterable[Any], pixels: np.ndarray) -> Iterator[str]:
     """What is wrong with each pair that cannot be used. Adds the ids of the others to `pixels` (256,)."""
     for item in items:
         try:

@@ -115,7 +115,11 @@ def test_coco_stuff_closes_the_gaps_of_its_numbers(tmp_path):
 
 MISSING = {
     "ADEChallengeData2016/annotations/training/ADE_train_00000002.png": (put_ade, ADE20K, "1 label map(s) named by the images"),
-    "ADEChallengeData2016/images/training/ADE_train_00000002.jpg": (put_ade, ADE20K, "1 image(s) named by images are missing"),
+    "ADEChallengeData2016/images/training/ADE_train_00000002.jpg": (
+        put_ade,
+        ADE20K,
+        "1 image(s) named by a list or",
+    ),
     "VOCdevkit/VOC2012/SegmentationClass/2007_000042.png": (put_voc, VOC2012, "the first is SegmentationClass/2007_000042.png"),
     "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt": (put_voc, VOC2012, "the list of the test images is missing"),
     "cityscapes/gtFine/val/frankfurt/frankfurt_000001_000019_gtFine_labelIds.png": (
@@ -143,7 +147,7 @@ def test_what_is_missing_is_named(tmp_path, path):
         (["2007_000033", "../../x"], "val.txt, entry 2: '../../x' is no name of an image without folder and suffix"),
         (["2007_000033.jpg"], "'2007_000033.jpg' is no name of an image"),
         (["2007_000033", "2007_000033"], "image 2007_000033.jpg of .* is twice in test: leave one of the two"),
-        (["2007_000099"], "1 image.s. named by JPEGImages are missing"),
+        (["2007_000099"], "1 image.s. named by a list or a label map are missing"),
     ],
 )
 def test_lists_that_are_not_as_they_should_be(tmp_path, lines, words):
