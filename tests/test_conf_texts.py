@@ -21,7 +21,7 @@ def test_the_rows_of_retrieval():
     """Zero-shot CLIP, two learners of class names, and h: with and without captions to learn from, and on other images."""
     experiment = OmegaConf.load(CONF / "experiment/aape_retrieval.yaml")
     rows = experiment.hydra.sweeper.params["+row"].split(",")
-    assert sorted(rows) == options("row")
+    assert sorted(rows) == [row for row in options("row") if row.startswith("retrieval_")]
     cfgs = {row.removeprefix("retrieval_"): compose("experiment=aape_retrieval", f"+row={row}") for row in rows}
     others = {name: cfg.data.name for name, cfg in cfgs.items() if cfg.data.name != "scenes"}
     assert others == {"aape_finetuned": "scenes_sketch"}
