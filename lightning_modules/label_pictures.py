@@ -10,16 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from datamodules.segmentation_sets import palette
 from datamodules.segmented_items import IGNORE
 
 Colour = tuple[int, int, int]
 NO_CLASS: Colour = (255, 255, 255)  # of IGNORE
-
-
-def colours_of(classes: int, given: Sequence[Colour] | None = None) -> list[Colour]:
-    """The colour of each class: those given or, where there are none, Pascal VOC's, whose first is black."""
-    return [tuple(map(int, colour)) for colour in given or palette(classes)]
 
 
 def label_picture(ids: np.ndarray, colours: Sequence[Colour]) -> Image.Image:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from datamodules.evaluation import Evaluation
 from datamodules.known_features import IMAGE
+from datamodules.segmentation_sets import palette
 from lightning_modules.evaluated import Figure
-from lightning_modules.label_pictures import colours_of, hex_of, label_picture
+from lightning_modules.label_pictures import Colour, hex_of, label_picture
 from lightning_modules.metrics import FirstNotFinite
 from lightning_modules.pixel_metrics import ImageScores, confusion_of, iou_of, summarise
 from lightning_modules.samples import choose, write_samples
@@ -136,3 +137,8 @@ class Segmentation(TaskModule):
     def write_files(self, folder: Path) -> None:
         """Writes samples.json and the pictures in samples/."""
         write_samples(folder, "segmentation", self.tests, self.samples)
+
+
+def colours_of(classes: int, given: Sequence[Colour] | None = None) -> list[Colour]:
+    """The colour of each class: those given or, where there are none, Pascal VOC's, whose first is black."""
+    return [tuple(map(int, colour)) for colour in given or palette(classes)]

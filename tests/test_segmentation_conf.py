@@ -47,6 +47,11 @@ def test_published_rows(method, clip, crop, stride):
     assert 80_000 <= steps < 80_000 + ADE_TRAIN // 32
 
 
+def test_every_row_is_in_its_experiment():
+    here = [path.stem for path in sorted((CONF / "row").glob("ade20k_*.yaml"))]
+    assert sorted(params_of("denseclip_ade20k")["+row"]) == here
+
+
 def test_the_embedded_ablation():
     params = params_of("denseclip")
     assert params["method"] == ["clip_fpn", "denseclip_text", "denseclip_pre", "denseclip"]

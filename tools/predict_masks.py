@@ -25,8 +25,9 @@ from datamodules.workers import workers_for
 from files.untrusted import read_json, visible
 from files.whole import remove_temporaries, whole_file, write_json, write_text
 from lightning_modules.assembly import Assembly
-from lightning_modules.label_pictures import colours_of, hex_of, label_picture
+from lightning_modules.label_pictures import hex_of, label_picture
 from lightning_modules.process import quiet, seed_everything
+from lightning_modules.segmentation import colours_of
 from tools.classifier import prompts_file
 from tools.segmenter import Segmenter
 

@@ -168,3 +168,21 @@ def test_the_sweep_for_wandb_speaks_hydra():
     assert sweep["metric"] == {"name": shown.BEST, "goal": "maximize"}  # of validation images, and of the epoch that is kept
     assert sweep["method"] in ("bayes", "random", "grid")
     assert not any(key.endswith("seed") and "value" not in about for key, about in sweep["parameters"].items())
+
+
+def test_pictures_of_samples_and_any_numbers_of_classes_are_columns(tmp_path):
+    import wandb
+
+    entries = [{"class": "sky", "iou": 61.5, "accuracy": 70.0, "pixels": 12}, {"class": "boat", "iou": None, "accuracy": None}]
+    metrics = {"test": {"miou": 61.5, "per_class": entries}}
+    figure = {"key": "miou", "title": "mIoU", "unit": "%", "higher_is_better": True}
+    path = put(tmp_path, metrics=metrics, figure=figure, trainable_parameters=1, seconds=1.0, peak_memory={}, epoch=1)
+    Image.new("RGB", (32, 32), "red").save(path.with_name("0.png"))
+    sample = {"why": "best", "image": "0.png", "index": 0, "miou": 61.5, "classes": [["sky", 61.5, "#00ff00"]]}
+    sample |= {"truth": "0.png", "prediction": "0.png"}
+    path.with_name("samples.json").write_text(json.dumps({"task": "segmentation", "evaluations": {"test": [sample]}}))
+    wandb.init(mode="offline", dir=tmp_path, config={"folder": str(path.parent)})
+    loggers.finish(0)
+    logged = tables(tmp_path)
+    assert logged["classes"] == [["test", "sky", 61.5, 70, 12], ["test", "boat", None, None, None]]
+    assert logged["samples"] == [["best", "Image", "Image", "Image", "61.5", "['sky', 61.5, '#00ff00']"]]

@@ -11,7 +11,8 @@ from toys import ROOT, TESTS, only
 
 import run as entry
 from datamodules.segmentation_sets import palette
-from lightning_modules.label_pictures import NO_CLASS, colours_of, label_picture
+from lightning_modules.label_pictures import NO_CLASS, label_picture
+from lightning_modules.segmentation import colours_of
 from runs import jobs, launch
 from tools import predict, predict_masks
 from tools.predict_masks import mask_names
