@@ -19,6 +19,9 @@ from runs.protocol import protocol_of
 
 CONF = ROOT / "conf"
 OF_TEXTS = ("datamodules.captioned.CaptionedData", "datamodules.questions.QuestionData")
+OF_THINGS = ("datamodules.grounding.GroundingData", "datamodules.relations.PairData")
+# The protocols of other data than labelled images, whose targets are such data too: the shots that they start with.
+OF_OTHER_DATA = {"captions": -1, "grounding": 0}
 
 
 def options(group):
@@ -41,7 +44,7 @@ def make_method(cfg, lengths=MappingProxyType({"text": [2] * 12, "image": [2] * 
 
 
 def make_source(data):
-    assert data._target_ in {"datamodules.module.FewShotData", *OF_TEXTS}
+    assert data._target_ in {"datamodules.module.FewShotData", *OF_TEXTS, *OF_THINGS}
     return make(data.source)
 
 
@@ -75,9 +78,11 @@ def targets_once(monkeypatch):
 @pytest.mark.parametrize("protocol", options("protocol"))
 @pytest.mark.usefixtures("targets_once")
 def test_methods_under_each_protocol(method, protocol):
-    captions = protocol == "captions"  # it goes on from captioned images alone, and has no recipe by shots
-    for shots in (-1,) if captions else (1, 2, 4, 8, 16):
-        more = ["+protocol.targets.shapes=[]"] if captions else [f"shots={shots}"]
+    other = protocol in OF_OTHER_DATA  # it goes on from other data than shapes, and has no recipe by shots
+    offers = import_target(compose(f"method={method}").method._target_, "method").offers
+    few = (1, 2, 4, 8, 16) if "class logits" in offers else (16,)  # no recipe of the others has a table of shots
+    for shots in (OF_OTHER_DATA[protocol],) if other else few:
+        more = ["+protocol.targets.shapes=[]"] if other else [f"shots={shots}"]
         cfg = compose(f"method={method}", f"protocol={protocol}", *more)
         assert cfg.shots == shots
         assert isinstance(make_method(cfg), PromptLearner)
@@ -98,15 +103,19 @@ def test_protocols_that_go_on_to_other_datasets(protocol):
         compose(f"protocol={protocol}", "data=dtd")
 
 
-@pytest.mark.parametrize("source", ["disk", "hub"])
-@pytest.mark.parametrize("data", options("data"))
+NOT_ON_A_HUB = ("refcoco", "scenes_refer")  # how their names begin; they are many, and have no such source
+SOURCES = [(data, "disk") for data in options("data")]
+SOURCES += [(data, "hub") for data in options("data") if not data.startswith(NOT_ON_A_HUB)]
+
+
+@pytest.mark.parametrize(("data", "source"), SOURCES)
 def test_datasets(data, source):
     cfg, names = jobs.compose_job([f"data={data}", f"source={source}"], CONF)
     assert jobs.resolve(cfg)["data"]["name"]
     drawn = "shapes" in data or "scenes" in data or data == "digits"
     assert (names["clip"] == "tiny") == drawn  # a real dataset brings the real backbone
-    of_texts = cfg.data._target_ in OF_TEXTS
-    assert (names["protocol"] == "captions", cfg.shots) == (of_texts, -1 if of_texts else 16)
+    protocol = "captions" if cfg.data._target_ in OF_TEXTS else "grounding" if cfg.data._target_ in OF_THINGS else "few_shot"
+    assert (names["protocol"], cfg.shots) == (protocol, OF_OTHER_DATA.get(protocol, 16))
     assert compose(f"data={data}", "protocol=few_shot", "shots=3").data.shots == 3  # the command line has the last word
     assert jobs.compose_job([f"data={data}", "clip=tiny"], CONF)[1]["clip"] == "tiny"
     if source == "disk" or "hub" in str(cfg.data.source):
