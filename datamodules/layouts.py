@@ -83,6 +83,7 @@ MASK_SIZES = {
     "voc2012": (21, 1464, 0, 1449),
     "pascal_context": (59, 4996, 0, 5104),
     "cityscapes": (19, 2975, 0, 500),
+    "coco_stuff": (171, 118287, 0, 5000),
 }
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -1,4 +1,4 @@
-"""ADE20K, Pascal VOC, Pascal Context and Cityscapes as they are downloaded and unpacked.
+"""ADE20K, Pascal VOC, Pascal Context, Cityscapes and COCO-Stuff as they are downloaded and unpacked.
 
 Their public validation images are what papers report, so these are the test list; images to choose on are held out of training.
 """
@@ -155,3 +155,28 @@ class Cityscapes(SegmentedDisk):
                 names = (name for name in disk.list_files(folder / city) if name.endswith(suffix))
                 stems |= {f"{below}/{city}/{name.removesuffix(suffix)}" for name in names}
         return [SegmentedImage(stem + self.IMAGE, stem + self.MASK) for stem in sorted(stems)]
+
+
+class COCOStuff(SegmentedDisk):
+    """COCO's images of 2017 with the maps of COCO-Stuff: 80 classes of things and 91 of stuff. Of the numbers 0 to 181, which
+    are the category ids less one, 11 were never used."""
+
+    UNUSED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
+
+    def __init__(self, root: str, folder: str = "coco", masks: str = "stuffthingmaps", held_out: int = 0) -> None:
+        super().__init__(root, folder, "", masks, held_out)
+        self.classnames = list(known_classes("coco_stuff"))
+        used = (number for number in range(182) if number not in self.UNUSED)
+        self.table = table_of({number: label for label, number in enumerate(used)})
+        self.needs = {
+            f"{part}{split}": f"the folder of {split} {what}"
+            for part, what in (("", "images"), (f"{masks}/", "label maps"))
+            for split in ("train2017", "val2017")
+        }
+
+    def listed(self) -> Lists:
+        """What the folders hold."""
+        return {
+            split: pairs_of_folders(self.images, self.masks, below, ".jpg")
+            for split, below in (("train", "train2017"), ("test", "val2017"))
+        }

@@ -1,7 +1,6 @@
 """Wrong command lines, with words of the sentence that refuses them. Right ones: tests/good_inputs.py."""
 
-from bad_clips import CLIPS
-from bad_lms import LMS
+from bad_topics import TOPICS
 
 LONG = "x" * 3000
 # [other overrides] KEY: values [| words of the sentence; without them KEY=]
@@ -248,7 +247,7 @@ def wrong() -> list[tuple[tuple[str, ...], str]]:
     """(the words of a command line, words of its sentence)"""
     cases = [((line,) if line in WHOLE else tuple(line.split(" ")), words) for line, words in LINES]
     cases += [((f"~{key}",), key.split(".")[-1]) for key in GONE.split()]
-    for line in (VALUES.strip() + CLIPS + LMS.lstrip()).splitlines():
+    for line in (VALUES.strip() + TOPICS).splitlines():
         left, values = line.split(": ", 1)
         values, _, words = values.partition(" | ")
         *others, key = left.split()

@@ -9,8 +9,9 @@ Shapes: N images, C classes, d width of the shared embedding, S image size in pi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import torch
@@ -26,6 +27,7 @@ from runs.result import load_result
 from runs.stored import check_names, take_over
 
 CONF = Path(__file__).parents[1] / "conf"
+SEEN = ("window", "stride", "ratios", "flip", "scale")  # keys of tasks and data that say how a test image is seen
 
 
 class Classifier:
@@ -124,14 +126,9 @@ def prompts_file(run: str | Path) -> Path:
     return path
 
 
-def load(
-    run: str | Path,
-    overrides: Sequence[str] = (),
-    config_dir: str | Path | None = None,
-    device: str | torch.device | None = None,
-) -> Classifier:
-    """The classifier of a finished run's folder, of a prompts.safetensors of this project, or of shared ones
-    ("hf-hub:ORGANISATION/NAME"). Reads no images.
+def opened(run: str | Path, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Assembly:
+    """The parts of a finished run's folder, of a prompts.safetensors of this project, or of shared ones
+    ("hf-hub:ORGANISATION/NAME"), with the saved prompts. Reads no images.
 
     Args:
         overrides: "key=value" for keys of the config that differ on this machine, such as clip.weights.
@@ -148,11 +145,31 @@ def load(
     check_names(names, [CONF, *([Path(config_dir)] if config_dir else [])], path)
     search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
     cfg, _ = compose_job([*search, *(f"{group}={name}" for group, name in names.items())], CONF)
-    if (result := path.with_name(RESULT)).is_file():  # the CLIP's settings, such as the file of its weights
-        stored = load_result(result).get("config", {})
-        take_over(cfg, {"clip": stored["clip"]} if "clip" in stored else {}, str(result))
+    if (result := path.with_name(RESULT)).is_file():
+        take_over(cfg, _of_tests(load_result(result).get("config", {})), str(result))
     cfg.merge_with_dotlist(list(overrides))
     if "trainable" in cfg.clip:
         cfg.clip.trainable = None  # the prompts bring what was trained of it
     cfg.fit, cfg.ckpt = False, str(path)
-    return Classifier(Assembly(cfg, names).model, device)
+    return Assembly(cfg, names)
+
+
+def _of_tests(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a stored config the CLIP's settings, such as the file of its weights, and how the run's own test saw an image."""
+    module = (stored.get("task") or {}).get("module")
+    data = stored["data"] if isinstance(stored.get("data"), dict) else {}
+    kept = {
+        "task": {"module": {key: module[key] for key in SEEN if key in module} if isinstance(module, dict) else {}},
+        "data": {key: data[key] for key in SEEN if key in data},
+    }
+    return kept | ({"clip": stored["clip"]} if "clip" in stored else {})
+
+
+def load(
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    config_dir: str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> Classifier:
+    """The classifier of a finished run, as `opened` takes and refuses it."""
+    return Classifier(opened(run, overrides, config_dir).model, device)

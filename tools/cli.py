@@ -5,7 +5,7 @@
     clip-prompts doctor data=eurosat                      # whether a dataset is complete on this disk
     clip-prompts fetch data=eurosat                       # a dataset from its official address
     clip-prompts insight RUN_FOLDER                       # what a finished run has learned
-    clip-prompts predict RUN_FOLDER --images photos       # classifies images with the prompts of a finished run
+    clip-prompts predict RUN_FOLDER --images photos       # classifies images, or their pixels, by a finished run
     clip-prompts export RUN_FOLDER --to model.onnx        # writes one as a graph for other programs: ONNX, torch.export
     clip-prompts share RUN_FOLDER --to my-name/prompts    # to Hugging Face's hub, or to a folder
     clip-prompts convert FOLDER                           # what a released checkpoint is; prompts in the released form

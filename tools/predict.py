@@ -1,12 +1,14 @@
-"""Classifies images with the prompts of finished runs.
+"""Classifies images with the prompts of finished runs; with one of segmentation, every pixel.
 
     python -m tools.predict RUN_FOLDER --images photos                          # a folder, at any depth; writes predictions.csv
     python -m tools.predict RUN_FOLDER --images a.jpg b.jpg --classes cat dog   # images, and other class names than the run's
     python -m tools.predict RUN_FOLDER --images list.txt --classes-file names.txt --out predictions.parquet --top all
     python -m tools.predict RUN1 RUN2 RUN3 --images photos                      # an ensemble: the mean of their probabilities
 
+    python -m tools.predict RUN_FOLDER --images photos --out masks              # of segmentation: masks/NAME.png for each image
+
 A prediction that is interrupted goes on with the same command. Images that cannot be read are listed, and have no class in the
-output. In Python: tools/classifier.py.
+output. In Python: tools/classifier.py, tools/segmenter.py.
 """
 
 from __future__ import annotations
@@ -17,22 +19,19 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from datamodules.disk import read_text
 from datamodules.image_files import ImageFiles
 from datamodules.loaders import ImageDataset, ImageLoader, collate
 from datamodules.workers import workers_for
-from files.untrusted import visible
 from lightning_modules.process import quiet, seed_everything
 from runs import launch
-from tools.classifier import Classifier, load, prompts_file
+from tools.classifier import Classifier, opened
+from tools.predict_masks import digests_of, given_classes, given_workers, show_bad, write_masks
 from tools.prediction_files import FORMATS, Progress, write
-
-LISTED = 20  # images that cannot be read, on the screen
 
 
 def arguments() -> argparse.Namespace:
@@ -45,8 +44,8 @@ def arguments() -> argparse.Namespace:
     named = parser.add_mutually_exclusive_group()
     named.add_argument("--classes", nargs="+", metavar="NAME", help="class names (default: those of the run)")
     named.add_argument("--classes-file", type=Path, metavar="FILE", help="a class name a line")
-    parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help=f"a name that ends in {', '.join(FORMATS)}")
-    parser.add_argument("--top", default="5", metavar="K", help="classes per image, or all (default: 5)")
+    parser.add_argument("--out", type=Path, help=f"a name that ends in {', '.join(FORMATS)}; of masks a folder")
+    parser.add_argument("--top", metavar="K", help="classes per image, or all (default: 5)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N")
     parser.add_argument("--workers", default="auto", metavar="N", help="processes that read images (default: auto)")
     parser.add_argument("--device", help="cuda, cpu (default: a GPU where there is one)")
@@ -58,19 +57,21 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Writes the predictions. ValueError for a user's mistake."""
     options = arguments()
+    runs = [opened(run, options.set, options.config_dir) for run in options.runs]
+    if any("pixel logits" in run.learner.offers for run in runs):
+        return write_masks(runs, options)
+    options.out = options.out or Path("predictions.csv")
     if options.out.suffix not in FORMATS:
         raise ValueError(f"--out {options.out}: give a name that ends in {', '.join(FORMATS)}.")
-    top = _top(options.top)
+    top = _top(options.top or "5")
     if options.batch_size < 1:
         raise ValueError(f"--batch-size {options.batch_size}: give a number, 1 or more.")
     source = ImageFiles(options.images)
-    classnames = read_text(options.classes_file, "the class names") if options.classes_file else options.classes
     quiet()
     seed_everything(1)
-    classifiers = [load(run, options.set, options.config_dir, options.device) for run in options.runs]
-    names = _class_list(classifiers, options.runs, classnames)
-    runs = [hashlib.sha256(prompts_file(run).read_bytes()).hexdigest() for run in options.runs]
-    what = [runs, options.set, names, top, [item.path for item in source.items]]
+    classifiers = [Classifier(run.model, options.device) for run in runs]
+    names = _class_list(classifiers, options.runs, given_classes(options))
+    what = [digests_of(options.runs), options.set, names, top, [item.path for item in source.items]]
     progress = Progress(options.out, hashlib.sha256(json.dumps(what).encode()).hexdigest())
     if progress.done:
         print(f"going on after {progress.done:,} of {len(source.items):,} images")
@@ -79,12 +80,10 @@ def main() -> None:
     rows = list(progress.rows())
     write(options.out, rows, min(top, len(names)))
     progress.remove()
-    bad = [row for row in rows if row["error"]]
+    bad = [row["error"] for row in rows if row["error"]]
     print(f"{len(rows) - len(bad):,} images predicted over {len(names):,} classes: {options.out}")
-    for row in bad[:LISTED]:
-        print(f"not read: {visible(row['error'])}", file=sys.stderr)
-    if len(bad) > LISTED:
-        print(f"and {len(bad) - LISTED:,} more, which {options.out} names", file=sys.stderr)
+    show_bad(bad, options.out)
+    return None
 
 
 def _top(given: str) -> int:
@@ -93,12 +92,6 @@ def _top(given: str) -> int:
     if not given.isdecimal() or not int(given):
         raise ValueError(f"--top {given}: give a number of classes, 1 or more, or all.")
     return int(given)
-
-
-def _workers(given: str) -> int | Literal["auto"]:
-    if given != "auto" and not given.isdecimal():
-        raise ValueError(f"--workers {given}: give a number of processes, or auto.")
-    return int(given) if given != "auto" else "auto"
 
 
 def _class_list(classifiers: Sequence[Classifier], runs: Sequence[str], given: Sequence[str] | None) -> list[str]:
@@ -123,7 +116,7 @@ def predicted(
     if any(spec != specs[0] for spec in specs):
         raise ValueError("these runs have CLIPs that take images in different ways: predict with each of them alone.")
     dataset = ImageDataset(source, items, classifiers[0].transform, seed=0, bad=bad)
-    workers = workers_for(_workers(options.workers), len(items), source, 1)
+    workers = workers_for(given_workers(options), len(items), source, 1)
     batches = [list(range(at, min(at + options.batch_size, len(items)))) for at in range(0, len(items), options.batch_size)]
     for batch in ImageLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate):
         probabilities = mean_probabilities(classifiers, batch["image"])
