@@ -45,16 +45,15 @@ def params(experiment, method):
 
 
 # their rate was found on validation images of drawn scenes: docs/language_models.md
-OF_LANGUAGE = {"limber", "limber_aape", "limber_aape_finetuned"}
+OF_OTHER_TASKS = {"limber", "limber_aape", "limber_aape_finetuned"}
+OF_OTHER_TASKS |= {"denseclip", "denseclip_pre", "denseclip_text", "clip_fpn"}  # on those of placed things: docs/denseclip.md
 # sizes that fit small pictures, a rate that was not searched for: docs/detection.md
-OF_BOXES = {f"{maps}_{head}" for maps in ("clip", "denseclip") for head in ("retinanet", "maskrcnn")}
+OF_OTHER_TASKS |= {f"{maps}_{head}" for maps in ("clip", "denseclip") for head in ("retinanet", "maskrcnn")}
 
 
 def with_tiny():
     files = {file.stem: recipe_files.read_recipes(file) for file in (CONF / "recipe").glob("*.yaml")}
-    return (
-        {method for method, recipes in files.items() if recipes and "tiny" in recipes.sections["clip"]} - OF_LANGUAGE - OF_BOXES
-    )
+    return {method for method, recipes in files.items() if recipes and "tiny" in recipes.sections["clip"]} - OF_OTHER_TASKS
 
 
 def test_every_method_that_trains_is_here():
