@@ -47,10 +47,10 @@ class LearnedCPT(PromptLearner):
     """Few-shot scores of proposals. With `n_before` 0 training starts at the zero-shot scores of the same marker.
 
     Args:
-        marker: of those that lay one colour over a place: fill_box, fill_mask, outline_box, ellipse, by name or with options.
+        marker: one of `prompts.parts.markers`, by name or with options.
         n_before: random context vectors in front of the marker's sentence.
         learn_context: the words of the sentence around the query are vectors that learn, beside those of `n_before`.
-        learn_marker: its colour and its transparency learn.
+        learn_marker: its colour and its transparency learn: of fill_box, fill_mask, outline_box, ellipse.
         temperature: a factor of all scores learns.
         none: of expressions whose thing no proposal covers: skip, or a further logit that learns and is used in training alone.
         marker_lr: the rate of the marker and the temperature; null: that of `optim`.
@@ -82,8 +82,10 @@ class LearnedCPT(PromptLearner):
         check_at_least(0, n_before=n_before, marker_lr=marker_lr)
         check_at_least(1, chunk=chunk)
         self.marker = make_markers([marker])[0]
-        if not isinstance(self.marker, Painted):
-            raise ValueError(f"method.marker={marker!r} has no colour that could be learned: choose fill_box or ellipse.")
+        if learn_marker and not isinstance(self.marker, Painted):
+            raise ValueError(
+                f"method.marker={marker!r} has no colour that could be learned: set method.learn_marker=false, or fill_box."
+            )
         if not (learn_context or learn_marker or n_before):
             raise ValueError(
                 "method.learn_context=false, learn_marker=false and n_before=0 leave nothing to learn: choose method=cpt."
@@ -106,11 +108,9 @@ class LearnedCPT(PromptLearner):
             rows = [STD * torch.randn(self.n_before, clip.text_width)]
             rows += [clip.embed_tokens(torch.tensor(learned)).cpu()] if learned else []
             self.ctx = nn.Parameter(torch.cat(rows))  # (n,D)
-        look = unbounded(torch.tensor([*self.marker.colour, self.marker.alpha], dtype=torch.float64) / 255).float()
         if self.learn_marker:
-            self.look = nn.Parameter(look)  # (4,) red, green, blue, alpha, raw
-        else:
-            self.register_buffer("look", look, persistent=False)
+            released = torch.tensor([*self.marker.colour, self.marker.alpha], dtype=torch.float64) / 255
+            self.look = nn.Parameter(unbounded(released).float())  # (4,) red, green, blue, alpha, raw
         if self.with_temperature:
             self.log_factor = nn.Parameter(torch.zeros(()))
         if self.none == "logit":
@@ -121,7 +121,7 @@ class LearnedCPT(PromptLearner):
 
     @property
     def appearance(self) -> Tensor:
-        """(4,) the marker's red, green, blue and alpha, from 0 to 1."""
+        """(4,) the learned marker's red, green, blue and alpha, from 0 to 1."""
         return bounded(self.look)
 
     def encode_queries(self, clip: FrozenCLIP, texts: Sequence[str]) -> Tensor:
@@ -139,9 +139,11 @@ class LearnedCPT(PromptLearner):
         encoded = F.normalize(clip.encode_text(plan, TowerPrompts(Rows(self.ctx))).float(), dim=-1)
         return encoded[torch.tensor([each.index(query) for query in queries], device=encoded.device)]
 
-    def draw(self, image: Tensor, boxes: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Marked copies (N,3,H,W) in levels from 0 to 255 of an image (3,H,W) uint8, for boxes (N,4) and masks (N,H,W).
-        Gradients reach the marker from its own place alone."""
+    def draw(self, image: Tensor, boxes: Tensor, masks: Tensor | None = None) -> Tensor | list[Tensor]:
+        """Marked copies (N,3,H,W) of an image (3,H,W) uint8, for boxes (N,4) and masks (N,H,W): in levels from 0 to 255 where
+        the marker learns, whose gradients come from its own place alone; else uint8, and crops as a list."""
+        if not self.learn_marker:
+            return self.marker.mark(image, boxes, masks)
         levels, (height, width) = image.float(), image.shape[-2:]
         places = marking.clamp_boxes(torch.as_tensor(boxes, dtype=torch.float32, device=levels.device), height, width)
         area = self.marker.area(places, height, width, None if masks is None else masks.to(levels.device).bool())
@@ -163,11 +165,11 @@ class LearnedCPT(PromptLearner):
         boxes = [torch.as_tensor(of_image, dtype=torch.float32) for of_image in boxes]
         drawn = masks_of(self.needs_masks, images, boxes, masks)
         learns = self.learn_marker and torch.is_grad_enabled()
-        if (now := self.look.detach().cpu().numpy().tobytes()) != self._kept_for:
-            self.kept, self._kept_for = KeptFeatures(), now
+        if self.learn_marker and (now := self.look.detach().cpu().numpy().tobytes()) != self._kept_for:
+            self.kept, self._kept_for = KeptFeatures(), now  # the marker is another one
 
         def make(wanted: list[int]) -> list[Tensor]:
-            def draw(at: int, first: int, last: int) -> Tensor:
+            def draw(at: int, first: int, last: int) -> Tensor | list[Tensor]:
                 i, part = wanted[at], slice(first, last)
                 of_image = drawn[i]
                 return self.draw(images[i].to(clip.device), boxes[i][part], None if of_image is None else of_image[part])
