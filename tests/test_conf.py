@@ -120,7 +120,7 @@ def test_datasets(data, source):
     assert jobs.compose_job([f"data={data}", "clip=tiny"], CONF)[1]["clip"] == "tiny"
     if source == "disk" or "hub" in str(cfg.data.source):
         assert make_source(cfg.data)
-        assert all("{}" in template for template in cfg.data.templates)
+        assert all("{}" in template for template in cfg.data.get("templates", ["{}"]))
 
 
 @pytest.mark.parametrize("clip", options("clip"))

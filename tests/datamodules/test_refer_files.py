@@ -12,6 +12,7 @@ from datamodules import referred
 from datamodules.boxes import iou
 from datamodules.disk import MissingFilesError
 from datamodules.grounding import GroundingData
+from datamodules.grounding_items import Expression
 from datamodules.refer_files import ReferFiles, read_refs
 
 
@@ -194,7 +195,7 @@ def test_an_image_of_another_size_than_its_boxes_are_for(tmp_path):
     reader = source(tmp_path)
     item = reader.splits(1).train[0]
     with pytest.raises(ValueError, match=r"000009.jpg has 32 x 24 pixels, and its boxes are for one of 640 x 480"):
-        reader.open(item._replace(size=(640, 480)))
+        reader.open(Expression(*item[:-1], (640, 480)))
 
 
 def test_digests_follow_texts_boxes_and_masks(tmp_path):

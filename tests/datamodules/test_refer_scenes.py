@@ -6,7 +6,7 @@ import pytest
 from datamodules.boxes import ious
 from datamodules.captions import WORDS
 from datamodules.drawing import COLOURS, SHAPES, TEXTURES
-from datamodules.placed import SIZE, paint, place
+from datamodules.placed import SIZE, PlacedThing, paint, place
 from datamodules.refer_scenes import (
     APART,
     EXPRESSIONS,
@@ -58,9 +58,9 @@ def test_an_expression_is_for_one_thing(key):
 def test_things_too_near_each_other_are_not_told_apart_by_their_place():
     scene = refer_scene("refer/train/0")
     box = (2.0, 2.0, 20.0, 20.0)
-    near = [one._replace(box=box) for one in scene.things[:2]]
+    near = [PlacedThing(one.thing, one.mask, box) for one in scene.things[:2]]
     assert outermost(near, [0, 1], "on the left") is None
-    apart = [near[0], near[1]._replace(box=(40.0, 2.0, 60.0, 20.0))]
+    apart = [near[0], PlacedThing(*near[1][:2], (40.0, 2.0, 60.0, 20.0))]
     assert [outermost(apart, [0, 1], side) for side in SIDES] == [0, 1, None, None]
 
 
