@@ -34,7 +34,7 @@ def grid(levels: Sequence[float] = (0, 127, 255), alphas: Sequence[float] = (63,
     """All colours whose red, green and blue are among `levels`, and CPT's own five, each with every alpha. ValueError for a
     number that is not from 0 to 255, or where there is none."""
     if not levels or not alphas or not all(0 <= number <= 255 for number in (*levels, *alphas)):
-        raise ValueError(f"levels={list(levels)}, alphas={list(alphas)} of a search for colours: give numbers from 0 to 255.")
+        raise ValueError(f"method.levels={list(levels)}, method.alphas={list(alphas)}: give numbers from 0 to 255.")
     colours = dict.fromkeys([*product(levels, repeat=3), *COLOURS.values()])
     return [(r, g, b, alpha) for r, g, b in colours for alpha in dict.fromkeys((*alphas, ALPHA))]
 
