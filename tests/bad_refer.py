@@ -1,7 +1,5 @@
 """Wrong values of keys of referring expressions, in the form of `VALUES` in tests/bad_inputs.py."""
 
-from bad_pairs import PAIRS
-
 REFER = """
 data=scenes_refer method=cpt shots: -2 1.5 abc
 data=scenes_refer method=cpt data.source.domain: 5
@@ -12,4 +10,3 @@ data=refcoco method=cpt data.source.disk.without: nothing
 data=refcoco method=cpt data.source.disk.shared: keep
 data=refcoco method=cpt source: hub 5
 """
-REFER += PAIRS.lstrip()

@@ -1,10 +1,6 @@
 """Wrong values of keys of the methods that score regions and of their data, in the form of `VALUES` in tests/bad_inputs.py."""
 
-from bad_refer import REFER
-
-REGIONS = (
-    REFER.lstrip()
-    + """\
+REGIONS = """
 data=scenes_refer method=cpt method.markers: [] [circle] 5 ellipse [{name:ellipse,width:2}] | method.markers
 data=scenes_refer method=cpt method.combine: mean 5
 data=scenes_refer method=cpt method.combine_clips: mean
@@ -22,4 +18,3 @@ data=scenes_refer method=cpt_learned shots=4 method.n_before: -1 abc
 data=scenes_refer method=cpt_learned shots=4 method.none: drop
 data=scenes_refer method=cpt_learned shots=4 method.marker_lr: -1 abc
 """
-)

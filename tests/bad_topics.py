@@ -7,6 +7,7 @@ from bad_lms import LMS
 from bad_masks import MASKS
 from bad_pairs import PAIRS
 from bad_pixels import PIXELS
+from bad_refer import REFER
 from bad_regions import REGIONS
 
-TOPICS = "\n" + "".join(part.lstrip() for part in (BOXES, CLIPS, DENSE, LMS, MASKS, PAIRS, PIXELS, REGIONS))
+TOPICS = "\n" + "".join(part.lstrip() for part in (BOXES, CLIPS, DENSE, LMS, MASKS, PAIRS, PIXELS, REFER, REGIONS))
