@@ -63,12 +63,12 @@ def summarise(records: Mapping[int, Mapping[str, Any]], classnames: Sequence[str
     measured: dict[str, Any] = {}
     for key, prefix in (("bbox_", ""), ("segm_", "mask_")) if masks else (("", ""),):
         measured |= {prefix + name: _percent(found[key + name]) for name in NUMBERS}
-    per_class = [{"class": name, "objects": count} for name, count in zip(classnames, counts, strict=True)]
+    by_class = [{"class": name, "objects": count} for name, count in zip(classnames, counts, strict=True)]
     for key, name in (("bbox_", "map"), ("segm_", "mask_map")) if masks else (("", "map"),):
         by_label = dict(zip(found["classes"].reshape(-1).tolist(), found[f"{key}map_per_class"].reshape(-1), strict=True))
-        for label, entry in enumerate(per_class):
+        for label, entry in enumerate(by_class):
             entry[name] = _percent(by_label[label]) if label in by_label else None
-    return measured | {"objects": len(objects), "per_class": per_class}
+    return measured | {"objects": len(objects), "by_class": by_class}
 
 
 def _percent(value: Tensor) -> float | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from markupsafe import Markup
 
+from files.untrusted import visible
 from reports.cards import Lines, Pictures, cards
 from reports.compare import Benchmark, benchmarks
 from reports.groups import Group
@@ -79,7 +81,7 @@ def of_group(group: Group, evaluation: str) -> list[tuple[str, int | None, float
     """Class name, number of objects and mAP in percent, mean over the seeds that have one."""
     if evaluation not in group.evaluations:
         return []
-    rows = [run.result["metrics"][evaluation].get("per_class", []) for run in group.runs.values()]
+    rows = [_entries(run.result["metrics"][evaluation].get("by_class")) for run in group.runs.values()]
     if len({len(row) for row in rows}) > 1:
         return []
     found = []
@@ -87,3 +89,10 @@ def of_group(group: Group, evaluation: str) -> list[tuple[str, int | None, float
         values = [entry["map"] for entry in entries if type(entry.get("map")) in (int, float)]
         found.append((entries[0]["class"], entries[0].get("objects"), statistics.mean(values) if values else None))
     return found
+
+
+def _entries(value: Any) -> list[dict[str, Any]]:
+    """The classes of a result, which anyone may have made; none where they are something else."""
+    rows = value if isinstance(value, list) else []
+    named = [row for row in rows if isinstance(row, dict) and isinstance(row.get("class"), str)]
+    return [{**row, "class": visible(row["class"][:200])} for row in named]

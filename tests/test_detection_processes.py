@@ -9,6 +9,10 @@ from forked import Forks
 from safetensors.torch import load_file
 from toys import curve, only
 
+from reports.collect import read
+from reports.detection import of_group, sections
+from reports.samples import read_samples
+
 TREE = ["clip=toy", "data=coco_boxes", "data_root=data", "data.shorter=32", "data.longer=48", "batch_size=3", "epochs=2"]
 SMALL = ["method.width=8", "method.hidden=16", "method.decoder_width=8", "method.decoder_heads=2", "method.sampled=[16,16]"]
 EVERY = [*TREE, *SMALL, "recipe=none", "optim.lr=0.003", "features.store=null", "precision=32-true", "method.least_score=0.01"]
@@ -43,8 +47,8 @@ def test_two_ranks_are_one_rank(cli, run_here, tree):
     for key in ("map", "mask_map"):
         assert two[key] == pytest.approx(one[key], abs=1e-3)
     assert (one["images"], one["objects"]) == (4, 6) == (two["images"], two["objects"])
-    assert [(entry["class"], entry["objects"]) for entry in one["per_class"]] == [("person", 0), ("car", 3), ("cat", 3)]
-    assert one["per_class"][0]["map"] is None
+    assert [(entry["class"], entry["objects"]) for entry in one["by_class"]] == [("person", 0), ("car", 3), ("cat", 3)]
+    assert one["by_class"][0]["map"] is None
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tree, run_here):
@@ -63,7 +67,10 @@ def test_a_killed_run_goes_on_bit_for_bit(tree, run_here):
     assert metrics_of(tree / "whole") == metrics_of(tree / "killed")
     file = "detections_test.json"
     assert only(tree / "whole", file).read_text() == only(tree / "killed", file).read_text()
-    samples = json.loads(only(tree / "whole", "samples.json").read_text())
-    assert samples["task"] == "detection"
-    for sample in samples["evaluations"]["test"]:
-        assert (only(tree / "whole", "samples.json").parent / sample["truth"]).is_file()
+    samples = read_samples(only(tree / "whole", "samples.json"), "test")
+    assert {sample.why for sample in samples} == {"best", "worst", "random"}
+    assert all(sample.pictures[kind].startswith("data:image/png") for sample in samples for kind in ("truth", "prediction"))
+    assert all(len(sample.fields["objects"]) in (0, 2) for sample in samples)
+    [group] = read([tree / "whole"])
+    assert [row[:2] for row in of_group(group, "test")] == [("person", 0), ("car", 3), ("cat", 3)]
+    assert "mask mAP at IoU 0.75" in str(sections([group], [], None))

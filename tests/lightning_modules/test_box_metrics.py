@@ -54,8 +54,8 @@ def test_the_number_is_torchmetrics_in_any_order(masks):
     assert made["map_50"] == pytest.approx(100 * float(expected[f"{key}map_50"]))
     assert made["map_large"] is None
     by_class = expected[f"{key}map_per_class"].tolist()
-    assert [entry["map"] for entry in made["per_class"][:3]] == pytest.approx([100 * value for value in by_class])
-    assert made["per_class"][3] == {"class": "never", "objects": 0, "map": None} | ({"mask_map": None} if masks else {})
+    assert [entry["map"] for entry in made["by_class"][:3]] == pytest.approx([100 * value for value in by_class])
+    assert made["by_class"][3] == {"class": "never", "objects": 0, "map": None} | ({"mask_map": None} if masks else {})
     assert made["objects"] == 23  # without the crowd
     if masks:
         assert made["mask_map"] == pytest.approx(100 * float(expected["segm_map"]))
