@@ -103,7 +103,7 @@ class GuidedMaps(nn.Module):
         self.blocks = list(blocks) if blocks is not None else default_blocks(len(tower.blocks)) if is_vit else [0, 1, 2, 3]
         if len(self.blocks) != 4:
             raise ValueError(f"method.blocks={self.blocks}: a pyramid has four levels: give four blocks, or null.")
-        found = self._features(clip, torch.zeros(1, 3, *(side * 2 for side in self.unit), device=clip.device))
+        found = self.features(clip, torch.zeros(1, 3, *(side * 2 for side in self.unit), device=clip.device))
         if guidance != "none" and found.projected is None:
             raise ValueError(
                 "this CLIP's image tower has no map of its patches in the joint space, which a score map needs: use a ViT that "
@@ -159,7 +159,7 @@ class GuidedMaps(nn.Module):
         size = tuple(pixels.shape[-2:])
         padding = [-side % unit for side, unit in zip(size, self.unit, strict=True)]
         pixels = F.pad(clip.normalised(pixels), (0, padding[1], 0, padding[0])) if any(padding) else pixels
-        dense = self._features(clip, pixels)
+        dense = self.features(clip, pixels)
         padded = tuple(pixels.shape[-2:])
         levels = []
         if self.pyramid:
@@ -205,7 +205,7 @@ class GuidedMaps(nn.Module):
         self._cache = None if texts.dim() == 3 else (state, texts.detach())
         return texts
 
-    def _features(self, clip: FrozenCLIP, pixels: Tensor) -> DenseFeatures:
+    def features(self, clip: FrozenCLIP, pixels: Tensor) -> DenseFeatures:
         """The features of the image tower; without a graph where nothing of it is trained."""
         learns = any(tower_of(name) == "image" for name in clip.trained_tensors())
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
