@@ -5,7 +5,8 @@ data=scenes_masks method=denseclip method.guidance: after 5
 data=scenes_masks method=denseclip method.text: coop | method.text
 data=scenes_masks method=denseclip method.text: {name:nobody} {n_ctx:4} {name:limber} | method.text
 data=scenes_masks method=denseclip method.text: {name:coop,depth:2} | method.text.depth is no setting of coop
-data=scenes_masks method=denseclip method.n_ctx: -1 1.5 80
+data=scenes_masks method=denseclip method.n_ctx: -1 1.5
+data=scenes_masks method=denseclip method.n_ctx: 80 | use fewer context tokens
 data=scenes_masks method=denseclip method.decoder_heads: 0 3
 data=scenes_masks method=denseclip method.dropout: 1 -0.1 abc
 data=scenes_masks method=denseclip method.head: deeplab 5
