@@ -103,7 +103,7 @@ class GuidedMaps(nn.Module):
         self.blocks = list(blocks) if blocks is not None else default_blocks(len(tower.blocks)) if is_vit else [0, 1, 2, 3]
         if len(self.blocks) != 4:
             raise ValueError(f"method.blocks={self.blocks}: a pyramid has four levels: give four blocks, or null.")
-        found = self._features(clip, torch.zeros(1, 3, *(side * 2 for side in self.unit), device=clip.device))
+        found = self.features(clip, torch.zeros(1, 3, *(side * 2 for side in self.unit), device=clip.device))
         if guidance != "none" and found.projected is None:
             raise ValueError(
                 "this CLIP's image tower has no map of its patches in the joint space, which a score map needs: use a ViT that "
@@ -115,7 +115,7 @@ class GuidedMaps(nn.Module):
         self.channels = [w + self.count * (guidance != "none" and i == self.score_level) for i, w in enumerate(widths)]
         self._make_text(clip, TrainInfo(list(classnames), 0) if info is None else info, n_ctx, text)
         self._make_decoder(clip, n_ctx, (decoder_width, decoder_heads, decoder_layers, dropout))
-        self._cache: tuple[object, Tensor] | None = None
+        self.kept_texts: tuple[object, Tensor] | None = None
         self.text_encodings = 0  # how often the text tower ran over the class list
         self.bind(clip, classnames)
 
@@ -149,7 +149,7 @@ class GuidedMaps(nn.Module):
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         """Lays out the text of a class list. Where the score map joins the pyramid, what is behind it fits as many classes as
         before alone."""
-        self._cache = None
+        self.kept_texts = None
         if self.branch is not None:
             self.branch.bind(clip, classnames)
 
@@ -159,7 +159,7 @@ class GuidedMaps(nn.Module):
         size = tuple(pixels.shape[-2:])
         padding = [-side % unit for side, unit in zip(size, self.unit, strict=True)]
         pixels = F.pad(clip.normalised(pixels), (0, padding[1], 0, padding[0])) if any(padding) else pixels
-        dense = self._features(clip, pixels)
+        dense = self.features(clip, pixels)
         padded = tuple(pixels.shape[-2:])
         levels = []
         if self.pyramid:
@@ -198,14 +198,14 @@ class GuidedMaps(nn.Module):
             self.text_encodings += 1
             return self.branch.texts(clip, image)
         state = clip.changed, image.device, [(id(t), t._version) for t in made_from]
-        if self._cache is not None and self._cache[0] == state:
-            return self._cache[1]
+        if self.kept_texts is not None and self.kept_texts[0] == state:
+            return self.kept_texts[1]
         self.text_encodings += 1
         texts = self.branch.texts(clip, image)
-        self._cache = None if texts.dim() == 3 else (state, texts.detach())
+        self.kept_texts = None if texts.dim() == 3 else (state, texts.detach())
         return texts
 
-    def _features(self, clip: FrozenCLIP, pixels: Tensor) -> DenseFeatures:
+    def features(self, clip: FrozenCLIP, pixels: Tensor) -> DenseFeatures:
         """The features of the image tower; without a graph where nothing of it is trained."""
         learns = any(tower_of(name) == "image" for name in clip.trained_tensors())
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns):

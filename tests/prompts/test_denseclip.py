@@ -103,7 +103,7 @@ def padded(tokens, name):
 def test_2_9_07_the_pooled_feature_is_clip_s_own(clip):
     size = clip.image_spec["size"]
     seen = pictures(height=size, width=size)
-    found = guided(clip)._features(clip, seen)
+    found = guided(clip).features(clip, seen)
     torch.testing.assert_close(found.pooled, clip.encode_image(seen), rtol=1e-5, atol=1e-5)
 
 
@@ -120,7 +120,7 @@ def test_2_9_07_the_released_slip_is_a_switch(small_clip, resnet_clip):
     torch.testing.assert_close(twice.pooled, expected.pooled)
     torch.testing.assert_close(twice.maps, expected.maps)
     assert not torch.allclose(twice.pooled, small_clip.encode_dense(seen).pooled)
-    assert torch.equal(guided(small_clip, class_embedding_twice=True)._features(small_clip, seen).pooled, twice.pooled)
+    assert torch.equal(guided(small_clip, class_embedding_twice=True).features(small_clip, seen).pooled, twice.pooled)
     with pytest.raises(ValueError, match="for CLIP's own vision transformers, and this image tower is none"):
         model_of(resnet_clip, class_embedding_twice=True)
 
@@ -175,7 +175,7 @@ def test_2_9_15_cached_texts_are_the_uncached(small_clip, guidance):
     maps.branch.contexts += 0.5
     changed = model.learner.segment(small_clip, pictures()).logits
     assert not torch.equal(changed, first)
-    maps._cache = None
+    maps.kept_texts = None
     assert torch.equal(model.learner.segment(small_clip, pictures()).logits, changed)
 
 

@@ -48,7 +48,7 @@ ALLOWED = {
     ("reports/tasks.py", "yaml.safe_load"): "conf/task/NAME.yaml of the project and of the user's --config-dir, which are code",
     ("reports/tasks.py", "importlib.import_module"): "the module that such a yaml names; a result names a task and no module",
     ("reports/arrays.py", "zipfile.ZipFile"): "predictions.npz: sizes are checked before anything is unpacked",
-    ("prompts/parts/context.py", "importlib.import_module"): "the modules of the package prompts itself",
+    ("prompts/parts/named_learners.py", "importlib.import_module"): "the modules of the package prompts itself",
     ("prompts/engine/archives.py", "zipfile.ZipFile"): "weights and checkpoints: sizes are checked, members are read as bytes",
     ("prompts/engine/weights.py", "load_file"): "safetensors: its header is checked against the file's size",
     ("prompts/parts/reference_prompts.py", "load_file"): "safetensors: our own cache; shapes are checked",
