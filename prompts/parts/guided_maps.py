@@ -115,7 +115,7 @@ class GuidedMaps(nn.Module):
         self.channels = [w + self.count * (guidance != "none" and i == self.score_level) for i, w in enumerate(widths)]
         self._make_text(clip, TrainInfo(list(classnames), 0) if info is None else info, n_ctx, text)
         self._make_decoder(clip, n_ctx, (decoder_width, decoder_heads, decoder_layers, dropout))
-        self._cache: tuple[object, Tensor] | None = None
+        self.kept_texts: tuple[object, Tensor] | None = None
         self.text_encodings = 0  # how often the text tower ran over the class list
         self.bind(clip, classnames)
 
@@ -149,7 +149,7 @@ class GuidedMaps(nn.Module):
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         """Lays out the text of a class list. Where the score map joins the pyramid, what is behind it fits as many classes as
         before alone."""
-        self._cache = None
+        self.kept_texts = None
         if self.branch is not None:
             self.branch.bind(clip, classnames)
 
@@ -198,11 +198,11 @@ class GuidedMaps(nn.Module):
             self.text_encodings += 1
             return self.branch.texts(clip, image)
         state = clip.changed, image.device, [(id(t), t._version) for t in made_from]
-        if self._cache is not None and self._cache[0] == state:
-            return self._cache[1]
+        if self.kept_texts is not None and self.kept_texts[0] == state:
+            return self.kept_texts[1]
         self.text_encodings += 1
         texts = self.branch.texts(clip, image)
-        self._cache = None if texts.dim() == 3 else (state, texts.detach())
+        self.kept_texts = None if texts.dim() == 3 else (state, texts.detach())
         return texts
 
     def features(self, clip: FrozenCLIP, pixels: Tensor) -> DenseFeatures:

@@ -175,7 +175,7 @@ def test_2_9_15_cached_texts_are_the_uncached(small_clip, guidance):
     maps.branch.contexts += 0.5
     changed = model.learner.segment(small_clip, pictures()).logits
     assert not torch.equal(changed, first)
-    maps._cache = None
+    maps.kept_texts = None
     assert torch.equal(model.learner.segment(small_clip, pictures()).logits, changed)
 
 
