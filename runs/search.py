@@ -6,6 +6,7 @@ A number of test images may be searched for on data alone that no table reports 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig
@@ -41,6 +42,8 @@ def check_start(config: DictConfig, varied: Collection[str]) -> None:
 
 def check_sweeper(config: DictConfig, varied: Collection[str]) -> None:
     """ValueError for options of the search that cannot be, or that contradict each other."""
+    if find_spec("optuna") is None:
+        raise ValueError("a search needs the package optuna, which is not installed: pip install -e '.[optuna]'.")
     options = config.hydra.sweeper
     direction = options.direction
     if direction != "maximize":

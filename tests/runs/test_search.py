@@ -93,6 +93,12 @@ def test_mistakes_of_a_search_are_told_before_any_job(overrides, words):
         sweep.SweepProgress().on_multirun_start(composed("experiment=search", *overrides))
 
 
+def test_a_search_without_optuna_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(search, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="needs the package optuna, which is not installed: pip install"):
+        sweep.SweepProgress().on_multirun_start(composed("experiment=search"))
+
+
 def test_scores_are_those_of_the_validation_images():
     assert search.scores_of([*HISTORY, {"epoch": 3}], RESULT["figure"]) == [(0, 10.0), (1, 30.0), (2, 20.0)]
     assert search.scores_of(HISTORY[:1], LOWER["figure"]) == [(0, -10.0)]

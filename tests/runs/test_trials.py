@@ -112,6 +112,14 @@ def test_a_trial_that_is_worse_than_the_median_is_stopped(tmp_path):
     assert search.study.best_params["optim.lr"] == best
 
 
+def test_hyperband_takes_its_epochs_from_the_run(tmp_path):
+    overrides = ["hydra/sweeper/pruner=hyperband", "hydra/sweeper/sampler=uniform", "epochs=4", "hydra.sweeper.n_trials=8"]
+    search = search_of(tmp_path, *overrides, curve=rising)
+    search.run()
+    assert {"COMPLETE", "PRUNED"} == set(states(search))
+    assert search.study.best_params["optim.lr"] == max(job.lr for job in Job.made if not job.stopped)
+
+
 def test_each_trial_is_judged_by_its_mean_over_seeds(tmp_path):
     search = search_of(
         tmp_path, "hydra.sweeper.n_trials=2", "hydra.sweeper.seeds=[3,5]", curve=lambda lr, seed: [lr + seed] * EPOCHS
