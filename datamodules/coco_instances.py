@@ -70,8 +70,8 @@ def read_instances(path: Path, masks: bool = True) -> tuple[list[AnnotatedImage]
     names = _categories(content, where)
     images: dict[int | str, AnnotatedImage] = {}
     for image_id, row in by_id(records(content, "images", where), "id", f"{where}: images").items():
-        sides = (_side(row.get(key), f"{where}: image {image_id}: {key}") for key in ("height", "width"))
-        images[image_id] = AnnotatedImage(image_id, row, *sides, [])
+        height, width = (_side(row.get(key), f"{where}: image {image_id}: {key}") for key in ("height", "width"))
+        images[image_id] = AnnotatedImage(image_id, row, height, width, [])
         if images[image_id].height * images[image_id].width > MAX_PIXELS:
             raise ValueError(f"{where}: image {image_id} has more than {MAX_PIXELS:,} pixels, which no such image has.")
     for number, row in by_id(records(content, "annotations", where), "id", f"{where}: annotations").items():
@@ -101,7 +101,7 @@ def drawn(region: Region | None, height: int, width: int) -> np.ndarray:
     if region is None:
         return np.zeros((height, width), bool)
     if region.kind == "rle":
-        runs = np.frombuffer(region.parts[0], "<u4")
+        runs: Any = np.frombuffer(region.parts[0], "<u4")
     else:
         polygons = [np.frombuffer(part, "<f8").tolist() for part in region.parts]
         code = coco_masks.merge(coco_masks.frPyObjects(polygons, height, width))

@@ -110,7 +110,8 @@ class Description(NamedTuple):
 def descriptions(thing: Thing) -> list[Description]:
     """All that can be said of a thing, "the thing" among it."""
     properties = [("", value) for value in thing[:3]]
-    return [Description(*said) for said in product(*properties, (False, True) if thing.small else (False,))]
+    sizes = (False, True) if thing.small else (False,)
+    return [Description(*names, small) for names in product(*properties) for small in sizes]  # type: ignore[arg-type, call-arg]
 
 
 def _expressions(of_thing: Callable, things: list[PlacedThing], rng: RandomState) -> list[tuple[str, int]]:
@@ -223,4 +224,4 @@ class DrawnReferences:
 
     def region_mask(self, item: Expression, number: int) -> np.ndarray | None:
         """The visible pixels of a thing, (64, 64) bool; None for a detected box."""
-        return refer_scene(item.path).things[item.regions[number]].mask if item.regions else None
+        return refer_scene(item.path).things[item.regions[number]].mask if item.regions else None  # type: ignore[call-overload]

@@ -82,7 +82,7 @@ class ReferredImages(AnnotatedImages):
 
     def region_mask(self, item: Expression, number: int) -> np.ndarray | None:
         """The mask of a proposal, (H, W) bool; None where its box has none."""
-        region = item.regions[number] if item.regions else None
+        region: Any = item.regions[number] if item.regions else None
         return None if region is None else drawn(region, item.size[1], item.size[0])
 
     def digest_of(self, splits: GroundingSplits) -> str:
@@ -91,6 +91,7 @@ class ReferredImages(AnnotatedImages):
         images = {item.path: item for items in lists for item in items}
         masks = hashlib.sha256()
         for item in images.values():
+            region: Any
             for region in item.regions:
                 masks.update(
                     repr(region and (region.kind, len(region.parts))).encode() + b"".join(region.parts if region else ())

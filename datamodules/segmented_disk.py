@@ -40,7 +40,7 @@ class SegmentedDisk(disk.Disk):
         """The items of train, val and test, whether their files are there or not. ValueError for a list that cannot be read."""
         raise NotImplementedError
 
-    def splits(self, seed: int) -> SegmentedSplits:  # type: ignore[override]
+    def splits(self, seed: int) -> SegmentedSplits:
         """The full lists, the same for every seed.
 
         Raises:
@@ -68,11 +68,11 @@ class SegmentedDisk(disk.Disk):
                     twice = f"twice in {split}" if other == split else f"in {other} and in {split}"
                     raise ValueError(f"image {item.path} of {self.folder} is {twice}: leave one of the two.")
                 seen[item.path] = split
-        disk.check_images(self.images, items, "a list or a label map")  # type: ignore[arg-type]
+        disk.check_images(self.images, items, "a list or a label map")
         if absent := disk.missing_files(self.masks, (item.mask for item in items)):
             raise disk.MissingFilesError(absent, self.masks, "the images", "label map(s)")
 
-    def digest_of(self, splits: SegmentedSplits) -> str:  # type: ignore[override]
+    def digest_of(self, splits: SegmentedSplits) -> str:
         """A digest of those lists and classes, and of the sizes of some of their images and label maps."""
         lists = (splits.train, splits.val, splits.test)
         images = identity.file_sizes(self.images, (item.path for items in lists for item in items))

@@ -43,7 +43,7 @@ def measured(items: Sequence[Any], chosen: Sequence[int]) -> dict[str, Any]:
     found = [ious(item.proposals, item.gold) for item in items]
     right = np.array([overlaps[number] > HIT for overlaps, number in zip(found, chosen, strict=True)])
     kinds = np.array([getattr(item, "kind", "") for item in items])
-    metrics = {
+    metrics: dict[str, Any] = {
         "accuracy": _percent(right),
         "chance": _percent([np.mean(overlaps > HIT) for overlaps in found]),
         "upper_bound": _percent([overlaps.max() > HIT for overlaps in found]),

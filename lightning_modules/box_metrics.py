@@ -26,7 +26,7 @@ MOST = 100  # boxes of an image that count
 
 def metric_of(masks: bool) -> MeanAveragePrecision:
     """COCO's metric, of boxes and perhaps of masks, on the CPU, without a gathering of its own."""
-    kinds = ("bbox", "segm") if masks else ("bbox",)
+    kinds: Any = ("bbox", "segm") if masks else ("bbox",)
     metric = MeanAveragePrecision(
         iou_type=kinds, class_metrics=True, max_detection_thresholds=[1, 10, MOST], sync_on_compute=False
     )

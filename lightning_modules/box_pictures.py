@@ -43,7 +43,7 @@ def drawn(image: Image.Image, boxes: Sequence[tuple[Sequence[float], int]]) -> I
     """A picture of `SIDE` px with boxes (left, top, width, height) of the image's pixels, in the colours of their classes."""
     scale = SIDE / max(image.size)
     size = tuple(max(round(side * scale), 1) for side in image.size)
-    picture = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    picture = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)  # type: ignore[arg-type]
     pen = ImageDraw.Draw(picture)
     for (left, top, width, height), label in boxes:
         corners = (

@@ -178,7 +178,7 @@ class Followed(Callback):
         self.path, self.digest = path, digest
 
     @rank_zero_only
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Writes the figures of all epochs so far, those before a resume too."""
         figure = asdict(pl_module.figure)
         write_json(self.path, {"digest": self.digest, "figure": figure, "history": pl_module.history})

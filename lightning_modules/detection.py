@@ -123,7 +123,8 @@ class Detection(TaskModule):
     def _samples(self, evaluation: Evaluation, records: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
         index = list(records)
         scores = [image_score(records[i]) for i in index]
-        source = evaluation.loader(0, 1).dataset.source
+        dataset: Any = evaluation.loader(0, 1).dataset
+        source = dataset.source
         made = []
         for why, place in choose(scores, self.seed):
             number, entry = index[place], records[index[place]]

@@ -86,7 +86,7 @@ class Grounding(TaskModule):
 
     def scores(self, source: Any, items: Sequence[Any], images: list[Tensor], keys: list | None = None) -> list[Tensor]:
         """The score (N_i,) of each proposal of each expression."""
-        learner = self.model.learner
+        learner = self.learner
         boxes = [torch.tensor(item.proposals, dtype=torch.float32) for item in items]
         masks = [masks_of(source, item) for item in items] if learner.needs_masks else None
         return learner.region_scores(self.model.clip, images, boxes, [item.text for item in items], masks, keys)
@@ -94,7 +94,7 @@ class Grounding(TaskModule):
     def look(self) -> None:
         """Shows the method the training images with the gold box of each expression, if it wants to see them. ValueError where
         there are none, or none can be read."""
-        learner = self.model.learner
+        learner = self.learner
         if not getattr(learner, "looks_at_regions", False):
             return
         items = self.data.train_items

@@ -34,7 +34,7 @@ def make_loggers(node: DictConfig, job: Job) -> list[Logger]:
     """
     if "_target_" in node:
         return [_make_logger(node, "logger", job)]
-    return [_make_logger(node[name], f"logger.{name}", job) for name in node if node[name] is not None]
+    return [_make_logger(node[name], f"logger.{name}", job) for name in node if node[name] is not None]  # type: ignore[str-bytes-safe]
 
 
 def _make_logger(node: DictConfig, where: str, job: Job) -> Logger:

@@ -180,7 +180,7 @@ class RunFolder:
     def write(self, run: Assembly, result: dict[str, Any]) -> None:
         """Writes the files of a finished run; result.json last."""
         model, module = run.model, run.module
-        boards = boards_of(module.loggers)
+        boards = boards_of(module.loggers)  # type: ignore[arg-type]
         shown.note_origins(boards, run.cfg)
         if self.job.config["fit"]:
             save_prompts(self.path / PROMPTS, model, about(self.job, model))

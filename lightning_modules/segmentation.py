@@ -83,7 +83,7 @@ class Segmentation(TaskModule):
         def segment(part: Tensor) -> Tensor:
             return self.learner.segment(self.model.clip, part).logits
 
-        return self.mode.classes(segment, image, tuple(size), look)
+        return self.mode.classes(segment, image, (size[0], size[1]), look)
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
         """`pixel_metrics.summarise` and the number of images. ValueError where logits are not finite or no pixel counts."""
@@ -141,4 +141,4 @@ class Segmentation(TaskModule):
 
 def colours_of(classes: int, given: Sequence[Colour] | None = None) -> list[Colour]:
     """The colour of each class: those given or, where there are none, Pascal VOC's, whose first is black."""
-    return [tuple(map(int, colour)) for colour in given or palette(classes)]
+    return [tuple(map(int, colour)) for colour in given or palette(classes)]  # type: ignore[misc]

@@ -143,7 +143,7 @@ def settings_of(result: Result) -> dict[str, Any]:
     config: Mapping[str, Any] = result.get("config") or {}
     settings = {**result["names"], "shots": result["shots"], "seed": result["seed"]}
     if config:
-        settings["configuration"] = configuration(config, result["names"])[:6]
+        settings["configuration"] = configuration(config, result["names"])[:6]  # type: ignore[arg-type]
     settings |= {key: config[key] for key in ("epochs", "batch_size", "precision") if key in config}
     optim = config.get("optim") or {}
     return settings | ({"lr": optim["lr"]} if "lr" in optim else {})

@@ -85,7 +85,7 @@ class CPTColors(CPT, TrainingHooks):
         self.use(colours_of(self.found["colours"]))
 
     @property
-    def found_figures(self) -> dict[str, Any]:
+    def found_figures(self) -> dict[str, Any]:  # type: ignore[override]
         """Of the chosen words, how probable each is for its colour."""
         if not self.found:
             return {}

@@ -109,7 +109,8 @@ class LearnedCPT(PromptLearner):
             rows += [clip.embed_tokens(torch.tensor(learned)).cpu()] if learned else []
             self.ctx = nn.Parameter(torch.cat(rows))  # (n,D)
         if self.learn_marker:
-            released = torch.tensor([*self.marker.colour, self.marker.alpha], dtype=torch.float64) / 255
+            marker: Any = self.marker
+            released = torch.tensor([*marker.colour, marker.alpha], dtype=torch.float64) / 255
             self.look = nn.Parameter(unbounded(released).float())  # (4,) red, green, blue, alpha, raw
         if self.with_temperature:
             self.log_factor = nn.Parameter(torch.zeros(()))

@@ -183,7 +183,7 @@ class DenseCLIPDetector(PromptLearner):
     def _score_losses(self, maps: Maps, size: tuple[int, int], targets: Sequence[Target]) -> Tensor:
         """(B,): of the positions whose cell begins inside the image."""
         grid = maps.score_map.shape[-2:]
-        cell = tuple(side / count for side, count in zip(maps.padded, grid, strict=True))
+        cell = maps.padded[0] / grid[0], maps.padded[1] / grid[1]
         rows, columns = (-int(-side // length) for side, length in zip(size, cell, strict=True))
         losses = []
         for scores, target in zip(maps.score_map, targets, strict=True):

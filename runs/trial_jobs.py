@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -40,7 +41,7 @@ class JobOfTrial:
         self.stack = ExitStack()
         self.started = time.monotonic()
         self.stopped_at: float | None = None
-        self.result = None
+        self.result: dict[str, Any] | None = None
         self.failed = False
         try:
             names = jobs.names_of(self.hydra)

@@ -117,8 +117,8 @@ class Search:
     def name(self) -> str:
         """Method and data, and a digest of all that trials have in common: the config without what changes no result, the
         objective, the seeds and what is varied."""
-        plain = OmegaConf.masked_copy(self.config, [key for key in self.config if key != "hydra"])
-        common = OmegaConf.to_container(OmegaConf.merge(plain, identity.EXECUTION_KEYS), resolve=False)
+        plain = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
+        common: Any = OmegaConf.to_container(OmegaConf.merge(plain, identity.EXECUTION_KEYS), resolve=False)
         common = {key: value for key, value in common.items() if key not in identity.EXECUTION_GROUPS}
         seeds = self.seeds or self.config.seed
         choices = self.config.hydra.runtime.choices

@@ -60,13 +60,15 @@ class Segmenter:
         return self.classes_of(self.pixels(image), (image.height, image.width))
 
     @torch.no_grad()
-    def classes_of(self, pixels: Tensor, size: Sequence[int]) -> np.ndarray:
+    def classes_of(self, pixels: Tensor, size: Sequence[int] | Tensor) -> np.ndarray:
         """The class id (H,W) uint8 of every pixel, of an image (3,h,w) uint8 and its own size (H,W)."""
 
-        def segment(part: Tensor) -> Tensor:
-            return self.model.learner.segment(self.model.clip, part).logits
+        learner: Any = self.model.learner
 
-        found = self.mode.classes(segment, pixels[None].to(self.device), tuple(size), lambda logits: None)
+        def segment(part: Tensor) -> Tensor:
+            return learner.segment(self.model.clip, part).logits
+
+        found = self.mode.classes(segment, pixels[None].to(self.device), (int(size[0]), int(size[1])), lambda logits: None)
         return found[0].cpu().numpy()
 
 

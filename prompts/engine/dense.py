@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +62,7 @@ def dense_features(
     return _of_timm(tower, images, blocks)
 
 
-def _with_class_embedding_twice(tower: ImageTower | OpaqueImageTower) -> ImageTower:
+def _with_class_embedding_twice(tower: Any) -> ImageTower:
     row = tower.patches.class_row if isinstance(tower, ImageTower) else None
     if row is None:
         raise ValueError(

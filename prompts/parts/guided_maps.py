@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -97,7 +97,7 @@ class GuidedMaps(nn.Module):
         super().__init__()
         self.guidance, self.class_embedding_twice = guidance, class_embedding_twice
         self.count = len(classnames)
-        tower = clip.image_tower
+        tower: Any = clip.image_tower
         is_vit = isinstance(tower, ImageTower)
         self.unit = tuple(tower.patches.size) if is_vit else (STRIDE, STRIDE)
         self.blocks = list(blocks) if blocks is not None else default_blocks(len(tower.blocks)) if is_vit else [0, 1, 2, 3]
@@ -156,11 +156,11 @@ class GuidedMaps(nn.Module):
     def forward(self, clip: FrozenCLIP, pixels: Tensor, draws: Draws | None = None) -> Maps:
         """The maps of images (B,3,H,W), uint8 or normalised, of any size: inside they are padded with the mean colour to
         multiples of the tower's unit. `draws`: in training."""
-        size = tuple(pixels.shape[-2:])
+        size = pixels.shape[-2], pixels.shape[-1]
         padding = [-side % unit for side, unit in zip(size, self.unit, strict=True)]
         pixels = F.pad(clip.normalised(pixels), (0, padding[1], 0, padding[0])) if any(padding) else pixels
         dense = self.features(clip, pixels)
-        padded = tuple(pixels.shape[-2:])
+        padded = pixels.shape[-2], pixels.shape[-1]
         levels = []
         if self.pyramid:
             levels = [dense.maps[block] for block in self.blocks]

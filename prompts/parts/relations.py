@@ -57,7 +57,7 @@ def relation_scores(
     """
     if not relations:
         raise ValueError("there are no relations to choose among: give a list of words such as on, under.")
-    if not (len(images) == len(boxes) == len(names)) or any(len(of_pair) != 2 for of_pair in (*boxes, *names)):
+    if not (len(images) == len(boxes) == len(names)) or any(len(of_pair) != 2 for of in (boxes, names) for of_pair in of):
         raise ValueError(f"{len(images)} images, {len(boxes)} boxes, {len(names)} names: give two boxes and two names to each.")
     if not images:
         return torch.zeros(0, len(relations))

@@ -72,7 +72,7 @@ class SemanticFPN(nn.Module):
         levels = list(self.fpn({str(i): x for i, x in enumerate(levels)}).values())
         total = levels[0].new_zeros(())
         for i, (x, tower) in enumerate(zip(levels, self.towers, strict=True)):
-            for step, unit in enumerate(tower):
+            for step, unit in enumerate(tower):  # type: ignore[arg-type]
                 x = unit(x, draws)
                 if i > step:  # the next finer level's size, which is twice this one's but for odd sides
                     x = resized(x, levels[i - step - 1])

@@ -73,7 +73,7 @@ class AnotherMethod(nn.Module):
                 f"method.text names {type(learner).__name__}, which makes no class texts: name one that does, such as coop."
             )
         named = [p for p in learner.parameters() if p.requires_grad]
-        used = [None] * len(named)
+        used: Sequence[Tensor | None] = [None] * len(named)
         if named and texts.requires_grad:
             used = torch.autograd.grad(texts.sum(), named, allow_unused=True)
         for parameter, gradient in zip(named, used, strict=True):
