@@ -10,11 +10,8 @@ from PIL import Image
 
 from datamodules import placed
 from datamodules.detected_items import DetectedImage, DetectedObject, DetectedSplits
-from datamodules.drawing import SHAPES
 from datamodules.identity import digest_of
 from datamodules.placed import PlacedThing, draw_placed
-
-CLASSNAMES = tuple(SHAPES)
 
 
 @cache  # 3 milliseconds each
@@ -22,27 +19,37 @@ def _drawn(key: str) -> tuple[Image.Image, Sequence[PlacedThing]]:
     return draw_placed(key)
 
 
-def _item(key: str) -> DetectedImage:
-    things = [
-        DetectedObject(box, CLASSNAMES.index(thing.shape), number, area=float(mask.sum()))
-        for number, (thing, mask, box) in enumerate(_drawn(key)[1])
-    ]
-    return DetectedImage(key, key, tuple(things))
-
-
 class DrawnBoxes:
-    """Source of the placed pictures with their things; a path is a picture's key. Classes: the shapes."""
+    """Source of the placed pictures with their things; a path is a picture's key.
+
+    Args:
+        classes: what the classes are, the things' colours or their shapes.
+
+    Raises:
+        ValueError: another kind of classes.
+    """
 
     in_memory, has_masks = True, True
 
+    def __init__(self, classes: str = "colours") -> None:
+        placed.check_classes(classes)
+        self.classes, self.classnames = classes, list(placed.CLASSES[classes])
+
+    def _item(self, key: str) -> DetectedImage:
+        things = [
+            DetectedObject(box, self.classnames.index(placed.class_of(thing, self.classes)), number, area=float(mask.sum()))
+            for number, (thing, mask, box) in enumerate(_drawn(key)[1])
+        ]
+        return DetectedImage(key, key, tuple(things))
+
     def splits(self, seed: int) -> DetectedSplits:
         """All pictures, whatever the seed; they are drawn, as their boxes follow from the pixels that are to be seen."""
-        lists = {split: [_item(key) for key in placed.keys(split)] for split in placed.SIZES}
-        return DetectedSplits(**lists, classnames=list(CLASSNAMES))
+        lists = {split: [self._item(key) for key in placed.keys(split)] for split in placed.SIZES}
+        return DetectedSplits(**lists, classnames=list(self.classnames))
 
     def digest(self, seed: int) -> str:
         """A constant: the data come with the code."""
-        return "placed scenes: boxes"
+        return f"placed scenes: boxes of {self.classes}"
 
     def content_digest(self, items: Iterable[DetectedImage]) -> str:
         """A digest of the keys, which the pictures follow from."""

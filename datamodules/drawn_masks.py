@@ -1,4 +1,4 @@
-"""`data=scenes_masks`: the pictures of `datamodules.placed` with the shape of every pixel."""
+"""`data=scenes_masks`: the pictures of `datamodules.placed` with the colour, or the shape, of every pixel's thing."""
 
 from __future__ import annotations
 
@@ -8,31 +8,38 @@ import numpy as np
 from PIL import Image
 
 from datamodules import placed
-from datamodules.drawing import SHAPES
 from datamodules.identity import digest_of
 from datamodules.placed import PlacedThing, draw_placed
 from datamodules.segmented_items import SegmentedImage, SegmentedSplits
 
 BACKGROUND = "background"
-CLASSNAMES = (BACKGROUND, *SHAPES)
 
 
 class DrawnMasks:
-    """Source of the placed pictures with their label maps; a path is a picture's key. Classes: background, then the shapes."""
+    """Source of the placed pictures with their label maps; a path is a picture's key.
+
+    Args:
+        classes: what the classes are behind background, the things' colours or their shapes.
+
+    Raises:
+        ValueError: another kind of classes.
+    """
 
     in_memory = True
 
-    def __init__(self) -> None:
+    def __init__(self, classes: str = "colours") -> None:
+        placed.check_classes(classes)
+        self.classes, self.classnames = classes, [BACKGROUND, *placed.CLASSES[classes]]
         self._drawn: dict[str, tuple[Image.Image, Sequence[PlacedThing]]] = {}
 
     def splits(self, seed: int) -> SegmentedSplits:
         """All pictures, whatever the seed."""
         lists = {split: [SegmentedImage(key, key) for key in placed.keys(split)] for split in placed.SIZES}
-        return SegmentedSplits(lists["train"], lists["val"], lists["test"], list(CLASSNAMES))
+        return SegmentedSplits(lists["train"], lists["val"], lists["test"], list(self.classnames))
 
     def digest(self, seed: int) -> str:
         """A constant: the data come with the code."""
-        return "placed scenes: masks"
+        return f"placed scenes: masks of {self.classes}"
 
     def content_digest(self, items: Iterable[SegmentedImage]) -> str:
         """A digest of the keys, which the pictures follow from."""
@@ -43,10 +50,10 @@ class DrawnMasks:
         return self._draw(item.path)[0]
 
     def open_mask(self, item: SegmentedImage) -> np.ndarray:
-        """The label map (64, 64) uint8 of a key: 0 is background, 1 the first shape. ValueError for a key that is none."""
+        """The label map (64, 64) uint8 of a key: 0 is background, 1 the first class. ValueError for a key that is none."""
         label_map = np.zeros((placed.SIZE, placed.SIZE), np.uint8)
         for thing in self._draw(item.mask)[1]:
-            label_map[thing.mask] = CLASSNAMES.index(thing.thing.shape)
+            label_map[thing.mask] = self.classnames.index(placed.class_of(thing.thing, self.classes))
         return label_map
 
     def _draw(self, key: str) -> tuple[Image.Image, Sequence[PlacedThing]]:

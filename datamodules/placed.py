@@ -54,6 +54,20 @@ class PlacedThing(NamedTuple):
     box: Box  # around them
 
 
+CLASSES: dict[str, tuple[str, ...]] = {"colours": tuple(COLOURS), "shapes": tuple(SHAPES)}  # what a thing's class may be
+
+
+def check_classes(classes: str) -> None:
+    """ValueError unless things have such classes."""
+    if classes not in CLASSES:
+        raise ValueError(f"data.source.classes={classes!r}: give {' or '.join(CLASSES)}.")
+
+
+def class_of(thing: Thing, classes: str) -> str:
+    """The name of a thing's class: its colour or its shape."""
+    return thing.colour if classes == "colours" else thing.shape
+
+
 def keys(split: str) -> list[str]:
     """The keys of all pictures of a split (train, val, test)."""
     return [f"{DOMAIN}/{split}/{number}" for number in range(SIZES[split])]

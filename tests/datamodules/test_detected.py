@@ -12,7 +12,7 @@ from datamodules.box_transforms import Boxed, BoxTransform
 from datamodules.coco_boxes import CocoBoxes
 from datamodules.detected import NO_CLASS, DetectedData
 from datamodules.detected_items import DetectedImage
-from datamodules.drawn_boxes import CLASSNAMES, DrawnBoxes
+from datamodules.drawn_boxes import DrawnBoxes
 
 SPEC = {"size": 32, "mean": (0.5,) * 3, "std": (0.3,) * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
 FILES = {"train": "annotations/instances_train2017.json", "test": "annotations/instances_val2017.json",
@@ -158,4 +158,6 @@ def test_drawn_things_have_their_boxes_and_masks():
     assert masks.shape[1:] == source.open(item).size[::-1] == (64, 64)
     assert 2 <= len(masks) <= 5
     assert not np.logical_and.reduce(masks[:2]).any()  # of visible pixels
-    assert len(CLASSNAMES) == 20
+    assert [len(DrawnBoxes(classes).classnames) for classes in ("colours", "shapes")] == [8, 20]
+    with pytest.raises(ValueError, match="colours or shapes"):
+        DrawnBoxes("textures")

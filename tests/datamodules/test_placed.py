@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules import placed
-from datamodules.drawn_masks import CLASSNAMES, DrawnMasks
+from datamodules.drawn_masks import DrawnMasks
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +69,20 @@ def test_the_nearer_thing_hides_the_farther():
     assert seen > 10
 
 
-def test_label_maps_of_drawn_pictures():
-    source = DrawnMasks()
+@pytest.mark.parametrize(("classes", "count"), [("colours", 9), ("shapes", 21)])
+def test_label_maps_of_drawn_pictures(classes, count):
+    source = DrawnMasks(classes)
     splits = source.splits(7)
     assert {split: len(getattr(splits, split)) for split in placed.SIZES} == placed.SIZES
     assert splits.classnames[0] == "background"
-    assert len(splits.classnames) == 21
+    assert len(splits.classnames) == count
     item = splits.test[3]
     things = placed.draw_placed(item.path)[1]
     label_map = source.open_mask(item)
     assert label_map.dtype == np.uint8
     assert label_map.shape == source.open(item).size[::-1]
-    assert set(np.unique(label_map)) == {0, *(CLASSNAMES.index(one.thing.shape) for one in things)}
-    assert all((label_map == CLASSNAMES.index(one.thing.shape)).sum() == one.mask.sum() for one in things)
+    of = [splits.classnames.index(placed.class_of(one.thing, classes)) for one in things]
+    assert set(np.unique(label_map)) == {0, *of}
+    assert (label_map > 0).sum() == sum(one.mask.sum() for one in things)
+    assert all((label_map[one.mask] == number).all() for number, one in zip(of, things, strict=True))
     assert source.content_digest(splits.val) == DrawnMasks().content_digest(splits.val) != source.content_digest(splits.val[:3])
