@@ -70,11 +70,11 @@ def detector(
         missing, other = model.load_state_dict(state, strict=False)  # it knows the names of earlier versions
     except RuntimeError as error:  # tensors of another shape
         raise ValueError(f"{lead}: {' '.join(str(error).split())[:200]}; {todo}.") from error
-    if wrong := [f"lacks {key}" for key in missing if COUNTED not in key] + [f"has {key[:80]!r}" for key in other]:
+    if wrong := [f"lacks {key}" for key in missing] + [f"has {key[:80]!r}" for key in other]:
         raise ValueError(f"{lead}: it {wrong[0]}; {todo}.")
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         raise ValueError(f"{weights} holds numbers that are not finite: download it again.")
-    if name in NO_EPSILON and missing:  # frozen normalisation, which torchvision runs so with its weights
+    if name in NO_EPSILON and not any(COUNTED in key for key in state):  # frozen, which torchvision runs so with its weights
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 0.0

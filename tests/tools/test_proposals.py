@@ -39,7 +39,7 @@ def command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*options, data="refcoco"):
-        line = ["proposals", f"data={data}", f"data_root={tmp_path}", "--model", SMALL, "--size", "64", "--threshold", "0.01"]
+        line = ["proposals", f"data={data}", f"data_root={tmp_path}", "--model", SMALL, "--size", "32", "--threshold", "0.01"]
         monkeypatch.setattr("sys.argv", [*line, "--most", "7", "--device", "cpu", *map(str, options)])
         status = launch.exit_status_of(proposals.main)
         return status, *capsys.readouterr()
@@ -154,42 +154,41 @@ def test_mistakes(tmp_path, command, weights, options, data, reason):
     assert not (tmp_path / "dets.json").exists()
 
 
+SCORES, BLOCK = "roi_heads.box_predictor.cls_score.bias", "backbone.fpn.inner_blocks.0.0.weight"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({BLOCK: None}, f"it lacks {BLOCK}; give the file of that model, or its name by --model"),
+        ({"more": torch.ones(2)}, "it has 'more'"),
+        ({SCORES: None}, "it scores 0 classes"),
+        ({SCORES: torch.zeros(5)}, "size mismatch"),
+        ({SCORES: torch.zeros(10**6)}, "it scores 1,000,000 classes"),
+        ({SCORES: torch.full((3,), torch.nan)}, "holds numbers that are not finite"),
+    ],
+)
+def test_weights_that_do_not_fit(tmp_path, weights, changes, reason):
+    state = {name: value for name, value in (torch.load(weights, mmap=True) | changes).items() if value is not None}
+    with pytest.raises(ValueError, match=reason):
+        detector.detector(SMALL, tmp_path / "file", state, 0.3, 0.5)
+
+
 class Hostile:
     def __reduce__(self):
         return os.mkdir, ("was-here",)
 
 
-def other(state, **changes):
-    return {name: value for name, value in (state | changes).items() if value is not None}
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda s: {"roi_heads.box_predictor.cls_score.bias": Hostile()}, "cannot be read"),
-        (lambda s: other(s, **{"backbone.fpn.inner_blocks.0.0.weight": None}), "it lacks backbone.fpn.inner_blocks.0.0.weight"),
-        (lambda s: {"fc.weight": torch.ones(2, 3)}, "it scores 0 classes"),
-        (lambda s: other(s, **{"roi_heads.box_predictor.cls_score.bias": torch.zeros(5)}), "size mismatch"),
-        (lambda s: other(s, **{"roi_heads.box_predictor.cls_score.bias": torch.zeros(10**6)}), "it scores 1,000,000 classes"),
-        (lambda s: other(s, **{"roi_heads.box_predictor.cls_score.bias": torch.full((3,), torch.nan)}), "not finite"),
-    ],
-)
-def test_weights_that_are_refused(tmp_path, weights, change, reason, monkeypatch):
+def test_files_that_are_no_weights(tmp_path, monkeypatch):
+    """They are refused, and nothing in them runs."""
     monkeypatch.chdir(tmp_path)
-    with (tmp_path / "bad.pth").open("wb") as file:
-        state = change(torch.load(weights))
-        torch.save(state, file)
-    with pytest.raises(ValueError, match=reason):
-        detector.opened(SMALL, tmp_path / "bad.pth", 0.3, 0.5)
-    assert not (tmp_path / "was-here").exists()
-
-
-def test_files_that_are_no_weights(tmp_path):
+    torch.save({SCORES: Hostile()}, tmp_path / "hostile.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps({"a": 1}))
     (tmp_path / "damaged.safetensors").write_bytes(b"\xff" * 64)
     for path in (*tmp_path.iterdir(), tmp_path / "nowhere.pth", tmp_path):
         with pytest.raises(ValueError, match="detector weights"):
             detector.opened(SMALL, path, 0.3, 0.5)
+    assert not (tmp_path / "was-here").exists()
 
 
 def old(name):
