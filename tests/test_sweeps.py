@@ -84,7 +84,7 @@ def test_killed_twice_and_started_again(one_by_one, tmp_path):
     assert third.log.read_text().count("done already") == before
     assert "job 6 of 6 ended" in third.log.read_text()
     assert sorted(first.finished() + second.finished() + third.finished()) == sorted(
-        f"toy on toy, {shots} shots, seed {seed}" for shots in (1, 2, 4) for seed in (1, 2)
+        f"toy on toy, {shots_text(shots)}, seed {seed}" for shots in (1, 2, 4) for seed in (1, 2)
     )
     assert results(out) == one_by_one(shots=(1, 2, 4), seeds=(1, 2))
 

@@ -181,7 +181,8 @@ def test_pictures_of_samples_and_any_numbers_of_classes_are_columns(tmp_path):
     sample = {"why": "best", "image": "0.png", "index": 0, "miou": 61.5, "classes": [["sky", 61.5, "#00ff00"]]}
     sample |= {"truth": "0.png", "prediction": "0.png"}
     path.with_name("samples.json").write_text(json.dumps({"task": "segmentation", "evaluations": {"test": [sample]}}))
-    wandb.init(mode="offline", dir=tmp_path, config={"folder": str(path.parent)})
+    run = wandb.init(mode="offline", dir=tmp_path)
+    shown.show_result(WandbBoard(run), path)
     loggers.finish(0)
     logged = tables(tmp_path)
     assert logged["classes"] == [["test", "sky", 61.5, 70, 12], ["test", "boat", None, None, None]]
