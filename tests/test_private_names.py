@@ -21,7 +21,6 @@ ALLOWED = {
     ("datamodules/few_shot.py", "_replace"): "of a named tuple, documented",
     ("prompts/engine/timm_vit.py", "_pos_embed"): "timm has no public way from patches to the blocks' input",
     ("prompts/parts/guided_maps.py", "_version"): "torch has no public counter of a tensor's changes in place",
-    ("tests/prompts/test_denseclip.py", "_cache"): "texts that are computed again are compared with the cached ones",
     ("prompts/parts/text_features.py", "_version"): "torch has no public counter of a tensor's changes in place",
     ("tests/faster.py", "_utils"): "what OmegaConf and Hydra parse is kept for a test's process, which they have no way for",
     ("tests/faster.py", "hydra._internal"): "as above",

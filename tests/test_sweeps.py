@@ -12,6 +12,8 @@ from forked import none_alive
 from safetensors.torch import load_file
 from toys import ROOT, TESTS, command
 
+from runs.shots import shots_text
+
 TOY = ["clip=toy", "data=toy", "method=toy", "optim.lr=0.2", "epochs=2", "batch_size=6"]
 
 
