@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import PIL.Image
@@ -19,19 +17,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import functional as F
 
-from datamodules.evaluation import Evaluation
 from datamodules.grounding_items import Expression, GroundingSource, GroundingSplits
 from datamodules.identity import digest_of
-from datamodules.loaded import KINDS, LoadedImages, OnBadImage
+from datamodules.listed import LISTED, ListedImages
+from datamodules.loaded import OnBadImage
 from datamodules.loaders import StepSampler, TrainLoader, collate, eval_loader
 from datamodules.transforms import eval_transform, to_rgb
-from datamodules.validation import check_apart, way_out
 
 __all__ = ["Expression", "GroundingData", "GroundingSource", "GroundingSplits", "draw_expressions", "padded"]
-LISTED = 10_000  # expressions, up to which a result lists those that were trained on
 
 
-class GroundingData(LoadedImages):
+class GroundingData(ListedImages):
     """Referring expressions: lists, the expressions that train, loaders. Reads its lists when it is made.
 
     Args:
@@ -48,7 +44,7 @@ class GroundingData(LoadedImages):
     """
 
     offers: ClassVar[tuple[str, ...]] = ("referring expressions",)
-    alternating_batch_size = 0  # no validation batches between the training batches
+    what, subset_hint = "expressions", "evaluate all, as protocol=grounding"
 
     def __init__(
         self,
@@ -70,28 +66,14 @@ class GroundingData(LoadedImages):
             name, source, image_spec, seed, subset, batch_size, eval_batch_size, workers, decoded_mb, eval_transform,
             on_bad_image=on_bad_image,
         )  # fmt: skip
-        if subset != "all":
-            raise ValueError(f"subset={subset}: data={name} has no classes, so protocol.train and evaluate must be all.")
-        self.shots, self.templates, self.search_only = shots, tuple(templates), search_only
-        full = source.splits(seed)
-        self.bank = [item.text for item in full.train]  # other captions, which a method may compare a test's expression with
-        self.selected = replace(full, train=draw_expressions(full.train, shots, seed, name))
-        check_apart(self.selected.val, self.selected.test, name)
+        self.templates, self.search_only = tuple(templates), search_only
+        self.bank: list[str] = []
+        self.take_lists(shots)
 
-    def listed(self, split: str, which: str = "all") -> list[Expression]:
-        """The expressions of a split (train, val, test); perhaps none. ValueError for a class subset."""
-        if which != "all":
-            raise ValueError(
-                f"data={self.name} has no classes, so it has no subset={which}: evaluate all, as protocol=grounding."
-            )
-        return getattr(self.selected, split)
-
-    def items(self, split: str, which: str = "all") -> list[Expression]:
-        """The expressions of a split. ValueError where there are none, so nothing would be measured."""
-        if not (items := self.listed(split, which)):
-            instead = f": {way_out(val_is_test=False)}" if split == "val" else ""
-            raise ValueError(f"data={self.name} has no {KINDS[split]} expressions, and this run needs them{instead}.")
-        return items
+    def drawn(self, items: list) -> list:
+        """The training expressions that are drawn. The others are captions too, which a method may compare a test's with."""
+        self.bank = [item.text for item in items]
+        return draw_expressions(items, self.shots, self.seed, self.name)
 
     @property
     def classnames(self) -> list[str]:
@@ -101,21 +83,6 @@ class GroundingData(LoadedImages):
     def class_list(self, which: str = "all") -> list[str]:
         """As `classnames`."""
         return self.classnames
-
-    @property
-    def train_items(self) -> list[Expression]:
-        """The training expressions that were drawn."""
-        return self.selected.train
-
-    @property
-    def val_items(self) -> list[Expression]:
-        """The validation expressions; empty where there are none to choose on."""
-        return self.selected.val
-
-    @property
-    def test_items(self) -> list[Expression]:
-        """The test expressions."""
-        return self.selected.test
 
     @property
     def trained_on(self) -> str:
@@ -130,11 +97,6 @@ class GroundingData(LoadedImages):
         are: results with gold boxes compare with no others."""
         lists = {"train": self.train_items, "val": self.val_items}
         return {split: _summary(items) for split, items in lists.items()} | {"proposals": self.source.proposals}
-
-    def evaluation(self, name: str, split: str, subset: str) -> Evaluation:
-        """An evaluation of a split, with its expressions. ValueError where there are none."""
-        items = self.items(split, subset)
-        return Evaluation(name, [], len(items), partial(self.eval_loader, split, subset), items=items)
 
     def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
         """This rank's share of every micro-batch of every step: batches as `padded` makes them."""

@@ -21,6 +21,7 @@ class ListedImages(LoadedImages):
     """
 
     alternating_batch_size = 0  # no validation batches between the training batches
+    what = "images"  # that the lists hold, in sentences
     why_whole = "has no classes"  # in the refusal of a class subset
     subset_hint = "evaluate all"  # and what to do
 
@@ -36,8 +37,12 @@ class ListedImages(LoadedImages):
             )
         full = self.source.splits(self.seed)
         self.shots = shots
-        self.selected = replace(full, train=draw(full.train, shots, self.seed, self.name))
+        self.selected = replace(full, train=self.drawn(full.train))
         check_apart(self.selected.val, self.selected.test, self.name)
+
+    def drawn(self, items: list) -> list:
+        """The items that train, of all training items. ValueError for a number of shots that cannot be."""
+        return draw(items, self.shots, self.seed, self.name)
 
     def listed(self, split: str, which: str = "all") -> list:
         """The items of a split (train, val, test); perhaps none. ValueError for a class subset."""
@@ -49,7 +54,7 @@ class ListedImages(LoadedImages):
         """The items of a split. ValueError where there are none, so nothing would be measured."""
         if not (items := self.listed(split, which)):
             instead = f": {way_out(val_is_test=False)}" if split == "val" else ""
-            raise ValueError(f"data={self.name} has no {KINDS[split]} images, and this run needs them{instead}.")
+            raise ValueError(f"data={self.name} has no {KINDS[split]} {self.what}, and this run needs them{instead}.")
         return items
 
     @property
