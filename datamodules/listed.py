@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from datamodules.evaluation import Evaluation
 from datamodules.identity import digest_of
@@ -72,7 +73,7 @@ class ListedImages(LoadedImages):
         """The test images."""
         return self.selected.test
 
-    def selection(self) -> dict[str, list[str] | dict[str, int | str]]:
+    def selection(self) -> dict[str, Any]:
         """The images that train and validate: paths below the image root; of long lists counts and a digest."""
         lists = {"train": self.train_items, "val": self.val_items}
         return {split: _summary(list(dict.fromkeys(item.path for item in items))) for split, items in lists.items()}

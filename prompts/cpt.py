@@ -78,6 +78,8 @@ class CPT(GradientFree):
         check_at_least(1, chunk=chunk)
         self.markers: list[Marker] = make_markers(markers)
         self.needs_masks = any(marker.needs_mask for marker in self.markers)
+        if colours is not None and form != "colours":
+            raise ValueError("method.colours is for method.form=colours; with per_box give method.markers a colour.")
         looks = colours_of(colours) if form == "colours" else {}
         self.colours = ColourForm(self.markers, looks, calibrate) if looks else None
         self.found_settings = {"colours": {word: list(look) for word, look in looks.items()}} if looks else {}

@@ -8,6 +8,7 @@ data=scenes_refer method=cpt method.clips: 5 [a]
 data=scenes_refer method=cpt method.form: colour
 data=scenes_refer method=cpt method.form=colours method.colours: 5 [red] [red,pink] {red:[1,2],blue:[1,2,3]} | method.colours
 data=scenes_refer method=cpt method.form=colours method.colours: nowhere.json | nowhere.json
+data=scenes_refer method=cpt method.colours: [red,blue] | method.form=colours
 data=scenes_refer method=cpt method.calibrate: maybe
 data=scenes_refer method=cpt method.subtract: -1 abc
 data=scenes_refer method=cpt method.bank_seed: -1 1.5
