@@ -22,7 +22,7 @@ A = (10.0, 10.0, 20.0, 30.0)
         ((5.0, 5.0, 5.0, 5.0), (5.0, 5.0, 5.0, 5.0), 0.0),  # no area
     ],
 )
-def test_overlap_by_hand(a, b, expected):
+def test_3_4_10_overlap_by_hand(a, b, expected):
     assert iou(a, b) == pytest.approx(expected, abs=1e-12)
     assert iou(b, a) == iou(a, b)
 
@@ -33,7 +33,7 @@ def test_many_at_once():
     assert ious([], A).shape == (0,)
 
 
-def test_conventions_of_files():
+def test_3_4_02_conventions_of_files():
     """An inclusive box of CPT's code has the width x2 - x1 + 1: of one pixel it is (3, 4, 3, 4)."""
     assert from_inclusive((3, 4, 3, 4)) == (3.0, 4.0, 4.0, 5.0)
     assert area(from_inclusive((10, 10, 19, 29))) == 10 * 20
@@ -59,7 +59,7 @@ def test_conventions_of_files():
         ((-3, 5, 0.25, 9), (0, 5, 1, 9)),  # what is left is less than a pixel
     ],
 )
-def test_clamping_to_an_image_of_40_by_30(box, clamped):
+def test_3_4_02_clamping_to_an_image_of_40_by_30(box, clamped):
     assert clamp(box, (40, 30)) == clamped
 
 

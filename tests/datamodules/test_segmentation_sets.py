@@ -53,7 +53,7 @@ def ids(source, numbers_seen=None):
     return source.open_mask(source.splits(1).test[0]).reshape(-1).tolist()
 
 
-def test_ade20k_has_its_zero_left_out_and_the_classes_one_lower(tmp_path):
+def test_2_9_13_ade20k_has_its_zero_left_out_and_the_classes_one_lower(tmp_path):
     put_ade(tmp_path, [0, 1, 2, 149, 150, 255])
     source = ADE20K(str(tmp_path))
     assert ids(source)[:6] == [255, 0, 1, 148, 149, 255]

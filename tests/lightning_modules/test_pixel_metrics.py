@@ -1,4 +1,4 @@
-"""Spec 2.9.12: mIoU and accuracies from one confusion matrix, by hand and by a second implementation."""
+"""MIoU and accuracies from one confusion matrix, by hand and by a second implementation."""
 
 import math
 
@@ -13,7 +13,7 @@ from lightning_modules.pixel_metrics import ImageScores, confusion_of, iou_of, s
 NAMES = ["sky", "tree", "car", "boat"]
 
 
-def test_a_matrix_by_hand():
+def test_2_9_12_a_matrix_by_hand():
     """Two images of 2 x 3 pixels; boats are nowhere, cars only in the predictions, two pixels do not count."""
     truth = torch.tensor([[[0, 0, 1], [1, 1, IGNORE]], [[0, 0, 0], [IGNORE, 1, 1]]])
     found = torch.tensor([[[0, 1, 1], [1, 2, 3]], [[0, 0, 1], [0, 1, 1]]])
@@ -62,7 +62,7 @@ def test_it_is_sklearns():
 
 
 @pytest.mark.parametrize("sizes", [(7,), (1,) * 7, (3, 4), (5, 1, 1)])
-def test_batches_and_ranks_change_nothing(sizes):
+def test_2_9_12_batches_and_ranks_change_nothing(sizes):
     """What ranks counted is summed; each of these parts stands for a batch, or for a rank."""
     truth, found = drawn()
     whole = confusion_of(6)

@@ -38,8 +38,8 @@ def mmcv_rate(step, steps, lr, power, min_lr, warmup, warmup_ratio):
     return regular * (1 - k)
 
 
-def test_poly_at_the_published_places():
-    """Spec 2.9.10: DenseCLIP on ADE20K, 80,000 steps, AdamW 1e-4, a tenth of it for the image backbone."""
+def test_2_9_10_poly_at_the_published_places():
+    """DenseCLIP on ADE20K, 80,000 steps, AdamW 1e-4, a tenth of it for the image backbone."""
     poly = Poly(**PUBLISHED)
     assert poly(0, 80_000, 1e-4) == pytest.approx(1e-10)
     assert poly(1500, 80_000, 1e-4) == pytest.approx((1e-4 - 1e-6) * (1 - 1500 / 80_000) ** 0.9 + 1e-6)

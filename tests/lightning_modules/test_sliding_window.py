@@ -1,4 +1,4 @@
-"""Spec 2.9.11: windows that slide over a test image; sizes and mirror images; classes at the size of the labels."""
+"""Windows that slide over a test image; sizes and mirror images; classes at the size of the labels."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_where_windows_begin(length, window, stride, expected):
 
 
 @pytest.mark.parametrize(("window", "stride"), [(16, 11), (16, 16), (37, 5), (40, 20), (512, 341), (53, 53)])
-def test_a_net_that_looks_at_one_pixel_sees_the_same_through_windows(window, stride):
+def test_2_9_11_a_net_that_looks_at_one_pixel_sees_the_same_through_windows(window, stride):
     image = pictures()
     assert torch.allclose(slide(pixelwise, image, window, stride), pixelwise(image), rtol=1e-6, atol=1e-4)
 
@@ -37,7 +37,7 @@ def test_a_net_that_looks_at_one_pixel_sees_the_same_through_windows(window, str
 @pytest.mark.parametrize(
     ("size", "window", "stride"), [((37, 53), 16, 11), ((5, 5), 16, 16), ((16, 40), 16, 7), ((1, 9), 4, 1)]
 )
-def test_no_pixel_is_left_without_a_window(size, window, stride):
+def test_2_9_11_no_pixel_is_left_without_a_window(size, window, stride):
     counted = torch.zeros(size)
     for top in starts(size[0], window, stride):
         for left in starts(size[1], window, stride):
@@ -54,7 +54,7 @@ def test_where_windows_overlap_their_logits_are_averaged():
     assert logits[0, 0, 0].tolist() == [1, 1, 2, 2, 3, 3]
 
 
-def test_windows_are_no_larger_than_asked_for_and_an_image_that_is_smaller_comes_whole():
+def test_2_9_11_an_image_that_is_smaller_than_a_window_comes_whole():
     seen = []
 
     def segment(part):
