@@ -10,6 +10,4 @@ data=scenes_masks method=denseclip method.n_ctx: 80 | use fewer context tokens
 data=scenes_masks method=denseclip method.dropout: 1
 data=scenes_masks method=denseclip method.blocks: [0,1,2,9] 3 | blocks
 data=scenes_masks method=denseclip method.neck_rate: -1
-method=denseclip recipe=none data: shapes | task=classification needs class logits
-data=scenes_masks recipe=none method: coop | task=segmentation needs pixel logits
 """

@@ -61,7 +61,7 @@ def test_batches_of_training_and_of_evaluation():
     item, source = evaluation.items[int(batch["index"][3])], DrawnMasks()
     assert (batch["mask"][3].numpy() == source.open_mask(item)).all()
     assert (batch["image"][3].permute(1, 2, 0).numpy() == np.asarray(source.open(item))).all()
-    assert "10 training images of 21 classes" in data.trained_on
+    assert "10 training images of 9 classes" in data.trained_on
     assert len(data.selection()["train"]) == 10
 
 
