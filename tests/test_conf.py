@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import pytest
 from hydra.utils import instantiate
+from kinds_of_options import PROTOCOL_OF, SHOTS_OF, gives_class_logits
 from omegaconf import OmegaConf
 from toys import ROOT
 
@@ -18,15 +19,6 @@ from runs.arguments import import_target
 from runs.protocol import protocol_of
 
 CONF = ROOT / "conf"
-# The protocol that data of other classes than FewShotData select, and the shots that it starts with.
-PROTOCOL_OF = {
-    "datamodules.captioned.CaptionedData": ("captions", -1),
-    "datamodules.questions.QuestionData": ("captions", -1),
-    "datamodules.segmented.SegmentedData": ("pixels", -1),
-    "datamodules.detected.DetectedData": ("pixels", -1),
-    "datamodules.grounding.GroundingData": ("grounding", 0),
-    "datamodules.relations.PairData": ("grounding", 0),
-}
 
 
 def options(group):
@@ -82,16 +74,6 @@ def targets_once(monkeypatch):
     monkeypatch.setattr(jobs, "compose", remembered)
 
 
-def gives_class_logits(method):
-    """Whether a method of conf/method gives what classification needs, by its class or that of the yaml it is made of."""
-    node = OmegaConf.load(CONF / "method" / f"{method}.yaml")
-    node = node.get("method", node)  # of yamls that set keys outside of their group too
-    if "_target_" not in node:
-        return gives_class_logits(next(entry for entry in node.defaults if isinstance(entry, str) and entry != "_self_"))
-    return "class logits" in import_target(node["_target_"], method).offers
-
-
-SHOTS_OF = dict(PROTOCOL_OF.values())
 # Classification's methods under its protocols and on captions; the others under those of their own data.
 FITTING = [
     (method, protocol)
