@@ -88,10 +88,6 @@ def agrees(given, ours, pixels):
         np.testing.assert_allclose(np.asarray(theirs), wanted.numpy(), rtol=0, atol=1e-4, err_msg=name)
 
 
-# prefixes for a language model, which give no class logits
-# scores of an image's regions or of their relations
-
-
 def test_no_method_is_left_out():
     methods = {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")}
     assert {method for method in methods if gives_class_logits(method)} - {"aape_residual"} <= set(METHODS)
