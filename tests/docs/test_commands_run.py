@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif("DOCS" not in os.environ, reason="takes minutes:
 
 # Keys that debug=fast and this machine decide
 OURS = ("epochs", "shots", "earlier.epochs", "trainer", "trainer.devices", "hydra/launcher", "hydra.launcher.")
-FEW = "shots=40"  # of images with captions: one would be too few for the examples before a question
+# Of images with captions one would be too few for the examples before a question, and nothing learns from pairs
+SHOTS = {"captions": 40, "scenes_relations": 0}
 PLACEHOLDER = re.compile(r"FOLDER\w*|RUN|NAME|shared|.*\.\.\.")  # a run that the reader has
 # The run that a placeholder stands for, by its key; of ckpt the line's own method on embedded data
 FIRST = {
@@ -54,8 +55,8 @@ def run_job(outputs, tmp_path, monkeypatch):
         cfg = None
         try:
             cfg, names = jobs.compose_job(mine, ROOT / "conf")
-            if names["protocol"] == "captions":
-                cfg, names = jobs.compose_job([*mine, FEW], ROOT / "conf")
+            if (shots := SHOTS.get(names["data"], SHOTS.get(names["protocol"]))) is not None:
+                cfg, names = jobs.compose_job([*mine, f"shots={shots}"], ROOT / "conf")
             folder = jobs.describe(cfg, names).folder  # an earlier run changes the config
             entry.run(cfg, names)
         except ValueError as error:
