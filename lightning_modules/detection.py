@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from datamodules.coco_results import result_rows
 from datamodules.detected import NO_CLASS
 from datamodules.evaluation import Evaluation
 from datamodules.known_features import IMAGE
 from files.whole import write_json
 from lightning_modules.box_metrics import entries_of, image_score, summarise
 from lightning_modules.box_pictures import boxes_on
-from lightning_modules.box_results import result_rows
 from lightning_modules.evaluated import Figure
 from lightning_modules.language import gathered
 from lightning_modules.samples import choose, write_samples
@@ -31,7 +31,7 @@ from prompts.parts.training_draws import Step
 class Detection(TaskModule):
     """COCO's mean average precision of boxes in percent, and of masks where the method finds masks and the data have them; at
     IoU 0.5 and 0.75, by size and by class; what is found in detections_NAME.json, in the form of COCO's results
-    (`lightning_modules.box_results`).
+    (`datamodules.coco_results`).
 
     Raises:
         ValueError: the method learns masks, and the training images have none.

@@ -20,8 +20,9 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from datamodules.box_transforms import Boxed, BoxTransform
+from datamodules.coco_results import result_rows
 from lightning_modules.assembly import Assembly
-from lightning_modules.box_results import rows_found
+from lightning_modules.box_metrics import entries_of
 from lightning_modules.detection import as_opened
 from runs.stored import CATEGORY_IDS
 from tools.classifier import opened
@@ -65,7 +66,7 @@ class BoxFinder:
     @torch.no_grad()
     def found_in(self, pixels: Tensor, size: Sequence[int], image_id: int | str | None = None) -> list[dict[str, Any]]:
         """What is found, by falling score, in an image (3,h,w) uint8 of its own size (H,W): rows of COCO's results
-        (`lightning_modules.box_results`), with the masks of a method that finds some.
+        (`datamodules.coco_results`), with the masks of a method that finds some.
 
         Raises:
             ValueError: what is computed of the image is not finite.
@@ -75,8 +76,12 @@ class BoxFinder:
         [found] = learner.detect(self.model.clip, pixels[None].to(self.device), seen)
         if not found.finite:
             raise ValueError(f"what is computed of the image {image_id or ''} is not finite (NaN or infinite).")
-        boxes = as_opened(found, seen[0], [int(side) for side in size], found.masks is not None)
-        return rows_found(image_id, boxes, self.classnames, self.category_ids)
+        masks = found.masks is not None
+        boxes = as_opened(found, seen[0], [int(side) for side in size], masks)
+        nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}  # is known of the image
+        if masks:
+            nothing["masks"] = boxes["masks"][:0]
+        return result_rows(image_id, entries_of(boxes, nothing, masks), self.classnames, self.category_ids)
 
 
 def load(

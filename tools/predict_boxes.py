@@ -28,7 +28,7 @@ ImageId = int | str
 
 
 def write_boxes(runs: Sequence[Assembly], options: argparse.Namespace) -> None:
-    """Writes what is found in all images as one json file in the form of COCO's results (`lightning_modules.box_results`).
+    """Writes what is found in all images as one json file in the form of COCO's results (`datamodules.coco_results`).
 
     An image's id is its path, or what --image-ids says of its name. Images that cannot be read are listed, and named in
     OUT.not_read.txt. What is interrupted goes on with the same command.

@@ -79,8 +79,9 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
 
 def layer_of(norm: HeadNorm, width: int) -> Any:
     """What makes the normalisation of a head's convolutions of so many channels, as torchvision takes it; None: there is
-    none."""
-    return partial(nn.GroupNorm, gcd(GROUPS, width)) if norm == "group" else None
+    none. A group has two channels or more: the coarsest maps may have a single position."""
+    groups = 1 if width % 2 else gcd(GROUPS, width // 2)
+    return partial(nn.GroupNorm, groups) if norm == "group" else None
 
 
 class Detector(nn.Module):

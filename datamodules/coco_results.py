@@ -6,18 +6,13 @@
 A `bbox` is (left, top, width, height) in pixels of the image as opened; `counts` are COCO's compressed run lengths.
 `category_id` and `segmentation` stand where they are known, `category` is the name of the class.
 
-Shapes: n boxes found in an image.
+Shapes: n boxes found in an image of (H,W) pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import torch
-from torch import Tensor
-
-from lightning_modules.box_metrics import entries_of
 
 
 def result_rows(
@@ -29,7 +24,8 @@ def result_rows(
     """The rows of one image, in the order in which they were found.
 
     Args:
-        entry: what `lightning_modules.box_metrics.entries_of` keeps of the image.
+        entry: arrays or tensors `detection_box` (n,4) of left, top, width and height, `detection_labels` (n,) and
+            `detection_scores` (n,); perhaps `detection_mask`, of each box ((H,W), compressed run lengths in bytes).
         classnames, category_ids: by the label of a box; without ids, and without the image's, the rows have none.
     """
     boxes, labels, scores = (entry[f"detection_{key}"].tolist() for key in ("box", "labels", "scores"))
@@ -45,16 +41,3 @@ def result_rows(
             row["segmentation"] = {"size": [height, width], "counts": counts.decode("ascii")}
         rows.append(row)
     return rows
-
-
-def rows_found(
-    image_id: int | str | None,
-    found: Mapping[str, Tensor],
-    classnames: Sequence[str],
-    category_ids: Sequence[int | str] | None = None,
-) -> list[dict[str, Any]]:
-    """`result_rows` of an image without known objects: `found` as `entries_of` takes it, with masks where it has some."""
-    nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
-    if masks := "masks" in found:
-        nothing["masks"] = found["masks"][:0]
-    return result_rows(image_id, entries_of(found, nothing, masks), classnames, category_ids)
