@@ -45,7 +45,7 @@ class DrawnBoxes:
     def splits(self, seed: int) -> DetectedSplits:
         """All pictures, whatever the seed; they are drawn, as their boxes follow from the pixels that are to be seen."""
         lists = {split: [self._item(key) for key in placed.keys(split)] for split in placed.SIZES}
-        return DetectedSplits(**lists, classnames=list(self.classnames))
+        return DetectedSplits(lists["train"], lists["val"], lists["test"], list(self.classnames))
 
     def digest(self, seed: int) -> str:
         """A constant: the data come with the code."""

@@ -64,7 +64,7 @@ class BoxFinder:
         return self.found_in(self.pixels(image), (image.height, image.width), image_id)
 
     @torch.no_grad()
-    def found_in(self, pixels: Tensor, size: Sequence[int], image_id: int | str | None = None) -> list[dict[str, Any]]:
+    def found_in(self, pixels: Tensor, size: Sequence[int] | Tensor, image_id: int | str | None = None) -> list[dict[str, Any]]:
         """What is found, by falling score, in an image (3,h,w) uint8 of its own size (H,W): rows of COCO's results
         (`datamodules.coco_results`), with the masks of a method that finds some.
 
