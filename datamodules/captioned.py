@@ -74,10 +74,6 @@ class CaptionedData(ListedImages):
         """The texts of an item that stand for its class names."""
         return item.captions
 
-    def class_list(self, which: str = "all") -> list[str]:
-        """As `classnames`."""
-        return self.classnames
-
     @property
     def trained_on(self) -> str:
         """What is trained on, for the screen."""
