@@ -1,4 +1,4 @@
-"""What methods that score the regions of images share: checks, keys, masks and the loss.
+"""Checks, keys, masks and the loss of methods that score the regions of images.
 
 Shapes: B images with one expression each, N_i proposals of image i.
 """
@@ -41,7 +41,7 @@ def masks_of(
 
 
 def region_keys(keys: Sequence[Hashable] | None, boxes: Sequence[Tensor], what: Hashable) -> list[Hashable | None]:
-    """For each image what tells its copies apart from all others: its key, its boxes and what is drawn; None without keys."""
+    """For each image a key of its marked copies: the image's own key, its boxes and what is drawn; None without keys."""
     if keys is None:
         return [None] * len(boxes)
     return [(what, key, of_image.numpy(force=True).tobytes()) for key, of_image in zip(keys, boxes, strict=True)]
@@ -53,7 +53,7 @@ def region_losses(scores: Sequence[Tensor], targets: Sequence[int], none: Tensor
     Args:
         scores: (N_i,) of each expression.
         targets: which proposal is meant, or -1: none of them.
-        none: a scalar; the score of "none of them" is the mean of the proposals' and this. Without it -1 costs nothing.
+        none: a scalar: "none of them" is scored by the mean of the proposals' scores plus this. Without it the loss of -1 is 0.
 
     Returns:
         {"ce": (B,)} nats
