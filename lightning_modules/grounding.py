@@ -117,7 +117,7 @@ class Grounding(TaskModule):
         super().on_test_start()
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """An empty record."""
+        """Makes an empty record."""
         evaluation.metrics = {}
         self.sources[evaluation.name] = evaluation.loader(0, 1).dataset.source  # type: ignore[attr-defined]
 

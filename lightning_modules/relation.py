@@ -48,7 +48,7 @@ class Relations(TaskModule):
         self.records: dict[str, dict[int, list[float]]] = {}  # by test: (R,) of each pair by its index
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """An empty record."""
+        """Makes an empty record."""
         evaluation.metrics = {}
 
     def evaluate_batch(self, evaluation: Evaluation, batch: dict[str, Tensor], first: bool) -> None:

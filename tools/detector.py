@@ -84,7 +84,7 @@ def detector(
 
 
 def opened(name: str, weights: Path, threshold: float, overlap: float, size: int | None = None) -> tuple[Detector, str]:
-    """The detector of a file, as `detector` has it, and a digest of the weights. ValueError for a file that is none."""
+    """The `detector` of a file, and a digest of the weights. ValueError for a file that is none."""
     state, digest = read_weights(weights, what="detector weights").state, hashlib.sha256()
     for key, value in sorted(state.items()):
         digest.update(f"{key} {tuple(value.shape)}".encode() + value.contiguous().numpy().tobytes())

@@ -45,7 +45,7 @@ class Picture(NamedTuple):
     path: str  # below the source's image root
     image_id: int | str
     size: tuple[int, int]  # width, height
-    label: int = 0  # of loaders that want one
+    label: int = 0  # unused; loaders need one
 
 
 def arguments() -> argparse.Namespace:
@@ -128,7 +128,7 @@ def pictures_of(source: ReferFiles, splits: Sequence[str] | None) -> tuple[list[
     """The images with an expression in those splits (None: in any), in the order of the file of objects, and its categories.
 
     Raises:
-        ValueError: a file or an image is missing or not as it should be; the file has no such split.
+        ValueError: a file or an image is missing or malformed; the file has no such split.
     """
     where = source.folder / source.refs
     rows = read_refs(where)
