@@ -1,4 +1,4 @@
-"""What all datamodules share: how the images of their lists are transformed and loaded."""
+"""The base of all datamodules: transforms and loaders for the images of their lists."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LoadedImages(LightningDataModule):
 
     Args:
         image_spec, seed, subset, batch_size, eval_batch_size, workers, decoded_mb, train_transform, views, augmentation,
-        on_bad_image: as `datamodules.module.FewShotData` has them.
+        on_bad_image: as in `datamodules.module.FewShotData`.
 
     Raises:
         ValueError: a wrong argument, in one sentence.
@@ -138,6 +138,6 @@ def check_count(key: str, value: Any, least: int) -> None:
 
 
 def check_shots(shots: int, name: str) -> None:
-    """ValueError for shots=0, which data that are learned from cannot have."""
+    """ValueError for shots=0, with which a training dataset would have no images."""
     if shots == 0:
         raise ValueError(f"shots=0: data={name} has nothing to learn from without images: give 1 or more, or -1 for all.")

@@ -22,8 +22,8 @@ def cosine_after_warmup(epoch: int, epochs: int, lr: float, warmup_epochs: int =
 class Poly:
     """mmsegmentation's `poly` with a linear warm-up, by which DenseCLIP is trained (Rao et al., CVPR 2022, its configs).
 
-    The rate falls from lr to `min_lr` with (1 - step / steps) ** `power`, and in the first `warmup` steps is multiplied by what
-    rises from `warmup_ratio` to 1.
+    The rate falls from lr to `min_lr` with (1 - step / steps) ** `power`; in the first `warmup` steps it is multiplied by a
+    factor that rises from `warmup_ratio` to 1.
 
     Args:
         min_lr: the rate at the end, of every group, whatever its peak is.
@@ -63,8 +63,8 @@ class Poly:
 
 
 def steps_of(trainer: Trainer, epochs: int) -> tuple[int, int]:
-    """Optimiser steps of an epoch and of the whole run, which `trainer.max_steps` may end earlier. Of a run that is cut short
-    (`runs.identity.CUTS`), those that it would have."""
+    """Optimiser steps of an epoch and of the whole run, which `trainer.max_steps` may end earlier. For a run that is cut short
+    (`runs.identity.CUTS`), the numbers of the whole run."""
     per_epoch = len(trainer.train_dataloader) // trainer.accumulate_grad_batches
     steps = epochs * per_epoch
     return per_epoch, min(steps, trainer.max_steps) if trainer.max_steps > 0 else steps

@@ -18,14 +18,14 @@ from reports.stats import Spread, spread
 from reports.style import Palette
 from reports.tables import Table
 
-HIT = 0.5  # a box is right above this overlap
+HIT = 0.5  # a box is right if its IoU is greater than this
 TITLES = {
     "accuracy": "accuracy in %",
     "chance": "chance in %",
     "upper_bound": "best choice in %",
     "mean_iou": "mean IoU",
 }
-ABOUT = "Choosing a proposal at random gives the accuracy of chance, always choosing the one nearest to the gold box the best."
+ABOUT = "Chance is the accuracy of a random choice among the proposals, best choice that of always taking the best one."
 
 
 def sections(groups: Sequence[Group], tables: Sequence[Table], palette: Palette) -> list[tuple[str, Markup]]:
@@ -39,8 +39,8 @@ def sections(groups: Sequence[Group], tables: Sequence[Table], palette: Palette)
 
 
 def against_shots(groups: Sequence[Group], palette: Palette) -> Markup:
-    """A plot for each protocol, backbone, dataset and evaluation where a method has several numbers of shots. Methods with one
-    number, such as those that learn nothing, are points."""
+    """A plot for each protocol, backbone, dataset and evaluation in which a method was run with several numbers of shots.
+    Methods with one number, such as those that learn nothing, are points."""
     drawn, labels = [], []
     for (protocol, clip, data), members in by(groups, lambda g: (g.protocol, g.names["clip"], g.names["data"])).items():
         for evaluation in dict.fromkeys(name for group in members for name in group.evaluations):
@@ -62,12 +62,12 @@ def _lines(groups: Sequence[Group], evaluation: str) -> dict[str, list[tuple[int
 
 
 def of_image(sample: Sample) -> list[str]:
-    """The expression, and what is drawn."""
+    """The expression, and an explanation of the boxes drawn."""
     count = sample.fields["proposals"]
     return [sample.fields["expression"], f"gold box in green, {count} proposal{'s' * (count != 1)}"]
 
 
 def of_method(sample: Sample) -> Lines:
-    """How far the chosen box overlaps the gold one."""
+    """The IoU of the chosen box with the gold one."""
     right = sample.fields["iou"] > HIT
     return [(f"IoU {sample.fields['iou']:.2f}", "gain" if right else "loss"), (f"score {sample.fields['score']:.2f}", "")]

@@ -1,4 +1,4 @@
-"""The loss of a score map where boxes, or masks, are all that is known of an image's pixels.
+"""The loss of a score map where the classes of pixels are known by boxes or masks of objects alone.
 
 DenseCLIP's code has such a loss for detection; its details are inferred here, as docs/detection.md says.
 
@@ -13,13 +13,13 @@ from torch import Tensor
 
 
 def score_target(boxes: Tensor, labels: Tensor, classes: int, grid: tuple[int, int], cell: tuple[float, float]) -> Tensor:
-    """Which classes have an object at which position, (K,h,w) float32: 1 where the middle of the position's cell is in a box of
-    the class. A box that holds no middle counts where its own middle is.
+    """The target of a score map, (K,h,w) float32: 1 where the centre of a position's cell lies in a box of the class, else 0. A
+    box that contains no such centre is set at the position that contains the box's own centre.
 
     Args:
         boxes, labels: (N,4) in pixels, (N,).
         grid: (h,w).
-        cell: pixels of a position, down and across.
+        cell: height and width in pixels of a position's cell.
     """
     target = torch.zeros(classes, *grid, device=boxes.device)
     y, x = (torch.arange(count, device=boxes.device) for count in grid)
@@ -30,7 +30,7 @@ def score_target(boxes: Tensor, labels: Tensor, classes: int, grid: tuple[int, i
 
 
 def _between(position: Tensor, low: float, high: float) -> Tensor:
-    """Which positions have their middle from `low` to `high`; the one that holds their middle where none has."""
+    """Bool, along one axis: positions whose centre is from `low` to `high`, or the one that contains the middle of both."""
     inside = (position + 0.5 >= low) & (position + 0.5 < high)
     if inside.any():
         return inside

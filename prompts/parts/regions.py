@@ -113,7 +113,7 @@ def region_losses(scores: Sequence[Tensor], targets: Sequence[int], none: Tensor
     Args:
         scores: (N_i,) of each expression.
         targets: which proposal is meant, or -1: none of them.
-        none: a scalar; the score of "none of them" is the mean of the proposals' and this. Without it -1 costs nothing.
+        none: a scalar: "none of them" is scored by the mean of the proposals' scores plus this. Without it the loss of -1 is 0.
 
     Returns:
         {"ce": (B,)} nats
