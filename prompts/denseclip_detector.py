@@ -18,7 +18,7 @@ from torch import Tensor
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.parts.box_scores import STRIDE, score_loss, score_target
-from prompts.parts.detectors import Detections, Detector, MaskRCNNDetector, RetinaNetDetector, Seen, Target
+from prompts.parts.detectors import Detections, Detector, HeadNorm, MaskRCNNDetector, RetinaNetDetector, Seen, Target
 from prompts.parts.guided_maps import Guidance, GuidedMaps, Maps
 from prompts.parts.settings import check_at_least, check_choice
 from prompts.parts.training_draws import Draws, Step
@@ -45,6 +45,7 @@ class DenseCLIPDetector(PromptLearner):
         hidden: of the layers of Mask R-CNN that classify a region.
         sampled: how many anchors and how many regions of an image are drawn for the losses of Mask R-CNN, at most.
         anchor_scale: the side of a level's (smallest) anchors, in strides; null: 4 for RetinaNet, 8 for Mask R-CNN.
+        head_norm: of the heads' convolutions: "none", as published, or "group": GroupNorm, with which they learn in few steps.
         tau: the temperature of the score map, in its loss and in the pyramid, as in the released code.
         score_weight: of the score map's loss; 0 leaves it out.
         least_score, most_boxes: what is found with no higher score is left out; at most so many boxes of an image are kept.
@@ -75,6 +76,7 @@ class DenseCLIPDetector(PromptLearner):
         hidden: int = 1024,
         sampled: Sequence[int] = (256, 512),
         anchor_scale: float | None = None,
+        head_norm: HeadNorm = "none",
         tau: float = 0.07,
         score_weight: float = 1.0,
         least_score: float = 0.05,
@@ -84,6 +86,7 @@ class DenseCLIPDetector(PromptLearner):
         super().__init__()
         check_choice("detector", detector, Kind)
         check_choice("guidance", guidance, Guidance)
+        check_choice("head_norm", head_norm, HeadNorm)
         check_at_least(0, n_ctx=n_ctx, score_weight=score_weight, neck_rate=neck_rate, least_score=least_score)
         check_at_least(1, decoder_width=decoder_width, decoder_heads=decoder_heads, decoder_layers=decoder_layers)
         check_at_least(1, width=width, hidden=hidden, most_boxes=most_boxes)
@@ -99,7 +102,7 @@ class DenseCLIPDetector(PromptLearner):
         self.kind, self.levels, self.width, self.hidden = detector, levels, width, hidden
         self.sampled = tuple(sampled)
         self.anchor_scale = anchor_scale or SCALES[detector]
-        self.guidance = guidance
+        self.guidance, self.head_norm = guidance, head_norm
         self.of_maps: dict[str, Any] = {
             "guidance": guidance, "n_ctx": n_ctx, "decoder_width": decoder_width, "decoder_heads": decoder_heads,
             "decoder_layers": decoder_layers, "dropout": dropout, "blocks": blocks, "norm": "group",
@@ -129,7 +132,7 @@ class DenseCLIPDetector(PromptLearner):
         more = {"hidden": self.hidden, "sampled": self.sampled} if self.kind == "maskrcnn" else {}
         self.detector = KINDS[self.kind](
             [self.guided.channels[i] for i in self.levels], [strides[i] for i in self.levels], len(info.classnames), self.width,
-            self.anchor_scale, self.least_score, self.most_boxes, **more,
+            self.anchor_scale, self.least_score, self.most_boxes, self.head_norm, **more,
         )  # fmt: skip
         self.classes = len(info.classnames)
 
