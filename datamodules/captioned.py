@@ -72,10 +72,6 @@ class CaptionedData(ListedImages):
         """The texts of an item, in place of class names."""
         return item.captions
 
-    def class_list(self, which: str = "all") -> list[str]:
-        """As `classnames`."""
-        return self.classnames
-
     @property
     def trained_on(self) -> str:
         """A description of the training data, for the screen."""

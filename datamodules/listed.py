@@ -79,6 +79,15 @@ class ListedImages(LoadedImages):
         return {split: _summary(list(dict.fromkeys(item.path for item in items))) for split, items in lists.items()}
 
     @property
+    def classnames(self) -> list[str]:
+        """The class names by id; a subclass without classes gives texts that a model can be bound to."""
+        return list(self.selected.classnames)
+
+    def class_list(self, which: str = "all") -> list[str]:
+        """As `classnames`."""
+        return self.classnames
+
+    @property
     def evaluated_classes(self) -> list[str]:
         """The class list of an evaluation; empty where there are no classes."""
         return []

@@ -1,7 +1,6 @@
 """Scores the choice of a proposal for each expression: overlaps, metrics of an evaluation, output records and pictures.
 
-An item is a `datamodules.grounding_items.Expression`; one with a `kind` is also counted by it. Boxes are those of
-`datamodules.boxes`.
+An item is a `datamodules.grounding_items.Expression`. Boxes are as `datamodules.boxes` has them.
 """
 
 from __future__ import annotations
@@ -35,15 +34,13 @@ def measured(items: Sequence[Any], chosen: Sequence[int]) -> dict[str, Any]:
         chosen: for each expression the index of its chosen proposal.
 
     Returns:
-        In percent: `accuracy`; `chance`, the expected accuracy of a random choice, which is the mean share of right proposals;
-        `upper_bound`, the share of expressions with a right proposal; `by_kind`, the accuracy of each kind of expression, where
-        the items have kinds. Further `proposals`, their mean number; `mean_iou` of the chosen boxes, from 0 to 1; and
-        `expressions`, their number.
+        In percent: `accuracy`; `chance`, the accuracy to be expected of choosing at random, the mean share of proposals that
+        are right, which is 1/N where one of N is; `upper_bound`, the share of expressions with a proposal that is right.
+        `proposals`, their mean number; `mean_iou` of the chosen boxes, from 0 to 1; `expressions`.
     """
     found = [ious(item.proposals, item.gold) for item in items]
     right = np.array([overlaps[number] > HIT for overlaps, number in zip(found, chosen, strict=True)])
-    kinds = np.array([getattr(item, "kind", "") for item in items])
-    metrics: dict[str, Any] = {
+    return {
         "accuracy": _percent(right),
         "chance": _percent([np.mean(overlaps > HIT) for overlaps in found]),
         "upper_bound": _percent([overlaps.max() > HIT for overlaps in found]),
@@ -51,9 +48,6 @@ def measured(items: Sequence[Any], chosen: Sequence[int]) -> dict[str, Any]:
         "mean_iou": float(np.mean([overlaps[number] for overlaps, number in zip(found, chosen, strict=True)])),
         "expressions": len(items),
     }
-    if named := sorted(set(kinds) - {""}):
-        metrics["by_kind"] = {kind: _percent(right[kinds == kind]) for kind in named}
-    return metrics
 
 
 def _percent(shares: Any) -> float:

@@ -22,7 +22,7 @@ from datamodules.grounding_items import Expression
 from files.whole import write_json
 from lightning_modules.box_choices import HIT, NO_TARGET, images_of, line_of, measured, paint, sample_of, target_of
 from lightning_modules.evaluated import Figure
-from lightning_modules.language import gathered
+from lightning_modules.records import all_records
 from lightning_modules.samples import choose, write_samples
 from lightning_modules.task import TaskModule
 
@@ -141,11 +141,7 @@ class Grounding(TaskModule):
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
         """`measured` of all ranks' expressions. ValueError where no image can be read."""
-        records = gathered(evaluation.metrics)
-        if not records:
-            raise ValueError(f"evaluation {evaluation.name}: none of its images can be read, so it has no result.")
-        if self.trainer.testing:
-            self.records[evaluation.name] = records
+        records = all_records(self, evaluation)
         return measured([evaluation.items[i] for i in records], [chosen for chosen, _ in records.values()])
 
     def line(self, metrics: Mapping[str, Any]) -> str:

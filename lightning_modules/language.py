@@ -17,6 +17,7 @@ from torch import Tensor
 from datamodules.evaluation import Evaluation
 from datamodules.known_features import IMAGE
 from lightning_modules.evaluated import Figure
+from lightning_modules.records import all_records
 from lightning_modules.task import TaskModule
 from prompts.engine.language_model import FrozenLM, Generation, Piece
 from prompts.parts.reference_prompts import encode_prompts
@@ -152,11 +153,7 @@ class LanguageTask(TaskModule):
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
         """`measured` of all ranks' images, computed once. ValueError where no image can be read."""
-        records = gathered(evaluation.metrics)
-        if not records:
-            raise ValueError(f"evaluation {evaluation.name}: none of its images can be read, so it has no result.")
-        if self.trainer.testing:
-            self.records[evaluation.name] = records
+        records = all_records(self, evaluation)
         numbers = self.measured(evaluation, records) if self.trainer.is_global_zero else None
         return self.trainer.strategy.broadcast(numbers)
 
@@ -164,15 +161,6 @@ class LanguageTask(TaskModule):
 def drawn(texts: Sequence[str], seed: int, index: int) -> str:
     """One of the texts, a function of the seed and the index alone."""
     return texts[int(np.random.default_rng([seed, index]).integers(len(texts)))]
-
-
-def gathered(part: dict[int, Any]) -> dict[int, Any]:
-    """The entries of all ranks, in the order of their keys."""
-    parts = [part]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        parts = [{}] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, part)
-    return dict(sorted((key, entry) for entries in parts for key, entry in entries.items()))
 
 
 def _captions_of(items: Sequence[Any], clip: Any) -> tuple[Tensor, Tensor, Tensor]:

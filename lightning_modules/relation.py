@@ -19,7 +19,7 @@ from datamodules.evaluation import Evaluation
 from files.whole import write_json
 from lightning_modules.box_choices import images_of
 from lightning_modules.evaluated import Figure
-from lightning_modules.language import gathered
+from lightning_modules.records import all_records
 from lightning_modules.task import TaskModule
 from prompts.learner import GradientFree
 
@@ -73,11 +73,7 @@ class Relations(TaskModule):
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
         """`recalls` of all ranks' pairs. ValueError where no image can be read."""
-        records = gathered(evaluation.metrics)
-        if not records:
-            raise ValueError(f"evaluation {evaluation.name}: none of its images can be read, so it has no result.")
-        if self.trainer.testing:
-            self.records[evaluation.name] = records
+        records = all_records(self, evaluation)
         labels = np.array([evaluation.items[i].label for i in records])
         return recalls(np.array(list(records.values())), labels, evaluation.classnames, [1, *self.ks])
 

@@ -22,6 +22,7 @@ from prompts.parts.colour_picture import confusion_map
 from prompts.parts.colour_search import WORDS, grid, search_colours
 from prompts.parts.markers import make_markers
 from prompts.parts.marking import ResizeMode
+from prompts.parts.regions import Regions
 from prompts.parts.settings import check_at_least, check_choice
 
 
@@ -92,11 +93,11 @@ class CPTColors(CPT, TrainingHooks):
         chosen = {word: self.found["probability"][word] for word in self.found["colours"]}
         return {"probability": chosen, "colours_tried": self.found["tried"], "images": self.found["images"]}
 
-    def region_scores(self, clip: FrozenCLIP, *args: Any, **kwargs: Any) -> list[Tensor]:
-        """As `CPT.region_scores`. ValueError where no colours were found yet."""
+    def scores_of(self, clip: FrozenCLIP, regions: Regions) -> list[Tensor]:
+        """As `CPT.scores_of`. ValueError where no colours were found yet."""
         if not self.found_settings:
             raise ValueError("no colours were found yet: a run with fit=true searches for them on training images.")
-        return super().region_scores(clip, *args, **kwargs)
+        return super().scores_of(clip, regions)
 
     def artifacts(self, folder: Path) -> list[Path]:
         """Writes colours-DIGITS.json, which `method.colours` takes, and its figure. DIGITS are those of the CLIP's digest."""

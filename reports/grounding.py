@@ -1,5 +1,5 @@
-"""The report's sections for grounding: accuracy by kind of expression and by number of shots, and expressions with the boxes
-that were chosen. `conf/task/grounding.yaml` names this module."""
+"""The report's sections for grounding: the accuracy beside chance, against the number of shots, and expressions with the
+boxes that were chosen. `conf/task/grounding.yaml` names this module."""
 
 from __future__ import annotations
 
@@ -30,17 +30,12 @@ ABOUT = "Chance is the accuracy of a random choice among the proposals, best cho
 
 def sections(groups: Sequence[Group], tables: Sequence[Table], palette: Palette) -> list[tuple[str, Markup]]:
     """The sections of grounding, each empty where the results have nothing for it."""
-    text = all_numbers(groups, TITLES | _titles_of_kinds(groups))
+    text = all_numbers(groups, TITLES)
     return [
-        ("By kind of expression", note(ABOUT) + text if text else text),
+        ("Accuracy beside chance", note(ABOUT) + text if text else text),
         ("Accuracy by the number of expressions learned", against_shots(groups, palette)),
         ("Chosen boxes", cards(groups, of_image, of_method, own_pictures=True)),
     ]
-
-
-def _titles_of_kinds(groups: Sequence[Group]) -> dict[str, str]:
-    kinds = {kind for group in groups for metrics in group.first["metrics"].values() for kind in metrics.get("by_kind", {})}
-    return {f"by_kind {kind}": f"{kind} in %" for kind in kinds}
 
 
 def against_shots(groups: Sequence[Group], palette: Palette) -> Markup:
