@@ -48,7 +48,7 @@ test_installed: .venv/installed  ## build sdist and wheel, use the package from 
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export]' build
 	BUILD=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_installed.py tests/tools/test_export.py
 
-docs: .venv/installed  ## build the site of docs/ in build/site, strictly; write docs/reference.md, run the notebook and every command
+docs: .venv/installed  ## build the site of docs/ in build/site, strictly; write docs/reference*.md, run the notebook and every command
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -33,7 +33,7 @@ MANY = 4  # with more datasets the screen shows their average alone
 
 
 def arguments() -> argparse.Namespace:
-    """The command line; ends the process with a sentence where it is none."""
+    """The parsed command line; ends the process with a message where it is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", metavar="OUTPUTS", help="folders that runs write to")
     form = parser.add_mutually_exclusive_group()
@@ -68,13 +68,13 @@ def main() -> int:
     try:
         watch(options.folders, options.watch, lambda: watched(options))
     except KeyboardInterrupt:
-        options.watch = None  # the last page does not load itself again
+        options.watch = None  # the last page does not reload itself
         return report(options) if stamps(options.folders) else 0
     return 0
 
 
 def watched(options: argparse.Namespace) -> None:
-    """One report of a watch. What cannot be read now may be readable at the next look."""
+    """One report of a watch. Errors are printed and do not end it, as a file may be readable the next time."""
     found, begun = len(stamps(options.folders)), unfinished(options.folders)
     print(f"\n{time.strftime('%H:%M:%S')}: finished runs: {found}, unfinished: {begun}")
     report(options)
@@ -143,7 +143,7 @@ def pairs_of(groups: list[Group], reports: dict[str, TaskReport], names: list[st
 
 
 def warn(left_out: list[str]) -> None:
-    """The first of the files that cannot be read, on the screen; the page has all."""
+    """Prints the first of the files that cannot be read; the page lists all."""
     for sentence in left_out[:WARNED]:
         print(sentence, file=sys.stderr)
     if len(left_out) > WARNED:

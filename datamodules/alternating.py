@@ -28,8 +28,8 @@ class AlternatingDataset(Dataset):
 class AlternatingSampler:
     """A validation step, then a training step, and so on: every step of `train` has one of `val` before it.
 
-    Passes over the validation images go on from epoch to epoch, each in another order. The images of a step are a function of
-    the step's number, so that a resumed run has the same steps.
+    Passes over the validation images continue across epochs, each in another order. The images of a step are a function of the
+    step's number, so that a resumed run has the same steps.
     """
 
     def __init__(self, train: StepSampler, val: StepSampler) -> None:

@@ -1,6 +1,6 @@
-"""Captions in json files: the base of their sources, and what all readers of such files share.
+"""Captions in json files: the base of their sources, and functions for all readers of such files.
 
-The files are other people's: read as plain data, bounded in size, of typed values, with paths below the image folder.
+Anyone may have made the files: they are read as plain data of bounded size and typed values, with paths below the image folder.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ _READ: dict[str, CaptionSplits | QuestionSplits] = {}  # the lists read last: a 
 
 
 class AnnotatedImages(disk.Disk):
-    """Images below `root/folder/images` that json files in `root/folder` describe. A subclass says what is `listed`."""
+    """Images below `root/folder/images` that json files in `root/folder` describe. A subclass defines `listed`."""
 
     def listed(self) -> Any:
-        """The lists that the files have, whether their images are there or not. ValueError for a file that is not as it should
-        be."""
+        """The lists in the files, whether their images exist or not. ValueError for a malformed file."""
         raise NotImplementedError
 
     def splits(self, seed: int) -> Any:
-        """The full lists, the same for every seed. ValueError where a file or an image is missing or not as it should be."""
+        """The full lists, the same for every seed. ValueError where a file or an image is missing or malformed."""
         disk.require(self.folder, "the dataset's folder")
         key = f"{type(self).__qualname__} {vars(self)} {identity.files_digest(self.folder, self.needs)}"
         if key not in _READ:
@@ -64,8 +63,8 @@ def check_apart(lists: Mapping[str, Iterable[Any]], where: object) -> None:
 
 
 def hold_out(items: list[Any], count: int, what: str) -> tuple[list[Any], list[Any]]:
-    """All items but those of `count` images, and those: drawn with a fixed seed, in the order of the list. ValueError where
-    there are not more images than that."""
+    """The items without those of `count` images, and the items of these images. The images are drawn with a fixed seed, and the
+    order of the list is kept. ValueError where there are not more than `count` images."""
     paths = sorted({item.path for item in items})
     if count >= max(len(paths), 1):
         raise ValueError(f"{what}={count}: there are {len(paths):,} images to take that many from; give fewer, or 0 for none.")
@@ -73,7 +72,7 @@ def hold_out(items: list[Any], count: int, what: str) -> tuple[list[Any], list[A
     return [item for item in items if item.path not in held], [item for item in items if item.path in held]
 
 
-# ---- what the readers of json files share
+# ---- functions for readers of json files
 
 
 def read_annotations(path: Path, what: str) -> dict[str, Any]:
@@ -98,7 +97,7 @@ def by_id(rows: Sequence[dict[str, Any]], key: str, where: str) -> dict[int | st
     for i, row in enumerate(rows):
         name = id_of(row.get(key), f"{where}: entry {i}: {key}")
         if name in of_id:
-            raise ValueError(f"{where}: the {key} {name} stands there twice: remove one of the two.")
+            raise ValueError(f"{where}: the {key} {name} occurs twice: remove one of the two.")
         of_id[name] = row
     return of_id
 
@@ -119,7 +118,7 @@ def sentence_of(value: Any, what: str) -> str:
 
 
 def texts_of(rows: Any, key: str, what: str, read: Callable[[Any, str], str] = sentence_of) -> tuple[str, ...]:
-    """The texts of a list of objects that have each one under `key`. ValueError that begins with `what`."""
+    """The texts under `key` in a list of objects. ValueError that begins with `what`."""
     if not isinstance(rows, list) or len(rows) > MAX_TEXTS or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{what} is no list of at most {MAX_TEXTS:,} objects with a {key!r} each.")
     return tuple(read(row.get(key), f"{what}, number {i}") for i, row in enumerate(rows))

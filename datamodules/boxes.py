@@ -22,13 +22,13 @@ def from_xywh(box: Sequence[float]) -> Box:
 
 
 def from_inclusive(box: Sequence[float]) -> Box:
-    """(x1, y1, x2, y2) whose last row and column belong to it, as a box: CPT's w = x2 - x1 + 1."""
+    """Inclusive corners (x1, y1, x2, y2) as a box: CPT's width is x2 - x1 + 1."""
     x1, y1, x2, y2 = box
     return float(x1), float(y1), float(x2) + 1, float(y2) + 1
 
 
 def to_inclusive(box: Sequence[float]) -> Box:
-    """A box as (x1, y1, x2, y2) whose last row and column belong to it."""
+    """A box as inclusive corners (x1, y1, x2, y2): the last row and column belong to it."""
     x1, y1, x2, y2 = box
     return float(x1), float(y1), float(x2) - 1, float(y2) - 1
 

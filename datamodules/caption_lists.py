@@ -32,7 +32,7 @@ def read_captions(path: Path, without: bool = False) -> list[tuple[int | str, di
         without: the images have no captions.
 
     Raises:
-        ValueError: the file is another one; an id stands there twice; an image has no caption, or a caption no image.
+        ValueError: the file is another one; an id occurs twice; an image has no caption, or a caption no image.
     """
     content, where = read_annotations(path, "the file of captions"), str(path)
     images = by_id(records(content, "images", where), "id", f"{where}: images")
@@ -57,9 +57,9 @@ class CaptionLists(AnnotatedImages):
         images: the folder of the images in it; "" for itself.
         train, val, test: the file of each split in the dataset's folder, or None.
         train_images, val_images, test_images: the folder of each split's images, below `images`; "" for that itself.
-        held_out: so many images of `train` are for validation; only without `val`.
-        for_training: so many images of `test` are for training, and not tested; only without `train`. NoCaps has no
-            training captions of its own.
+        held_out: this many images of `train` are held out for validation; only without `val`.
+        for_training: so many images of `test` train and are not tested; only without `train`. NoCaps has no training captions
+            of its own.
         uncaptioned: the images of `test` have no captions, as those of test servers.
         captions_each: at most so many captions of each image, the first ones; None: all.
     """

@@ -1,7 +1,6 @@
-"""Images with several captions each: their lists, which of them train, and their loaders.
+"""Images with several captions each: their lists, the selection of training images, and their loaders.
 
-Texts never go through a loader: whoever needs them looks them up by the index in the batch, in `train_items` or in
-`Evaluation.items`.
+Texts never go through a loader: they are looked up by the index in the batch, in `train_items` or in `Evaluation.items`.
 """
 
 from __future__ import annotations
@@ -28,13 +27,12 @@ class CaptionedData(ListedImages):
         image_spec: size, mean and std that the CLIP wants, perhaps interpolation and resize_mode (`FrozenCLIP.image_spec`).
         shots: how many training images, drawn by the seed; -1: all of them.
         subset: "all", as there are no classes.
-        batch_size, eval_batch_size, workers, decoded_mb, train_transform, on_bad_image: as `datamodules.module.FewShotData`
-            has them.
-        templates: what stands around a caption for a model that puts class names into templates.
+        batch_size, eval_batch_size, workers, decoded_mb, train_transform, on_bad_image: as in `datamodules.module.FewShotData`.
+        templates: texts with "{}" for the caption, for models that put class names into templates.
         search_only: no table reports these images, so a search may look at its test images (`runs.search`).
 
     Raises:
-        ValueError: a wrong argument, or whatever is missing on disk, in one sentence.
+        ValueError: a wrong argument, or files are missing on the disk.
     """
 
     offers: ClassVar[tuple[str, ...]] = ("captioned images",)
@@ -66,19 +64,15 @@ class CaptionedData(ListedImages):
 
     @property
     def classnames(self) -> list[str]:
-        """The captions of the first training image: a model is bound to some texts before the first batch brings its own."""
+        """The captions of the first training image: a model needs some texts to be bound to before the first batch."""
         first = (self.train_items or self.items("test"))[0]
         return list(self.texts_of(first)) or [""]
 
     def texts_of(self, item: Any) -> tuple[str, ...]:
-        """The texts of an item that stand for its class names."""
+        """The texts of an item, in place of class names."""
         return item.captions
-
-    def class_list(self, which: str = "all") -> list[str]:
-        """As `classnames`."""
-        return self.classnames
 
     @property
     def trained_on(self) -> str:
-        """What is trained on, for the screen."""
+        """A description of the training data, for the screen."""
         return f"{len(self.train_items):,} training images, {sum(len(item.captions) for item in self.train_items):,} captions"

@@ -9,18 +9,18 @@ import PIL.Image
 
 
 class CaptionedImage(NamedTuple):
-    """An image and what people say of it."""
+    """An image and its captions."""
 
     path: str  # POSIX, relative to the source's image root; any stable key where images are not files
     image_id: int | str  # the dataset's own
     captions: tuple[str, ...]  # empty where they are not public
     domain: str = ""  # the dataset's word for a part of its images, such as "near-domain"
-    label: int = 0  # of loaders that want one
+    label: int = 0  # unused; loaders need one
 
 
 @dataclass(frozen=True)
 class CaptionSplits:
-    """The lists of a captioned dataset; a list may be empty, and no image stands in two of them."""
+    """The lists of a captioned dataset; a list may be empty, and no image is in two of them."""
 
     train: list[CaptionedImage]
     val: list[CaptionedImage]
@@ -28,8 +28,8 @@ class CaptionSplits:
 
 
 class CaptionSource(Protocol):
-    """A source of captioned images. `digest(seed)`, `content_digest(items)` and `in_memory` are as `datamodules.items.Source`
-    has them."""
+    """A source of captioned images. `digest(seed)`, `content_digest(items)` and `in_memory` are as in
+    `datamodules.items.Source`."""
 
     def splits(self, seed: int) -> CaptionSplits:
         """Full lists, the same for every seed. ValueError when something is missing."""
@@ -41,7 +41,7 @@ class CaptionSource(Protocol):
 class Question(NamedTuple):
     """A question about an image."""
 
-    path: str  # of the image, as `CaptionedImage` has it
+    path: str  # of the image, as in `CaptionedImage`
     image_id: int | str  # the dataset's own
     question_id: int
     question: str
@@ -49,12 +49,12 @@ class Question(NamedTuple):
     captions: tuple[str, ...] = ()  # of the image, where the source has been given them
     answer_type: str = ""  # "yes/no", "number" or "other"
     question_type: str = ""  # the first words of the question, such as "how many"
-    label: int = 0  # of loaders that want one
+    label: int = 0  # unused; loaders need one
 
 
 @dataclass(frozen=True)
 class QuestionSplits:
-    """The lists of a dataset of questions; a list may be empty, and no image stands in two of them."""
+    """The lists of a dataset of questions; a list may be empty, and no image is in two of them."""
 
     train: list[Question]
     val: list[Question]

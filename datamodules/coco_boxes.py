@@ -28,7 +28,7 @@ class CocoBoxes(disk.Disk):
         root, folder: the dataset's folder is `root/folder`.
         train, val, test: the file of each split in the dataset's folder, or None.
         train_images, val_images, test_images: the folder of each split's images, in the dataset's folder.
-        held_out: so many images of `train` are for validation; only without `val`.
+        held_out: this many images of `train` are held out for validation; only without `val`.
         masks: objects come with their masks.
         keep_empty: training images without objects stay in the list.
     """
@@ -58,7 +58,7 @@ class CocoBoxes(disk.Disk):
         self.needs = {file: f"the file of the {split} objects" for split, file in self.files.items()}
 
     def splits(self, seed: int) -> DetectedSplits:
-        """The full lists, the same for every seed. ValueError where a file or an image is missing or not as it should be."""
+        """The full lists, the same for every seed. ValueError where a file or an image is missing or malformed."""
         disk.require(self.folder, "the dataset's folder")
         key = f"{vars(self)} {identity.files_digest(self.folder, self.needs)}"
         if key not in _READ:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import PIL.Image
 
-SMALLEST = 3 * 32 * 32  # bytes of an image that is likely: lists of which not even such images fit are not kept at all
+SMALLEST = 3 * 32 * 32  # bytes of a small image: a list is not kept at all if not even images of this size would fit
 
 
 class DecodedImages:
@@ -19,7 +19,7 @@ class DecodedImages:
 
     Args:
         count: N, the images of the list.
-        megabytes: of pixels at most; 0: none is kept.
+        megabytes: the most memory for pixels; 0: no image is kept.
     """
 
     def __init__(self, count: int, megabytes: int) -> None:

@@ -13,14 +13,13 @@ import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torchvision.transforms.functional import pil_to_tensor
 
 from datamodules.box_transforms import Boxed, BoxTransform
 from datamodules.detected_items import CategoryIds, DetectionSource
 from datamodules.listed import ListedImages
 from datamodules.loaded import OnBadImage
-from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, eval_loader, sample_seed
+from datamodules.loaders import ImageDataset, sample_seed
 from datamodules.transforms import eval_transform
 
 NO_CLASS = -1  # in `classes`: there is no further object
@@ -129,6 +128,7 @@ class DetectedData(ListedImages):
 
     offers: ClassVar[tuple[str, ...]] = ("boxes of objects",)
     why_whole = "has classes of objects and none of images"
+    collate = staticmethod(collate_boxes)
 
     def __init__(
         self,
@@ -160,17 +160,8 @@ class DetectedData(ListedImages):
         self.take_lists(shots)
 
     @property
-    def classnames(self) -> list[str]:
-        """The names of the classes, by the label of an object."""
-        return list(self.selected.classnames)
-
-    def class_list(self, which: str = "all") -> list[str]:
-        """As `classnames`."""
-        return self.classnames
-
-    @property
     def evaluated_classes(self) -> list[str]:
-        """As `classnames`."""
+        """All classes, by id."""
         return self.classnames
 
     @property
@@ -195,14 +186,11 @@ class DetectedData(ListedImages):
         plain = self.dataset(split, "all", resize, decoded_mb=decoded_mb)  # which notes the images that cannot be read
         return BoxDataset(plain, resize, learns, self.has_masks, self.category_ids)
 
-    def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
-        """This rank's share of every micro-batch of every step."""
-        dataset = self.boxed("train", True, self.decoded_mb)
-        sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate)
-        return TrainLoader(dataset, sampler, self.workers_of(len(dataset), world), collate_boxes)
+    def train_set(self) -> BoxDataset:
+        """The training images with their boxes."""
+        return self.boxed("train", True, self.decoded_mb)
 
-    def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:
-        """This rank's share of a split, with boxes and masks of the images as opened: over all ranks, each image once."""
-        self.listed(split, subset or self.subset)  # a ValueError for a class subset
-        dataset = self.boxed(split, False)
-        return eval_loader(dataset, self.eval_batch_size, self.workers_of(len(dataset), world), rank, world, collate_boxes)
+    def test_set(self, split: str, which: str) -> BoxDataset:
+        """The images of a split, with boxes and masks of the images as opened."""
+        self.listed(split, which)  # a ValueError for a class subset
+        return self.boxed(split, False)

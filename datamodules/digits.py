@@ -33,7 +33,7 @@ class Digits:
         return scans.images, scans.target  # (1797, 8, 8) ink 0-16, (1797,)
 
     def splits(self, seed: int) -> Splits:
-        """The fixed splits, whatever the seed."""
+        """The fixed splits, for any seed."""
         labels = self._data[1]
         items = [Item(f"scan/{i:04d}", int(y), NAMES[y]) for i, y in enumerate(labels)]
         return Splits(train=items[:TRAIN_END], val=items[TRAIN_END:VAL_END], test=items[VAL_END:])
@@ -47,7 +47,7 @@ class Digits:
         return digest_of([item.path for item in items])
 
     def open(self, item: Item) -> Image.Image:
-        """The scan as a 32 px RGB picture. ValueError for a key that is none."""
+        """The scan as a 32 px RGB picture. ValueError for an unknown key."""
         prefix, _, number = item.path.partition("/")
         if prefix != "scan" or not number.isdigit() or int(number) >= len(self._data[0]):
             raise ValueError(f"{item.path!r} is no scan of the digits data: keys run from scan/0000 to scan/1796")

@@ -12,7 +12,7 @@ from datamodules import identity
 from files.untrusted import read_bytes, regular_file
 
 FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
-# Of files in those formats, in lower case.
+# Suffixes of files in those formats, in lower case.
 SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -106,7 +106,8 @@ def known_format(file: Path | str | BinaryIO) -> None:
 
 
 def decode(file: Path | BinaryIO) -> PIL.Image.Image:
-    """The image in RGB; an image of absurd size (a decompression bomb) is an error. Raises what Pillow's decoders raise."""
+    """The image in RGB. Raises the errors of Pillow's decoders, and one for an image too large to be real (a decompression
+    bomb)."""
     with PIL.Image.open(file, formats=image_formats()) as image:
         return image.convert("RGB")
 

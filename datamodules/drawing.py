@@ -104,7 +104,7 @@ def mask_of(big: Image.Image) -> np.ndarray:
 
 
 def texture(name: str, rng: RandomState, size: int = SIZE) -> np.ndarray:
-    """Where the second colour goes, (size, size): zeros for plain, else a pattern with a period of about 5 px."""
+    """The mask of the second colour, (size, size): zeros for plain, else a pattern with a period of about 5 px."""
     if name == "plain":
         return np.zeros((size, size), np.float32)
     turn = rng.uniform(-0.35, 0.35) + (rng.randint(2) * np.pi / 2 if name == "striped" else np.pi / 4)
@@ -120,7 +120,7 @@ def texture(name: str, rng: RandomState, size: int = SIZE) -> np.ndarray:
 class Scene:
     """The input of a style: the masks of one object, its colour and its random generator."""
 
-    size = SIZE  # S, of a subclass perhaps another; the busy style knows 32 px alone
+    size = SIZE  # S; a subclass may have another, but the busy style supports 32 px alone
 
     def __init__(self, shape: str, colour: str, pattern: str, rng: RandomState):
         self.rng = rng

@@ -23,10 +23,10 @@ class DrawnBoxes:
     """Source of the placed pictures with their things; a path is a picture's key.
 
     Args:
-        classes: what the classes are, the things' colours or their shapes.
+        classes: "colours" or "shapes" of the things.
 
     Raises:
-        ValueError: another kind of classes.
+        ValueError: another value of `classes`.
     """
 
     in_memory, has_masks = True, True
@@ -43,7 +43,7 @@ class DrawnBoxes:
         return DetectedImage(key, key, tuple(things))
 
     def splits(self, seed: int) -> DetectedSplits:
-        """All pictures, whatever the seed; they are drawn, as their boxes follow from the pixels that are to be seen."""
+        """All pictures, for any seed. They are drawn here, as their boxes depend on the visible pixels."""
         lists = {split: [self._item(key) for key in placed.keys(split)] for split in placed.SIZES}
         return DetectedSplits(lists["train"], lists["val"], lists["test"], list(self.classnames))
 
@@ -52,11 +52,11 @@ class DrawnBoxes:
         return f"placed scenes: boxes of {self.classes}"
 
     def content_digest(self, items: Iterable[DetectedImage]) -> str:
-        """A digest of the keys, which the pictures follow from."""
+        """A digest of the keys, which determine the pictures."""
         return digest_of([item.path for item in items])
 
     def open(self, item: DetectedImage) -> Image.Image:
-        """The picture of a key, 64 px RGB. ValueError for a key that is none."""
+        """The picture of a key, 64 px RGB. ValueError for an unknown key."""
         return _drawn(item.path)[0]
 
     def object_masks(self, item: DetectedImage) -> np.ndarray:

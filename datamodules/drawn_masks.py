@@ -19,10 +19,10 @@ class DrawnMasks:
     """Source of the placed pictures with their label maps; a path is a picture's key.
 
     Args:
-        classes: what the classes are behind background, the things' colours or their shapes.
+        classes: "colours" or "shapes" of the things; background is the first class.
 
     Raises:
-        ValueError: another kind of classes.
+        ValueError: another value of `classes`.
     """
 
     in_memory = True
@@ -33,7 +33,7 @@ class DrawnMasks:
         self._drawn: dict[str, tuple[Image.Image, Sequence[PlacedThing]]] = {}
 
     def splits(self, seed: int) -> SegmentedSplits:
-        """All pictures, whatever the seed."""
+        """All pictures, for any seed."""
         lists = {split: [SegmentedImage(key, key) for key in placed.keys(split)] for split in placed.SIZES}
         return SegmentedSplits(lists["train"], lists["val"], lists["test"], list(self.classnames))
 
@@ -42,15 +42,15 @@ class DrawnMasks:
         return f"placed scenes: masks of {self.classes}"
 
     def content_digest(self, items: Iterable[SegmentedImage]) -> str:
-        """A digest of the keys, which the pictures follow from."""
+        """A digest of the keys, which determine the pictures."""
         return digest_of([item.path for item in items])
 
     def open(self, item: SegmentedImage) -> Image.Image:
-        """The picture of a key, 64 px RGB, drawn at the first call. ValueError for a key that is none."""
+        """The picture of a key, 64 px RGB, drawn at the first call. ValueError for an unknown key."""
         return self._draw(item.path)[0]
 
     def open_mask(self, item: SegmentedImage) -> np.ndarray:
-        """The label map (64, 64) uint8 of a key: 0 is background, 1 the first class. ValueError for a key that is none."""
+        """The label map (64, 64) uint8 of a key: 0 is background, 1 the first class. ValueError for an unknown key."""
         label_map = np.zeros((placed.SIZE, placed.SIZE), np.uint8)
         for thing in self._draw(item.mask)[1]:
             label_map[thing.mask] = self.classnames.index(placed.class_of(thing.thing, self.classes))

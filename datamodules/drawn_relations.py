@@ -21,7 +21,7 @@ APART, CLEARLY = 14.0, 1.5  # px between the middles of a pair along its relatio
 
 
 def relation_of(subject: Box, other: Box) -> int | None:
-    """Where the subject is, as a position in `RELATIONS`; None where that is not clear."""
+    """The relation of the subject to the other, as a position in `RELATIONS`; None where it is ambiguous."""
     dx, dy = (((subject[i] + subject[i + 2]) - (other[i] + other[i + 2])) / 2 for i in (0, 1))
     along, across, first = (dx, dy, 0) if abs(dx) > abs(dy) else (dy, dx, 2)
     if abs(along) < APART or abs(along) < CLEARLY * abs(across):
@@ -36,7 +36,7 @@ def named(thing: PlacedThing) -> str:
 
 @cache  # six milliseconds each, and a process may make several sources
 def pair_of(key: str, number: int) -> Pair | None:
-    """One pair of the picture of a key, drawn among the clear ones; None where none is."""
+    """One pair of the picture of a key, drawn among the unambiguous ones; None where there is none."""
     things = place(placed_scene(key), generator(key, "picture"))  # as they will be drawn
     found = [(*pair, relation_of(pair[0].box, pair[1].box)) for pair in permutations(things, 2)]
     clear = [entry for entry in found if entry[2] is not None]
@@ -47,12 +47,12 @@ def pair_of(key: str, number: int) -> Pair | None:
 
 
 class DrawnRelations:
-    """Source of pairs of placed things, one pair of each picture that has a clear one; a path is a picture's key."""
+    """Source of pairs of placed things, one pair of each picture that has an unambiguous one; a path is a picture's key."""
 
     in_memory = True
 
     def splits(self, seed: int) -> PairSplits:
-        """The test pairs, whatever the seed: nothing is learned from others."""
+        """The test pairs, for any seed: nothing is learned from others."""
         pairs = [pair for number, key in enumerate(placed.keys("test")) if (pair := pair_of(key, number))]
         return PairSplits([], [], pairs, list(RELATIONS))
 
@@ -61,9 +61,9 @@ class DrawnRelations:
         return "placed scenes: relations"
 
     def content_digest(self, items: Iterable[Pair]) -> str:
-        """A digest of the keys, which the pictures follow from."""
+        """A digest of the keys, which determine the pictures."""
         return digest_of([item.path for item in items])
 
     def open(self, item: Pair) -> Image.Image:
-        """The picture of a key, 64 px RGB. ValueError for a key that is none."""
+        """The picture of a key, 64 px RGB. ValueError for an unknown key."""
         return draw_placed(item.path)[0]

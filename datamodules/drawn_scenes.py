@@ -23,13 +23,13 @@ PLACES: dict[int, tuple[float, tuple[tuple[float, float], ...]]] = {
     2: (7.8, ((-8, 0), (8, 0))),
     3: (7.0, ((-8, -7.5), (8, -7.5), (0, 8))),
 }
-JITTER = 1.0  # px that a thing is away from its place, at most, in each direction
+JITTER = 1.0  # the most px by which a thing is moved from its place, in each direction
 SMALL = 0.7  # the radius of a small thing, as a part of the others'
 
 
 class ManyThings(Scene):
-    """The input of a style (`datamodules.drawing.Scene`) for several things: their masks together; of each pixel the colour
-    and pattern of the nearest thing.
+    """The input of a style (`datamodules.drawing.Scene`) for several things: the union of their masks, and for each pixel the
+    colour and pattern of the nearest thing.
 
     `rgb` is (S, S, 3).
     """
@@ -67,7 +67,7 @@ def _silhouette(shape: str, rng: RandomState, radius: float, dx: float, dy: floa
 
 
 def draw_scene(key: str) -> Image.Image:
-    """The picture of a scene's key, 32 px RGB. ValueError for a key that is none."""
+    """The picture of a scene's key, 32 px RGB. ValueError for an unknown key."""
     content, rng = scenes.scene(key), scenes.generator(key, "picture")
     return to_image(STYLES[content.style](ManyThings(content, rng)))
 
@@ -101,7 +101,7 @@ class DrawnScenes:
         self._drawn: dict[str, Image.Image] = {}
 
     def splits(self, seed: int) -> CaptionSplits | QuestionSplits:
-        """All scenes of the domain, whatever the seed."""
+        """All scenes of the domain, for any seed."""
         return CaptionSplits(**{split: list(captioned(self.domain, split)) for split in scenes.SIZES})
 
     def digest(self, seed: int) -> str:
@@ -109,11 +109,11 @@ class DrawnScenes:
         return f"scenes: {self.domain}"
 
     def content_digest(self, items: Iterable[CaptionedImage | Question]) -> str:
-        """A digest of the keys, which the pictures follow from."""
+        """A digest of the keys, which determine the pictures."""
         return digest_of([item.path for item in items])
 
     def open(self, item: CaptionedImage | Question) -> Image.Image:
-        """The picture of a key, 32 px RGB, drawn at the first call. ValueError for a key that is none."""
+        """The picture of a key, 32 px RGB, drawn at the first call. ValueError for an unknown key."""
         if item.path not in self._drawn:
             self._drawn[item.path] = draw_scene(item.path)
         return self._drawn[item.path]
@@ -123,5 +123,5 @@ class DrawnQuestions(DrawnScenes):
     """Source of the questions about the scenes of one domain, with the captions of these scenes."""
 
     def splits(self, seed: int) -> QuestionSplits:
-        """All questions about the scenes of the domain, whatever the seed."""
+        """All questions about the scenes of the domain, for any seed."""
         return QuestionSplits(**{split: list(asked(self.domain, split)) for split in scenes.SIZES})

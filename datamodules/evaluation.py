@@ -19,8 +19,8 @@ class Evaluation:
         images: how many images there are.
         loader: (rank, world) -> that rank's share, over all ranks each image once.
         metrics: the task's torchmetrics; its module makes new ones when the evaluation starts.
-        items: what each image, by the index in its batch, comes with (`datamodules.captioned.CaptionedImage`,
-            `datamodules.questions.Question`); empty where that is a label alone.
+        items: the images' annotations, by the index in a batch (`datamodules.captioned.CaptionedImage`,
+            `datamodules.questions.Question`); empty where an image has a label alone.
     """
 
     name: str

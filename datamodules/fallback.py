@@ -17,7 +17,7 @@ from files.untrusted import read_json
 
 
 def split_503020(groups: Iterable[list[Item]], rng: random.Random) -> Splits:
-    """Of each class half for training, a fifth for validation, the rest for testing. Shuffles the groups in place."""
+    """Half of each class for training, a fifth for validation, the rest for testing. Shuffles the groups in place."""
     train, val, test = [], [], []
     for group in groups:
         rng.shuffle(group)

@@ -2,9 +2,10 @@
 
 python -m datamodules.fetch [data=NAME[,NAME...]] [data_root=PATH] [keep=true]
 
-Without data= it lists what can be fetched. An interrupted download goes on with the next start; an archive is unpacked beside
-the dataset and moved there whole; keep=true keeps it. What wants a click, a login or a mirror is named, with its address and
-its place: the published splits (split_zhou_*.json) are among that. The addresses are in datamodules/sources.yaml.
+Without data= it lists what can be fetched. An interrupted download is continued by the next start. An archive is unpacked
+beside the dataset, and its content is then moved there; keep=true keeps the archive. Files that need a click, a login or a
+mirror, such as the published splits (split_zhou_*.json), are listed with their address and place. The addresses are in
+datamodules/sources.yaml.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class File:
 
 @dataclass(frozen=True)
 class ByHand:
-    """What cannot be fetched: its place in the dataset's folder, where to get it, whether a run needs it."""
+    """A file that cannot be fetched: its place in the dataset's folder, where to get it, whether a run needs it."""
 
     what: str
     where: str
@@ -63,7 +64,7 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset: its folder below data_root, its page, and what it consists of."""
+    """A dataset: its folder below data_root, its page, and its files."""
 
     folder: str
     page: str
@@ -85,10 +86,10 @@ def read_sources(path: Path = SOURCES) -> dict[str, Source]:
 
 
 def fetch(name: str, source: Source, root: Path, keep: bool = False) -> bool:
-    """Fetches what is not there yet, and says what is to be got by hand; whether the dataset can be used.
+    """Fetches the missing files, and lists those that must be fetched by hand. Returns whether the dataset can be used.
 
     Raises:
-        ValueError: a file cannot be had, or another process is fetching it. What is there by then stays.
+        ValueError: a file cannot be fetched, or another process is fetching it. Files fetched by then are kept.
         OSError: the disk is full, or the folder may not be written to.
     """
     folder = root / source.folder
@@ -142,7 +143,7 @@ def _fetch_file(name: str, file: File, page: str, folder: Path, work: Path, keep
 
 
 def _unpack(name: str, file: File, archive: Path, folder: Path, work: Path) -> None:
-    """Unpacks beside the dataset, then moves what came out there, what the file `makes` last."""
+    """Unpacks beside the dataset, then moves the files there, `file.makes` last."""
     staged = work / "unpacked"
     for path in (outer := work / "outer", staged):
         shutil.rmtree(path, ignore_errors=True)  # of an earlier start
@@ -181,7 +182,7 @@ def _size(size: int) -> str:
 
 
 def listing(sources: Mapping[str, Source]) -> str:
-    """A line for each dataset: how much is fetched, and what is not."""
+    """A line for each dataset: the size of what is fetched, and what must be fetched by hand."""
     lines = []
     for name, source in sources.items():
         known = sum(file.bytes for file in source.files)

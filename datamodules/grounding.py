@@ -14,17 +14,31 @@ from typing import Any, ClassVar, Literal
 import PIL.Image
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torchvision.transforms import functional as F
 
 from datamodules.grounding_items import Expression, GroundingSource, GroundingSplits
 from datamodules.identity import digest_of
 from datamodules.listed import LISTED, ListedImages
 from datamodules.loaded import OnBadImage
-from datamodules.loaders import StepSampler, TrainLoader, collate, eval_loader
+from datamodules.loaders import ImageDataset, collate
 from datamodules.transforms import eval_transform, to_rgb
 
 __all__ = ["Expression", "GroundingData", "GroundingSource", "GroundingSplits", "draw_expressions", "padded"]
+
+
+def padded(samples: list[dict]) -> dict[str, Tensor]:
+    """A batch of images of any sizes: image (B,3,H,W) uint8, black below and right of the smaller ones; size (B,2) int64,
+    height and width of each; label, index, batch_index (B,) int64; weight (B,) float32.
+
+    An image that could not be read has weight 0 and a size of its own: its boxes say nothing.
+    """
+    images = [sample["image"][0] for sample in samples]
+    size = torch.tensor([image.shape[1:] for image in images])
+    image = images[0].new_zeros(len(images), 3, *size.amax(0).tolist())
+    for row, one in zip(image, images, strict=True):
+        row[:, : one.shape[1], : one.shape[2]] = one
+    one_size = image.new_zeros(1, 3, 1, 1)  # `collate` stacks images, and needs none of these
+    return collate([sample | {"image": one_size} for sample in samples]) | {"image": image, "size": size}
 
 
 class GroundingData(ListedImages):
@@ -45,6 +59,7 @@ class GroundingData(ListedImages):
 
     offers: ClassVar[tuple[str, ...]] = ("referring expressions",)
     what, subset_hint = "expressions", "evaluate all, as protocol=grounding"
+    collate = staticmethod(padded)
 
     def __init__(
         self,
@@ -80,10 +95,6 @@ class GroundingData(ListedImages):
         """A text that a model is bound to before the first batch brings its own."""
         return [(self.train_items or self.items("test"))[0].text]
 
-    def class_list(self, which: str = "all") -> list[str]:
-        """As `classnames`."""
-        return self.classnames
-
     @property
     def trained_on(self) -> str:
         """What is trained on, for the screen."""
@@ -98,36 +109,18 @@ class GroundingData(ListedImages):
         lists = {"train": self.train_items, "val": self.val_items}
         return {split: _summary(items) for split, items in lists.items()} | {"proposals": self.source.proposals}
 
-    def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
-        """This rank's share of every micro-batch of every step: batches as `padded` makes them."""
-        dataset = self.dataset("train", self.subset, whole_image, decoded_mb=self.decoded_mb)
-        sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate)
-        return TrainLoader(dataset, sampler, self.workers_of(len(dataset), world), padded)
+    def train_set(self) -> ImageDataset:
+        """The images of the training expressions, in the size of their files."""
+        return self.dataset("train", self.subset, whole_image, decoded_mb=self.decoded_mb)
 
-    def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:
-        """This rank's share of a split (train, val, test): over all ranks, each expression once."""
-        dataset = self.dataset(split, subset or self.subset, whole_image)
-        return eval_loader(dataset, self.eval_batch_size, self.workers_of(len(dataset), world), rank, world, padded)
+    def test_set(self, split: str, which: str) -> ImageDataset:
+        """The images of a split's expressions, in the size of their files."""
+        return self.dataset(split, which, whole_image)
 
 
 def whole_image(image: PIL.Image.Image) -> Tensor:
     """The image as it was opened, uint8 (3,h,w)."""
     return F.pil_to_tensor(to_rgb(image)).contiguous()
-
-
-def padded(samples: list[dict]) -> dict[str, Tensor]:
-    """A batch of images of any sizes: image (B,3,H,W) uint8, black below and right of the smaller ones; size (B,2) int64,
-    height and width of each; label, index, batch_index (B,) int64; weight (B,) float32.
-
-    An image that could not be read has weight 0 and a size of its own: its boxes say nothing.
-    """
-    images = [sample["image"][0] for sample in samples]
-    size = torch.tensor([image.shape[1:] for image in images])
-    image = images[0].new_zeros(len(images), 3, *size.amax(0).tolist())
-    for row, one in zip(image, images, strict=True):
-        row[:, : one.shape[1], : one.shape[2]] = one
-    one_size = image.new_zeros(1, 3, 1, 1)  # `collate` stacks images, and needs none of these
-    return collate([sample | {"image": one_size} for sample in samples]) | {"image": image, "size": size}
 
 
 def draw_expressions(items: list[Expression], shots: int, seed: int, name: str) -> list[Expression]:

@@ -1,4 +1,4 @@
-"""Referring expressions with the boxes that each may mean, their lists, and the interface of their sources. Needs no torch."""
+"""Referring expressions with their proposals, their lists, and the interface of their sources. Needs no torch."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Proposals = Literal["gold", "detected"]  # the annotated boxes of an image, whic
 
 
 class Expression(NamedTuple):
-    """An expression for one thing of an image. An image stands in a list as often as there are expressions for its things.
+    """An expression for one object of an image. An image is listed once for each expression for its objects.
 
-    Boxes are as `datamodules.boxes` has them, and inside the image.
+    Boxes are those of `datamodules.boxes`, and inside the image.
     """
 
     path: str  # of the image: POSIX, relative to the source's image root; any stable key where images are not files
     image_id: int | str  # the dataset's own
     expression_id: int | str  # the dataset's own
     text: str
-    gold: Box  # of the thing that is meant
+    gold: Box  # of the object that is meant
     proposals: tuple[Box, ...]  # N >= 1, in the order of their file
-    regions: tuple[Hashable, ...] = ()  # for each proposal what its source draws its mask from, or None; () where none has one
-    label: int = 0  # of loaders that want one
+    regions: tuple[Hashable, ...] = ()  # for each proposal its source's description of its mask, or None; () without masks
+    label: int = 0  # unused; loaders need one
     size: tuple[int, int] | None = None  # width and height of the image, where the files say
 
 
 @dataclass(frozen=True)
 class GroundingSplits:
-    """The lists of a dataset of referring expressions; a list may be empty, and no image stands in two of them."""
+    """The lists of a dataset of referring expressions; a list may be empty, and no image is in two of them."""
 
     train: list[Expression]
     val: list[Expression]

@@ -1,4 +1,4 @@
-"""Captioned images, and questions about images, through Hugging Face's `datasets`; a yaml says which columns they stand in."""
+"""Captioned images, and questions about images, through Hugging Face's `datasets`; a yaml names their columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datamodules.hub import HubSource
 from datamodules.vqa_files import answer_of
 from files.untrusted import shown, text_of
 
-Row = tuple[str, dict[str, Any], str]  # its path, its values by argument, where it stands
+Row = tuple[str, dict[str, Any], str]  # its path, its values by argument, its place for messages
 SPLITS = ("train", "val", "test")
 
 
@@ -22,16 +22,16 @@ class HubCaptions(HubSource):
     """A dataset of captioned images that `datasets.load_dataset` reads.
 
     Args:
-        repo, builder, config, revision: as `datamodules.hub.HubSource` has them.
+        repo, builder, config, revision: as in `datamodules.hub.HubSource`.
         train, val, test: names of the splits, or None.
-        split_column: where a column says which split a row is of (train, val and test are then its values, as in
-            nlphuji/flickr30k), that column; None: the repository has splits.
+        split_column: the column that names the split of a row, whose values are then train, val and test, as in
+            nlphuji/flickr30k; None: the repository has splits.
         split_of: with `split_column`, the repository's one split.
         image: the column of the image.
         captions: the column of its captions, a list of texts; or of one caption, where each caption has a row of its own:
             rows of the same `image_id` are then one image.
         image_id, domain: the columns of the image's id and of its domain, or None: rows are numbered, and without domain.
-        held_out: so many images of `train` are for validation; only without `val`.
+        held_out: this many images of `train` are held out for validation; only without `val`.
     """
 
     lists: type = CaptionSplits
@@ -54,7 +54,7 @@ class HubCaptions(HubSource):
         held_out: int = 0,
     ) -> None:
         super().__init__(repo, builder, config, revision, train, val, test, image)
-        self.values = {split: name for split, name in self.names.items() if name}  # by split, what names it
+        self.values = {split: name for split, name in self.names.items() if name}  # by split, its name in the repository
         if not self.values or (held_out and (val or not train)) or held_out < 0:
             raise ValueError(
                 f"held_out={held_out}: name the split train or test; images are held out of train where val is null."
@@ -132,7 +132,7 @@ class HubQuestions(HubCaptions):
             they are not public.
         answer_type, question_type: their columns, or None.
         captions: the column of the image's captions, or None.
-        The others are as `HubCaptions` has them.
+        The others are as in `HubCaptions`.
     """
 
     lists: type = QuestionSplits

@@ -1,4 +1,4 @@
-"""Loose images, named by files, folders and lists: what is predicted, and has no labels."""
+"""Images without labels, named by files, folders and lists, for prediction."""
 
 from __future__ import annotations
 

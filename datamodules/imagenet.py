@@ -60,7 +60,7 @@ def _wnid_folders(images: Path, names: dict[str, str], source: Path) -> list[str
 
 
 def _folders_digest(source: disk.Disk, images: dict[str, Path]) -> str:
-    """Of the class folders and files in each of `images`, some files' sizes, and classnames.txt.
+    """A digest of the class folders and files in each of `images`, of some files' sizes, and of classnames.txt.
 
     Without that file the names are open_clip's, which would take seconds to import and are the same everywhere.
     """
@@ -107,7 +107,8 @@ class ImageNet(disk.Disk):
         return Splits(train, val, val, fixed=frozenset({"val"}))
 
     def digest(self, seed: int) -> str:
-        """Of the class folders and, with `legacy`, of the pickles' bytes (to read their lists takes half a minute)."""
+        """A digest of the class folders and, with `legacy`, of the pickles' bytes, as reading their lists takes half a
+        minute."""
         folders = _folders_digest(self, {split: self.images / split for split in ("train", "val")})
         if not self.legacy:
             return folders
@@ -168,5 +169,5 @@ class TestFolders(disk.Disk):
         return Splits([], [], [item for items in lists for item in items])
 
     def digest(self, seed: int) -> str:
-        """Of the class folders and the files in them."""
+        """A digest of the class folders and the files in them."""
         return _folders_digest(self, {"test": self.images})

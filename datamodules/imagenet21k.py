@@ -162,7 +162,8 @@ class ImageNet21K(disk.Disk):
         return list(names)
 
     def classnames(self, ids: list[str]) -> list[str]:
-        """From classnames.txt, else the release's tree, else WordNet; an id that is no WordNet id is a name itself."""
+        """The names of classes, from classnames.txt, else the release's tree, else WordNet. An id that is no WordNet id is a
+        name itself."""
         names, where = self.stored_names
         if not where and any(WNID.fullmatch(key) for key in ids):
             names, where = wordnet_names(), "timm's list of WordNet"
@@ -186,7 +187,8 @@ class ImageNet21K(disk.Disk):
         return index.find_index(self.reader, splits, self._index_folders(), self._numbered, store=self.writes_files)
 
     def digest(self, seed: int) -> str:
-        """From the index, which is built if there is none: where every image lies, and the sizes of some (or of the shards)."""
+        """A digest of the index, which is built if there is none: the places of all images, and the sizes of some, or of the
+        shards."""
         data_index, (names, _) = self._index(), self.stored_names
         parts: list[Any] = [data_index.classes, [names.get(key) for key in data_index.classes]]
         for listing in data_index.splits.values():
@@ -206,7 +208,7 @@ class ImageNet21K(disk.Disk):
         return ItemTable(rows, listing.label, names, partial(self.reader.path, listing), listing.shard)
 
     def content_digest(self, items: ItemTable) -> str:  # type: ignore[override]
-        """A digest of every file's path, size and time of change or, of shards, of theirs and the rows in them."""
+        """A digest of every file's path, size and time of change. For shards, of the shards' and of the rows in them."""
         if self.format == "folder":
             return identity.files_digest(self.home, (item.path for item in items))
         paths = [items[i].path for i in identity.spread_positions(len(items))]  # they tell the splits apart

@@ -1,4 +1,4 @@
-"""An index of millions of images: where they lie, so that any of them can be read at random.
+"""An index of the places of millions of images, so that each can be read by random access.
 
 It is built once and stored as memory-mapped arrays, in a folder named by a digest of the data's names, sizes and times
 of change (`Reader.stamp`). Where the data have changed, that folder does not exist and the index is built anew.

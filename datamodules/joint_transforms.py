@@ -2,7 +2,7 @@
 
 Geometry is torchvision's v2 on tv_tensors. Random numbers are torch's. Images are resized bilinearly without antialiasing and
 label maps to the nearest, as OpenCV does it in the published protocol.
-Legend: h, w size of what comes out; image (3, h, w) uint8 RGB, label map (h, w) uint8
+Legend: h, w size of the output; image (3, h, w) uint8 RGB, label map (h, w) uint8
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Pair = tuple[Tensor, Tensor]
 
 
 def fitted_size(height: int, width: int, scale: Sequence[int], ratio: float = 1.0) -> tuple[int, int]:
-    """The (height, width) of an image in its own shape, as large as fits: the longer side at most the longer of `scale`, the
-    shorter at most the shorter one, both times `ratio`."""
+    """The largest (height, width) of an image that keeps its aspect ratio and fits `scale`: the longer side is at most the
+    longer of `scale`, the shorter at most the shorter one, both times `ratio`."""
     long, short = sorted((int(side * ratio) for side in scale), reverse=True)
     factor = min(long / max(height, width), short / min(height, width))
     return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
 
 
 class FitScale:
-    """The test transform: an image resized in its own shape until it fits `scale` (`fitted_size`); None: as it is."""
+    """The test transform: an image resized with its aspect ratio to fit `scale` (`fitted_size`); None: unchanged."""
 
     def __init__(self, scale: Sequence[int] | None) -> None:
         self.scale = scale
@@ -45,7 +45,7 @@ class FitScale:
 
 
 def resized(image: Tensor, scale: Sequence[int] | None, ratio: float = 1.0) -> Tensor:
-    """An image or a label map, a tv_tensor (..., H, W), in its own shape until it fits `scale` times `ratio`."""
+    """An image or a label map, a tv_tensor (..., H, W), resized with its aspect ratio to fit `scale` times `ratio`."""
     if scale is None:
         return image
     height, width = image.shape[-2:]
@@ -58,14 +58,14 @@ def resized(image: Tensor, scale: Sequence[int] | None, ratio: float = 1.0) -> T
 class JointTrain:
     """The training transform: random scale, a crop that no class fills, flip, photometric distortion, padding.
 
-    What is smaller than the crop is padded at the right and at the bottom: the label map with `IGNORE`, the image with the
+    Images smaller than the crop are padded at the right and at the bottom: the label map with `IGNORE`, the image with the
     CLIP's mean colour, which is 0 once it is normalised, as published.
 
     Args:
-        crop: height and width of what comes out, px.
-        scale: what the image is resized to fit (`fitted_size`), px; None: it keeps its size, but for `ratio`.
-        ratio: the range of the factor that `scale` is multiplied by.
-        cat_max_ratio: a crop is drawn again, up to ten times, while one class has this part of its labelled pixels or more.
+        crop: height and width of the output, px.
+        scale: the size that the image is resized to fit (`fitted_size`), px; None: its own size. Both are scaled by `ratio`.
+        ratio: the range of the random scale factor.
+        cat_max_ratio: a crop is drawn again, up to ten times, while one class has this share of its labelled pixels or more.
         photometric: False: colours stay as they are.
         mean: the CLIP's mean colour, 0 to 1.
     """

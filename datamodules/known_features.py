@@ -1,4 +1,4 @@
-"""Images whose features are known: batches that hold features in place of pixels, or beside them.
+"""Batches of stored image features, in place of pixels or beside them.
 
 Legend: B images of a micro-batch, V views of an image in its batch, N images, d width of a feature.
 """
@@ -62,7 +62,7 @@ class KnownLoader:
 
 
 class CycledViews(Dataset):
-    """Training images in the views that `dataset` gives them in its first `cycle` epochs, over and over.
+    """Training images in the views of the first `cycle` epochs of `dataset`, which are repeated in turn.
 
     Args:
         tables: by entry of a batch, a table for each of these epochs; its rows are the dataset's.

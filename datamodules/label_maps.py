@@ -1,4 +1,4 @@
-"""Reads label maps: PNG files with a number for every pixel. They are other people's: bounded in size, and of known classes.
+"""Reads label maps: PNG files with a number for every pixel. Anyone may have made them, so size and numbers are checked.
 
 Legend: H, W size of a map; C classes
 """
@@ -44,7 +44,7 @@ def plain_table(classes: int, reduce_zero_label: bool = False) -> np.ndarray:
 
     Args:
         classes: C.
-        reduce_zero_label: 0 is nothing, and the ids are the numbers 1..C less one, as ADE20K has it.
+        reduce_zero_label: 0 is ignored, and the numbers 1..C are the ids 0..C-1, as in ADE20K.
     """
     if reduce_zero_label:
         return table_of({0: IGNORE} | {number: number - 1 for number in range(1, classes + 1)})
@@ -52,7 +52,7 @@ def plain_table(classes: int, reduce_zero_label: bool = False) -> np.ndarray:
 
 
 def read_label_map(path: Path, table: np.ndarray) -> np.ndarray:
-    """The label map of a file, (H, W) uint8: its numbers as `table` has them.
+    """The label map of a file, (H, W) uint8, with its numbers mapped by `table`.
 
     Raises:
         ValueError: the file is no PNG of one number a pixel, cannot be decoded, or has a number that is no class.
@@ -91,8 +91,8 @@ def _numbers(path: Path) -> np.ndarray:
         return numbers.astype(np.uint8) if numbers.dtype == bool else numbers
     if mode not in MODES:
         raise ValueError(
-            f"the label map {path} is a picture of colours ({mode}), and says no class ids: save it with one number a "
-            "pixel, as an 8-bit grey or palette PNG."
+            f"the label map {path} is a colour picture ({mode}) without class ids: save it with one number for each pixel, as "
+            "an 8-bit grey or palette PNG."
         )
     if raw in ROUNDED:
         raise ValueError(

@@ -113,7 +113,7 @@ def holds_classes(path: Path) -> bool:
 
 
 def candidates(folder: Path) -> list[Path]:
-    """Folders that may hold the dataset in place of `folder`: other names beside it, and one level inside each."""
+    """Folders that may hold the dataset instead of `folder`: folders of other names beside it, and those inside each."""
     names = FOLDER_NAMES.get(folder.name, set()) | {plain_name(folder.name)}
     beside = [p for p in subfolders(folder.parent) if p == folder or plain_name(p.name) in names - {"data", "dataset"}]
     inside = [p for outer in beside for p in subfolders(outer) if plain_name(p.name) in names]
@@ -121,7 +121,7 @@ def candidates(folder: Path) -> list[Path]:
 
 
 def elsewhere(folder: Path, part: str) -> Path | None:
-    """Where the missing `folder/part` seems to be."""
+    """The place where the missing `folder/part` seems to be, if any."""
     for where in (folder, *candidates(folder)):
         for name in (part, Path(part).name, *PART_NAMES.get(part, [])):
             path = where / name

@@ -1,4 +1,4 @@
-"""Images whose lists are used whole: no class is chosen from them. Which of them train, validate and are tested."""
+"""Datasets without class subsets: the lists of training, validation and test images."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class ListedImages(LoadedImages):
     """
 
     alternating_batch_size = 0  # no validation batches between the training batches
-    what = "images"  # that the lists hold, in sentences
-    why_whole = "has no classes"  # in the refusal of a class subset
-    subset_hint = "evaluate all"  # and what to do
+    what = "images"  # the kind of items, in messages
+    why_whole = "has no classes"  # in the message that refuses a class subset,
+    subset_hint = "evaluate all"  # and its advice
 
     def take_lists(self, shots: int) -> None:
         """Reads the source's lists into `selected`. Of the training images `shots` are drawn by the seed; 0 or less: all.
@@ -42,7 +42,7 @@ class ListedImages(LoadedImages):
         check_apart(self.selected.val, self.selected.test, self.name)
 
     def drawn(self, items: list) -> list:
-        """The items that train, of all training items. ValueError for a number of shots that cannot be."""
+        """The selected training items, out of all. ValueError for a wrong number of shots."""
         return draw(items, self.shots, self.seed, self.name)
 
     def listed(self, split: str, which: str = "all") -> list:
@@ -74,9 +74,18 @@ class ListedImages(LoadedImages):
         return self.selected.test
 
     def selection(self) -> dict[str, Any]:
-        """The images that train and validate: paths below the image root; of long lists counts and a digest."""
+        """The training and validation images: paths below the image root, or for long lists counts and a digest."""
         lists = {"train": self.train_items, "val": self.val_items}
         return {split: _summary(list(dict.fromkeys(item.path for item in items))) for split, items in lists.items()}
+
+    @property
+    def classnames(self) -> list[str]:
+        """The class names by id; a subclass without classes gives texts that a model can be bound to."""
+        return list(self.selected.classnames)
+
+    def class_list(self, which: str = "all") -> list[str]:
+        """As `classnames`."""
+        return self.classnames
 
     @property
     def evaluated_classes(self) -> list[str]:

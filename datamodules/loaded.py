@@ -1,4 +1,4 @@
-"""What all datamodules share: how the images of their lists are transformed and loaded."""
+"""The base of all datamodules: transforms and loaders for the images of their lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.decoded import DecodedImages
-from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transform, eval_loader
+from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, Transform, collate, eval_loader
 from datamodules.randaugment import RandAugment2
 from datamodules.transforms import eval_transform, made_for
 from datamodules.workers import workers_for
@@ -23,15 +23,18 @@ KINDS = {"train": "training", "val": "validation", "test": "test"}  # of images,
 
 
 class LoadedImages(LightningDataModule):
-    """Loaders of the lists of a source. A subclass says what the lists are: `listed`.
+    """Loaders of the lists of a source. A subclass defines the lists (`listed`), and may define how items are read
+    (`train_set`, `test_set`) and batched (`collate`).
 
     Args:
         image_spec, seed, subset, batch_size, eval_batch_size, workers, decoded_mb, train_transform, views, augmentation,
-        on_bad_image: as `datamodules.module.FewShotData` has them.
+        on_bad_image: as in `datamodules.module.FewShotData`.
 
     Raises:
         ValueError: a wrong argument, in one sentence.
     """
+
+    collate = staticmethod(collate)
 
     def __init__(
         self,
@@ -87,17 +90,25 @@ class LoadedImages(LightningDataModule):
         """The number of processes that load a list of so many images."""
         return workers_for(self.workers, images, self.source, world)
 
+    def train_set(self) -> ImageDataset:
+        """The images that train, with the training transform."""
+        transform = made_for(self.image_spec, self.make_train_transform)
+        return self.dataset("train", self.subset, transform, self.views, self.decoded_mb)
+
+    def test_set(self, split: str, which: str) -> ImageDataset:
+        """The images of a split and class subset with the test transform."""
+        return self.dataset(split, which, eval_transform(**self.image_spec))
+
     def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
         """This rank's share of every micro-batch of every step, with the training transform."""
-        transform = made_for(self.image_spec, self.make_train_transform)
-        dataset = self.dataset("train", self.subset, transform, self.views, self.decoded_mb)
+        dataset = self.train_set()
         sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate)
-        return TrainLoader(dataset, sampler, self.workers_of(len(dataset), world))
+        return TrainLoader(dataset, sampler, self.workers_of(len(dataset), world), self.collate)
 
     def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:
         """This rank's share of a split (train, val, test) with the test transform: over all ranks, each image once."""
-        dataset = self.dataset(split, subset or self.subset, eval_transform(**self.image_spec))
-        return eval_loader(dataset, self.eval_batch_size, self.workers_of(len(dataset), world), rank, world)
+        dataset = self.test_set(split, subset or self.subset)
+        return eval_loader(dataset, self.eval_batch_size, self.workers_of(len(dataset), world), rank, world, self.collate)
 
     # ---- Lightning's hooks: this dataset alone, for any LightningModule
 
@@ -127,6 +138,6 @@ def check_count(key: str, value: Any, least: int) -> None:
 
 
 def check_shots(shots: int, name: str) -> None:
-    """ValueError for shots=0, which data that are learned from cannot have."""
+    """ValueError for shots=0, with which a training dataset would have no images."""
     if shots == 0:
         raise ValueError(f"shots=0: data={name} has nothing to learn from without images: give 1 or more, or -1 for all.")

@@ -73,7 +73,7 @@ class ImageDataset(Dataset):
         return self.tensors(content, epoch, index) | fields | {"batch_index": batch_index}
 
     def read(self, index: int) -> Any:
-        """What a sample is made from: here its image. ValueError where it cannot be opened."""
+        """The content that a sample is made from: here the image. ValueError where it cannot be opened."""
         return self.decoded.open(index, partial(self.source.open, self.items[index]))
 
     def readable(self, index: int) -> Any | None:
@@ -89,7 +89,7 @@ class ImageDataset(Dataset):
             return None
 
     def tensors(self, content: Any | None, epoch: int, index: int) -> dict[str, Tensor]:
-        """The tensors of a sample, of what was read, or blank ones."""
+        """The tensors of a sample, from what `read` returned; blank ones for None."""
         image = PIL.Image.new("RGB", (64, 64)) if content is None else content
         return {"image": torch.stack([self._view(image, epoch, index, view) for view in range(self.views)])}
 
@@ -99,7 +99,7 @@ class ImageDataset(Dataset):
 
 
 def windowed(shards: np.ndarray, run: int = 1024, window: int = 16384) -> Order:
-    """An order for disks that are slow at random reads: rows that are read at about the same time lie near each other.
+    """An order for disks that are slow at random reads: rows that are read at about the same time are near each other.
 
     Rows that follow each other in one shard (N,) are runs of at most `run`; runs are shuffled, then the rows within each
     window of `window`.
@@ -122,7 +122,7 @@ def shards_of(items: Sequence[Item]) -> np.ndarray:
 
 
 class StepSampler:
-    """Deals each step's rows to micro-batches and ranks.
+    """Divides each step's rows among micro-batches and ranks.
 
     An epoch is a permutation, by `order` or uniform, drawn from (seed, epoch). Step t takes the next `batch_size` indices (a
     last, short step is dropped if there is a full one). Part p = micro_batch * world + rank gets every `parts`-th row; parts
@@ -202,8 +202,8 @@ def eval_loader(
 
 
 def _options(collate: Callable) -> dict[str, Any]:
-    """What all loaders have: page-locked memory where there is a GPU, from which copies to it need not be waited for, and a
-    generator for the workers' base seed, which would otherwise be drawn from the global one."""
+    """Arguments of all loaders: page-locked memory where there is a GPU, so that copies to it are asynchronous, and a generator
+    for the workers' base seed, which would otherwise be drawn from the global one."""
     return {"collate_fn": collate, "pin_memory": torch.cuda.is_available(), "generator": torch.Generator()}
 
 

@@ -19,7 +19,7 @@ HEADER, MATRIX, COMPRESSED = 128, 14, 15
 
 
 def load_mat(path: Path, what: str, key: str) -> Any:
-    """The variable `key`, as `scipy.io.loadmat(squeeze_me=True)` gives it. ValueError, one sentence, where it cannot be had."""
+    """The variable `key`, as `scipy.io.loadmat(squeeze_me=True)` gives it. ValueError where it cannot be read."""
     content = read_bytes(disk.require(path, what), what, MAX_BYTES)
     try:
         _look_over(content)

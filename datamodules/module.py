@@ -25,8 +25,9 @@ Order = Literal["random", "windowed"]
 class FewShotData(LoadedImages):
     """A few-shot dataset: the training images of a run, and evaluations of the splits. Reads its lists when it is made.
 
-    Its validation images, on which a run chooses, are never test images. Where the dataset's own are (ImageNet), they are
-    training images that were not selected, drawn when something first asks for them (`datamodules.validation.hold_out`).
+    Its validation images, by which a run chooses, are never test images. Where the dataset's own validation images are its test
+    images (ImageNet), training images that were not selected replace them; they are drawn when they are first needed
+    (`datamodules.validation.hold_out`).
 
     Args:
         image_spec: size, mean and std that the CLIP wants, perhaps interpolation and resize_mode (`FrozenCLIP.image_spec`).
@@ -41,15 +42,15 @@ class FewShotData(LoadedImages):
         templates: the dataset's own prompts for zero-shot, "{}" stands for the class name.
         train_transform: makes the training transform from (size, mean, std), the rest of `image_spec` if it takes it and, if
             there is one, `augment`; default: the published one.
-        views: how often each training image is in its batch, each time transformed anew; the loss is the mean over them.
+        views: how many copies of each training image its batch has, each transformed anew; the loss is the mean over them.
         augmentation: "plain", or "randaug2" for POMP's RandAugment2 after crop and flip.
-        order: of the training images: "random", or "windowed" for disks that dislike random reads.
-        on_bad_image: "raise", or "skip": a training image that cannot be read weighs nothing (the others of its step weigh what
-            they did, so the step is that much smaller, the same for any number of ranks), a test image is not counted.
+        order: of the training images: "random", or "windowed" for disks that are slow at random reads.
+        on_bad_image: "raise", or "skip": a training image that cannot be read has weight 0 (the weights of the step's other
+            images do not change, so that the result is the same for any number of ranks), and a test image is not counted.
         search_only: no table reports these images, so a search may look at its test images (`runs.search`).
 
     Raises:
-        ValueError: a wrong argument, or whatever is missing on disk, in one sentence.
+        ValueError: a wrong argument, or files are missing on the disk.
     """
 
     offers = ("labelled images",)  # words for what the data give a task, see `TaskModule.needs`
@@ -164,9 +165,9 @@ class FewShotData(LoadedImages):
         return self.splits().test
 
     def selection(self) -> dict[str, list[str] | dict[str, int | str]]:
-        """The selected images, as published lists name them: paths below the image root; of large data counts and a digest.
+        """The selected images, as published lists name them: paths below the image root, or for large data counts and a digest.
 
-        Held-out validation images are listed where something has asked for them; the others always.
+        Held-out validation images are listed only if they were drawn; those of the dataset are always listed.
         """
         lists = {"train": self.train_items, "val": self.splits().val}
         return {

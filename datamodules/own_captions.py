@@ -30,7 +30,7 @@ class OwnCaptions(AnnotatedImages):
         root: the folder where `folder` is null.
         folder: the folder.
         images: the folder of the images in it; "" for itself.
-        split_seed: of the images that are drawn.
+        split_seed: the seed of the split that is drawn.
     """
 
     def __init__(self, root: str, folder: str | None = None, images: str = "images", split_seed: int = 1) -> None:

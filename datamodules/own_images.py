@@ -32,7 +32,7 @@ class OwnImages(SplitFolders):
     Args:
         root: the folder where `folder` is null.
         folder: the folder or the csv file.
-        split_seed: of the images that are drawn.
+        split_seed: the seed of the split that is drawn.
         train, val, test, rename: as `SplitFolders` takes them.
     """
 

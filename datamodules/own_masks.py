@@ -22,8 +22,8 @@ class OwnMasks(SegmentedDisk):
         train, val, test: the folder of each split; train and val may be null, and the folder of val may be missing.
         images, masks: the folders in each of them.
         classes: the file of class names in `folder`, one a line.
-        reduce_zero_label: 0 is nothing, and left out; the first class has the number 1.
-        held_out: as `SegmentedDisk` has it.
+        reduce_zero_label: 0 is ignored, and the first class has the number 1.
+        held_out: as in `SegmentedDisk`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class OwnMasks(SegmentedDisk):
         return there
 
     def listed(self) -> Lists:
-        """What the folders hold. Sets the classes. ValueError for a list of classes or a folder that is not as it should be."""
+        """The items in the folders. Sets the classes. ValueError for a malformed list of classes or folder."""
         path = self.folder / self.classes
         names = [text_of(name, f"{path}: a class name", 200) for name in disk.read_text(path, "the list of classes")]
         self.classnames = check_classes(names, str(path))

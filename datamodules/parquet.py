@@ -82,7 +82,7 @@ class Parquet(Shards):
         return [text_of(name, f"a class name in {self.root / path}") for name in names], False
 
     def path(self, listing: Listing, row: int) -> str:
-        """FILE#ROW GROUP#ROW IN IT."""
+        """The name FILE#GROUP#ROW: the row group, and the row in it."""
         return f"{listing.shards[listing.shard[row]]}#{listing.offset[row]}"
 
     def read(self, path: str) -> bytes:

@@ -1,6 +1,6 @@
-"""Larger pictures of several drawn things whose places are known: what is segmented, detected and referred to.
+"""Larger pictures of several drawn things with known places, for segmentation, detection and grounding.
 
-Everything follows from a key such as "placed/train/17". Things may overlap, and the nearer hides the farther.
+A picture is a function of its key, such as "placed/train/17". Things may overlap, and nearer ones hide farther ones.
 Legend: S picture side (64 px); masks are (S, S) bool, boxes (x1, y1, x2, y2) in px whose x2 and y2 are exclusive edges
 """
 
@@ -32,7 +32,7 @@ from datamodules.scenes import DOMAINS, SceneContent, Thing, generator
 SIZE = 64
 SIZES = {"train": 600, "val": 100, "test": 200}
 DOMAIN = "placed"
-# By the number of things: how often it comes, and the radii of things in px.
+# By the number of things: its probability, and the radii of things in px.
 NUMBERS: dict[int, tuple[float, tuple[float, float]]] = {
     2: (0.25, (10.0, 13.0)),
     3: (0.3, (9.5, 12.5)),
@@ -41,7 +41,7 @@ NUMBERS: dict[int, tuple[float, tuple[float, float]]] = {
 }
 SMALL = 0.75  # the radius of a small thing, as a part of the others'
 TRIES = 40  # places that are tried for a thing
-VISIBLE = 0.7  # of a thing at least so many of its pixels are to be seen, where a try finds such a place
+VISIBLE = 0.7  # the share of a thing's pixels that should be visible
 
 Box = tuple[float, float, float, float]
 
@@ -54,11 +54,11 @@ class PlacedThing(NamedTuple):
     box: Box  # around them
 
 
-CLASSES: dict[str, tuple[str, ...]] = {"colours": tuple(COLOURS), "shapes": tuple(SHAPES)}  # what a thing's class may be
+CLASSES: dict[str, tuple[str, ...]] = {"colours": tuple(COLOURS), "shapes": tuple(SHAPES)}  # the class lists, by their kind
 
 
 def check_classes(classes: str) -> None:
-    """ValueError unless things have such classes."""
+    """ValueError unless `classes` is one of `CLASSES`."""
     if classes not in CLASSES:
         raise ValueError(f"data.source.classes={classes!r}: give {' or '.join(CLASSES)}.")
 
@@ -75,10 +75,10 @@ def keys(split: str) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def placed_scene(key: str) -> SceneContent:
-    """What is in the picture of a key: two to five things of different shapes, the farthest first.
+    """The content of the picture of a key: two to five things of different shapes, the farthest first.
 
     Raises:
-        ValueError: the key is none.
+        ValueError: an unknown key.
     """
     domain, _, rest = key.partition("/")
     if domain != DOMAIN or rest.count("/") != 1 or not rest.rpartition("/")[2].isdecimal():
@@ -124,10 +124,10 @@ class _PlacedThings(Scene):
 
 
 def _placed_silhouettes(content: SceneContent, rng: RandomState) -> list[Image.Image]:
-    """The silhouette of each thing, OVERSAMPLE times too large, wholly in the picture.
+    """The silhouette of each thing, OVERSAMPLE times too large, completely inside the picture.
 
-    A place is drawn again, up to `TRIES` times, where it would leave less than `VISIBLE` of a thing to be seen; then the best
-    of them stays.
+    A place is drawn again, up to `TRIES` times, while less than `VISIBLE` of some thing would be visible; after that the best
+    place is taken.
     """
     least, most = NUMBERS[len(content.things)][1]
     placed: list[Image.Image] = []
@@ -151,7 +151,7 @@ def _placed_silhouettes(content: SceneContent, rng: RandomState) -> list[Image.I
 
 
 def _visible(masks: list[np.ndarray]) -> list[np.ndarray]:
-    """Of each mask, farthest first, what no nearer one hides."""
+    """The part of each mask, farthest first, that no nearer one hides."""
     hidden, seen = np.zeros_like(masks[0]), []
     for mask in reversed(masks):
         seen.append(mask & ~hidden)
@@ -160,13 +160,13 @@ def _visible(masks: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def box_of(mask: np.ndarray) -> Box:
-    """The smallest box around the true pixels of a mask (H, W), at least one of which there is."""
+    """The smallest box around the true pixels of a mask (H, W), which has at least one."""
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
 
 
 def draw_placed(key: str) -> tuple[Image.Image, list[PlacedThing]]:
-    """The picture of a key, 64 px RGB, and its things, the farthest first. ValueError for a key that is none."""
+    """The picture of a key, 64 px RGB, and its things, the farthest first. ValueError for an unknown key."""
     return paint(placed_scene(key), generator(key, "picture"))
 
 
@@ -177,7 +177,7 @@ def paint(content: SceneContent, rng: RandomState) -> tuple[Image.Image, list[Pl
 
 
 def place(content: SceneContent, rng: RandomState) -> list[PlacedThing]:
-    """The things that `paint` gives for the same random state, in a sixth of its time: no picture is made."""
+    """The things that `paint` returns for the same random state, in a sixth of the time, as no picture is drawn."""
     alphas = [mask_of(silhouette) for silhouette in _placed_silhouettes(content, rng)]
     return _placed_things(content, _visible([alpha[..., 0] >= 0.5 for alpha in alphas]))
 

@@ -1,6 +1,6 @@
-"""Questions about images with the answers of several people: their lists, which of them train, and their loaders.
+"""Questions about images with the answers of several people: their lists, the selection of training questions, their loaders.
 
-An item is a question, so an image stands in a list as often as there are questions about it.
+An item is a question, so an image is listed once for each question about it.
 """
 
 from __future__ import annotations
@@ -25,5 +25,5 @@ class QuestionData(CaptionedData):
 
     @property
     def trained_on(self) -> str:
-        """What is trained on, for the screen."""
+        """A description of the training data, for the screen."""
         return f"{len(self.train_items):,} questions about {len({item.path for item in self.train_items}):,} training images"

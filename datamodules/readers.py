@@ -1,4 +1,4 @@
-"""Readers of millions of images on a disk, at random: class folders, and the base of all readers of shards.
+"""Random access to millions of images on a disk: class folders, and the base of all readers of shards.
 
 The shards themselves are in `datamodules.tar_shards` and `datamodules.parquet`.
 """

@@ -3,9 +3,9 @@
     {"image_id": 581857, "file_name": "COCO_train2014_000000581857_16.jpg", "ann_id": 1719310, "sentences": [{"raw": "THE LADY
      WITH THE BLUE SHIRT", ...}, ...], "anns": [{"id": 1719310, "bbox": [103.93, 299.99, 134.22, 177.42], ...}, ...]}
 
-One line for each thing: its expressions, all annotated boxes of its image as [left, top, width, height], and which of them it
-is. Detections are in `refcoco_dets_dict.json`. What a line has besides is not read. The form is that of the published code;
-we could not look at the files themselves.
+One line for each object: its expressions, all annotated boxes of its image as [left, top, width, height], and the id of its own
+box. Detections are in `refcoco_dets_dict.json`. Other entries of a line are not read. The form follows the published code; the
+files themselves were not available to us.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ReclipFiles(ReferredImages):
         root, folder: the files are in `root/folder`.
         train, val, test: the file of each list, or None.
         coco: the folder of COCO below `root`, and `images` that of the images in it.
-        proposals, detections, without, text: as `ReferredImages` has them.
+        proposals, detections, without, text: as in `ReferredImages`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ReclipFiles(ReferredImages):
             self.needs[detections] = "the file of detections"
 
     def listed(self) -> GroundingSplits:
-        """The lists of the files. ValueError for a line that is none, by its number."""
+        """The lists of the files. ValueError that names the number of a malformed line."""
         found = read_detections(self.folder / self.detections) if self.proposals == "detected" else None
         lists = {split: self._items(split, found) if split in self.files else [] for split in ("train", "val", "test")}
         return GroundingSplits(**lists)
@@ -94,7 +94,7 @@ class ReclipFiles(ReferredImages):
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file with one on each line; empty lines are left out. ValueError for a line that is none."""
+    """The objects of a file with one on each line; empty lines are left out. ValueError for a malformed line."""
     content = read_bytes(require(path, "the file of expressions"), "the file of expressions", MAX_BYTES)
     rows = []
     for number, line in enumerate(content.split(b"\n"), 1):
@@ -108,8 +108,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def image_name(value: Any, what: str) -> str:
-    """The name of the image of a thing: of COCO's without the number at its end, which the authors of RefCOCO put there.
-    ValueError that begins with `what`."""
+    """The name of COCO's image, without the number that the authors of RefCOCO added at its end. ValueError that begins with
+    `what`."""
     name = text_of(value, what, 1000)
     stem, underline, _ = name.rpartition("_")
     return f"{stem}.jpg" if "coco" in name.lower() and underline else name
@@ -123,13 +123,13 @@ def _annotated(anns: Any, what: str) -> dict[int | str, Box]:
     for position, one in enumerate(anns):
         own = id_of(one.get("id"), f"{what}: annotation {position}: id")
         if own in boxes:
-            raise ValueError(f"{what}: the annotation {own} stands there twice: remove one of the two.")
+            raise ValueError(f"{what}: the annotation {own} occurs twice: remove one of the two.")
         boxes[own] = box_of(one.get("bbox"), f"{what}: the bbox of annotation {own}")
     return boxes
 
 
 def _meant(value: Any, boxes: Mapping[int | str, Box], what: str) -> Box:
-    """The box of the thing that is meant: `ann_id` is its id, or a list of that one."""
+    """The box of the object that is meant: `ann_id` is its id, or a list with this id alone."""
     if isinstance(value, list):
         if len(value) != 1:
             raise ValueError(f"{what}: ann_id names {len(value)} annotations: an expression for one thing is wanted.")

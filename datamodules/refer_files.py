@@ -1,4 +1,4 @@
-"""RefCOCO, RefCOCO+ (Yu et al., ECCV 2016) and RefCOCOg (Mao et al., CVPR 2016), as their authors' files have them.
+"""RefCOCO, RefCOCO+ (Yu et al., ECCV 2016) and RefCOCOg (Mao et al., CVPR 2016) in the files of their authors.
 
     refs(unc).p, refs(umd).p, refs(google).p     pickles, of Python 2
         [{"ref_id": 0, "ann_id": 1719310, "image_id": 581857, "split": "train", "category_id": 1, "sent_ids": [0, 1, 2],
@@ -7,8 +7,8 @@
                          "tokens": ["the", ...]}, ...]}, ...]
     instances.json                               objects in COCO's form (`datamodules.coco_instances`)
 
-UNC's split has val, testA (people) and testB (other things); UMD's has val and test. Google's divides things and not images,
-so an image may train and validate: `shared` says what then happens.
+UNC's split has val, testA (people) and testB (other objects); UMD's has val and test. Google's divides objects and not images,
+so an image may be in two lists: `shared` says how that is handled.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class ReferFiles(ReferredImages):
         refs, instances: their names.
         coco: the folder of COCO below `root`, and `images` that of the images in it.
         train, val, test: the split of the file that each list is, or None.
-        shared: an image that is in two of the lists is "refuse"d, or "leave_out" takes its expressions out of training (and of
-            validation where it is tested).
-        masks: the masks of the gold boxes are read as well, for markers that follow them.
-        proposals, detections, without, text: as `ReferredImages` has them.
+        shared: how an image in two lists is handled: "refuse" is an error; "leave_out" removes its expressions from training,
+            and from validation where it is tested.
+        masks: whether the masks of the gold boxes are read, for markers that draw them.
+        proposals, detections, without, text: as in `ReferredImages`.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ReferFiles(ReferredImages):
             self.needs[detections] = "the file of detections"
 
     def listed(self) -> GroundingSplits:
-        """The lists of the files. ValueError for an entry that is none, by its id."""
+        """The lists of the files. ValueError that names the id of a malformed entry."""
         where = f"the file of expressions {self.folder / self.refs}"
         rows = by_id(read_refs(self.folder / self.refs), "ref_id", where)
         self._check_splits(rows.values(), where)
@@ -99,7 +99,7 @@ class ReferFiles(ReferredImages):
             what = f"{where}: ref_id {ref_id}"
             image_id = id_of(row.get("image_id"), f"{what}: image_id")
             if image_id not in of_image:
-                raise ValueError(f"{what} is of image {image_id}, which {self.instances} has not: download both again.")
+                raise ValueError(f"{what} is of image {image_id}, which {self.instances} lacks: download both again.")
             if image_id not in known:
                 known[image_id] = self._proposed(of_image[image_id], found)
             gold = self._gold(boxes[image_id], row, image_id, what)
@@ -131,7 +131,7 @@ class ReferFiles(ReferredImages):
         thing = id_of(row.get("ann_id"), f"{what}: ann_id")
         if thing not in boxes:
             raise ValueError(
-                f"{what} is for annotation {thing} of image {image_id}, which {self.instances} has not: download both again."
+                f"{what} is for annotation {thing} of image {image_id}, which {self.instances} lacks: download both again."
             )
         return boxes[thing]
 
@@ -143,7 +143,7 @@ class ReferFiles(ReferredImages):
         if count:
             raise ValueError(
                 f"{self.folder / self.refs} has {count:,} expressions in train or val for things in images that are also in "
-                "val or test, as google's split, which divides things: give shared=leave_out to leave them out."
+                "val or test, as in Google's split, which divides things: give shared=leave_out to leave them out."
             )
         return lists
 

@@ -1,8 +1,8 @@
 """`data=scenes_refer` and `scenes_refer_position`: expressions for one thing of a drawn picture of three to five things.
 
-Everything follows from a key such as "refer/train/17". Things may have the same shape or colour, and no two are alike. In
+A picture is a function of its key, such as "refer/train/17". Things may have the same shape or colour, but no two are alike. In
 the domain "refer" an expression names properties that one thing alone has ("the red star", "the small striped thing"); in
-"refer_position" it fits several things, and where one of them is decides ("the circle on the left").
+"refer_position" its properties fit several things, and the position decides ("the circle on the left").
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from datamodules.scenes import DOMAINS, SceneContent, Thing, generator
 
 EACH = 2  # expressions of a picture, for different things
 SIZES = {"train": 300, "val": 75, "test": 200}  # pictures
-NUMBERS = {"3": 0.4, "4": 0.35, "5": 0.25}  # of things, and how often each comes
-SAME_SHAPE, SAME_COLOUR = 0.4, 0.25  # how often a thing has the shape, or the colour, of the one before it
-NO_SHAPE = 0.35  # how often "thing" stands for a shape, as a part of how often a shape is named
+NUMBERS = {"3": 0.4, "4": 0.35, "5": 0.25}  # probabilities of the numbers of things
+SAME_SHAPE, SAME_COLOUR = 0.4, 0.25  # probabilities that a thing has the shape, or the colour, of the one before it
+NO_SHAPE = 0.35  # weight of the word "thing" against that of a shape's name
 APART = 8.0  # px between the middle of a thing at a side and that of the next one like it
-# Where a thing is: the axis of its middle (0: x, 1: y), and the sign that makes the outermost the smallest.
+# Positions of a thing: the axis of its middle (0: x, 1: y), and the sign with which the outermost thing has the least value.
 SIDES = {"on the left": (0, 1), "on the right": (0, -1), "at the top": (1, 1), "at the bottom": (1, -1)}
-# Of a detector: how often it misses a thing, how far an edge is off (standard deviation, as a part of the side), and how many
-# boxes it gives that are around nothing.
+# The simulated detector: the probability of missing a thing, the standard deviation of an edge as a share of the side, and the
+# number of boxes around nothing.
 MISSED, OFF, FALSE = 0.06, 0.07, (1, 3)
 TRIES = 60  # scenes that are drawn until one has two expressions
 
 
 class ReferScene(NamedTuple):
-    """A picture's content, its places, and its expressions with the number of the thing that each is for."""
+    """A picture's content, its places, and its expressions, each with the index of its thing."""
 
     content: SceneContent
-    picture: str  # what the picture's random numbers are drawn by, with the key
+    picture: str  # with the key, the seed of the picture's random numbers
     things: list[PlacedThing]
     expressions: list[tuple[str, int]]
 
@@ -56,7 +56,7 @@ def keys(domain: str, split: str) -> list[str]:
 
 @cache  # two milliseconds each, and a process may make several sources
 def refer_scene(key: str) -> ReferScene:
-    """The scene of a key. ValueError for a key that is none."""
+    """The scene of a key. ValueError for an unknown key."""
     domain, _, rest = key.partition("/")
     if domain not in EXPRESSIONS or rest.count("/") != 1 or not rest.rpartition("/")[2].isdecimal():
         raise ValueError(f"{key[:80]!r} is the key of no scene of expressions: keys are like refer/train/0.")
@@ -88,7 +88,7 @@ def _content(rng: RandomState) -> SceneContent:
 
 
 class Description(NamedTuple):
-    """What is said of a thing; "" and False where it is not."""
+    """The properties that an expression names; "" and False for those that it does not."""
 
     shape: str
     colour: str
@@ -108,7 +108,7 @@ class Description(NamedTuple):
 
 
 def descriptions(thing: Thing) -> list[Description]:
-    """All that can be said of a thing, "the thing" among it."""
+    """All descriptions of a thing, including "the thing"."""
     properties = [("", value) for value in thing[:3]]
     sizes = (False, True) if thing.small else (False,)
     return [Description(*names, small) for names in product(*properties) for small in sizes]  # type: ignore[arg-type, call-arg]
@@ -131,7 +131,7 @@ def _by_properties(things: list[PlacedThing], number: int, rng: RandomState) -> 
 
 
 def _by_position(things: list[PlacedThing], number: int, rng: RandomState) -> str:
-    """An expression that is true of several things but for where the thing is; "" where there is none."""
+    """An expression that is true of several things without its position; "" where there is none."""
     found = []
     for said in descriptions(things[number].thing):
         like = [other for other, one in enumerate(things) if said.fits(one.thing)]
@@ -144,7 +144,7 @@ def _by_position(things: list[PlacedThing], number: int, rng: RandomState) -> st
 
 
 def outermost(things: list[PlacedThing], among: list[int], side: str) -> int | None:
-    """The number of the thing that is at that side of the picture and `APART` farther out than the others; None: none is."""
+    """The index of the thing that is nearest to that side of the picture, by at least `APART`; None where there is none."""
     axis, sign = SIDES[side]
     middles = {number: sign * ((things[number].box[axis] + things[number].box[axis + 2]) / 2 - SIZE / 2) for number in among}
     first, second = sorted(middles, key=middles.get)[:2]
@@ -158,8 +158,8 @@ EXPRESSIONS: dict[str, Callable] = {"refer": _by_properties, "refer_position": _
 
 
 def detected(key: str) -> tuple[Box, ...]:
-    """What a detector might find in the picture of a key: boxes that are a little off, and some around nothing; it may miss a
-    thing."""
+    """The boxes of a simulated detector for the picture of a key: they are slightly inaccurate, some are around nothing, and a
+    thing may be missed."""
     rng, boxes = generator(key, "detections"), []
     for thing in refer_scene(key).things:
         x1, y1, x2, y2 = thing.box
@@ -191,7 +191,7 @@ class DrawnReferences:
 
     Args:
         domain: "refer" or "refer_position".
-        proposals: "gold", the boxes of all things, or "detected", what a detector might find.
+        proposals: "gold", the boxes of all things, or "detected", those of the simulated detector.
     """
 
     in_memory = True
@@ -204,7 +204,7 @@ class DrawnReferences:
         self._drawn: dict[str, Image.Image] = {}
 
     def splits(self, seed: int) -> GroundingSplits:
-        """All expressions of the domain, whatever the seed."""
+        """All expressions of the domain, for any seed."""
         return GroundingSplits(**{split: list(referred(self.domain, split, self.proposals)) for split in SIZES})
 
     def digest(self, seed: int) -> str:
@@ -212,11 +212,11 @@ class DrawnReferences:
         return f"expressions: {self.domain}, {self.proposals} proposals"
 
     def content_digest(self, items: Iterable[Expression]) -> str:
-        """A digest of the keys, which the pictures follow from."""
+        """A digest of the keys, which determine the pictures."""
         return digest_of([item.path for item in items])
 
     def open(self, item: Expression) -> Image.Image:
-        """The picture of a key, 64 px RGB, drawn at the first call. ValueError for a key that is none."""
+        """The picture of a key, 64 px RGB, drawn at the first call. ValueError for an unknown key."""
         if item.path not in self._drawn:
             scene = refer_scene(item.path)
             self._drawn[item.path] = paint(scene.content, generator(item.path, scene.picture))[0]

@@ -1,4 +1,4 @@
-"""Expressions for things of COCO's images: what the readers of their files share.
+"""Referring expressions for objects in COCO's images: the base of the readers of their files.
 
 Boxes in the files are (left, top, width, height); they are clamped to the image (`datamodules.boxes.clamp`).
 """
@@ -33,7 +33,7 @@ Said = Literal["sent", "raw"]
 
 
 class ProposedImage(NamedTuple):
-    """An image and the boxes that an expression may mean."""
+    """An image and its proposals."""
 
     path: str
     image_id: int | str
@@ -43,14 +43,15 @@ class ProposedImage(NamedTuple):
 
 
 class ReferredImages(AnnotatedImages):
-    """Expressions for things of the images in `root/coco`, with files in `root/folder`. A subclass says what is `listed`.
+    """Expressions for objects of the images in `root/coco`, with files in `root/folder`. A subclass defines `listed`.
 
     Args:
         proposals: "gold", the boxes that people drew, or "detected", those of the file `detections`.
         detections: a file of detected boxes (`read_detections`).
-        without: what an image with no detected box has: "whole_image", one box around all of it, as ReCLIP, or "refuse".
-        text: which of an expression's two texts is taken: "sent" (lower case, without punctuation) or "raw"; where it is empty
-            the other.
+        without: how an image without a detected box is handled: "whole_image" gives it one box around all of it, as in ReCLIP;
+            "refuse" is an error.
+        text: which of an expression's two texts is used: "sent" (lower case, without punctuation) or "raw"; the other one where
+            it is empty.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class ReferredImages(AnnotatedImages):
         self.proposals, self.detections, self.without, self.text = proposals, detections, without, text
 
     def splits(self, seed: int) -> GroundingSplits:
-        """The full lists, the same for every seed. ValueError where a file or an image is missing or not as it should be."""
+        """The full lists, the same for every seed. ValueError where a file or an image is missing or malformed."""
         return super().splits(seed)
 
     def open(self, item: Expression) -> PIL.Image.Image:
@@ -157,8 +158,8 @@ class ReferredImages(AnnotatedImages):
 
 
 def by_image(items: Iterable[Expression]) -> list[Expression]:
-    """The expressions, those of an image one after the other, images in order of first appearance: a model that keeps what it
-    made of an image can use it again."""
+    """The expressions grouped by image, images in order of first appearance, so that a model can reuse the features of an
+    image."""
     groups: dict[str, list[Expression]] = {}
     for item in items:
         groups.setdefault(item.path, []).append(item)
@@ -166,7 +167,7 @@ def by_image(items: Iterable[Expression]) -> list[Expression]:
 
 
 def leave_out_shared(lists: GroundingSplits) -> GroundingSplits:
-    """The lists without the expressions of earlier lists whose image also stands in a later one: train, val, test."""
+    """The lists train, val and test, without the expressions whose image is also in a later one of these lists."""
     tested = {item.path for item in lists.test}
     val = [item for item in lists.val if item.path not in tested]
     chosen = tested | {item.path for item in val}
@@ -214,9 +215,9 @@ def read_detections(path: Path) -> dict[int | str, list[Box]]:
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
-    """Width and height of an image, of which only the head is read; None where the file is missing or no image."""
+    """Width and height of an image, from the file's header alone; None where the file is missing or no image."""
     try:
         with PIL.Image.open(regular_file(path, "the image"), formats=image_formats()) as image:
             return image.size
-    except Exception:  # decoders raise many types; whoever opens the image says what is wrong with it
+    except Exception:  # decoders raise many types; the error is reported when the image is opened
         return None

@@ -1,4 +1,4 @@
-"""Pairs of things in an image with the relation between them, their lists, and the interface of their sources. No torch."""
+"""Pairs of objects in an image with their relation, their lists, and the interface of their sources. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from datamodules.boxes import Box
 
 
 class Pair(NamedTuple):
-    """Two things of an image: the subject is in this relation to the object, "cup" "on" "table". Boxes are as
-    `datamodules.boxes` has them."""
+    """Two objects of an image and their relation: subject "cup", relation "on", object "table". Boxes are those of
+    `datamodules.boxes`."""
 
     path: str  # of the image: POSIX, relative to the source's image root; any stable key where images are not files
     image_id: int | str  # the dataset's own
@@ -26,7 +26,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class PairSplits:
-    """The lists of a dataset of pairs, and its relations in words; a list may be empty, and no image stands in two of them."""
+    """The lists of a dataset of pairs, and its relations in words; a list may be empty, and no image is in two of them."""
 
     train: list[Pair]
     val: list[Pair]
@@ -35,7 +35,7 @@ class PairSplits:
 
 
 class PairSource(Protocol):
-    """A source of pairs. `digest(seed)`, `content_digest(items)` and `in_memory` are as `datamodules.items.Source` has them."""
+    """A source of pairs. `digest(seed)`, `content_digest(items)` and `in_memory` are as in `datamodules.items.Source`."""
 
     def splits(self, seed: int) -> PairSplits:
         """Full lists, the same for every seed. ValueError when something is missing."""

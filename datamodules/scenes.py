@@ -1,8 +1,8 @@
-"""Scenes of one to three drawn things: what is in each, five captions of it, and questions about it with ten answers each.
+"""Scenes of one to three drawn things: their content, five captions each, and questions with ten answers each.
 
-Everything follows from a key such as "scenes/train/17", without a picture; `datamodules.drawn_scenes` draws it. Captions vary
-as people's do: they leave out details or a thing, use rarer words, and may name the style of the picture. In a minority of the
-ten answers people disagree: they use another word, mistake a colour for one like it, or miscount.
+All of this is a function of a key such as "scenes/train/17"; `datamodules.drawn_scenes` draws the picture. Captions vary as
+people's do: they leave out details or a thing, use rarer words, and may name the style of the picture. A minority of the ten
+answers differs: by another word, a confusion of similar colours, or a wrong count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datamodules.drawing import COLOURS, SHAPES, TEXTURES
 
 CAPTIONS, QUESTIONS, ANSWERS = 5, 4, 10  # of a scene, of a scene, of a question
 SIZES = {"train": 2000, "val": 200, "test": 500}
-# By domain, the styles of the pictures and how often each comes.
+# By domain, the styles of the pictures and their probabilities.
 DOMAINS: dict[str, dict[str, float]] = {
     "scenes": {"photo": 0.5, "painting": 0.2, "drawing": 0.2, "sticker": 0.1},
     "sketch": {"sketch": 0.6, "chalk": 0.4},
@@ -47,7 +47,7 @@ class Thing(NamedTuple):
 
 
 class SceneContent(NamedTuple):
-    """What is in a scene, and how its picture is made."""
+    """The content of a scene, and the style of its picture."""
 
     style: str
     things: tuple[Thing, ...]
@@ -81,7 +81,7 @@ def keys(domain: str, split: str) -> list[str]:
 
 @lru_cache(maxsize=8192)  # a run asks for its captions, its questions and its picture
 def scene(key: str) -> SceneContent:
-    """What is in the scene of a key. ValueError for a key that is none."""
+    """The content of the scene of a key. ValueError for an unknown key."""
     domain, _, rest = key.partition("/")
     if domain not in DOMAINS or rest.count("/") != 1 or not rest.rpartition("/")[2].isdecimal():
         raise ValueError(f"{key[:80]!r} is the key of no drawn scene: keys are like scenes/train/0.")
@@ -103,7 +103,7 @@ def scene(key: str) -> SceneContent:
 
 
 def captions(key: str) -> tuple[str, ...]:
-    """The five captions of a scene, each different from the others where the scene can be said in so many ways."""
+    """The five captions of a scene, all different where the scene has so many captions."""
     content, rng = scene(key), generator(key, "captions")
     texts: list[str] = []
     for _ in range(4 * CAPTIONS):
@@ -174,7 +174,7 @@ def _of_texture(content: SceneContent, rng: RandomState) -> SceneQuestion:
 
 
 def _of_kind(content: SceneContent, rng: RandomState) -> SceneQuestion:
-    """Of what alone has a colour or a texture; of one thing also "What is in the picture?"."""
+    """A question about a thing that alone has some colour or texture; with a single thing also "What is in the picture?"."""
     things = content.things
     colours, textures = [thing.colour for thing in things], [thing.texture for thing in things]
     known = [(thing, thing.colour) for thing in things if colours.count(thing.colour) == 1]
@@ -226,7 +226,7 @@ def _answers(true: str, rng: RandomState) -> tuple[str, ...]:
 
 
 def _other_answer(true: str, rng: RandomState) -> str:
-    """What somebody who disagrees, or says it otherwise, answers."""
+    """A different answer: a wrong one, or the true one in another word."""
     if true in ("yes", "no"):
         return "no" if true == "yes" else "yes"
     if true.isdecimal():
@@ -251,5 +251,5 @@ def sentences(seed: int, count: int, domain: str = "scenes") -> Iterator[str]:
 
 
 def most_common(answers: tuple[str, ...]) -> str:
-    """The answer that most people give; of equally many the first."""
+    """The most frequent answer; the first of equally frequent ones."""
     return max(answers, key=answers.count)

@@ -12,7 +12,8 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The global random generators of Python, numpy and torch are seeded within, and afterwards as they were before."""
+    """A block in which the global random generators of Python, numpy and torch are seeded. Their states are restored after
+    it."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         random.seed(seed)

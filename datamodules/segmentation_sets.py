@@ -1,6 +1,6 @@
 """ADE20K, Pascal VOC, Pascal Context, Cityscapes and COCO-Stuff as they are downloaded and unpacked.
 
-Their public validation images are what papers report, so these are the test list; images to choose on are held out of training.
+Papers report their public validation images, so these are the test list; validation images are held out of training.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def palette(count: int) -> list[tuple[int, int, int]]:
 class ADE20K(SegmentedDisk):
     """`ADEChallengeData2016/{images,annotations}/{training,validation}`: the 150 classes of the scene parsing challenge.
 
-    In the files 0 is what belongs to no class, and left out; 1 to 150 are the classes.
+    In the files 0 means no class and is ignored; 1 to 150 are the classes.
     """
 
     def __init__(self, root: str, folder: str = "ADEChallengeData2016", held_out: int = 0) -> None:
@@ -47,7 +47,7 @@ class ADE20K(SegmentedDisk):
         }
 
     def listed(self) -> Lists:
-        """What the folders hold; an image without its label map, or the reverse, is then missing."""
+        """The items in the folders; an image without its label map, or the reverse, is then missing."""
         return {
             split: pairs_of_folders(self.images, self.masks, below, ".jpg")
             for split, below in (("train", "training"), ("test", "validation"))
@@ -55,7 +55,7 @@ class ADE20K(SegmentedDisk):
 
 
 class VOC2012(SegmentedDisk):
-    """`VOCdevkit/VOC2012`: 20 classes and background; 255 is the border of things, and left out.
+    """`VOCdevkit/VOC2012`: 20 classes and background; 255 is the border of objects, and ignored.
 
     Args:
         train, test: a list in ImageSets/Segmentation, without .txt: train and val as published, or trainaug.
@@ -82,7 +82,7 @@ class VOC2012(SegmentedDisk):
         }
 
     def listed(self) -> Lists:
-        """What the lists name."""
+        """The items of the lists."""
         there = {name: set(_names(self.folder / name)) for name in self.mask_folders}
         lists = {}
         for split, name in self.lists.items():
@@ -119,7 +119,7 @@ class PascalContext(SegmentedDisk):
         }
 
     def listed(self) -> Lists:
-        """What the lists name."""
+        """The items of the lists."""
         folder = self.folder / "ImageSets/SegmentationContext"
         return {
             split: pairs_of_list(folder / f"{name}.txt", f"the list of the {split} images", "{}.jpg", "{}.png")
@@ -176,7 +176,7 @@ class COCOStuff(SegmentedDisk):
         }
 
     def listed(self) -> Lists:
-        """What the folders hold."""
+        """The items in the folders."""
         return {
             split: pairs_of_folders(self.images, self.masks, below, ".jpg")
             for split, below in (("train", "train2017"), ("test", "val2017"))

@@ -12,12 +12,11 @@ import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from datamodules.joint_transforms import FitScale, JointTrain
 from datamodules.listed import ListedImages
 from datamodules.loaded import OnBadImage
-from datamodules.loaders import ImageDataset, StepSampler, TrainLoader, collate, eval_loader, sample_seed
+from datamodules.loaders import ImageDataset, collate, sample_seed
 from datamodules.seeded import seeded
 from datamodules.segmented_items import IGNORE, SegmentationSource, SegmentedImage, SegmentedSplits, check_fits
 from datamodules.transforms import eval_transform
@@ -54,6 +53,25 @@ class SegmentedDataset(ImageDataset):
         return {"image": pixels[None], "mask": labels}
 
 
+def collate_pairs(samples: list[dict]) -> dict[str, Tensor]:
+    """A batch as `datamodules.loaders.collate` makes it, with mask (B, H, W) uint8.
+
+    Raises:
+        ValueError: images of several sizes, or label maps; blank ones, which stand for images that are left out, take theirs.
+    """
+    sizes = {(sample["image"].shape, sample["mask"].shape) for sample in samples if sample["weight"]}
+    if len(sizes) > 1:
+        shown = " and ".join(sorted({f"{shape[-1]} x {shape[-2]}" for pair in sizes for shape in pair[1:]})[:2])
+        raise ValueError(
+            f"a batch of {len(samples)} images would have label maps of several sizes ({shown} px): evaluate one at a time, "
+            "with eval_batch_size=1."
+        )
+    for image, mask in sizes:
+        for sample in (sample for sample in samples if sample["mask"].shape != mask):
+            sample.update(image=torch.zeros(image, dtype=torch.uint8), mask=torch.full(mask, IGNORE, dtype=torch.uint8))
+    return collate(samples) | {"mask": torch.stack([sample["mask"] for sample in samples])}
+
+
 class SegmentedData(ListedImages):
     """Images with label maps: lists, the images that train, loaders. Reads its lists when it is made.
 
@@ -79,6 +97,7 @@ class SegmentedData(ListedImages):
 
     offers: ClassVar[tuple[str, ...]] = ("label maps",)
     why_whole = "gives each pixel one of all its classes"
+    collate = staticmethod(collate_pairs)
 
     def __init__(
         self,
@@ -114,17 +133,8 @@ class SegmentedData(ListedImages):
         self.take_lists(shots)
 
     @property
-    def classnames(self) -> list[str]:
-        """The class names by id."""
-        return list(self.selected.classnames)
-
-    def class_list(self, which: str = "all") -> list[str]:
-        """As `classnames`."""
-        return self.classnames
-
-    @property
     def evaluated_classes(self) -> list[str]:
-        """As `classnames`."""
+        """All classes, by id."""
         return self.classnames
 
     @property
@@ -143,37 +153,14 @@ class SegmentedData(ListedImages):
         plain = self.dataset(split, "all", transform, decoded_mb=decoded_mb)  # which notes the images that cannot be read
         return SegmentedDataset(self.source, plain.items, transform, self.seed, 1, plain.bad, plain.decoded)
 
-    def train_loader(self, rank: int = 0, world: int = 1, accumulate: int = 1) -> TrainLoader:
-        """This rank's share of every micro-batch of every step, with the training transform."""
-        dataset = self.pairs("train", self.train_pair, self.decoded_mb)
-        sampler = StepSampler(len(dataset), self.batch_size, self.seed, rank, world, accumulate)
-        return TrainLoader(dataset, sampler, self.workers_of(len(dataset), world), collate_pairs)
+    def train_set(self) -> SegmentedDataset:
+        """The training images with their label maps, as training crops."""
+        return self.pairs("train", self.train_pair, self.decoded_mb)
 
-    def eval_loader(self, split: str = "test", subset: str | None = None, rank: int = 0, world: int = 1) -> DataLoader:
-        """This rank's share of a split (train, val, test) with the test transform: over all ranks, each image once."""
-        self.listed(split, subset or self.subset)  # a ValueError for a class subset
-        dataset = self.pairs(split, FitScale(self.scale))
-        workers = self.workers_of(len(dataset), world)
-        return eval_loader(dataset, self.eval_batch_size, workers, rank, world, collate_pairs)
-
-
-def collate_pairs(samples: list[dict]) -> dict[str, Tensor]:
-    """A batch as `datamodules.loaders.collate` makes it, with mask (B, H, W) uint8.
-
-    Raises:
-        ValueError: images of several sizes, or label maps; blank ones, which stand for images that are left out, take theirs.
-    """
-    sizes = {(sample["image"].shape, sample["mask"].shape) for sample in samples if sample["weight"]}
-    if len(sizes) > 1:
-        shown = " and ".join(sorted({f"{shape[-1]} x {shape[-2]}" for pair in sizes for shape in pair[1:]})[:2])
-        raise ValueError(
-            f"a batch of {len(samples)} images would have label maps of several sizes ({shown} px): evaluate one at a time, "
-            "with eval_batch_size=1."
-        )
-    for image, mask in sizes:
-        for sample in (sample for sample in samples if sample["mask"].shape != mask):
-            sample.update(image=torch.zeros(image, dtype=torch.uint8), mask=torch.full(mask, IGNORE, dtype=torch.uint8))
-    return collate(samples) | {"mask": torch.stack([sample["mask"] for sample in samples])}
+    def test_set(self, split: str, which: str) -> SegmentedDataset:
+        """The images of a split, resized for the test, with their label maps."""
+        self.listed(split, which)  # a ValueError for a class subset
+        return self.pairs(split, FitScale(self.scale))
 
 
 def _sides(key: str, value: Sequence[int]) -> tuple[int, int]:

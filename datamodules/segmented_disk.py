@@ -18,12 +18,12 @@ Lists = dict[str, list[SegmentedImage]]
 
 
 class SegmentedDisk(disk.Disk):
-    """Images and label maps below `root/folder`. A subclass says what is `listed`, and sets `classnames` and `table`.
+    """Images and label maps below `root/folder`. A subclass defines `listed`, and sets `classnames` and `table`.
 
     Args:
         root, folder: the dataset's folder is `root/folder`.
         images, masks: the folders of the images and of the label maps in it; "" for itself.
-        held_out: so many training images, always the same, are for validation; only where there are no others.
+        held_out: this many training images, always the same, are held out for validation; only where there are no others.
     """
 
     classnames: list[str]
@@ -37,7 +37,7 @@ class SegmentedDisk(disk.Disk):
         self.masks, self.held_out = self.folder / masks, held_out
 
     def listed(self) -> Lists:
-        """The items of train, val and test, whether their files are there or not. ValueError for a list that cannot be read."""
+        """The items of train, val and test, whether their files exist or not. ValueError for a list that cannot be read."""
         raise NotImplementedError
 
     def splits(self, seed: int) -> SegmentedSplits:
@@ -107,8 +107,8 @@ def pairs_of_folders(images: Path, masks: Path, below: str, suffix: str | None =
     """The images in `images/below`, each with the label map of its name in `masks/below`.
 
     Args:
-        suffix: of an image that is missing where its label map is there, so that it is reported as missing; None: a label map
-            without image is an error of its own.
+        suffix: the suffix by which the image of a label map without one is reported as missing; None: a label map without image
+            is another error.
     """
     pictures = stems(images / below, "the folder of images")
     maps = stems(masks / below, "the folder of label maps", [SUFFIX])

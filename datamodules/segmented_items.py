@@ -17,13 +17,13 @@ class SegmentedImage(NamedTuple):
     """An image and where its label map is."""
 
     path: str  # POSIX, relative to the source's image root; any stable key where images are not files
-    mask: str  # of its label map, likewise relative to the source's root of label maps
-    label: int = 0  # of loaders that want one
+    mask: str  # the label map's path, relative to the source's root of label maps
+    label: int = 0  # unused; loaders need one
 
 
 @dataclass(frozen=True)
 class SegmentedSplits:
-    """The lists of a segmentation dataset; a list may be empty, and no image stands in two of them."""
+    """The lists of a segmentation dataset; a list may be empty, and no image is in two of them."""
 
     train: list[SegmentedImage]
     val: list[SegmentedImage]
@@ -33,8 +33,8 @@ class SegmentedSplits:
 
 
 class SegmentationSource(Protocol):
-    """A source of segmented images. `digest(seed)`, `content_digest(items)` and `in_memory` are as `datamodules.items.Source`
-    has them; the content digest speaks of the images, not of their label maps."""
+    """A source of segmented images. `digest(seed)`, `content_digest(items)` and `in_memory` are as in
+    `datamodules.items.Source`; the content digest speaks of the images, not of their label maps."""
 
     def splits(self, seed: int) -> SegmentedSplits:
         """Full lists, the same for every seed. ValueError when something is missing."""

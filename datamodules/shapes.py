@@ -105,7 +105,7 @@ class Shapes:
         self._drawn: dict[str, Image.Image] = {}
 
     def splits(self, seed: int) -> Splits:
-        """The keys of all pictures of the domain, whatever the seed."""
+        """The keys of all pictures of the domain, for any seed."""
         return Splits(**{split: self._items(split) for split in SIZES})  # type: ignore[arg-type]
 
     def _items(self, split: str) -> list[Item]:
@@ -120,11 +120,11 @@ class Shapes:
         return f"shapes: {self.domain}"
 
     def content_digest(self, items: Iterable[Item]) -> str:
-        """A digest of the keys, which the pictures follow from."""
+        """A digest of the keys, which determine the pictures."""
         return digest_of([item.path for item in items])
 
     def open(self, item: Item) -> Image.Image:
-        """The picture of a key, 32 px RGB, drawn at the first call. ValueError for a key that is none."""
+        """The picture of a key, 32 px RGB, drawn at the first call. ValueError for an unknown key."""
         if item.path not in self._drawn:
             self._drawn[item.path] = self._draw(item.path)
         return self._drawn[item.path]

@@ -1,4 +1,4 @@
-"""`data=shapes21k`: drawn images of 604 classes, on the disk in each form that ImageNet-21K comes in.
+"""`data=shapes21k`: drawn images of 604 classes, on the disk in each format in which ImageNet-21K is distributed.
 
 A class is a colour, a texture and a shape: all of them but the 36 of data=shapes, so that these are new to a prompt pretrained
 here. Names use the captions' usual and rare words alike. Splits per class: 20 train, 4 val (which is the test set, too).

@@ -1,4 +1,4 @@
-"""A training transform for small pictures, which the published crop (8-100% of the area) and flip would destroy."""
+"""A training transform for small pictures, for which the published crop (8-100% of the area) and flip are too strong."""
 
 from collections.abc import Sequence
 

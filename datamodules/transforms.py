@@ -1,5 +1,5 @@
-"""Image transforms of the published protocols, as a CLIP wants its images (`FrozenCLIP.image_spec`). RGB comes first: a resized
-palette or CMYK image would differ."""
+"""Image transforms of the published protocols, for the input of a CLIP (`FrozenCLIP.image_spec`). Images are converted to RGB
+before they are resized, as resizing a palette or CMYK image gives another result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,9 +21,10 @@ ELONGATED = 32
 
 
 class Prepared:
-    """What `steps` make of an image: called, (3,S,S) float32, normalised by mean and std.
+    """The transform by `steps`: a call returns (3,S,S) float32, normalised by mean and std.
 
-    `pixels` gives the same as uint8, a quarter of the bytes, which a CLIP normalises where it runs (`FrozenCLIP.normalised`).
+    `pixels` returns the same as uint8, a quarter of the bytes, which a CLIP normalises on its device
+    (`FrozenCLIP.normalised`).
     """
 
     def __init__(self, steps: Sequence[Step], mean: Sequence[float], std: Sequence[float]) -> None:

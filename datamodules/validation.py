@@ -1,4 +1,4 @@
-"""Validation images: those that a run chooses on, an epoch or a setting. They are never test images."""
+"""Validation images, by which a run chooses an epoch or a setting. They are never test images."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Pairs of things with their relation, in the json file of Visual Genome (Krishna et al., 2017): relationships.json, a list of
+"""Pairs of objects with their relation, in the json file of Visual Genome (Krishna et al., 2017): relationships.json, a list of
 images with "image_id" and "relationships", each with a "predicate", a "subject" and an "object", which have "x", "y", "w", "h"
 in pixels and a "name", or "names".
 
-The file is other people's: read as plain data, bounded in size, of typed values.
+Anyone may have made the file: it is read as plain data of bounded size and typed values.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class VisualGenome(AnnotatedImages):
         images: the folders below `root/folder` that images are looked for in, as IMAGE_ID.jpg.
 
     Raises:
-        ValueError: no relation, or one that stands there twice.
+        ValueError: no relation, or one that is named twice.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class VisualGenome(AnnotatedImages):
         self.needs = {file: "the file of relations"}
 
     def listed(self) -> PairSplits:
-        """The pairs of the file. ValueError for what is not as it should be, or where no pair is left."""
+        """The pairs of the file. ValueError for a malformed file, or where no pair is left."""
         path, what = self.folder / self.file, "the file of relations"
         content = read_json(disk.require(path, what), what, MAX_BYTES, MAX_VALUES)
         if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):

@@ -44,9 +44,9 @@ class VQA(AnnotatedImages):
         root, folder: the files are in `root/folder`.
         coco: the folder of COCO below `root`: `coco/train2014/COCO_train2014_000000000009.jpg`.
         train, val, test: the name of each split in the files' names (train2014, val2014, test-dev2015, test2015), or None.
-        held_out: the questions about so many images of `train` are for validation; only without `val`.
-        captions: a file of COCO's captions below `coco`, "{}" for the split's name, or None: whose captions the questions about
-            an image get; not for test2015.
+        held_out: the questions about this many images of `train` are held out for validation; only without `val`.
+        captions: a file below `coco`, "{}" standing for the split's name, whose captions are added to the questions about an
+            image; None: no captions. Not for test2015.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class VQA(AnnotatedImages):
             self.needs |= {f"{where}/{captions.format(name)}": "the file of COCO's captions" for name in answered.values()}
 
     def listed(self) -> QuestionSplits:
-        """The lists of the files. ValueError for a question without answer, an answer without question, an id that stands there
+        """The lists of the files. ValueError for a question without answer, an answer without question, or an id that occurs
         twice."""
         lists = {split: self._items(self.names[split]) if split in self.names else [] for split in ("train", "val", "test")}
         if self.held_out:
@@ -110,7 +110,7 @@ class VQA(AnnotatedImages):
         return items
 
     def _answers(self, name: str) -> dict[int | str, tuple[tuple[str, ...], str, str]]:
-        """By question: its answers, the type of answer and the type of question."""
+        """{question id: (answers, type of answer, type of question)}."""
         path = self.folder / ANNOTATIONS.format(name)
         rows = by_id(records(read_annotations(path, "the file of answers"), "annotations", path), "question_id", str(path))
         return {question_id: _answered(row, f"{path}: question {question_id}") for question_id, row in rows.items()}

@@ -1,4 +1,4 @@
-"""The processes that load images: how many there are, and what is said when one was killed."""
+"""The processes that load images: their number, and the error message when one was killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-FEW = 256  # images that are loaded before processes for them have started
+FEW = 256  # a list of so few images is loaded faster than worker processes start
 MOST = 16  # processes for one loader
 Environment = Mapping[str, str]
 

@@ -1,4 +1,4 @@
-"""One file over http(s): goes on where an earlier try was cut off, and is there under its name only when whole and checked."""
+"""Downloads a file over http(s): continues an interrupted transfer, and gives the file its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from files.untrusted import read_bytes
 from files.whole import write_text
 
 CHUNK = 2**20
-TRIES = 6  # in a row without a new byte
+TRIES = 6  # attempts in a row without a new byte
 TIMEOUT = 60  # seconds without a byte
 SPARE = 256 * 2**20  # bytes that stay free on the disk
-PASSING = (408, 429, 500, 502, 503, 504)  # states of a server that is there
+PASSING = (408, 429, 500, 502, 503, 504)  # status codes of temporary failures
 BROKEN = (http.client.HTTPException, OSError)  # URLError, timeouts and cut connections are OSErrors
 Progress = Callable[[int, int | None], None]  # bytes there, bytes in all if known
 
@@ -64,8 +64,8 @@ def download(
 ) -> None:
     """Fetches `url` into NAME.part beside `path`, checks it, and gives it its name.
 
-    A transfer that breaks is taken up where it broke (HTTP Range), also by a later call. A part is continued only if the server
-    says that the file is still the same (`If-Range`), or if a checksum will tell.
+    A transfer that breaks is continued where it broke (HTTP Range), also by a later call. A part is continued only if the
+    server confirms that the file has not changed (`If-Range`), or if there is a checksum to compare.
 
     Raises:
         ValueError: a phrase: the address does not serve it, the transfer breaks again and again, or the checksum differs (the
@@ -110,12 +110,13 @@ def _size(path: Path) -> int:
 
 
 def _mark(part: Path) -> Path:
-    """What the server said of the file's version when the part was begun."""
+    """The file's version by the server's headers when the part was begun."""
     return part.with_name(part.name + ".of")
 
 
 def _transfer(url: str, part: Path, checked: bool, progress: Progress) -> bool:
-    """One request, its answer written to the part; whether the file is whole. Raises what urllib raises, and `ValueError`."""
+    """Makes one request and writes its answer to the part. Returns whether the file is complete. Raises the errors of urllib,
+    and ValueError."""
     have, version = _size(part), ""
     if _mark(part).exists():
         kept, _, version = read_bytes(_mark(part), "the note", 10_000).decode(errors="replace").partition("\n")
@@ -145,7 +146,7 @@ def _transfer(url: str, part: Path, checked: bool, progress: Progress) -> bool:
 
 
 def _write(answer: Any, url: str, part: Path, have: int, progress: Progress) -> bool:
-    """The body behind the first `have` bytes of the part, or in place of it; whether the file is whole."""
+    """Writes the body after the first `have` bytes of the part, or replaces the part. Returns whether the file is complete."""
     start = have if answer.status == 206 else 0
     if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         part.unlink()

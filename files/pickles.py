@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 MAX_NAME = 1000  # characters of the name of a class
 Argument = Any  # an opcode's argument in the file
-LOST = "its pickle takes what it has not put"
+LOST = "its pickle reads a value that it has not written"
 
 
 class Global(NamedTuple):
@@ -25,7 +25,7 @@ class Global(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """An object of a pickle: the name of its class, and the state that it was given."""
+    """An object of a pickle: the name of its class, and its state."""
 
     kind: str
     state: Any = None
@@ -35,7 +35,7 @@ class PickleMachine:
     """The stack machine of a pickle. Dicts take keys that are text or integers."""
 
     known_keys: tuple[type, ...] = (str, int)
-    drops_other_keys = False  # else they are refused
+    drops_other_keys = False  # False: other keys are refused
 
     def __init__(self) -> None:
         self.stack: list[Any] = []

@@ -1,4 +1,4 @@
-"""Unpacks archives that came from elsewhere (tar, tar.gz, zip): plain files below one folder, bounded in size and number."""
+"""Unpacks archives that anyone may have made (tar, tar.gz, zip): plain files below one folder, bounded in size and number."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Member(NamedTuple):
 
 
 class Unpacked(NamedTuple):
-    """What was written, and what was left out because it is no plain file."""
+    """The files that were written, and those left out because they are no plain files."""
 
     files: int
     left_out: list[str]
@@ -44,7 +44,7 @@ class Unpacked(NamedTuple):
 def unpack(archive: Path, folder: Path, take: str = "") -> Unpacked:
     """Writes the archive's files into the new folder: all, or those in the folder `take` ("NAME/"), or the file `take`.
 
-    Links and devices are never made. The folder is half-filled where this fails: give one that nobody reads.
+    Links and devices are never made. The folder is incomplete where this fails: give one that nothing else reads.
 
     Raises:
         ValueError: a phrase: a name leads out of the folder, the archive is damaged or unpacks to an absurd size or number, or

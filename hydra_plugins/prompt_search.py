@@ -1,6 +1,7 @@
-"""The sweeper of a search: Hydra takes sweepers from the namespace package `hydra_plugins` alone. What it does: `runs.trials`.
+"""Hydra's entry to a search: Hydra finds sweepers in the namespace package `hydra_plugins` alone. `runs.trials` runs the
+search.
 
-Hydra imports this in every process: neither Optuna nor torch.
+Hydra imports this module in every process, so it imports neither Optuna nor torch.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class SearchSweeper(Sweeper):
         self.options = options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Hydra's hook: what every trial is composed from, and the script that runs one."""
+        """Hydra's hook: stores the composer of configs, the search's config, and the script that runs a trial."""
         self.loader, self.config = hydra_context.config_loader, config
         self.script = inspect.getsourcefile(inspect.unwrap(task_function)) or ""
 

@@ -1,4 +1,4 @@
-"""What a run is made of, from its config: the one place where clip, learner, data, evaluations and module are put together.
+"""Builds the parts of a run from its config: the only place where clip, learner, data, evaluations and module are put together.
 
 `run.py` and everything that reopens a finished run use it.
 """
@@ -29,7 +29,7 @@ from runs.arguments import import_target, make
 from runs.jobs import Job
 from runs.protocol import Protocol, protocol_of
 
-# what a run asks of a dataset, of any class
+# the attributes that a run reads from a dataset
 OF_DATA = (
     "offers", "classnames", "train_items", "alternating_batch_size", "train_loader", "evaluation", "selection", "bad_images",
 )  # fmt: skip
@@ -85,7 +85,7 @@ class Assembly:
     @cached_property
     def clip(self) -> FrozenCLIP:
         """The backbone; the number of threads follows its size."""
-        # a CLIP that was trained, or will get trained tensors of a file, serves one model alone
+        # a CLIP that was trained, or will get trained tensors of a file, cannot be shared between models
         saved = [parts.saved for parts in (self, self.shared) if parts and parts.saved]
         own = not self.shared or any(s.of_clip for s in saved) or self.shared.clip.changed or self.shared.clip.trained
         clip = make(self.cfg.clip) if own else self.shared.clip
@@ -124,7 +124,7 @@ class Assembly:
         images = len(self.data.train_items) if self.cfg.fit else 0
         classnames = self.saved.about["classnames"] if self.saved else None
         classnames = classnames or self.data.classnames  # a published checkpoint does not say its classes
-        made_by = import_target(self.cfg.data["_target_"], "data._target_")  # which says what it offers without reading lists
+        made_by = import_target(self.cfg.data["_target_"], "data._target_")  # its `offers` need no instance, which reads lists
         if not set(OF_CLASSES).intersection(getattr(made_by, "offers", OF_CLASSES)):
             # texts until a batch or an evaluation brings its own
             classnames = [Caption(text) for text in classnames]
@@ -175,7 +175,8 @@ class Assembly:
     def _module(self, tests: list[Evaluation], validations: Sequence[Evaluation] = ()) -> TaskModule:
         cfg = self.cfg
         module = make(cfg.task.module)(self.model, self.data, make(cfg.optim), cfg.epochs, cfg.seed, tests, validations)
-        module.features, module.poly = self.features, make(cfg.poly) if cfg.schedule == "poly" else None
+        module.features = self.features
+        module.by_step = None if cfg.schedule == "cosine" else make(cfg[cfg.schedule])
         return module
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Where a run shows more than numbers: pictures, tables, confusion matrices. One interface over W&B and TensorBoard."""
+"""Loggers of more than numbers: pictures, tables, confusion matrices. One interface for W&B and TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NAMED_CLASSES = 40  # of a confusion matrix that TensorBoard shows: beyond them 
 
 
 class Board:
-    """What takes more than numbers. A logger of a user's own that is one too is given the same."""
+    """The interface of a logger of more than numbers. A logger of a user's own that is also a Board is given the same."""
 
     def show_numbers(self, numbers: Mapping[str, Any]) -> None:
         """Numbers of the whole run, by name."""
         raise NotImplementedError
 
     def show_settings(self, settings: Mapping[str, Any], numbers: Mapping[str, float]) -> None:
-        """The settings of the run beside what came of them, for those that compare runs by both."""
+        """The settings of the run beside its results, for boards that compare runs by both."""
 
     def show_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """A table, whose cells are texts, numbers, pictures (PIL) or None."""
@@ -40,21 +40,24 @@ class Board:
         raise NotImplementedError
 
     def keep_prompts(self, path: Path, name: str, alias: str, about: Mapping[str, Any]) -> dict[str, str] | None:
-        """Keeps saved prompts, for boards that keep files.
+        """Stores saved prompts, on boards that store files.
 
         Args:
-            alias: by which this content is found under `name`.
+            path: the prompts file.
+            name: of the artifact.
+            alias: identifies this content among the versions of `name`.
+            about: metadata of the artifact.
 
         Returns:
-            By what a later run finds them; None where none are kept.
+            The address by which a later run names the artifact; None where the board stores no files.
         """
         return None
 
     def note_origin(self, kept: Mapping[str, str]) -> None:
-        """Notes that this run has started from prompts that an earlier one has kept: what its `keep_prompts` returned."""
+        """Records that this run has started from the prompts of an earlier one. `kept`: what its `keep_prompts` returned."""
 
     def end(self) -> None:
-        """Writes what is not written yet. Nothing is shown afterwards."""
+        """Flushes and closes the board; nothing is shown afterwards."""
 
 
 class WandbBoard(Board):
@@ -83,7 +86,7 @@ class WandbBoard(Board):
         self.run.log({name: [wandb.Image(picture)]})
 
     def show_confusion(self, name: str, true_N: np.ndarray, predicted_N: np.ndarray, classes: Sequence[str]) -> None:
-        """W&B's own plot, which can be looked into."""
+        """W&B's own, interactive plot."""
         import wandb
 
         true, predicted = true_N.tolist(), predicted_N.tolist()
@@ -109,7 +112,7 @@ class WandbBoard(Board):
             return
         try:
             self.run.use_artifact(path)
-        except Exception as error:  # of W&B's many: deleted there, no rights, no network. The run itself is well
+        except Exception as error:  # W&B raises many types: deleted there, no rights, no network. The run goes on
             print(f"W&B has no artifact {path} to note as what this run has started from ({type(error).__name__})", flush=True)
 
 

@@ -1,7 +1,6 @@
-"""What a choice among the proposals of an expression is worth: overlaps, numbers of an evaluation, lines and pictures.
+"""Scores the choice of a proposal for each expression: overlaps, metrics of an evaluation, output records and pictures.
 
-An item is a `datamodules.grounding_items.Expression`; one with a `kind` is also counted by it. Boxes are as `datamodules.boxes`
-has them.
+An item is a `datamodules.grounding_items.Expression`. Boxes are those of `datamodules.boxes`.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from torch import Tensor
 from datamodules.boxes import ious
 from datamodules.known_features import IMAGE
 
-HIT = 0.5  # a box is right above this overlap with the gold one, not at it
-NO_TARGET = -1  # of an expression whose gold box no proposal hits: it has no loss
+HIT = 0.5  # a box is right if its IoU with the gold box is greater than this
+NO_TARGET = -1  # target of an expression for which no proposal is right: it has no loss
 GOLD, RIGHT, WRONG = (0, 170, 0), (30, 90, 255), (230, 0, 40)  # colours of the boxes in a picture
 
 
@@ -29,21 +28,19 @@ def target_of(item: Any) -> int:
 
 
 def measured(items: Sequence[Any], chosen: Sequence[int]) -> dict[str, Any]:
-    """The numbers of an evaluation.
+    """The metrics of an evaluation.
 
     Args:
-        chosen: for each expression the number of the proposal.
+        chosen: for each expression the index of its chosen proposal.
 
     Returns:
-        In percent: `accuracy`; `chance`, the accuracy to be expected of choosing at random, the mean share of proposals that
-        are right, which is 1/N where one of N is; `upper_bound`, the share of expressions with a proposal that is right;
-        `by_kind`, the accuracy of each kind of expression, where the items say it. `proposals`, their mean number;
-        `mean_iou` of the chosen boxes, from 0 to 1; `expressions`.
+        In percent: `accuracy`; `chance`, the expected accuracy of a random choice, which is the mean share of right proposals
+        (1/N if one of N is right); `upper_bound`, the share of expressions with a right proposal. Also `proposals`, the mean
+        number of proposals; `mean_iou` of the chosen boxes, from 0 to 1; `expressions`, their number.
     """
     found = [ious(item.proposals, item.gold) for item in items]
     right = np.array([overlaps[number] > HIT for overlaps, number in zip(found, chosen, strict=True)])
-    kinds = np.array([getattr(item, "kind", "") for item in items])
-    metrics: dict[str, Any] = {
+    return {
         "accuracy": _percent(right),
         "chance": _percent([np.mean(overlaps > HIT) for overlaps in found]),
         "upper_bound": _percent([overlaps.max() > HIT for overlaps in found]),
@@ -51,9 +48,6 @@ def measured(items: Sequence[Any], chosen: Sequence[int]) -> dict[str, Any]:
         "mean_iou": float(np.mean([overlaps[number] for overlaps, number in zip(found, chosen, strict=True)])),
         "expressions": len(items),
     }
-    if named := sorted(set(kinds) - {""}):
-        metrics["by_kind"] = {kind: _percent(right[kinds == kind]) for kind in named}
-    return metrics
 
 
 def _percent(shares: Any) -> float:
@@ -61,7 +55,7 @@ def _percent(shares: Any) -> float:
 
 
 def line_of(item: Any, number: int, score: float) -> dict[str, Any]:
-    """What a file of choices holds of an expression."""
+    """The entry of an expression in the file of chosen boxes."""
     return {
         "expression_id": item.expression_id,
         "image_id": item.image_id,
@@ -73,7 +67,7 @@ def line_of(item: Any, number: int, score: float) -> dict[str, Any]:
 
 
 def sample_of(item: Any, line: Mapping[str, Any]) -> dict[str, Any]:
-    """What samples.json holds of an expression and its choice."""
+    """The entry of an expression and its chosen box in samples.json."""
     return {
         "expression": item.text,
         "iou": line["iou"],

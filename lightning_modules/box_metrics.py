@@ -1,9 +1,9 @@
 """COCO's mean average precision of boxes and masks, by torchmetrics, from all ranks' images in the order of their list.
 
-torchmetrics gathers ranks one behind the other, and detections of equal score then count in another order: here each image's
-entries of the metric's state are gathered and put in the order of the list, so that one rank and N ranks get the same number.
+torchmetrics concatenates the ranks, which changes the order of detections of equal score. Here each image's entries of the
+metric's state are gathered and sorted by the list, so that one rank and N ranks get the same number.
 
-Legend: n boxes found in an image, N objects of it, (H,W) its size.
+Shapes: n boxes found in an image, N objects of it, (H,W) its size.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST = 100  # boxes of an image that count
 
 
 def metric_of(masks: bool) -> MeanAveragePrecision:
-    """COCO's metric, of boxes and perhaps of masks, on the CPU, without a gathering of its own."""
+    """COCO's metric of boxes, and of masks with `masks`, on the CPU, without torchmetrics' own synchronisation of ranks."""
     kinds: Any = ("bbox", "segm") if masks else ("bbox",)
     metric = MeanAveragePrecision(
         iou_type=kinds, class_metrics=True, max_detection_thresholds=[1, 10, MOST], sync_on_compute=False
@@ -35,7 +35,7 @@ def metric_of(masks: bool) -> MeanAveragePrecision:
 
 
 def entries_of(found: Mapping[str, Tensor], truth: Mapping[str, Tensor], masks: bool) -> dict[str, Any]:
-    """What the metric keeps of one image: boxes, scores, labels, crowds, areas, and masks as run-length codes.
+    """The entries of one image in the metric's state: boxes, scores, labels, crowds, areas, and masks as run-length codes.
 
     Args:
         found: "boxes" (n,4), "scores" (n,), "labels" (n,), with `masks` "masks" (n,H,W) bool.
@@ -56,7 +56,7 @@ def summarise(records: Mapping[int, Mapping[str, Any]], classnames: Sequence[str
     for name in BOX_STATE + (MASK_STATE if masks else ()):
         setattr(metric, name, [records[index][name] for index in sorted(records)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that `update` was not called: its state was gathered
+        warnings.simplefilter("ignore")  # a warning that `update` was not called: the state was gathered instead
         found = metric.compute()
     objects = torch.cat([(entry["groundtruth_labels"][entry["groundtruth_crowds"] == 0]) for entry in records.values()])
     counts = objects.bincount(minlength=len(classnames)).tolist()
@@ -72,14 +72,14 @@ def summarise(records: Mapping[int, Mapping[str, Any]], classnames: Sequence[str
 
 
 def _percent(value: Tensor) -> float | None:
-    """In percent; None where COCO says -1, as nothing could be found."""
+    """In percent; None for COCO's -1, which means that there is no such object."""
     number = float(value)
     return None if number < 0 or math.isnan(number) else 100 * number
 
 
 def image_score(entry: Mapping[str, Any]) -> float:
-    """How well an image's boxes are found, 0 to 1, for the choice of pictures: 2 x (objects that a box of their class with a
-    score of 0.5 or more covers at IoU 0.5) / (objects + such boxes). NaN where there are neither."""
+    """F1 of an image's boxes, 0 to 1, by which pictures are chosen: 2 x (objects matched at IoU 0.5 by a box of their class
+    with a score of 0.5 or more) / (objects + boxes of such a score). NaN where there are neither."""
     sure, real = entry["detection_scores"] >= 0.5, entry["groundtruth_crowds"] == 0
     boxes, labels = entry["detection_box"].reshape(-1, 4)[sure], entry["detection_labels"][sure]
     objects, classes = entry["groundtruth_box"].reshape(-1, 4)[real], entry["groundtruth_labels"][real]

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 SIDE = 128  # pixels of a picture's longer side
 SURE = 0.5  # boxes of this score or more are drawn
-MOST = 20  # boxes that are named
+MOST = 20  # boxes that are listed beside a picture
 
 
 def colour_of(label: int) -> str:

@@ -47,7 +47,7 @@ class Resumable(Checkpoint):
         run: stored with the state, to say which run it belongs to.
     """
 
-    patience = 10.0  # seconds that an evaluation during training may go on after a signal, so that its epoch is saved with it
+    patience = 10.0  # seconds that an evaluation during training may still take after a signal, so that its epoch is saved too
 
     def __init__(
         self, folder: Path, every: float = 60.0, steps: int | None = None, run: Mapping[str, Any] = MappingProxyType({})
@@ -61,9 +61,9 @@ class Resumable(Checkpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Makes all checkpoints, those of a ModelCheckpoint too, be written atomically."""
         trainer.strategy.checkpoint_io = WholeFiles()
-        # Lightning's answer to SIGTERM enters a collective wherever the signal arrives, and ends in status 0. It is installed
-        # between this hook and `on_train_start`, with no hook between, and there is no public way to replace it; so its handler
-        # is taken from its private place.
+        # Lightning's handler of SIGTERM enters a collective wherever the signal arrives, and ends with status 0. It is
+        # installed between this hook and `on_train_start`, with no hook between, and there is no public way to replace it: so
+        # a private attribute is set here.
         trainer._signal_connector._sigterm_notifier_fn = lambda number, frame: None  # type: ignore[assignment, method-assign]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,7 +78,7 @@ class Resumable(Checkpoint):
         signals.check()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Signals are handled as before the training."""
+        """Restores the handlers of signals."""
         self.restore()
 
     def restore(self) -> None:
@@ -92,7 +92,7 @@ class Resumable(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves between two optimiser steps, where it is time."""
+        """Saves between two optimiser steps, if a save is due."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and batch_idx + 1 < trainer.num_training_batches:
             self.save_if_due(trainer, now=self.steps is not None and trainer.global_step % self.steps == 0)
 
@@ -106,7 +106,7 @@ class Resumable(Checkpoint):
         signals.check()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves where it is time, and always at the end of the last epoch."""
+        """Saves if a save is due, and always at the end of the last epoch."""
         last = trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
         self.save_if_due(trainer, now=last)
 
@@ -116,7 +116,7 @@ class Resumable(Checkpoint):
         checkpoint["stopped"] = trainer.should_stop
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """A training that a callback (EarlyStopping) had ended stays ended: Lightning's own state does not say so."""
+        """Restores that a callback (EarlyStopping) has ended the training, which Lightning's own state does not hold."""
         trainer.should_stop = bool(checkpoint.get("stopped"))
 
     def save_if_due(self, trainer: Trainer, now: bool = False) -> None:
@@ -168,10 +168,10 @@ class BestOnValidation(Callback):
 
 
 class Followed(Callback):
-    """Leaves the history of a run that trains in a file, after each evaluation, for a search that may end it early.
+    """Writes the history of a training run to a file after each evaluation, for a search that may end the run early.
 
     Args:
-        digest: of the run, as an earlier run that it needs writes to the same file.
+        digest: of the run, to tell it from an earlier run that it needs and that writes to the same file.
     """
 
     def __init__(self, path: Path, digest: str) -> None:

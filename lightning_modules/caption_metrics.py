@@ -1,4 +1,4 @@
-"""What captions are measured by: CIDEr-D, BLEU, ROUGE-L, METEOR and SPICE against references, CLIPScore against the image.
+"""Metrics of captions: CIDEr-D, BLEU, ROUGE-L, METEOR and SPICE against references, CLIPScore against the image.
 
 All numbers are in percent, as papers print them: a CIDEr-D of 1.10 is 110. The first five are computed by pycocoevalcap, the
 COCO evaluation in Python (Chen et al., 2015, arXiv 1504.00325).
@@ -47,7 +47,7 @@ class CaptionMetrics:
         java_metrics: "meteor" and "spice" where they are wanted: both need Java.
 
     Raises:
-        ValueError: a name that is none, or a package or program that is missing.
+        ValueError: an unknown name, or a package or program that is missing.
     """
 
     def __init__(self, tokenizer: str = "python", java_metrics: Sequence[str] = ()) -> None:
@@ -84,7 +84,7 @@ class CaptionMetrics:
         return CaptionScores(together, each)
 
     def _scorers(self) -> dict[str | tuple[str, ...], Callable[..., Any]]:
-        """By name, or names, what computes a score from {image: [reference, ...]} and {image: [caption]}."""
+        """Functions by the name, or names, of their scores: each takes {image: [reference, ...]} and {image: [caption]}."""
         made: dict[str | tuple[str, ...], Callable[..., Any]] = {
             "cider_d": scorer("cider.cider", "Cider").compute_score,  # with CIDEr-D's clipping and length penalty
             ("bleu_1", "bleu_2", "bleu_3", "bleu_4"): partial(scorer("bleu.bleu", "Bleu").compute_score, verbose=0),
@@ -108,8 +108,8 @@ def scorer(module: str, name: str) -> Any:
 
 @torch.no_grad()
 def encode_captions(clip: FrozenCLIP, texts: Sequence[str], prefix: str = PREFIX) -> Tensor:
-    """Normalised features (N,d) of texts with `prefix` and a space before them; what is longer than the CLIP's context is cut,
-    its last token kept."""
+    """Normalised features (N,d) of texts with `prefix` and a space before them. Texts longer than the CLIP's context are cut;
+    their last token is kept."""
     tokenizer, start = clip.tokenizer, f"{prefix} " if prefix else ""
     room = tokenizer.context_length - len(tokenizer.start) - len(tokenizer.end)
     unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}

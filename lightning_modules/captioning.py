@@ -1,4 +1,4 @@
-"""Captioning: a frozen language model describes an image, behind the image's prefix and a prompt.
+"""Captioning: a frozen language model describes an image, given the image's prefix and a prompt.
 
 Shapes: B images.
 """
@@ -22,8 +22,8 @@ from prompts.limber import Prefix
 
 
 class Captioning(LanguageTask):
-    """CIDEr-D, BLEU, ROUGE-L and CLIPScore of generated captions, in percent, of all images and of each domain; the captions
-    in captions_NAME.json, which the COCO server takes. Where no captions are public to compare with, CLIPScore alone.
+    """Measures generated captions by CIDEr-D, BLEU, ROUGE-L and CLIPScore in percent, over all images and over each domain, and
+    writes them to captions_NAME.json, which the COCO server takes. Where no reference captions are public, CLIPScore alone.
 
     Args:
         prompt: stands between an image's prefix and its caption.
@@ -59,11 +59,11 @@ class Captioning(LanguageTask):
         return item.captions
 
     def longest_context(self, rows: Tensor) -> list[Piece]:
-        """That of any image."""
+        """The context of any image, as all have the same prompt."""
         return [rows, self.prompt]
 
     def generated(self, evaluation: Evaluation, index: Sequence[int], prefix: Prefix) -> list[tuple[str, float, float]]:
-        """The caption of each image, its CLIPScore and its RefCLIPScore; this is 0 without references."""
+        """The caption of each image, its CLIPScore and its RefCLIPScore, which is 0 without references."""
         contexts = [[rows, self.prompt] for rows in prefix.rows]
         captions = self.language_model.generate(contexts, self.generation, index)
         references = [evaluation.items[i].captions for i in index]

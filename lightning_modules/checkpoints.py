@@ -26,8 +26,8 @@ from runs.stored import checked_about, method_settings
 
 PROMPTS, BEST = "prompts.safetensors", "best.safetensors"
 ABOUT = "about"  # the only entry of a prompts file's metadata, json
-LANGUAGE_MODEL = "language_model"  # its key with the identity of the language model that the prompts speak to
-TRAINED = "trained_clip"  # its key that says how much of the CLIP was trained, whose tensors are then in the file too
+LANGUAGE_MODEL = "language_model"  # its key with the identity of the language model that the prompts were trained for
+TRAINED = "trained_clip"  # its key with the number of trained CLIP tensors, which are then in the file too
 
 
 def save_prompts(path: Path, model: PromptedCLIP, about: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ class SavedPrompts:
     path: Path | None = None
 
     def classnames(self, here: list[str]) -> list[str]:
-        """The classes trained on; where the file does not say, `here`, the classes of the present dataset."""
+        """The classes trained on or, where the file does not list them, `here`, the classes of the current dataset."""
         return here if self.published else self.about["classnames"]
 
     def into(self, model: PromptedCLIP) -> None:
@@ -79,7 +79,7 @@ class SavedPrompts:
 
     @property
     def of_clip(self) -> dict[str, Tensor]:
-        """The CLIP's trained tensors by name; none where the file does not say that it holds some."""
+        """The CLIP's trained tensors by name; empty where the metadata says that there are none."""
         return {n: t for n, t in self.tensors.items() if n.startswith(PREFIX) and TRAINED in self.about}
 
     def settings(self, method: DictConfig) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def begin_from(path: str | None, clip_name: str, model: PromptedCLIP, other_clip
     check_backbone(saved, model.clip, clip_name, other_clip)
     if model.language_model is not None and LANGUAGE_MODEL in saved.about:
         check_language_model(saved, model.language_model)
-    if not saved.tensors and not model.prompt_state()[0]:  # a method without anything to learn, in its next stage
+    if not saved.tensors and not model.prompt_state()[0]:  # a later stage of a method that learns nothing
         return ""
     published = model.learner.published_names
     taken = start_from(model, learned_tensors(saved.tensors, published) if saved.published else saved.prompts)
@@ -166,7 +166,7 @@ def begin_from(path: str | None, clip_name: str, model: PromptedCLIP, other_clip
 
 
 def _read(key: str, given: str) -> SavedPrompts:
-    """What a key names: a prompts file, its folder, or a published checkpoint (model.pth.tar-N)."""
+    """Reads the file that a key names: a prompts file, its folder, or a published checkpoint (model.pth.tar-N)."""
     path = Path(given) / PROMPTS if Path(given).is_dir() else Path(given)
     if not path.is_file():
         raise ValueError(f"{key}={given}: there is no {path}. Give a {PROMPTS} or the folder of a finished run.")
@@ -176,8 +176,8 @@ def _read(key: str, given: str) -> SavedPrompts:
 
 
 def check_backbone(saved: SavedPrompts, clip: FrozenCLIP, clip_name: str, other_clip: bool) -> None:
-    """ValueError where the prompts were trained on another CLIP, or do not say on which, unless `other_clip` allows it: never
-    for prompts that bring trained tensors of that CLIP.
+    """ValueError where the prompts were trained on another CLIP, or do not say on which. `other_clip` allows both, except for
+    prompts whose file also holds trained tensors of that CLIP.
 
     CLIPs are compared by their identity, not by the name of their config: the same CLIP may come from the hub or from a file.
     Published checkpoints do not say their CLIP and pass.
@@ -202,8 +202,8 @@ def check_backbone(saved: SavedPrompts, clip: FrozenCLIP, clip_name: str, other_
 
 
 def check_language_model(saved: SavedPrompts, model: FrozenLM) -> None:
-    """ValueError where the prompts were trained for another language model, or do not say for which: their rows mean nothing to
-    another."""
+    """ValueError where the prompts were trained for another language model, or do not say for which: a prefix only works with
+    the language model that it was trained with."""
     there, here = saved.about.get(LANGUAGE_MODEL), model.identity
     there = there if isinstance(there, dict) else {}
     if differ := [key for key in here if there.get(key) != here[key]]:
@@ -212,5 +212,5 @@ def check_language_model(saved: SavedPrompts, model: FrozenLM) -> None:
 
 
 def _name(value: Any) -> str:
-    """A file's value as the name of a group's option; "?" for what is no such name."""
+    """A value from a file, if it can be the name of a group's option; else "?"."""
     return value if isinstance(value, str) and re.fullmatch(r"[\w.-]{1,80}", value) else "?"

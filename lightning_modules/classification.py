@@ -22,7 +22,8 @@ from lightning_modules.task import TaskModule, on_host
 
 
 class Classification(TaskModule):
-    """Accuracy, macro-F1 and accuracy by class, in percent; the prediction for every test image in predictions.npz.
+    """Measures accuracy, macro-F1 and accuracy by class, in percent, and writes the prediction of every test image to
+    predictions.npz.
 
     The text of the class names is encoded once per evaluation where it does not depend on the image.
     """
@@ -41,7 +42,7 @@ class Classification(TaskModule):
         return self.model.losses(outputs, batch["label"], batch["index"]), outputs.logits
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """Makes counts by class and, for a test, the prediction for every image."""
+        """Makes the metrics: counts by class and, for a test, the prediction of every image."""
         metrics = nn.ModuleDict({"counts": ClassCounts(len(evaluation.classnames)), "not_finite": FirstNotFinite()})
         if any(evaluation is test for test in self.tests) and self.trainer.testing:
             metrics["predictions"] = PredictionMetric(evaluation.images)
@@ -87,7 +88,7 @@ class Classification(TaskModule):
         self.predicted = {evaluation.name: evaluation.metrics["predictions"].compute() for evaluation in self.tests}
 
     def shown(self, evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]:
-        """The surest right, the surest wrong and random images, with their true and their predicted class."""
+        """Right and wrong images of the highest confidence, and random ones, with their true and their predicted class."""
         found = self.predicted[evaluation.name]
         right, confidence = found["pred"] == found["label"], found["confidence"].astype(float)
         scores = np.where(confidence > 0, np.where(right, confidence, -confidence), np.nan)  # 0: it could not be read

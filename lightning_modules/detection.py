@@ -21,7 +21,7 @@ from files.whole import write_json
 from lightning_modules.box_metrics import entries_of, image_score, summarise
 from lightning_modules.box_pictures import boxes_on
 from lightning_modules.evaluated import Figure
-from lightning_modules.language import gathered
+from lightning_modules.records import all_records
 from lightning_modules.samples import choose, write_samples
 from lightning_modules.task import TaskModule
 from prompts.parts.detectors import Detections, Target
@@ -82,13 +82,9 @@ class Detection(TaskModule):
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
         """`box_metrics.summarise` and the number of images. ValueError where no image can be read, or none has an object."""
-        records = gathered(evaluation.metrics)
-        if not records:
-            raise ValueError(f"evaluation {evaluation.name}: none of its images can be read, so it has no result.")
+        records = all_records(self, evaluation)
         if not any((entry["groundtruth_crowds"] == 0).any() for entry in records.values()):
             raise ValueError(f"evaluation {evaluation.name}: none of its images has an object to find, so it has no result.")
-        if self.trainer.testing:
-            self.records[evaluation.name] = records
         masks = all("detection_mask" in entry for entry in records.values())
         numbers = summarise(records, evaluation.classnames, masks) if self.trainer.is_global_zero else None
         return self.trainer.strategy.broadcast(numbers) | {"images": len(records)}

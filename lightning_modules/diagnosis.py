@@ -1,4 +1,4 @@
-"""Why a loss is not finite."""
+"""The error message for a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def why_not_finite(
     Args:
         where: the epoch and step.
         losses: scalars by name.
-        outputs: what the losses come from, such as logits (B,C).
-        trainable: the tensors that the optimiser moves, by name.
-        what_to_lower: what helps where numbers overflow.
+        outputs: the tensor that the losses are computed from, such as logits (B,C).
+        trainable: the trained tensors, by name.
+        what_to_lower: the advice for numbers that overflow, such as "lower optim.lr".
     """
     bad = [name for name, loss in losses.items() if not torch.isfinite(loss)]
     broken = [name for name, tensor in trainable.items() if not torch.isfinite(tensor).all()]

@@ -45,7 +45,7 @@ class EvaluatedModule(LightningModule):
 
     figure: ClassVar[Figure]
     takes_features: ClassVar[bool] = False  # whether the task's batches go through `outputs` alone, so that they need no pixels
-    features = ONLINE  # what the run takes from the store of image features
+    features = ONLINE  # the run's use of stored image features
 
     def __init__(self, model: PromptedCLIP, tests: Sequence[Evaluation], vals: Sequence[Evaluation] = ()) -> None:
         super().__init__()
@@ -87,8 +87,8 @@ class EvaluatedModule(LightningModule):
         """Writes the task's files of the test, beside result.json."""
 
     def shown(self, evaluation: Evaluation) -> tuple[list[str], list[list[Any]]]:
-        """Columns and rows of a table of some test images with what was predicted, for loggers; pictures (PIL) are cells. Empty
-        for tasks that leave samples.json."""
+        """Columns and rows of a table of some test images and their predictions, for loggers; cells may be pictures (PIL).
+        Empty for tasks that write samples.json."""
         return [], []
 
     def outputs(self, batch: dict[str, Tensor], sample: ClassSample | None = None) -> Outputs:
@@ -99,7 +99,7 @@ class EvaluatedModule(LightningModule):
 
     @property
     def learner(self) -> Any:
-        """The method, of which a task knows what it `needs`."""
+        """The method; a task may use whatever its `needs` guarantee."""
         return self.model.learner
 
     def store_towers(self) -> None:
@@ -111,7 +111,7 @@ class EvaluatedModule(LightningModule):
 
     @property
     def what_to_lower(self) -> str:
-        """What helps where numbers overflow."""
+        """The advice for numbers that overflow."""
         return f"lower optim.lr{'' if self.trainer.precision == '32-true' else ', or try precision=32-true'}"
 
     # ---- what Lightning calls
@@ -132,7 +132,8 @@ class EvaluatedModule(LightningModule):
                 "fewer devices."
             )
         loaders = [evaluation.loader(self.trainer.global_rank, self.trainer.world_size) for evaluation in evaluations]
-        whole = self.trainer.limit_test_batches == self.trainer.limit_val_batches == 1.0  # a part is not worth all features
+        # where a debug run evaluates only a part of the images, encoding all of them would cost more than it saves
+        whole = self.trainer.limit_test_batches == self.trainer.limit_val_batches == 1.0
         if not (whole and self.takes_features and self.model.images_are_frozen):
             return loaders
         context = self.trainer.precision_plugin.forward_context
@@ -144,7 +145,7 @@ class EvaluatedModule(LightningModule):
     def _start(self, evaluations: list[Evaluation]) -> None:
         self.model.check_finite()
         self._evaluated = None
-        # All of them before the first batch: a rank without images of an evaluation still takes part in its reduction.
+        # All are started before the first batch: a rank without images of an evaluation still takes part in its reduction.
         for evaluation in evaluations:
             self.start_evaluation(evaluation)
 

@@ -1,7 +1,7 @@
 """Image features of the frozen CLIP that are computed once: those of evaluations, and of V views of each training image.
 
-They are computed with the loader's own batches, in the precision of the run, and stored with all that decides their bits, so a
-figure is the same with the store and without it. An evaluation from the store opens no image.
+They are computed with the loader's own batches, in the precision of the run, and stored under a key of all that their bits
+depend on, so a figure is the same with the store and without it. An evaluation from the store opens no image.
 
 Shapes: B images, N images of a list, V views of an image in its batch, d width of a feature.
 """
@@ -29,10 +29,10 @@ from runs import signals
 from runs.feature_key import Unknown, described, key_of, software
 from runs.feature_store import FeatureStore, folder_of
 
-MOST_VIEWS = 10_000  # of an image: a training of so many epochs
+MOST_VIEWS = 10_000  # of an image, one for each epoch
 AT_ONCE = 64  # images that are encoded together for a table of training views, whatever the ranks and batch sizes are
-LONG = 5.0  # seconds after which an encoding is announced
-PATIENCE = 10.0  # seconds that an encoding goes on after a signal that is answered later
+LONG = 5.0  # seconds after which a line says that images are being encoded
+PATIENCE = 10.0  # seconds that an encoding goes on after a signal whose handling is delayed
 Context = Callable[[], AbstractContextManager]
 Encode = Callable[[Tensor], Tensor]
 
@@ -42,9 +42,9 @@ class Wanted:
     """A list of images and how they are batched.
 
     Args:
-        batches: of the dataset's rows; together they are the list, in order.
-        about: what the images are, for people.
-        random: what the transform's random numbers follow from; empty for evaluations, which have none.
+        batches: positions in the dataset by batch; together they are the list, in order.
+        about: a description of the images, for messages.
+        random: what the transform's random numbers depend on; empty for evaluations, which draw none.
     """
 
     dataset: ImageDataset
@@ -66,22 +66,22 @@ class Wanted:
 
 @dataclass
 class ImageFeatures:
-    """What a run takes from the store, and leaves there.
+    """A run's image features: reads them from the store, or computes and stores them.
 
     Args:
-        store: None: evaluations encode their images, and views are computed by each run for itself.
-        views: V' training views of each image, those of the first V' epochs, over and over; None: new ones in each epoch.
+        store: None: evaluations encode their images, and each run computes its own views.
+        views: V' training views of each image, those of the first V' epochs, in turn; None: new ones in each epoch.
     """
 
     store: FeatureStore | None = None
     views: int | None = None
     encoded: int = field(default=0, init=False)  # how many images were opened and encoded for tables
 
-    # ---- what is asked for
+    # ---- loaders with features
 
     def evaluation(self, loader: Any, clip: FrozenCLIP, context: Context, name: str) -> Any:
-        """The batches of an evaluation's loader with features in place of pixels; the loader itself where they are not stored:
-        without a store, of images that no source vouches for, of more features than the store may hold."""
+        """The batches of an evaluation's loader with features in place of pixels. The loader itself where features are not
+        stored: there is no store, the source cannot tell when its images change, or the store is too small for them."""
         if (wanted := self._evaluated(loader, clip, name)) is None:
             return loader
         return KnownLoader(loader, partial(self._table, wanted, lambda: clip, clip.encode_image, context))
@@ -127,7 +127,7 @@ class ImageFeatures:
     def _views(
         self, dataset: ImageDataset, workers: int, clip: Callable[[], FrozenCLIP], encode: Encode, context: Any, rank: int
     ) -> list[Table]:
-        """A table for each view. Ranks and processes begin at different ones, and wait for those that others compute."""
+        """A table for each view. Ranks and processes begin with different views, and wait for those that others compute."""
         size, step = len(dataset), max(1, AT_ONCE // dataset.views)
         wanted = []
         for view in range(self.views):
@@ -160,7 +160,7 @@ class ImageFeatures:
                 if table := self._read(key, shape):  # another process has written it meanwhile
                     return table
                 table = self._computed(wanted, clip, encode)
-                # one with an image that cannot be read is not kept: it may be a disk's passing fault
+                # a table with an unreadable image is not stored: the disk's error may be temporary
                 if table.rows.dtype == torch.float32 and bool(table.readable.all()) and bool(table.rows.isfinite().all()):
                     self.store.write(key, table.rows.numpy(), f"{wanted.about}, {clip.identity['architecture']}")
                     table = self._read(key, shape) or table  # mapped, so that its memory is shared
@@ -189,7 +189,7 @@ class ImageFeatures:
         return Table(torch.cat(rows).contiguous(), torch.cat(readable))
 
     def _key(self, wanted: Wanted, clip: FrozenCLIP) -> str | None:
-        """The digest of all that decides the features' bits; None where something cannot be told."""
+        """The digest of all that the features' bits depend on; None where something cannot be described."""
         dataset, items = wanted.dataset, take(wanted.dataset.items, wanted.positions)  # type: ignore[arg-type]
         if self.store is None or not _vouched_for(dataset):
             return None
@@ -216,7 +216,7 @@ ONLINE = ImageFeatures()  # nothing is stored, nothing kept
 
 
 def features_of(store: str | None, max_gb: float, views: int | Literal["online"]) -> ImageFeatures:
-    """What the keys below `features` of a config say.
+    """Makes the `ImageFeatures` of the keys below `features` of a config.
 
     Args:
         store: the store's folder, "auto" for the one in the user's cache, or None.
@@ -224,7 +224,7 @@ def features_of(store: str | None, max_gb: float, views: int | Literal["online"]
         views: of each training image; "online": new ones in every epoch, as published.
 
     Raises:
-        ValueError: a number that cannot be.
+        ValueError: a value out of range.
     """
     if not 0 < max_gb < float("inf"):
         raise ValueError(f"features.max_gb={max_gb}: give a number of gigabytes above 0; features.store=null stores nothing.")
@@ -236,7 +236,7 @@ def features_of(store: str | None, max_gb: float, views: int | Literal["online"]
 
 
 def _vouched_for(dataset: Any) -> bool:
-    """Whether the dataset's source says when its images change."""
+    """Whether the dataset's source can tell when its images change."""
     return type(dataset) is ImageDataset and callable(getattr(dataset.source, "content_digest", None))
 
 

@@ -48,7 +48,7 @@ def fit(run: Assembly, trainer: Trainer, folder: RunFolder) -> None:
         trainer.fit(run.module, ckpt_path=folder.checkpoint(run.module, trainer), weights_only=True)
     else:
         run.model.to(trainer.strategy.root_device)
-        run.module.look()
+        run.module.prepare_learner()
         fit_on_features(run.model, run.data, trainer, run.cfg.seed, run.features)
 
 

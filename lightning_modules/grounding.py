@@ -22,7 +22,7 @@ from datamodules.grounding_items import Expression
 from files.whole import write_json
 from lightning_modules.box_choices import HIT, NO_TARGET, images_of, line_of, measured, paint, sample_of, target_of
 from lightning_modules.evaluated import Figure
-from lightning_modules.language import gathered
+from lightning_modules.records import all_records
 from lightning_modules.samples import choose, write_samples
 from lightning_modules.task import TaskModule
 
@@ -30,11 +30,11 @@ Chosen = tuple[int, float]  # the number of a proposal, and its score
 
 
 class Grounding(TaskModule):
-    """The share of expressions whose chosen box overlaps the gold one by an IoU of more than 0.5, in percent, of all and of
-    each kind; beside it what choosing at random and choosing the best proposal would give.
+    """Measures the share of expressions whose chosen box has an IoU of more than 0.5 with the gold box, in percent;
+    beside it the accuracy of a random choice and of the best possible one.
 
-    A method says by `needs_masks` whether it draws the masks of proposals. It is given a bank of captions, which its scores may
-    be compared with: training expressions, all that the data list, never those of a test.
+    A method's `needs_masks` says whether it draws the masks of proposals. The method is given a bank of captions, whose scores
+    it may subtract: all training expressions of the data, never those of a test.
     """
 
     needs = ("scores of regions", "referring expressions")
@@ -91,11 +91,11 @@ class Grounding(TaskModule):
         masks = [masks_of(source, item) for item in items] if learner.needs_masks else None
         return learner.region_scores(self.model.clip, images, boxes, [item.text for item in items], masks, keys)
 
-    def look(self) -> None:
-        """Shows the method the training images with the gold box of each expression, if it wants to see them. ValueError where
-        there are none, or none can be read."""
+    def prepare_learner(self) -> None:
+        """Gives the training images and the gold box of each expression to a method that needs them before an evaluation.
+        ValueError where there are none, or none can be read."""
         learner = self.learner
-        if not getattr(learner, "looks_at_regions", False):
+        if not getattr(learner, "needs_training_regions", False):
             return
         items = self.data.train_items
         samples = self.data.dataset("train", self.data.subset, whole_image)
@@ -107,7 +107,7 @@ class Grounding(TaskModule):
                 "expressions."
             )
         boxes = [torch.tensor(items[i].gold, dtype=torch.float32) for i in images]
-        learner.look(self.model.clip, list(images.values()), boxes)
+        learner.search_regions(self.model.clip, list(images.values()), boxes)
 
     # ---- evaluation
 
@@ -117,7 +117,7 @@ class Grounding(TaskModule):
         super().on_test_start()
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """An empty record."""
+        """Makes an empty record."""
         evaluation.metrics = {}
         self.sources[evaluation.name] = evaluation.loader(0, 1).dataset.source  # type: ignore[attr-defined]
 
@@ -141,15 +141,11 @@ class Grounding(TaskModule):
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
         """`measured` of all ranks' expressions. ValueError where no image can be read."""
-        records = gathered(evaluation.metrics)
-        if not records:
-            raise ValueError(f"evaluation {evaluation.name}: none of its images can be read, so it has no result.")
-        if self.trainer.testing:
-            self.records[evaluation.name] = records
+        records = all_records(self, evaluation)
         return measured([evaluation.items[i] for i in records], [chosen for chosen, _ in records.values()])
 
     def line(self, metrics: Mapping[str, Any]) -> str:
-        """The accuracy, between what chance and the best choice would give."""
+        """The accuracy, with the accuracy of a random choice and of the best possible one."""
         between = f"chance {metrics['chance']:.2f} %, at most {metrics['upper_bound']:.2f} %"
         return f"{self.figure.text(metrics['accuracy'])}   ({between}, {metrics['expressions']} expressions)"
 
@@ -167,8 +163,9 @@ class Grounding(TaskModule):
 
 
 def asked_of(item: Any, image: Tensor, counts: bool) -> Any:
-    """The expression. Where it does not count, as it fills up a rank's share or its image (3,H,W) cannot be read, the whole
-    image is its only proposal: its loss is 0, and the learner's tensors are in its graph."""
+    """The expression `item`, or a placeholder where it does not count, because it pads a rank's share or its image (3,H,W)
+    cannot be read. The placeholder's only proposal is the whole image: its loss is 0, and its graph holds the learner's
+    tensors."""
     if counts:
         return item
     whole = (0.0, 0.0, float(image.shape[2]), float(image.shape[1]))

@@ -26,5 +26,5 @@ def label_picture(ids: np.ndarray, colours: Sequence[Colour]) -> Image.Image:
 
 
 def hex_of(colour: Colour) -> str:
-    """A colour as a page names it: #ff0000."""
+    """A colour in HTML notation: #ff0000."""
     return "#{:02x}{:02x}{:02x}".format(*colour)

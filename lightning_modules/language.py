@@ -1,4 +1,4 @@
-"""What the tasks share that continue the prefix of an image with text, by a frozen language model.
+"""The base of tasks in which a frozen language model continues the prefix of an image with text.
 
 Texts never go through the loader: they are looked up by the index of the image in `data.train_items` and `evaluation.items`.
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from datamodules.evaluation import Evaluation
 from datamodules.known_features import IMAGE
 from lightning_modules.evaluated import Figure
+from lightning_modules.records import all_records
 from lightning_modules.task import TaskModule
 from prompts.engine.language_model import FrozenLM, Generation, Piece
 from prompts.parts.reference_prompts import encode_prompts
@@ -31,7 +32,7 @@ class LanguageTask(TaskModule):
         generation: how contexts are continued.
 
     Raises:
-        ValueError: the run has no language model; of an evaluation's images some have texts to compare with and others not.
+        ValueError: the run has no language model, or only some images of an evaluation have reference texts.
     """
 
     figure_without_texts: ClassVar[Figure]  # the main figure where an evaluation's texts are not public, as of test servers
@@ -50,23 +51,23 @@ class LanguageTask(TaskModule):
     # ---- what a task overrides
 
     def asked(self, item: Any) -> str:
-        """The text that stands behind an item's prefix, before what is made."""
+        """The text between an item's prefix and the generated text."""
         raise NotImplementedError
 
     def answers(self, item: Any) -> Sequence[str]:
-        """The texts that are right for an item, one of which is learned in each step; none where they are not public."""
+        """The reference texts of an item; each training step learns one of them. Empty where they are not public."""
         raise NotImplementedError
 
     def generated(self, evaluation: Evaluation, index: Sequence[int], prefix: Any) -> list[Any]:
-        """What the result needs of each image of a batch, as plain data: it is sent between processes.
+        """The generated texts of a batch's images, with whatever the metrics need, as plain data: it is sent between processes.
 
         Args:
-            prefix: what the learner's `prefix` gave for these images.
+            prefix: of these images, by the learner's `prefix`.
         """
         raise NotImplementedError
 
     def measured(self, evaluation: Evaluation, records: dict[int, Any]) -> dict[str, Any]:
-        """The numbers of an evaluation from what `generated` gave for each image, all ranks' together, by index."""
+        """The metrics of an evaluation. `records`: what `generated` returned for the images of all ranks, by index."""
         raise NotImplementedError
 
     def longest_context(self, rows: Tensor) -> list[Piece]:
@@ -91,7 +92,7 @@ class LanguageTask(TaskModule):
         return self.model.language_model
 
     def setup(self, stage: str) -> None:
-        """ValueError, before anything is trained, for texts that are missing, and contexts that are too long."""
+        """ValueError, before anything is trained, for missing texts and for contexts that are too long."""
         if stage == "fit":
             for item in self.data.train_items:
                 if not self.answers(item):
@@ -131,11 +132,11 @@ class LanguageTask(TaskModule):
     # ---- evaluation
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """An empty record."""
+        """Makes an empty record."""
         evaluation.metrics = {}
 
     def evaluate_batch(self, evaluation: Evaluation, batch: dict[str, Tensor], first: bool) -> None:
-        """Keeps what is made of the batch's readable images. ValueError where a prefix is not finite."""
+        """Records the generated texts of the batch's readable images. ValueError where a prefix is not finite."""
         readable = batch["weight"] > 0
         if not readable.any():
             return
@@ -152,11 +153,7 @@ class LanguageTask(TaskModule):
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
         """`measured` of all ranks' images, computed once. ValueError where no image can be read."""
-        records = gathered(evaluation.metrics)
-        if not records:
-            raise ValueError(f"evaluation {evaluation.name}: none of its images can be read, so it has no result.")
-        if self.trainer.testing:
-            self.records[evaluation.name] = records
+        records = all_records(self, evaluation)
         numbers = self.measured(evaluation, records) if self.trainer.is_global_zero else None
         return self.trainer.strategy.broadcast(numbers)
 
@@ -166,17 +163,8 @@ def drawn(texts: Sequence[str], seed: int, index: int) -> str:
     return texts[int(np.random.default_rng([seed, index]).integers(len(texts)))]
 
 
-def gathered(part: dict[int, Any]) -> dict[int, Any]:
-    """The entries of all ranks, in the order of their keys."""
-    parts = [part]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        parts = [{}] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, part)
-    return dict(sorted((key, entry) for entries in parts for key, entry in entries.items()))
-
-
 def _captions_of(items: Sequence[Any], clip: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (U,n,d) of the captions of each of U images, which of them there are (U,n), and each item's image (N,)."""
+    """Features (U,n,d) of the captions of U images, their mask (U,n), and the image of each item (N,)."""
     images = {item.path: item for item in items}
     for item in images.values():
         if not item.captions:

@@ -126,7 +126,7 @@ def group_of(job: Job) -> str:
 
 
 def finish(exit_code: int, loggers: Sequence[Logger] = (), folder: Path | None = None) -> None:
-    """Ends the loggers of a run: its result is shown, and a W&B run gets the job's exit status, so that a failed one is marked.
+    """Ends the loggers of a run: shows its result, and gives the job's exit status to W&B, which marks failed runs by it.
 
     Args:
         folder: the run's, whose result.json is shown if the run has not failed.

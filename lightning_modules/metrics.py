@@ -38,7 +38,7 @@ class ClassCounts(Metric):
 
 class FirstNotFinite(Metric):
     """The smallest index (in the evaluation's list) of an image whose logits are not all finite; NONE where all are finite.
-    It is read once at the end, so that no batch waits for the device."""
+    The index is read once at the end, so that no batch waits for the device."""
 
     NONE = 2**62
     image: Tensor
@@ -48,7 +48,7 @@ class FirstNotFinite(Metric):
         self.add_state("image", torch.tensor(self.NONE), dist_reduce_fx="min")
 
     def update(self, index: Tensor, logits: Tensor) -> None:
-        """Looks at a batch: index (B,), logits (B,C)."""
+        """Checks a batch: index (B,), logits (B,C)."""
         bad = torch.where(logits.isfinite().all(-1), self.NONE, index)
         self.image = torch.cat([bad, self.image[None]]).amin()
 

@@ -21,13 +21,13 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_modules.schedule import Poly, cosine_after_warmup, steps_of
+from lightning_modules.schedule import MultiStep, Poly, cosine_after_warmup, steps_of
 from prompts.learner import PromptLearner
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]
 Rate = Callable[[int, int, float], float]  # (epoch or step, how many of them, peak) -> the rate
 FUSED_ON = ("cuda",)  # kinds of devices
-CHOSEN = frozenset({"fused", "foreach", "capturable", "differentiable"})  # arguments that choose an implementation, or bar one
+CHOSEN = frozenset({"fused", "foreach", "capturable", "differentiable"})  # arguments that select or exclude an implementation
 
 
 class CombinedOptimizer(Optimizer):
@@ -63,10 +63,10 @@ class CombinedOptimizer(Optimizer):
 
 
 def fused(make: Any, groups: Iterable[Mapping[str, Any]]) -> Make:
-    """`make`, told to update all tensors in one kernel where they are on a GPU and one of torch's optimisers has such a kernel.
+    """`make` with fused=True, where the tensors are on a GPU and `make` is an optimiser of torch's with a fused kernel.
 
-    On the CPU everything stays: its fused kernels round otherwise, and published numbers and resumed runs are held to bits. A
-    config that says `fused` or `foreach` itself is followed.
+    On the CPU nothing changes: fused kernels round differently there, and published numbers and resumed runs must agree bit for
+    bit. A config that sets `fused` or `foreach` itself is left as it is.
     """
     kind, given = getattr(make, "func", make), getattr(make, "keywords", {})
     if not isinstance(kind, type) or "fused" not in inspect.signature(kind).parameters or not CHOSEN.isdisjoint(given):
@@ -121,7 +121,7 @@ def check_gradients(owner: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
 
 
 def set_rates(optimizer: Optimizer, at: int, length: int, rate: Rate = cosine_after_warmup) -> None:
-    """Sets the rate of every group for an epoch (0-based, of `length`), or a step of a schedule by steps.
+    """Sets the rate of every group for an epoch (0-based, of `length`), or for a step where the schedule goes by steps.
 
     The peak of a group's schedule is the rate that it was made with.
     """
@@ -136,7 +136,7 @@ def set_rates(optimizer: Optimizer, at: int, length: int, rate: Rate = cosine_af
             group["lr"] = peak
 
 
-def set_rates_of_batch(trainer: Trainer, epochs: int, batch: int, by_step: Poly | None) -> None:
+def set_rates_of_batch(trainer: Trainer, epochs: int, batch: int, by_step: Poly | MultiStep | None) -> None:
     """Sets the rates of the trainer's optimiser for its epoch, or, by the schedule `by_step`, for the optimiser step of a batch
     (0-based, of this epoch)."""
     optimizer, epoch = trainer.optimizers[0], trainer.current_epoch

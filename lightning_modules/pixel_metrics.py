@@ -25,7 +25,7 @@ def confusion_of(classes: int) -> Metric:
 class ImageScores(Metric):
     """The mIoU (N,) in percent of each image of an evaluation, over the classes that are in its truth or its prediction.
 
-    It is NaN for images that did not come or have no pixel that counts.
+    It is NaN for images that were not evaluated or have no pixel that counts.
     """
 
     scores: Tensor
@@ -37,7 +37,7 @@ class ImageScores(Metric):
         self.add_state("seen", torch.zeros(images, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, index: int, confusion: Tensor) -> None:
-        """Notes an image by its position in the list and its own confusion matrix (K,K). Over all ranks each comes once."""
+        """Stores an image by its position in the list and its own confusion matrix (K,K). Over all ranks each comes once."""
         if confusion.any():
             self.scores[index], self.seen[index] = iou_of(confusion).nanmean(), 1
 

@@ -1,4 +1,4 @@
-"""What was predicted for every test image: enough to compare two methods image by image, and for calibration."""
+"""The prediction of every test image, to compare two methods image by image and to measure calibration."""
 
 from __future__ import annotations
 

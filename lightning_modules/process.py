@@ -86,5 +86,5 @@ def peak_memory() -> dict[str, float]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that a result depends on."""
+    """The versions of Python and of the packages that a result depends on."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from runs.journal import duration_text
 from runs.sweep import IN_SWEEP
 
-SHOWN_FOR = 0.25  # seconds between two looks at the figures of the bar
+SHOWN_FOR = 0.25  # seconds between two updates of the bar's figures
 
 
 class RunProgress(RichProgressBar):
@@ -72,7 +72,7 @@ class RunProgress(RichProgressBar):
         return images / per_batch, left * per_batch
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What the bar shows beside Lightning's own figures: those of the last quarter of a second, as each loss that is shown
+        """The figures that the bar shows beside Lightning's own. They are updated every `SHOWN_FOR` seconds, as reading a loss
         makes a GPU wait."""
         if self.shown and time.monotonic() - self.shown[0] < SHOWN_FOR:
             return self.shown[1]

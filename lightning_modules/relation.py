@@ -1,4 +1,4 @@
-"""Which relation two things of an image are in: all relations are scored for each pair, and the best one is the answer.
+"""Visual relations: for a pair of objects in an image all relations are scored, and the one with the best score is the answer.
 
 Names and boxes never go through the loader: they are looked up by the index of the pair in `evaluation.items`.
 
@@ -19,20 +19,20 @@ from datamodules.evaluation import Evaluation
 from files.whole import write_json
 from lightning_modules.box_choices import images_of
 from lightning_modules.evaluated import Figure
-from lightning_modules.language import gathered
+from lightning_modules.records import all_records
 from lightning_modules.task import TaskModule
 from prompts.learner import GradientFree
 
 
 class Relations(TaskModule):
-    """Recall at K, in percent: the share of pairs whose relation is among the K best, of all pairs, of each relation, and the
-    mean over relations. At 1 it is the accuracy.
+    """Measures recall at K, in percent: the share of pairs whose relation is among the K with the best scores, over all pairs,
+    for each relation, and as the mean over relations. At 1 it is the accuracy.
 
     Args:
         ks: the numbers K beside 1; one larger than the number of relations is left out.
 
     Raises:
-        ValueError: numbers that cannot be, or a method that an optimiser would train.
+        ValueError: a K that is no whole number above 1, or a method that an optimiser would train.
     """
 
     needs = ("scores of relations", "related pairs")
@@ -48,7 +48,7 @@ class Relations(TaskModule):
         self.records: dict[str, dict[int, list[float]]] = {}  # by test: (R,) of each pair by its index
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """An empty record."""
+        """Makes an empty record."""
         evaluation.metrics = {}
 
     def evaluate_batch(self, evaluation: Evaluation, batch: dict[str, Tensor], first: bool) -> None:
@@ -73,11 +73,7 @@ class Relations(TaskModule):
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
         """`recalls` of all ranks' pairs. ValueError where no image can be read."""
-        records = gathered(evaluation.metrics)
-        if not records:
-            raise ValueError(f"evaluation {evaluation.name}: none of its images can be read, so it has no result.")
-        if self.trainer.testing:
-            self.records[evaluation.name] = records
+        records = all_records(self, evaluation)
         labels = np.array([evaluation.items[i].label for i in records])
         return recalls(np.array(list(records.values())), labels, evaluation.classnames, [1, *self.ks])
 

@@ -66,7 +66,7 @@ def result_of(
         "selected": data.selection(),
         "bad_images": {"count": len(bad_images), "names": list(bad_images[:100])},
         "versions": versions(),
-        # saved prompts are evaluated with the settings that they were trained with, whatever the command line says
+        # saved prompts are evaluated with the settings that they were trained with, not with those of the command line
         "config": job.config | {"method": job.config["method"] | run.settings},
     }
 

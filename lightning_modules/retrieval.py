@@ -1,6 +1,6 @@
-"""Retrieval: an image finds its captions among all captions, and a caption its image among all images.
+"""Retrieval: the captions of an image are ranked among all captions, and the image of a caption among all images.
 
-In training, captions stand in the place of the class names: those of the step's images, on all ranks, one of each image.
+In training, captions replace the class names: one caption of each image of the step, over all ranks.
 
 Shapes: B images of a rank, G of all ranks, C captions of a step, N images and M captions of an evaluation, U of them distinct,
 d width of the shared embedding.
@@ -38,15 +38,15 @@ class StepCaptions:
     """The captions of a step, equal on all ranks, and the gathered images."""
 
     captions: list[Caption]  # (C,) in the order of the step's global batch
-    target: Tensor  # (G,) the caption of each image; of images that do not count, any
+    target: Tensor  # (G,) the caption of each image; arbitrary for images that do not count
     counts: Tensor  # (G,) bool
 
 
 class Retrieval(TaskModule):
-    """Recall at 1, 5 and 10 and median ranks, image to text and text to image. An image finds its captions when any of them is
-    among the first K.
+    """Measures recall at 1, 5 and 10 and median ranks, image to text and text to image. For an image, recall at K asks whether
+    any of its captions is among the first K.
 
-    The figure is image-to-text R@1, as the methods here learn from the image's side and the published tables begin with it.
+    The main figure is image-to-text R@1, as the methods here learn on the image's side and the published tables begin with it.
     """
 
     needs = ("class logits", "captioned images")
@@ -69,7 +69,7 @@ class Retrieval(TaskModule):
     # ---------------------------------------------------------------- training
 
     def setup(self, stage: str) -> None:
-        """ValueError, before a training starts, for what its loss cannot be computed with."""
+        """ValueError, before a training starts, for settings with which its loss cannot be computed."""
         if stage != "fit":
             return
         if (accumulate := self.trainer.accumulate_grad_batches) > 1:
@@ -92,8 +92,8 @@ class Retrieval(TaskModule):
         super().on_fit_start()
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
-        """The learner's losses over the captions of the step. Half of its cross-entropy is that of the captions over the
-        images; a loss of another name, such as "sigmoid", is symmetric as it is."""
+        """The learner's losses over the captions of the step. Its cross-entropy is averaged with that of the captions over the
+        images; a loss of another name, such as "sigmoid", is symmetric already."""
         step = self.step_captions(batch, seed)
         self.model.bind(step.captions)
         self.warn_of_cut("training", sum(caption.cut for caption in step.captions), len(step.captions))
@@ -117,14 +117,14 @@ class Retrieval(TaskModule):
         """One caption of each image of the global batch, drawn by (seed, image). Images that could not be read bring none."""
         rows = torch.stack([batch["batch_index"], batch["index"], (batch["weight"] > 0).long()], 1)
         place, index, counts = gather_rows(rows).cpu().T.contiguous()
-        counts = counts > 0 if counts.any() else counts == 0  # where no image counts, no loss does
+        counts = counts > 0 if counts.any() else counts == 0  # with no image that counts, all losses have weight 0 anyway
         places, first = np.unique(place[counts].numpy(), return_index=True)
         captions = [self.drawn(self.data.train_items, i, seed) for i in index[counts][first].tolist()]
         target = torch.searchsorted(torch.from_numpy(places), place).clamp_max(len(places) - 1)
         return StepCaptions(captions, target.to(self.device), counts.to(self.device))
 
     def drawn(self, items: Sequence[Any], index: int, seed: int) -> Caption:
-        """One of an image's captions, whatever the rank and the process."""
+        """One of an image's captions, the same on every rank."""
         captions = _captions(items, index)
         return Caption(captions[int(np.random.default_rng([seed, index]).integers(len(captions)))])
 
@@ -139,7 +139,7 @@ class Retrieval(TaskModule):
     # ---------------------------------------------------------------- evaluation
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """Makes room for the features of the images. ValueError for an image without captions."""
+        """Allocates the features of the images. ValueError for an image without captions."""
         for index in range(len(evaluation.items)):
             _captions(evaluation.items, index)
         evaluation.metrics = ImageRows(evaluation.images, self.model.clip.embed_dim).to(self.device)
@@ -193,7 +193,7 @@ class Retrieval(TaskModule):
         return f"R@1, 5, 10: image to text {parts[0]} %   text to image {parts[1]} %   {counts}"
 
     def warn_of_cut(self, where: str, cut: int, count: int) -> None:
-        """Says once, where it first happens, that captions were cut."""
+        """Warns once, where it first happens, that captions were cut."""
         if cut and where not in self.warned and is_first_rank():
             log.warning("%s: %d of %d captions are longer than the text tower has room for, and cut", where, cut, count)
             self.warned.add(where)

@@ -142,7 +142,8 @@ def summary(ranks: Ranks, images: np.ndarray | None = None, owner: np.ndarray | 
 
 
 class ImageRows(Metric):
-    """The features (N,d) of an evaluation's images, each from the rank that had it, and `seen` (N,), which of them came."""
+    """The features (N,d) of an evaluation's images, each from the rank that had it, and `seen` (N,), which images were
+    encoded."""
 
     rows: Tensor
     seen: Tensor

@@ -1,4 +1,4 @@
-"""The folder of a run: what is kept there, and what is left there when the run stops half-way."""
+"""The folder of a run: the files of a finished run, and the state that an interrupted run leaves."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class RunFolder:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Which run a resume state belongs to."""
+        """The identity that a resume state stores, to be compared when it is read."""
         return {"digest": self.job.digest, "seed": self.job.config["seed"]}
 
     def checkpoint(self, module: TaskModule, trainer: Trainer) -> Path | None:
@@ -129,7 +129,7 @@ class RunFolder:
         if (self.path / LAST).exists():
             return f"the same command{' without force=true' if self.force else ''} resumes from {self.path / LAST}"
         if self.is_done() and not self.force:
-            return f"the result stands in {self.path / RESULT}"
+            return f"the result is in {self.path / RESULT}"
         return "the same command starts over"
 
     def abandon(self) -> None:

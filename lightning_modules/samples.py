@@ -17,7 +17,7 @@ from files.whole import whole_file, write_json
 SAMPLES, FOLDER = "samples.json", "samples"
 EACH = 4  # best, worst and random ones of an evaluation
 SIDE = 128  # pixels of a picture's longer side
-Paint = Callable[[Image.Image, Mapping[str, Any], float], Image.Image]  # of a picture, its entry and its scale: what is shown
+Paint = Callable[[Image.Image, Mapping[str, Any], float], Image.Image]  # (picture, its entry, its scale) -> the drawn picture
 LONGEST, MOST = 1000, 50  # characters of a text and entries of a list in samples.json
 
 
@@ -47,9 +47,9 @@ def write_samples(
     Args:
         evaluations: where the images come from; its loader's dataset has the list that `index` counts in.
         samples: by the name of an evaluation, entries with "why", "index" and the fields of the task: plain data, which is cut
-            to `LONGEST` and `MOST`, and pictures, in whose place their paths below `folder` are written. Each entry gets
+            to `LONGEST` and `MOST`, and pictures, which are saved and replaced by their paths below `folder`. Each entry gets
             "image", the path of the image's picture; null where it cannot be read.
-        paint: draws into an image's picture what an entry of its says.
+        paint: draws the content of an entry into the image's picture.
     """
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     content = {}
@@ -83,7 +83,7 @@ def _picture(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any], pai
 
 
 def _with_paths(folder: Path, evaluation: Evaluation, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry with its pictures saved, without new colours where they are made smaller."""
+    """An entry with its pictures saved and replaced by their paths. Resizing a palette picture adds no colours."""
     written = dict(entry)
     for key, shown in entry.items():
         if isinstance(shown, Image.Image):

@@ -27,11 +27,11 @@ MASK = "mask"  # of a batch: the label maps
 
 
 class Segmentation(TaskModule):
-    """mIoU, mean accuracy of the classes and accuracy of all pixels, in percent, from one confusion matrix over the evaluation,
-    at the size of the label files.
+    """Measures mIoU, mean accuracy of the classes and accuracy of all pixels, in percent, from one confusion matrix over the
+    evaluation, at the size of the label files.
 
     Args:
-        window, stride, ratios, flip: how a test image is seen (`lightning_modules.sliding_window.TestMode`).
+        window, stride, ratios, flip: how test images are predicted (`lightning_modules.sliding_window.TestMode`).
     """
 
     needs = ("pixel logits", "label maps")
@@ -56,7 +56,7 @@ class Segmentation(TaskModule):
         return self.learner.dense_losses(outputs, batch[MASK]), outputs.logits
 
     def start_evaluation(self, evaluation: Evaluation) -> None:
-        """Makes the confusion matrix, and the scores of the images."""
+        """Makes the metrics: the confusion matrix, and the mIoU of each image."""
         metrics = {
             "confusion": confusion_of(len(evaluation.classnames)),
             "images": ImageScores(evaluation.images),
@@ -77,13 +77,13 @@ class Segmentation(TaskModule):
             counts = metrics["confusion"](classes.flatten(), truth.flatten())
             metrics["images"].update(place, counts)
 
-    def predicted(self, image: Tensor, size: Sequence[int], look: Any = lambda logits: None) -> Tensor:
-        """The class (B,H,W) uint8 of every pixel, of images (B,3,h,w) uint8, at another size (H,W)."""
+    def predicted(self, image: Tensor, size: Sequence[int], check: Any = lambda logits: None) -> Tensor:
+        """The class (B,H,W) uint8 of every pixel of images (B,3,h,w) uint8, at the size (H,W). `check` gets all logits."""
 
         def segment(part: Tensor) -> Tensor:
             return self.learner.segment(self.model.clip, part).logits
 
-        return self.mode.classes(segment, image, (size[0], size[1]), look)
+        return self.mode.classes(segment, image, (size[0], size[1]), check)
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
         """`pixel_metrics.summarise` and the number of images. ValueError where logits are not finite or no pixel counts."""

@@ -1,4 +1,4 @@
-"""What a run shows on its boards: its learner's pictures and words, its prompts, test images, and its result."""
+"""Shows a run on its boards: its learner's pictures and words, its prompts, test images, and its result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from runs.result import Result, load_result
 
 CLASSES_DRAWN = 100  # W&B keeps a row per cell of a confusion matrix and draws 10,000 of them
 BEST = "best/val"  # the best main figure on the validation images, by which a sweep of W&B's judges a run
-KEPT = "kept.json"  # in a run's folder: by what later runs find the prompts that a board keeps
+KEPT = "kept.json"  # in a run's folder: the addresses of its prompts on the boards that have stored them
 MOST_KEPT = 2**16  # bytes
 
 
@@ -54,7 +54,7 @@ def show_predictions(boards: Sequence[Board], module: EvaluatedModule) -> None:
 
 
 def keep_prompts(boards: Iterable[Board], job: Job, path: Path) -> None:
-    """Gives saved prompts to the boards that keep files, and notes in the run's folder by what they are found."""
+    """Gives saved prompts to the boards that store files, and writes their addresses to the run's folder."""
     name = "-".join([*(job.names[key] for key in ("method", "data", "clip", "protocol")), job.digest])
     name += f"-seed{job.config['seed']}"
     about = {**job.names, "shots": job.config["shots"], "seed": job.config["seed"], "digest": job.digest}
@@ -65,7 +65,7 @@ def keep_prompts(boards: Iterable[Board], job: Job, path: Path) -> None:
 
 
 def note_origins(boards: Sequence[Board], cfg: DictConfig) -> None:
-    """Notes the kept prompts that a run has started from, by `ckpt`, by `init_from` or by an earlier run of its own."""
+    """Records the stored prompts that a run has started from, by `ckpt`, by `init_from` or by an earlier run of its own."""
     keys = ["ckpt", "init_from", *([cfg.earlier[GIVES]] if boards and cfg.get("earlier") else [])]
     for key in dict.fromkeys(keys) if boards else []:
         given = OmegaConf.select(cfg, key)
@@ -75,8 +75,8 @@ def note_origins(boards: Sequence[Board], cfg: DictConfig) -> None:
 
 
 def kept_in(folder: Path) -> list[dict[str, str]]:
-    """By what the prompts of a run's folder are found; none where no board has kept them. ValueError where the file holds
-    something else."""
+    """The addresses of the stored prompts of a run's folder; empty where no board has stored them. ValueError where the file
+    holds something else."""
     file = (folder if folder.is_dir() else folder.parent) / KEPT
     if not file.is_file():
         return []
@@ -150,7 +150,7 @@ def settings_of(result: Result) -> dict[str, Any]:
 
 
 def as_cell(value: Any) -> str:
-    """A sample's entry as a cell: texts of a list beside each other."""
+    """A sample's entry as the text of a cell: the entries of a list on one line."""
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

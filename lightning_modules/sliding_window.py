@@ -1,8 +1,8 @@
-"""Dense logits of test images: of the image as a whole or by windows that slide over it, in one size or in several, mirrored
-too; and the classes of the pixels at the size of the labels.
+"""Dense prediction of test images: on the whole image or by sliding windows, at one size or several, optionally mirrored too;
+and the classes of the pixels at the size of the labels.
 
-As DenseCLIP's test (Rao et al., CVPR 2022, by mmsegmentation): windows' logits are averaged where they overlap; over sizes and
-mirror images the mean is of probabilities at the labels' size.
+As in DenseCLIP's test (Rao et al., CVPR 2022, by mmsegmentation), the logits of windows are averaged where they overlap. Over
+sizes and mirror images the probabilities are averaged at the labels' size.
 
 Shapes: B images, K classes, (h,w) an image as it is tested, (H,W) its label map.
 """
@@ -16,24 +16,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Segment = Callable[[Tensor], Tensor]  # images (B,3,h,w) uint8 -> logits (B,K,h',w'), of a grid of their own
+Segment = Callable[[Tensor], Tensor]  # images (B,3,h,w) uint8 -> logits (B,K,h',w'), usually of a coarser grid
 BAND = 2**24  # numbers of (B,K,rows,W) that are resized at once: 64 MiB
 
 
 @dataclass(frozen=True)
 class TestMode:
-    """How an image is tested.
+    """The test mode: windows, sizes and mirror images.
 
     Args:
-        window, stride: pixels of the square window and from one window to the next; None: the image as a whole.
-        ratios: sizes in which an image is tested, 1 being the one it comes in.
-        flip: each size also mirrored.
+        window, stride: side of the square window and distance of neighbouring windows in pixels; None: the whole image.
+        ratios: scale factors of the image; 1 is its own size.
+        flip: predict each size mirrored, too.
 
     Raises:
-        ValueError: numbers that leave pixels without a window, or are no sizes.
+        ValueError: windows that would leave pixels out, or ratios out of range.
     """
 
-    __test__ = False  # pytest's: no class of tests
+    __test__ = False  # keeps pytest from collecting the class as tests
 
     window: int | None = None
     stride: int | None = None
@@ -56,19 +56,19 @@ class TestMode:
         if len(set(self.ratios)) < len(self.ratios):
             raise ValueError(f"task.module.ratios={list(self.ratios)}: name each size once.")
 
-    def classes(self, segment: Segment, image: Tensor, size: tuple[int, int], look: Callable[[Tensor], None]) -> Tensor:
+    def classes(self, segment: Segment, image: Tensor, size: tuple[int, int], check: Callable[[Tensor], None]) -> Tensor:
         """The class (B,H,W) uint8 of every pixel: the largest logit or, of several sizes and mirror images, the largest mean
         probability.
 
         Args:
             image: (B,3,h,w) uint8.
             size: (H,W), of the label maps.
-            look: called with each of the logits (B,K,·,·).
+            check: called with the logits (B,K,·,·) of each size and mirror image.
         """
         total, found = None, image.new_empty(len(image), *size, dtype=torch.uint8)
         several = len(self.ratios) > 1 or self.flip
         for logits in self.maps(segment, image):
-            look(logits)
+            check(logits)
             for rows, band in bands(logits.float(), size):
                 if not several:
                     found[:, rows] = band.argmax(1).to(torch.uint8)
@@ -129,8 +129,8 @@ def slide(segment: Segment, image: Tensor, window: int, stride: int) -> Tensor:
 
 
 def bands(logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
-    """Logits (B,K,h,w) at another size (H,W), bilinear, without aligned corners, a band of rows (B,K,rows,W) at a time: at full
-    size those of 150 classes would take 600 bytes a pixel."""
+    """Logits (B,K,h,w) resized to (H,W), bilinear without aligned corners, one band of rows (B,K,rows,W) at a time: at full
+    size the logits of 150 classes would take 600 bytes per pixel."""
     rows = max(1, BAND // (logits.shape[0] * logits.shape[1] * size[1]))
     source = ((torch.arange(size[0], device=logits.device) + 0.5) * (logits.shape[2] / size[0]) - 0.5).clamp_min(0)
     above = source.long().clamp_max(logits.shape[2] - 1)

@@ -1,8 +1,8 @@
-"""The losses of training steps: their sums by epoch, and that each is finite.
+"""The losses of training steps: their sums by epoch, and the check that each is finite.
 
-`loss.item()` in a step makes a GPU wait for Python: nothing new is queued until the loss has arrived. So on CUDA the numbers of
-a step are looked at when the forward pass of the next one is queued, and those of an epoch's last step at its end. On other
-devices they are looked at at once.
+`loss.item()` in a step makes Python wait for the GPU: nothing new is queued until the loss has arrived. So on CUDA the numbers
+of a step are read when the forward pass of the next one is queued, and those of an epoch's last step at its end. On other
+devices they are read immediately.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class StepLosses:
         return self.epochs
 
     def check(self, loss: Tensor, why: Callable[[], str]) -> None:
-        """Looks at the steps before, and at this scalar when it has arrived.
+        """Checks the losses of earlier steps that were not read yet, and this scalar when it has arrived.
 
         Args:
-            why: what a ValueError says where the scalar is not finite. It may be called steps later: what it looks at must be
-                as it was in this step, and hold no graph.
+            why: gives the message of the ValueError where the scalar is not finite. It may be called steps later: the tensors
+                that it reads must keep this step's values, and hold no graph.
 
         Raises:
-            ValueError: this loss, or an earlier one that was not looked at yet, is NaN or infinite.
+            ValueError: this loss, or an earlier one that was not read yet, is NaN or infinite.
         """
 
         def finite(value: float) -> None:
@@ -58,7 +58,7 @@ class StepLosses:
         self._look_at(loss, count)
 
     def read(self) -> None:
-        """Waits for what was not looked at yet. ValueError where a loss is not finite."""
+        """Waits for all losses that were not read yet. ValueError where one is not finite."""
         while self._unread:
             value, then = self._unread.popleft()
             then(value())
@@ -71,11 +71,11 @@ class StepLosses:
 
 
 def is_read_later(scalar: Tensor) -> bool:
-    """Whether a step's numbers on this device are looked at in the next step."""
+    """Whether a step's numbers on this device are read in the next step."""
     return scalar.device.type == "cuda"
 
 
 def magnitudes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By name the largest absolute entry of each tensor that has one: infinite or NaN where any entry is. Later changes of the
-    tensors do not change them."""
+    """The largest absolute entry of each tensor that is not empty, by name: infinite or NaN where any entry is. Later changes
+    of the tensors do not change them."""
     return {name: torch.linalg.vector_norm(t.detach(), math.inf) for name, t in tensors.items() if t.numel()}

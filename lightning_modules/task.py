@@ -19,7 +19,7 @@ from datamodules.evaluation import Evaluation
 from lightning_modules.diagnosis import why_not_finite
 from lightning_modules.evaluated import EvaluatedModule
 from lightning_modules.optimizers import check_gradients, check_groups, make_optimizer, set_rates_of_batch
-from lightning_modules.schedule import Poly
+from lightning_modules.schedule import MultiStep, Poly
 from lightning_modules.step_losses import StepLosses, is_read_later, magnitudes
 from prompts.engine.sending import send
 from prompts.learner import TrainingHooks
@@ -28,11 +28,11 @@ from prompts.prompted_clip import PromptedCLIP
 LEARNER = "model.learner."  # prefix of the learner's tensors in the state dict: a checkpoint holds these,
 TOWERS = "model.clip.model."  # and, with this prefix, the CLIP's tensors that are trained
 
-DRAWN_BY = ("label", "batch_index")  # entries of a batch that `PromptLearner.sample` takes, on the CPU
+DRAWN_BY = ("label", "batch_index")  # entries of a batch that `PromptLearner.sample` needs on the CPU
 
 
 def on_host(name: str) -> str:
-    """The entry of a batch on a device that holds another's copy on the CPU."""
+    """The name of the entry that holds a batch entry's copy on the CPU."""
     return f"{name} on the host"
 
 
@@ -56,7 +56,7 @@ class TaskModule(EvaluatedModule):
 
     needs: ClassVar[tuple[str, ...]] = ()  # words that must be among the `offers` of the learner or of the data
 
-    poly: Poly | None = None  # the schedule of the run's rates, where it goes by steps; else it goes by epochs
+    by_step: Poly | MultiStep | None = None  # the schedule of rates by steps; None: the schedule goes by epochs
     strict_loading = False  # a checkpoint holds the learner alone; on_load_checkpoint says what may be missing
 
     def __init__(
@@ -96,12 +96,12 @@ class TaskModule(EvaluatedModule):
 
         Returns:
             Losses by name, each (B,), one per sample, or a scalar that does not depend on the batch; outputs (B,...), such as
-            logits, which are looked at where a loss is not finite.
+            logits, which the error message of a loss that is not finite examines.
         """
         raise NotImplementedError
 
-    def look(self) -> None:
-        """Shows a method without gradients what it wants to see of the training images, before the test. On every rank."""
+    def prepare_learner(self) -> None:
+        """Gives a method without gradients what it needs of the training images, before the test. Called on every rank."""
 
     # ---- training
 
@@ -112,7 +112,7 @@ class TaskModule(EvaluatedModule):
 
     @property
     def trainable(self) -> dict[str, Tensor]:
-        """The tensors that an optimiser moves, by name."""
+        """The trained tensors, by name."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def train_dataloader(self) -> Any:
@@ -137,7 +137,7 @@ class TaskModule(EvaluatedModule):
         self._trained, self._rate_logged = self.trainable, None
 
     def transfer_batch_to_device(self, batch: Mapping[str, Any], device: torch.device, dataloader_idx: int) -> dict[str, Any]:
-        """The batch on the device. What classes are drawn by is kept on the CPU as well, as reading it back would wait."""
+        """The batch on the device. The entries `DRAWN_BY` are also kept on the CPU, as reading them back would wait."""
         if all(isinstance(entry, Tensor) for entry in batch.values()):  # Lightning's walk through a batch takes 0.2 ms
             moved = {name: send(tensor, device) for name, tensor in batch.items()}
         else:
@@ -150,7 +150,7 @@ class TaskModule(EvaluatedModule):
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         # Set at each batch and not once per epoch: Lightning skips the epoch's hooks when it resumes within one.
-        set_rates_of_batch(self.trainer, self.epochs, batch_idx, self.poly)
+        set_rates_of_batch(self.trainer, self.epochs, batch_idx, self.by_step)
         # A learner that draws from torch's generator draws the same on every rank and after a resume.
         seed_generators(self.seed_of(batch_idx), self.device)
 
@@ -196,7 +196,7 @@ class TaskModule(EvaluatedModule):
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if batch_idx + 1 < self.trainer.num_training_batches:
             return
-        self.step_losses.read()  # before anything is made of what the epoch has learned
+        self.step_losses.read()  # before anything uses the epoch's prompts
         self.kept_epoch = epoch
         if isinstance(self.model.learner, TrainingHooks):  # here, as Lightning's epoch hook runs after evaluation and callbacks
             self.model.learner.end_epoch(epoch, self.epochs)
@@ -210,7 +210,7 @@ class TaskModule(EvaluatedModule):
         loss = self.trainer.strategy.reduce(self._loss_of_step, reduce_op="mean")
         self.step_losses.add(loss)
         self.log("loss", loss, prog_bar=True)
-        at = self.global_step if self.poly else self.current_epoch
+        at = self.global_step if self.by_step else self.current_epoch
         if self._rate_logged != at:  # it holds until the next one, and each number is a copy to the device
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
             self._rate_logged = at

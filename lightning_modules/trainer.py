@@ -20,19 +20,19 @@ def make_trainer(
     enable_progress_bar: bool | None = None,
     **options: Any,
 ) -> Trainer:
-    """A trainer without Lightning's samplers and checkpoints, in place of which this project has loaders and callbacks.
+    """A trainer without Lightning's samplers and checkpoints, which this project replaces by its own loaders and callbacks.
 
     Several devices (or nodes) get one process each, started as fresh subprocesses. Buffers are not broadcast: they are
     frozen, and ranks evaluate unequal numbers of batches, so a broadcast in the forward pass would wait for ever.
 
     Args:
-        enable_progress_bar: False takes a progress bar out of the callbacks, True adds Lightning's where they have none; by
-            default there is the callbacks' bar, or none.
+        enable_progress_bar: False removes a progress bar from the callbacks, True adds Lightning's where they have none; None
+            leaves the callbacks as they are.
         options: other arguments of Lightning's Trainer.
 
     Raises:
-        ValueError: a precision that no published number was trained with, a callback that is none, or whatever Lightning
-            refuses (more devices than there are).
+        ValueError: a precision that no published number was trained with, a callback that is not Lightning's, or settings that
+            Lightning refuses (more devices than there are).
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}; the prompts stay float32 in all.")
@@ -54,7 +54,7 @@ def make_trainer(
             num_nodes=num_nodes,
             callbacks=callbacks,
             use_distributed_sampler=False,
-            # `enable_checkpointing`: True adds a ModelCheckpoint of Lightning's, False refuses one of the user's
+            # `enable_checkpointing`: True would add Lightning's ModelCheckpoint, False would refuse the user's own
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_progress_bar=bool(enable_progress_bar) or any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,

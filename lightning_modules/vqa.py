@@ -1,4 +1,4 @@
-"""Questions about images: a frozen language model answers behind the image's prefix and "Q: ... A:", without an answer head.
+"""Visual question answering: a frozen language model continues the image's prefix and "Q: ... A:", without an answer head.
 
 Shapes: B questions, n rows of a prefix.
 """
@@ -24,24 +24,26 @@ from lightning_modules.vqa_accuracy import accuracy, longest_words, percent_by_k
 from prompts.engine.language_model import Generation, Piece
 from prompts.limber import Prefix
 
-POOL = 1  # of the seeds of what is drawn: which training questions may be examples,
-DRAW = 2  # and which of them stand before a question
+POOL = 1  # part of the seed that draws the training questions which may be examples
+DRAW = 2  # part of the seed that draws the examples before a question
 
 
 class VQA(LanguageTask):
-    """The accuracy of VQA v2, in percent, by the number of examples K before a question and by the kind of answer; the answers
-    in answers_NAME_K.json, which the VQA server takes. Where no answers are public, the number of questions alone.
+    """Measures the accuracy of VQA v2, in percent, by the number of examples K before a question and by the kind of answer, and
+    writes the answers to answers_NAME_K.json, which the VQA server takes. Where no answers are public, it reports the number of
+    questions alone.
 
     A context is an example's prefix, "Q: question A: answer", the next example's, ..., the image's prefix, "Q: question A:".
 
     Args:
-        generation: how answers are made. An answer ends with its line, and after as many words as the longest that people gave.
+        generation: how answers are made. An answer is cut at the end of its line, and at the length of the longest human
+            answer.
         shots: the numbers of examples K that are measured, each by itself.
         figure_shots: the K of the main figure; None: the largest.
         examples: the pool of training questions, drawn by the run's seed, from which each question's examples are drawn.
 
     Raises:
-        ValueError: numbers that cannot be, or an example without an answer.
+        ValueError: numbers out of range, or an example without an answer.
     """
 
     needs = ("a prefix for a language model", "questions about images")
@@ -93,7 +95,7 @@ class VQA(LanguageTask):
         return f"Q: {item.question} A:"
 
     def answers(self, item: Any) -> Sequence[str]:
-        """What people answered."""
+        """The answers that people gave."""
         return item.answers
 
     def example(self, item: Any) -> str:
@@ -101,12 +103,12 @@ class VQA(LanguageTask):
         return f"{self.asked(item)} {most_common(item.answers)}"
 
     def context(self, item: Any, rows: Tensor, examples: Sequence[tuple[Any, Tensor]] = ()) -> list[Piece]:
-        """What the language model continues: examples, each with the rows (n,width) of its image, then the question."""
+        """The language model's input: examples, each with the rows (n,width) of its image, then the question."""
         before = [piece for shown, of in examples for piece in (of, self.example(shown))]
         return [*before, rows, self.asked(item)]
 
     def longest_context(self, rows: Tensor) -> list[Piece]:
-        """Of the longest question, with the longest examples."""
+        """The context of the longest question with the longest examples."""
         questions = [item for evaluation in (*self.vals, *self.tests) for item in evaluation.items] or self.data.train_items
         pool = sorted((self.data.train_items[i] for i in self.pool), key=lambda item: -len(self.example(item)))
         examples = [(item, rows) for item in pool[: self.shots[-1]]]
@@ -115,14 +117,14 @@ class VQA(LanguageTask):
     # ---- evaluation
 
     def evaluate_batch(self, evaluation: Evaluation, batch: dict[str, Tensor], first: bool) -> None:
-        """As every language task; the prefixes of the examples are made at the first batch."""
+        """Answers the batch's questions; the prefixes of the examples are made at the first batch."""
         if first and self.pool:
             self.pool_rows = self._pool_rows()
         super().evaluate_batch(evaluation, batch, first)
 
     def _pool_rows(self) -> list[Tensor]:
-        """The prefix (n,width) of each example, with the image as in a test. Images that cannot be read leave the pool, where
-        the data allow it. ValueError where fewer are left than stand before a question."""
+        """The prefix (n,width) of each example, with its image transformed as in a test. Examples whose image cannot be read
+        are dropped, where the data allow it. ValueError where fewer are left than a question needs."""
         dataset = self.data.dataset("train", self.data.subset, eval_transform(**self.data.image_spec))
         samples = {place: sample for place in self.pool if (sample := dataset[place])["weight"]}
         if len(samples) < self.shots[-1]:
@@ -136,7 +138,7 @@ class VQA(LanguageTask):
         return [rows for part in images for rows in prefix(self.model.clip, part.to(self.device)).rows]
 
     def examples_of(self, index: int, count: int) -> list[tuple[Any, Tensor]]:
-        """The examples before a question of an evaluation, with their rows: those for fewer are the first ones for more."""
+        """The examples before a question of an evaluation, with their rows: the first `count` of one fixed order."""
         order = np.random.default_rng([self.seed, DRAW, index]).permutation(len(self.pool))[:count]
         return [(self.data.train_items[self.pool[place]], self.pool_rows[place]) for place in order]
 

@@ -37,19 +37,20 @@ class AAPE(PromptLearner):
 
     Args:
         prompts: file of reference prompts, folder of the published files, or {class name: sentences}; only training reads it.
-        dataset: says which file of the folder, see `prompts.parts.prompt_folders`.
+        dataset: its name chooses a file of the folder, see `prompts.parts.prompt_folders`.
         prompts_per_query, dedup, aliases, fallback: see `load_reference_prompts`.
         unit_prompts: reference prompts have length 1 before they are averaged and attended to.
         aggregator: makes the aggregator from (d, images, classes).
-        head: bottleneck or linear_relu; h_only has none, h(x) takes the image's place (appendix B.2).
+        head: bottleneck or linear_relu; h_only has none and classifies h(x) instead of the image (appendix B.2).
         hidden: width of h and of the bottleneck; null: d / 16.
         residual: the head adds to the class's own text feature.
         norm_h: h(x) has length 1 in the head.
         distill_weight: lambda of the loss. With 0 there are neither reference prompts nor an aggregator.
         distill_space: unit compares directions; raw, the vectors as they are.
         detach: no gradient of the distillation flows into the aggregator.
-        reward_scale: of CLIPScore, which the aggregator maximises.
-        schedule: joint, or two_stage: the aggregator alone for `aggregator_share` of the epochs, then h and g on the fixed one.
+        reward_scale: the factor of CLIPScore, which the aggregator maximises.
+        schedule: joint, or two_stage: first the aggregator alone for `aggregator_share` of the epochs, then h and g with the
+            aggregator fixed.
         aggregator_optimizer: adamw, or configured: the one of h and g.
 
     Raises:

@@ -1,4 +1,4 @@
-"""AAPE on images with captions (Huang et al., NeurIPS 2024, arXiv 2410.23698), for retrieval: h(x) takes the image's place.
+"""AAPE on images with captions (Huang et al., NeurIPS 2024, arXiv 2410.23698), for retrieval: h(x) replaces the image feature.
 
 In training an aggregator summarises the image's own captions, and h learns to predict the summary from the image alone; the
 task adds its contrastive loss between h(x) and captions. There is no head g, and h alone is saved. A reconstruction, as no code
@@ -30,7 +30,7 @@ class AAPECaptions(PromptLearner):
     """The query of an image is h(x), compared with CLIP's features of `template`.
 
     Args:
-        template: of the captions' text, "{}" being the caption.
+        template: the text that is encoded for a caption, "{}" being the caption.
         hidden: width of h; null: d / 16.
         h_bias: whether its two layers have biases.
         pairing: what an image is paired with in the contrastive loss: one drawn caption, which is the task's own loss; all of

@@ -20,8 +20,8 @@ from prompts.parts.settings import check_choice
 
 
 class CoOp(PromptLearner):
-    """`n_ctx` context tokens, random or starting from the words of `init`; `position` places the class name behind, between or
-    before them; `class_context` gives every class its own (which then serve no other class list); `loss` is softmax, as
+    """`n_ctx` context tokens, random or starting from the words of `init`. `position` places the class name behind, between or
+    before them. `class_context` gives every class its own tokens, which then fit no other class list. `loss` is softmax, as
     published, or sigmoid, for CLIPs that were trained with it."""
 
     trains_clip = True

@@ -22,14 +22,14 @@ from prompts.parts.markers import make_markers
 from prompts.parts.marking import ResizeMode
 from prompts.parts.region_images import KeptFeatures, encode_drawn
 from prompts.parts.region_texts import RegionTexts, drawn_captions
-from prompts.parts.regions import check_regions, masks_of, region_keys, region_losses
+from prompts.parts.regions import Regions, RegionScorer, region_losses
 from prompts.parts.settings import check_at_least, check_choice
 
 Combine = Literal["sum", "max"]
 Form = Literal["per_box", "colours"]
 
 
-class CPT(GradientFree):
+class CPT(RegionScorer, GradientFree):
     """Zero-shot scores of proposals.
 
     Args:
@@ -49,10 +49,6 @@ class CPT(GradientFree):
     Raises:
         ValueError: an unknown choice or marker; from `region_scores`: no bank, no proposals, a box outside its image.
     """
-
-    offers = ("scores of regions",)
-
-    needs_masks = False  # True: `region_scores` draws the masks of the proposals
 
     def __init__(
         self,
@@ -123,82 +119,45 @@ class CPT(GradientFree):
         return features - self.texts.features(clip, PHOTO, self._bank).mean(0)
 
     @torch.no_grad()
-    def region_scores(
-        self,
-        clip: FrozenCLIP,
-        images: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        texts: Sequence[str],
-        masks: Sequence[Tensor | None] | None = None,
-        keys: Sequence[Hashable] | None = None,
-    ) -> list[Tensor]:
-        """How well each proposal fits its expression: logit_scale x cosine, combined over markers and CLIPs.
-
-        Args:
-            images: (3,H,W) uint8 of each expression.
-            boxes: (N_i,4) of its proposals, in pixels of the image, with exclusive far edges.
-            texts: the expressions.
-            masks: (N_i,H,W) bool of the proposals, for markers that draw them.
-            keys: what tells the images apart; copies of an image whose key came before are not encoded again.
-
-        Returns:
-            (N_i,) float32 for each expression.
-        """
-        check_regions(images, boxes, texts, masks, keys)
-        boxes = [torch.as_tensor(of_image, dtype=torch.float32) for of_image in boxes]
-        masks = masks_of(self.needs_masks, images, boxes, masks)
+    def scores_of(self, clip: FrozenCLIP, regions: Regions) -> list[Tensor]:
+        """logit_scale x cosine, combined over markers and CLIPs: (N_i,) float32 for each expression."""
         score = self._scores_of_colours if self.colours else self._scores_of_marker
         of_markers = []
         for number, marker in enumerate(self.markers):
-            named = region_keys(keys, boxes, number)
-            of_clips = [score(model, marker, images, boxes, texts, masks, named) for model in self.clips(clip)]
+            keys = regions.copy_keys(number)
+            of_clips = [score(model, marker, regions, keys) for model in self.clips(clip)]
             of_markers.append([combined(scores, self.combine_clips) for scores in zip(*of_clips, strict=True)])
         return [combined(scores, self.combine) for scores in zip(*of_markers, strict=True)]
 
     def _scores_of_marker(
-        self,
-        clip: FrozenCLIP,
-        marker: Marker,
-        images: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        texts: Sequence[str],
-        masks: Sequence[Tensor | None],
-        keys: Sequence[Hashable | None],
+        self, clip: FrozenCLIP, marker: Marker, regions: Regions, keys: Sequence[Hashable | None]
     ) -> list[Tensor]:
         """Scores (N_i,) by one CLIP and one marker."""
 
         def draw(i: int, part: slice) -> Tensor | list[Tensor]:
-            of_image = masks[i]
-            return marker.mark(images[i].to(clip.device), boxes[i][part], None if of_image is None else of_image[part])
+            return marker.mark(*regions.copies(clip.device, i, part))
 
-        features = self._encoded(clip, [len(of_image) for of_image in boxes], draw, keys)
-        vectors = self.text_vectors(clip, marker.text, texts)
+        features = self._encoded(clip, list(map(len, regions.boxes)), draw, keys)
+        vectors = self.text_vectors(clip, marker.text, regions.texts)
         return [clip.logit_scale * (f @ t) for f, t in zip(features, vectors, strict=True)]
 
     def _scores_of_colours(
-        self,
-        clip: FrozenCLIP,
-        marker: Marker,
-        images: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        texts: Sequence[str],
-        masks: Sequence[Tensor | None],
-        keys: Sequence[Hashable | None],
+        self, clip: FrozenCLIP, marker: Marker, regions: Regions, keys: Sequence[Hashable | None]
     ) -> list[Tensor]:
         """Scores (N_i,) by one CLIP, the proposals of an image painted together."""
-        form = self.colours
-        passes = [form.passes(len(of_image)) for of_image in boxes]
+        form, texts = self.colours, regions.texts
+        passes = [form.passes(len(boxes)) for boxes in regions.boxes]
 
         def draw(i: int, part: slice) -> Tensor:
-            image = images[i].to(clip.device)
-            return torch.stack([form.paint(image, boxes[i], masks[i], pairs) for pairs in passes[i][part]])
+            image, boxes, masks = regions.copies(clip.device, i, slice(None))
+            return torch.stack([form.paint(image, boxes, masks, pairs) for pairs in passes[i][part]])
 
         features = self._encoded(clip, list(map(len, passes)), draw, keys)
         asked = torch.stack([self.texts.features(clip, sentence, texts) for sentence in form.sentences], 1)  # (B,M,d)
         neutral = torch.cat([self.texts.features(clip, sentence, [ANYTHING]) for sentence in form.neutral])  # (M,d)
         scale = clip.logit_scale
-        each = zip(features, asked, boxes, strict=True)
-        return [form.scores(scale * (f @ t.T), scale * (f @ neutral.T), len(of_image)) for f, t, of_image in each]
+        each = zip(features, asked, regions.boxes, strict=True)
+        return [form.scores(scale * (f @ t.T), scale * (f @ neutral.T), len(boxes)) for f, t, boxes in each]
 
     def _encoded(
         self,

@@ -1,5 +1,5 @@
-"""The search of CPT (Yao et al., arXiv 2109.11797) for the colours that a CLIP knows best by their words, on painted boxes of
-training images, and grounding with what it finds. The details of the published search are not public: docs/cpt.md.
+"""The search of CPT (Yao et al., arXiv 2109.11797) for the colours that a CLIP recognises best by their words, on painted boxes
+of training images, and grounding with these colours. The details of the published search are not public: docs/cpt.md.
 
 Shapes: K training images with a box each, N_i proposals of image i.
 """
@@ -22,27 +22,28 @@ from prompts.parts.colour_picture import confusion_map
 from prompts.parts.colour_search import WORDS, grid, search_colours
 from prompts.parts.markers import make_markers
 from prompts.parts.marking import ResizeMode
+from prompts.parts.regions import Regions
 from prompts.parts.settings import check_at_least, check_choice
 
 
 class CPTColors(CPT, TrainingHooks):
-    """CPT with colours that were searched for on training images.
+    """CPT with colours from a search on training images.
 
     Args:
-        words: of the search, one is the answer for every painted box.
-        levels, alphas: of red, green and blue, and of the colour on the image, 0 to 255: all their combinations are tried, and
-            CPT's own five colours.
-        count: how many words are chosen that are seldom taken for one another.
-        form: "colours": proposals wear the chosen colours together in one image; "per_box": each wears the first of them on a
-            copy of its own.
+        words: the colour words that the search compares for every painted box.
+        levels, alphas: the values, 0 to 255, of red, green and blue, and of the colour's opacity. All combinations are tried,
+            and CPT's own five colours.
+        count: how many words are chosen, such that they are seldom confused with one another.
+        form: "colours": the proposals are painted together in one image, each in another chosen colour; "per_box": each is
+            painted in the first colour, on a copy of its own.
         calibrate, resize_mode, chunk: as in `CPT`.
-        colours: of an earlier search, as `prompts.parts.colour_form.colours_of` takes them; None: they are searched for.
+        colours: the result of an earlier search, as `prompts.parts.colour_form.colours_of` takes it; None: search for them.
 
     Raises:
         ValueError: a number out of its range, an unknown choice, or more words to choose than there are.
     """
 
-    looks_at_regions = True
+    needs_training_regions = True
 
     def __init__(
         self,
@@ -63,21 +64,21 @@ class CPTColors(CPT, TrainingHooks):
         if len(set(self.words)) < len(self.words) or count > len(self.words):
             raise ValueError(f"method.words has {len(set(self.words))} different words for method.count={count}: give more.")
         self.appearances = grid(levels, alphas)
-        self.found: dict[str, Any] = {}  # what the search gave, as the file of colours holds it
+        self.found: dict[str, Any] = {}  # the search's result, as the file of colours holds it
         if colours is not None:
             self.use(colours_of(colours))
 
-    def use(self, looks: Mapping[str, Appearance]) -> None:
-        """Proposals are painted with these colours from now on."""
-        self.found_settings = {"colours": {word: list(look) for word, look in looks.items()}}
+    def use(self, colours: Mapping[str, Appearance]) -> None:
+        """Sets the colours that proposals are painted in."""
+        self.found_settings = {"colours": {word: list(colour) for word, colour in colours.items()}}
         if self.form == "colours":
-            self.colours = ColourForm(self.markers, looks, self.calibrate)
+            self.colours = ColourForm(self.markers, colours, self.calibrate)
             return
-        word, look = next(iter(looks.items()))
-        self.markers = make_markers([{"name": "fill_box", "colour": list(look[:3]), "alpha": look[3], "word": word}])
+        word, colour = next(iter(colours.items()))
+        self.markers = make_markers([{"name": "fill_box", "colour": list(colour[:3]), "alpha": colour[3], "word": word}])
 
-    def look(self, clip: FrozenCLIP, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> None:
-        """Searches on the boxes (K,4) of training images (3,H,W) uint8, unless colours were given."""
+    def search_regions(self, clip: FrozenCLIP, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> None:
+        """Searches for colours on the boxes (K,4) of training images (3,H,W) uint8, unless colours were given."""
         if self.found_settings:
             return
         found = search_colours(clip, images, boxes, self.appearances, self.words, self.resize_mode, self.chunk)
@@ -86,21 +87,20 @@ class CPTColors(CPT, TrainingHooks):
 
     @property
     def found_figures(self) -> dict[str, Any]:  # type: ignore[override]
-        """Of the chosen words, how probable each is for its colour."""
+        """The probability of each chosen word for its colour, and the sizes of the search."""
         if not self.found:
             return {}
         chosen = {word: self.found["probability"][word] for word in self.found["colours"]}
         return {"probability": chosen, "colours_tried": self.found["tried"], "images": self.found["images"]}
 
-    def region_scores(self, clip: FrozenCLIP, *args: Any, **kwargs: Any) -> list[Tensor]:
-        """As `CPT.region_scores`. ValueError where no colours were found yet."""
+    def scores_of(self, clip: FrozenCLIP, regions: Regions) -> list[Tensor]:
+        """As `CPT.scores_of`. ValueError where no colours were found yet."""
         if not self.found_settings:
             raise ValueError("no colours were found yet: a run with fit=true searches for them on training images.")
-        return super().region_scores(clip, *args, **kwargs)
+        return super().scores_of(clip, regions)
 
     def artifacts(self, folder: Path) -> list[Path]:
-        """What was found: colours-DIGITS.json, with digits of the CLIP's digest, which `method.colours` takes, and its
-        picture."""
+        """Writes colours-DIGITS.json, which `method.colours` takes, and its figure. DIGITS are those of the CLIP's digest."""
         if not self.found:
             return []
         path, picture = folder / f"colours-{self.found['backbone']['weights'][:8]}.json", folder / "colours.png"

@@ -7,7 +7,7 @@ the shared embedding.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -25,7 +25,7 @@ from prompts.parts.markers import make_markers
 from prompts.parts.marking import ResizeMode
 from prompts.parts.region_images import KeptFeatures, encode_drawn
 from prompts.parts.region_texts import RegionTexts, framed, query_of
-from prompts.parts.regions import check_regions, masks_of, region_keys, region_losses
+from prompts.parts.regions import Regions, RegionScorer, region_losses
 from prompts.parts.settings import check_at_least, check_choice
 
 MARGIN = 0.05  # by which the sigmoid of a colour goes beyond 0 and 1: the released red has no green, which 0 itself never is
@@ -43,7 +43,7 @@ def unbounded(values: Tensor) -> Tensor:
     return torch.logit((values + MARGIN) / (1 + 2 * MARGIN))
 
 
-class LearnedCPT(PromptLearner):
+class LearnedCPT(RegionScorer, PromptLearner):
     """Few-shot scores of proposals. With `n_before` 0 training starts at the zero-shot scores of the same marker.
 
     Args:
@@ -60,8 +60,6 @@ class LearnedCPT(PromptLearner):
         ValueError: nothing that learns, an unknown choice, or a marker without a colour of its own.
     """
 
-    offers = ("scores of regions",)
-    needs_masks = False  # True: `region_scores` draws the masks of the proposals
     training_only = ("none_logit",)
 
     def __init__(
@@ -151,35 +149,23 @@ class LearnedCPT(PromptLearner):
         look = self.appearance
         return torch.where(area[:, None], marking.blend(levels, look[:3] * 255, look[3]), levels)
 
-    def region_scores(
-        self,
-        clip: FrozenCLIP,
-        images: Sequence[Tensor],
-        boxes: Sequence[Tensor],
-        texts: Sequence[str],
-        masks: Sequence[Tensor | None] | None = None,
-        keys: Sequence[Hashable] | None = None,
-    ) -> list[Tensor]:
-        """How well each proposal fits its expression: (N_i,) float32. Arguments as in `CPT.region_scores`; copies are kept by
-        their keys where the marker does not learn in this call."""
-        check_regions(images, boxes, texts, masks, keys)
-        boxes = [torch.as_tensor(of_image, dtype=torch.float32) for of_image in boxes]
-        drawn = masks_of(self.needs_masks, images, boxes, masks)
+    def scores_of(self, clip: FrozenCLIP, regions: Regions) -> list[Tensor]:
+        """logit_scale x cosine: (N_i,) float32 for each expression. Copies are kept by their keys where the marker does not
+        learn in this call."""
         learns = self.learn_marker and torch.is_grad_enabled()
         if self.learn_marker and (now := self.look.detach().cpu().numpy().tobytes()) != self._kept_for:
             self.kept, self._kept_for = KeptFeatures(), now  # the marker is another one
 
         def make(wanted: list[int]) -> list[Tensor]:
             def draw(at: int, first: int, last: int) -> Tensor | list[Tensor]:
-                i, part = wanted[at], slice(first, last)
-                of_image = drawn[i]
-                return self.draw(images[i].to(clip.device), boxes[i][part], None if of_image is None else of_image[part])
+                return self.draw(*regions.copies(clip.device, wanted[at], slice(first, last)))
 
             with torch.set_grad_enabled(learns):
-                return encode_drawn(clip, [len(boxes[i]) for i in wanted], draw, self.chunk, self.resize_mode)
+                return encode_drawn(clip, [len(regions.boxes[i]) for i in wanted], draw, self.chunk, self.resize_mode)
 
-        features = self.kept.of(clip, region_keys(None if learns else keys, boxes, "learned"), make)
-        vectors = self.encode_queries(clip, texts)
+        keys = [None] * len(regions.boxes) if learns else regions.copy_keys("learned")
+        features = self.kept.of(clip, keys, make)
+        vectors = self.encode_queries(clip, regions.texts)
         factor = clip.logit_scale * (self.log_factor.exp() if self.with_temperature else 1)
         return [factor * (f @ t) for f, t in zip(features, vectors, strict=True)]
 

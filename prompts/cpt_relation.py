@@ -1,4 +1,4 @@
-"""Relations of two things in CPT's form (Yao et al., arXiv 2109.11797) on CLIP, zero-shot: `prompts.parts.relations`."""
+"""Relations of two objects in CPT's form (Yao et al., arXiv 2109.11797) on CLIP, zero-shot: `prompts.parts.relations`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prompts.parts.settings import check_at_least, check_choice
 
 
 class CPTRelation(GradientFree):
-    """The subject painted red, the object blue, and a sentence for each relation.
+    """Scores a sentence for each relation on the image with the subject painted red and the object blue.
 
     Args:
         resize_mode: how a painted image becomes CLIP's square.
@@ -34,7 +34,7 @@ class CPTRelation(GradientFree):
         self.resize_mode, self.chunk, self.texts = resize_mode, chunk, RegionTexts()
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
-        """Nothing: relations come with the pairs."""
+        """Does nothing: relations come with the pairs."""
 
     def relation_scores(
         self,

@@ -1,4 +1,4 @@
-"""CuPL (Pratt et al., ICCV 2023, section 3): zero-shot CLIP whose text features are means over what a language model wrote."""
+"""CuPL (Pratt et al., ICCV 2023, section 3): zero-shot CLIP with the mean features of sentences written by a language model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CuPL(GradientFree):
         except ValueError as error:
             if self.text is None or not is_folder(self.prompts):
                 raise
-            raise ValueError(  # the classes of the run's own dataset have been bound: these are another's
+            raise ValueError(  # the classes of the run's own dataset were bound before: these are another dataset's
                 f"{str(error).removesuffix('.')}; if the classes are another dataset's than data={self.dataset}, whose file a "
                 "run reads from a folder, evaluate that dataset in a run of its own, by data=NAME."
             ) from error

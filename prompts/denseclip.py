@@ -1,5 +1,5 @@
-"""DenseCLIP (Rao et al., CVPR 2022, arXiv 2112.01518): pixels by a pyramid that a score map of image and class texts joins.
-docs/denseclip.md says what is published and what is inferred.
+"""DenseCLIP (Rao et al., CVPR 2022, arXiv 2112.01518): segmentation by a feature pyramid that a score map of image and class
+texts is concatenated to. docs/denseclip.md says what is published and what is inferred.
 
 Shapes: B images of H x W pixels, K classes, h x w positions of a map.
 """
@@ -32,31 +32,31 @@ CHANNELS = {"fpn": 256, "upernet": 512}  # mmsegmentation's
 
 @dataclass(frozen=True)
 class DenseOutputs:
-    """What is said of a batch's pixels, float32: `logits` (B,K,h,w), and the cosines of the score map (B,K,h',w'), None without
-    texts. Both cover the images exactly, at resolutions of their own."""
+    """Predictions for a batch's pixels, float32: `logits` (B,K,h,w), and the cosines of the score map (B,K,h',w'), None without
+    texts. Both cover the images exactly, each at its own resolution."""
 
     logits: Tensor
     score_map: Tensor | None
 
 
 class DenseCLIP(PromptLearner):
-    """Semantic segmentation with class texts that know the image.
+    """Semantic segmentation with class texts conditioned on the image.
 
     Args:
-        guidance: where the image enters the class texts: "post" behind the text tower, "pre" in front of it, "text" nowhere;
+        guidance: where the image conditions the class texts: "post" after the text tower, "pre" before it, "text" nowhere;
             "none": no texts at all, CLIP-FPN.
-        text: {name: METHOD, ...}, another method whose class texts stand in the contexts' place; of its settings those that
-            differ from its constructor's. Its losses, head and visual prompts are left out.
+        text: {name: METHOD, ...}, another method whose class texts are used instead of those with contexts, and those of its
+            settings that differ from its constructor's defaults. Its losses, head and visual prompts are not used.
         n_ctx: contexts between the first token and the raw class name.
         head: Semantic FPN, UPerNet, or "none": the score map alone, which then serves any class list.
-        channels: of the head; None: 256 for fpn, 512 for upernet.
-        norm: of maps, over all ranks' batch as published, or over groups of channels. A batch that is divided into
-            micro-batches (accumulate) has no statistics of the whole, and "batch" refuses it.
-        head_dropout: of whole channels before the last layer, in training.
+        channels: width of the head; None: 256 for fpn, 512 for upernet.
+        norm: normalisation of maps: over the batch of all ranks, as published, or over groups of channels. "batch" refuses
+            micro-batches (accumulate), which have no statistics of the whole batch.
+        head_dropout: rate of the dropout of whole channels before the last layer, in training.
         tau: the temperature of the score map in its loss, fixed.
-        score_weight: of the score map's loss; 0 leaves it out.
-        neck_rate: the factor of the rate of what makes a pyramid of a vision transformer's maps. In the released code it is a
-            part of the backbone.
+        score_weight: weight of the score map's loss; 0 leaves it out.
+        neck_rate: factor of the learning rate of the neck, which makes a pyramid of a vision transformer's maps. In the
+            released code the neck is a part of the backbone.
         blocks, decoder_width, decoder_heads, decoder_layers, dropout, class_embedding_twice: as `GuidedMaps` takes them.
 
     Raises:
@@ -143,10 +143,10 @@ class DenseCLIP(PromptLearner):
         self.guided.bind(clip, classnames)
 
     def segment(self, clip: FrozenCLIP, pixels: Tensor, step: Step | None = None) -> DenseOutputs:
-        """What is said of the pixels of images (B,3,H,W), uint8 or normalised, of any size.
+        """Predictions for the pixels of images (B,3,H,W), uint8 or normalised, of any size.
 
         Args:
-            step: the training step: dropout, and which images count for BatchNorm. Needed in training and never else.
+            step: the training step, which decides dropout and the images that count for BatchNorm. Given in training alone.
         """
         assert (step is not None) == self.training, "a training step is needed in training, and only there"
         draws = None if step is None else Draws(step, pixels.device)
@@ -173,8 +173,8 @@ class DenseCLIP(PromptLearner):
         return losses
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Tensors whose name contains "norm" have no weight decay, as in the released code; those of the neck have a factor of
-        the rate."""
+        """Tensors whose name contains "norm" have no weight decay, as in the released code; those of the neck have their rate
+        multiplied by `neck_rate`."""
         named = {name: p for name, p in self.named_parameters() if p.requires_grad}
         neck = {name: p for name, p in named.items() if name.startswith("guided.neck.")}
         norms = {name: p for name, p in named.items() if "norm" in name and name not in neck}

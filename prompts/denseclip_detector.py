@@ -17,7 +17,7 @@ from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
-from prompts.parts.box_scores import score_loss, score_target
+from prompts.parts.box_scores import STRIDE, score_loss, score_target
 from prompts.parts.detectors import Detections, Detector, HeadNorm, MaskRCNNDetector, RetinaNetDetector, Seen, Target
 from prompts.parts.guided_maps import Guidance, GuidedMaps, Maps
 from prompts.parts.settings import check_at_least, check_choice
@@ -46,7 +46,7 @@ class DenseCLIPDetector(PromptLearner):
         sampled: how many anchors and how many regions of an image are drawn for the losses of Mask R-CNN, at most.
         anchor_scale: the side of a level's (smallest) anchors, in strides; null: 4 for RetinaNet, 8 for Mask R-CNN.
         head_norm: of the heads' convolutions: "none", as published, or "group": GroupNorm, with which they learn in few steps.
-        tau: the temperature of the score map in its loss.
+        tau: the temperature of the score map, in its loss and in the pyramid, as in the released code.
         score_weight: of the score map's loss; 0 leaves it out.
         least_score, most_boxes: what is found with no higher score is left out; at most so many boxes of an image are kept.
         neck_rate: the factor of the rate of what makes a pyramid of a vision transformer's maps.
@@ -78,7 +78,7 @@ class DenseCLIPDetector(PromptLearner):
         anchor_scale: float | None = None,
         head_norm: HeadNorm = "none",
         tau: float = 0.07,
-        score_weight: float = 0.4,
+        score_weight: float = 1.0,
         least_score: float = 0.05,
         most_boxes: int = 100,
         neck_rate: float = 0.1,
@@ -106,6 +106,7 @@ class DenseCLIPDetector(PromptLearner):
         self.of_maps: dict[str, Any] = {
             "guidance": guidance, "n_ctx": n_ctx, "decoder_width": decoder_width, "decoder_heads": decoder_heads,
             "decoder_layers": decoder_layers, "dropout": dropout, "blocks": blocks, "norm": "group",
+            "score_factor": 1 / tau,
         }  # fmt: skip
         self.tau, self.score_weight = tau, score_weight
         self.least_score, self.most_boxes, self.neck_rate = least_score, most_boxes, neck_rate
@@ -166,7 +167,7 @@ class DenseCLIPDetector(PromptLearner):
             with torch.autocast(pixels.device.type, enabled=False):
                 losses, outputs = self.detector.losses(self._seen(maps, (height, width)), own, seeds)
                 if maps.score_map is not None and self.score_weight:
-                    losses["score_map"] = self.score_weight * self._score_losses(maps, (height, width), own)
+                    losses["score_map"] = self.score_weight * self._score_losses(maps, own)
             losses["outputs"] = outputs.detach().flatten(1).abs().amax(1)
             for name, values in losses.items():
                 parts.setdefault(name, []).extend(zip(places, values, strict=True))
@@ -183,16 +184,11 @@ class DenseCLIPDetector(PromptLearner):
     def _seen(self, maps: Maps, size: tuple[int, int]) -> Seen:
         return Seen([maps.levels[i] for i in self.levels], size, maps.padded)
 
-    def _score_losses(self, maps: Maps, size: tuple[int, int], targets: Sequence[Target]) -> Tensor:
-        """(B,): of the positions whose cell begins inside the image."""
-        grid = maps.score_map.shape[-2:]
-        cell = maps.padded[0] / grid[0], maps.padded[1] / grid[1]
-        rows, columns = (-int(-side // length) for side, length in zip(size, cell, strict=True))
-        losses = []
-        for scores, target in zip(maps.score_map, targets, strict=True):
-            wanted = score_target(target.boxes, target.labels, self.classes, (rows, columns), cell)
-            losses.append(score_loss(scores[:, :rows, :columns], wanted, self.tau))
-        return torch.stack(losses)
+    def _score_losses(self, maps: Maps, targets: Sequence[Target]) -> Tensor:
+        """(B,): the loss of each image's score map."""
+        grid = max(1, maps.padded[0] // STRIDE), max(1, maps.padded[1] // STRIDE)
+        wanted = [score_target(target.boxes, target.labels, self.classes, grid) for target in targets]
+        return torch.stack([score_loss(m, *of_image, self.tau) for m, of_image in zip(maps.score_map, wanted, strict=True)])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Tensors whose name contains "norm" have no weight decay, as in the released code; those of the neck have a factor of

@@ -27,17 +27,17 @@ from prompts.parts.teacher import SIXTY_TEMPLATES, Teacher, divergence
 
 
 class DPL(PromptLearner, TrainingHooks):
-    """The subnet of a finished search.
+    """Prompts of the lengths that a finished search chose.
 
     Args:
         prompt_lengths: those of a search: a dpl.json, its folder, or {"text": [...], "image": [...]}. Where all are 0 there
             is nothing to train and the result is zero-shot CLIP.
         template: the text, "{}" standing for the class name.
         custom_templates: the released code's text for the dataset called `dataset` (conf/data) instead of `template`.
-        kd_weight: of KL(zero-shot || prompted), by the number of classes as in the released code. 0 needs no teacher.
+        kd_weight: weight of KL(zero-shot || prompted), by the number of classes as in the released code. 0 needs no teacher.
         teacher_templates: the zero-shot text is the mean of their features; None: the released code's 60.
-        teacher: builds the CLIP whose zero-shot predictions these are; None, or a mapping that makes nothing: the CLIP that
-            is prompted.
+        teacher: builds the CLIP that makes the zero-shot predictions; None, or a mapping without `_target_`: the CLIP that is
+            prompted.
 
     Raises:
         ValueError: no lengths, or ones that cannot be read; a negative weight; no released text for the dataset; from

@@ -1,4 +1,4 @@
-"""KgCoOp (Yao et al., CVPR 2023, section 3.2): CoOp whose text features are held near those of the hand-written prompts.
+"""KgCoOp (Yao et al., CVPR 2023, section 3.2): CoOp whose text features are kept close to those of hand-written prompts.
 
 Shapes: C classes.
 """

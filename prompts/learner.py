@@ -51,7 +51,7 @@ class ClassSample:
     targets: Tensor  # (B,) the column of each image's own class
 
     def to(self, device: torch.device) -> ClassSample:
-        """With what the losses use on the device. `ids` stay: the text is laid out on the CPU."""
+        """A copy with the tensors that the losses use on the device. `ids` stay on the CPU, where the text is laid out."""
         return ClassSample(self.ids, send(self.allowed, device), send(self.targets, device))
 
 
@@ -104,9 +104,9 @@ class PromptLearner(nn.Module):
     training_only: Sequence[str] = ()  # prefixes of state_dict names that last.ckpt needs and prompts.safetensors does not
     visual_prompts = False  # True: prompts for the blocks of the image tower, which must then be a vision transformer
     loss: Loss = "softmax"  # of `losses`
-    trains_clip = False  # True: nothing is kept of the CLIP as it was loaded, so that clip.trainable may change it
+    trains_clip = False  # True: the method needs nothing of the CLIP as it was loaded, so that clip.trainable may change it
     offers: Sequence[str] = ("class logits",)  # words for what the method gives a task, see `TaskModule.needs`
-    takes_captions = True  # False: training keeps something for each class, so captions cannot stand in the classes' place
+    takes_captions = True  # False: training keeps something for each class, so that captions cannot replace class names
     wants_captions = False  # True: `losses` reads `Outputs.captions`, on images with captions
     found_settings: Mapping[str, Any] = {}  # arguments that were read from files; saved with the prompts in place of the paths
     found_figures: Mapping[str, Any] = {}  # numbers about what was found, as plain data for result.json
@@ -146,7 +146,7 @@ class PromptLearner(nn.Module):
         """The classes of a training step; None: all.
 
         Args:
-            labels: (B,) class ids, on the CPU: what is drawn there waits for no GPU.
+            labels: (B,) class ids, on the CPU, so that drawing does not wait for a GPU.
             batch_index: (B,) positions of the images in the step's global batch, on the CPU.
             seed: the same on all ranks and micro-batches of a step. Draw from it and `batch_index` alone: the result then does
                 not depend on the number of ranks.
@@ -170,9 +170,9 @@ class PromptLearner(nn.Module):
     def joint_vectors(
         self, clip: FrozenCLIP, image: Tensor, classnames: Sequence[str]
     ) -> Iterator[tuple[str, Literal["image", "class"], Tensor]]:
-        """Vectors that the method makes in the joint embedding space beside image and text features, for those who look into a
-        run: what they are, one per what, (B,d) or (C,d). `image` (B,d) are the un-normalised image features. ValueError where a
-        file that they are made from is not here."""
+        """Vectors that the method makes in the joint embedding space beside image and text features, for reports.insight: their
+        description, whether there is one for each image or for each class, and the vectors, (B,d) or (C,d). `image` (B,d) are
+        the un-normalised image features. ValueError where a file that the vectors are made from is missing."""
         return iter(())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -190,13 +190,13 @@ class GradientFree(PromptLearner):
 
     uses_gradients = False
     chooses = False  # True: `fit` needs validation images, and a run without any is refused before it encodes an image
-    looks_at_regions = False  # True: `look` is called before an evaluation, by tasks that have regions
+    needs_training_regions = False  # True: tasks with regions call `search_regions` before an evaluation
 
     def fit(self, model: PromptedCLIP, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], seed: int) -> None:
         """Fits on (features (N,d), labels (N,)) of the training and of the validation images; nothing by default."""
 
-    def look(self, clip: FrozenCLIP, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> None:
-        """Looks at training images (3,H,W) uint8 and a box (4,) in each, on every rank; nothing by default."""
+    def search_regions(self, clip: FrozenCLIP, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> None:
+        """Fits the method on training images (3,H,W) uint8 with a box (4,) in each, on every rank; nothing by default."""
 
 
 class TrainingHooks:

@@ -28,9 +28,9 @@ Position = Literal["after", "before"]
 
 @dataclass(frozen=True)
 class Prefix:
-    """What stands for images in a language model's context, float32.
+    """The prefixes of images for a language model, float32.
 
-    `rows` (B,n,width) of its embedding space; `image` (B,d) CLIP's un-normalised features; `h` (B,d) h(x), where there is one.
+    `rows` (B,n,width) in its embedding space; `image` (B,d) CLIP's un-normalised features; `h` (B,d) h(x), where there is one.
     """
 
     rows: Tensor
@@ -39,15 +39,17 @@ class Prefix:
 
 
 class LiMBeR(PromptLearner):
-    """Rows of a language model's context for each position of an image, and some for h(x).
+    """A prefix with a row for each position of an image, and some rows for h(x).
 
     Args:
-        h: a finished run of aape_captions, whose h is used; None: the image's positions alone. Of saved prompts the sizes of h.
-        train_h: h goes on learning, by the task's loss and by the distillation from the image's captions; else it is frozen.
-        position: where the rows of h(x) stand, after or before those of the image.
-        tokens: how many rows h(x) makes.
-        dropout: of the image's rows, in training.
-        distill_weight: with `train_h`, of the distance of h(x) to the summary of the image's captions. 0: none are read.
+        h: a finished run of aape_captions, whose h is used; None: the image's positions alone. For saved prompts the sizes of
+            h.
+        train_h: h is trained further, by the task's loss and by the distillation from the image's captions; else it is frozen.
+        position: whether the rows of h(x) come after or before those of the image.
+        tokens: how many rows are made of h(x).
+        dropout: rate of the dropout of the image's rows, in training.
+        distill_weight: with `train_h`, the weight of the distance of h(x) to the summary of the image's captions. With 0 no
+            captions are read.
         aggregator: makes the aggregator of the captions from (d, images, classes).
         aggregator_lr: its rate; AdamW trains it.
 
@@ -89,7 +91,7 @@ class LiMBeR(PromptLearner):
         self.summary: CaptionSummary | None = None
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
-        """Makes the maps, h with what it has learned and, where h goes on learning, the aggregator of its captions."""
+        """Makes the maps, h with its saved tensors and, where h is trained further, the aggregator of captions."""
         if info.prefix_width is None:
             raise ValueError("LiMBeR makes a prefix for a language model, and this run has none: choose one by lm=NAME.")
         size = clip.image_spec["size"]
@@ -105,7 +107,7 @@ class LiMBeR(PromptLearner):
             self.summary = CaptionSummary(clip.embed_dim, info.num_images, self.make_aggregator)
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
-        """Nothing: no text of CLIP's is used."""
+        """Does nothing: no text is encoded by CLIP."""
 
     def prefix(self, clip: FrozenCLIP, pixels: Tensor, index: Tensor | None = None, seed: int = 0) -> Prefix:
         """The prefixes of images (B,3,S,S), uint8 or normalised.
@@ -123,14 +125,14 @@ class LiMBeR(PromptLearner):
             if self.h is None:
                 return Prefix(rows, dense.pooled)
             h = self.h(F.normalize(dense.pooled.float(), dim=-1))
-            # the direction of h(x) is what it was trained for; its length is set to that of d numbers of size 1
+            # h(x) was trained for its direction alone; its length is set to that of a vector of d ones
             of_h = self.h_map(F.normalize(h, dim=-1) * h.shape[-1] ** 0.5).unflatten(-1, (self.tokens, -1))
             parts = [rows, of_h] if self.position == "after" else [of_h, rows]
             return Prefix(torch.cat(parts, 1), dense.pooled, h)
 
     def kept(self, rows: Tensor, index: Sequence[int], seed: int) -> Tensor:
-        """The factors (B,n,width) of dropout, 0 or 1 / (1 - dropout), drawn for each image by itself, so that they depend on
-        no rank."""
+        """The factors (B,n,width) of dropout, 0 or 1 / (1 - dropout), drawn for each image separately, so that they do not
+        depend on the rank."""
         factors = torch.empty(rows.shape)
         for image, factor in zip(index, factors, strict=True):
             draw = torch.Generator().manual_seed((seed * 1_000_003 + int(image)) % 2**63)
@@ -167,5 +169,5 @@ class LiMBeR(PromptLearner):
         return groups
 
     def effective_parameters(self) -> int:
-        """Those that the prefix depends on: not the aggregator's."""
+        """The parameters that the prefix depends on, without the aggregator's."""
         return sum(p.numel() for group in self.parameter_groups()[:1] for p in group["params"])

@@ -61,7 +61,7 @@ class LinearProbe(GradientFree):
         """None: there is no text."""
 
     def logits(self, clip: FrozenCLIP, image: Tensor, text: Tensor | None) -> Tensor:
-        """(B,C): the regression's, of un-normalised features."""
+        """(B,C): the logits of the regression, of un-normalised features."""
         with torch.autocast(image.device.type, enabled=False):
             return image.float() @ self.weight.T + self.bias
 

@@ -23,8 +23,8 @@ class MaPLe(DeepPrompts):
     """`n_ctx` prompts in each of the first `depth` blocks of both towers. The words of `init` beyond n_ctx stay as fixed text,
     as in the published code ("a photo of a" with n_ctx=2 keeps "of a").
 
-    Of `prompt_lengths` those of the text tower shape both, as each visual prompt is made from a text prompt. The first block
-    needs some.
+    `prompt_lengths` of the text tower hold for both towers, as each visual prompt is made from a text prompt. The first block
+    needs at least one prompt.
     """
 
     def __init__(

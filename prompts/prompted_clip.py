@@ -21,10 +21,10 @@ from prompts.parts.text_features import TextFeatures
 
 
 class PromptedCLIP(nn.Module):
-    """A frozen CLIP and a learner: images in, logits over the bound class list out. Knows neither Lightning nor Hydra.
+    """A frozen CLIP and a learner: computes logits over the bound class list for images. Imports neither Lightning nor Hydra.
 
     `shard_classes`: from this many classes on, several ranks share the text encoding of a training step (0: never).
-    `language_model`: the frozen one whose contexts the learner's prefixes belong to, where the task has one.
+    `language_model`: the frozen language model that the learner makes prefixes for, where the task has one.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PromptedCLIP(nn.Module):
         self.bind(info.classnames)
 
     def bind(self, classnames: Sequence[str]) -> None:
-        """Sets the class list of the logits, or the captions in its place. May be called at any time; does nothing where this
+        """Sets the class list of the logits, or a list of captions instead. May be called at any time; does nothing where this
         list is bound already.
 
         Raises:
@@ -75,11 +75,11 @@ class PromptedCLIP(nn.Module):
             )
         self.learner.bind(self.clip, classnames)
         self.classnames = list(classnames)
-        self._text.forget(watch=not (before and now))  # what is read for captions is the same for others
+        self._text.forget(watch=not (before and now))  # the tensors read for captions are the same for other captions
 
     def check_classes(self, lists: Iterable[Sequence[str]]) -> None:
-        """ValueError where the learner refuses one of these class lists: before a run starts, not at its end. The bound list
-        stays."""
+        """ValueError where the learner refuses one of these class lists, so that a run fails before it starts and not at its
+        end. The bound list is unchanged."""
         bound = self.classnames
         for classnames in dict.fromkeys(map(tuple, lists)):
             self.bind(classnames)
@@ -131,7 +131,7 @@ class PromptedCLIP(nn.Module):
         """The learner's named losses: see `PromptLearner.losses`."""
         return self.learner.losses(out, labels, index)
 
-    # ---------------------------------------------------------------- what is saved and shared
+    # ---------------------------------------------------------------- saving and loading
 
     def prompt_state(self) -> tuple[dict[str, Tensor], list[str] | None]:
         """The learned tensors, and the class list of class-specific ones (else None); ValueError where one is not finite."""

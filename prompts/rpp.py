@@ -38,17 +38,19 @@ class RPP(DeepPrompts):
 
     Args:
         n_text, n_image, depth_text, depth_image, init: as in `DeepPrompts`; `init` starts the first text rows of every stream.
-        qkv_share: what a block's queries, keys and values see in the slots: rows of their own (unshared), the same ones
-            (shared: deep prompts as in IVLP), or keys and values of their own, the keys standing in for queries (kv_only).
-        residual_source: which rows the residual carries; none: what arrived there (at the first block: the queries).
-        prompt_update: later blocks replace what arrived in the slots, or carry it on and add their rows.
-        first_layer_entry: clip: the first rows get positions (text) or pass ln_pre (images), as words and patches do; raw:
-            they stand in the first block as they are.
+        qkv_share: the rows that a block's queries, keys and values are computed from in the slots: separate rows for each
+            (unshared), the same rows (shared: deep prompts as in IVLP), or separate rows for keys and values, with the keys'
+            rows for the queries too (kv_only).
+        residual_source: which rows the residual carries; none: the output of the block before (at the first block: the
+            queries).
+        prompt_update: later blocks replace the output of the block before in the slots, or keep it and add their rows.
+        first_layer_entry: clip: the first rows get position embeddings (text) or pass ln_pre (images), as words and patches do;
+            raw: they enter the first block unchanged.
         tied_init: the streams of a block start equal; otherwise their random rows are independent draws.
         local_contrast: which classes an image is classified against in training.
         distillation: the soft labels, and the teacher that gives them.
-        prompt_lengths: as in `DeepPrompts`. Where the number of slots changes they are new, as at the first block: nothing
-            arrives in them.
+        prompt_lengths: as in `DeepPrompts`. Where the number of slots changes, the slots are new, as at the first block, and no
+            output of the block before is in them.
 
     Raises:
         ValueError: an unknown choice, or what `DeepPrompts`, `LocalContrast` and `Distillation` refuse.
@@ -95,7 +97,7 @@ class RPP(DeepPrompts):
         self.no_effect += self._slots_without_effect(self.image_lengths, clip.image_blocks) * (clip.image_width or 0)
 
     def _tensors(self, lengths: Sequence[int], width: int) -> nn.ModuleList:
-        """By block a dict of (n,D), one tensor for each stream that has its own; empty where n is 0."""
+        """For each block a dict of tensors (n,D), one for each stream that has its own; empty where n is 0."""
 
         def block(n: int) -> nn.ParameterDict:
             if not n:
@@ -107,8 +109,9 @@ class RPP(DeepPrompts):
         return nn.ModuleList(map(block, lengths))
 
     def _slots_without_effect(self, lengths: Sequence[int], blocks: int) -> int:
-        """How many slots' query rows have no effect. A query shapes its own slot's output, which the next prompted block
-        overwrites or drops, unless that carries on what arrived; behind the last block nothing reads it."""
+        """How many slots' query rows have no effect. A query only changes its own slot's output. The next prompted block
+        overwrites or drops that output, unless it keeps the output of the block before; after the last block nothing reads
+        it."""
         if self.streams != "qkv":
             return 0
         count, is_read = 0, len(lengths) < blocks  # whether anything that counts reads the slots' output

@@ -1,5 +1,5 @@
-"""Single images of an evaluation with what each method made of them, side by side: the same random ones of all methods, and the
-best and the worst of each."""
+"""Single images of an evaluation with the predictions of each method, side by side: random images, which are the same for all
+methods, and the best and the worst ones of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Lines = list[tuple[str, str]]  # a text and its CSS class: "" for none, "gain" f
 class Pictures:
     """More pictures of a sample than its image, by their names in `Sample.pictures`."""
 
-    of_image: str  # beside the image, the same for all methods
+    of_image: str  # the name of the picture beside the image, the same for all methods
     of_method: str
     colours: Callable[[Sample], list[tuple[str, str]]]  # what the pictures' colours mean: (#rrggbb, text)
 
@@ -38,9 +38,9 @@ def cards(
     """The samples of the first seed of each configuration; empty where there are none.
 
     Args:
-        of_image: the lines that say what belongs to the image, the same for all methods.
-        of_method: the lines that say what the method made of it.
-        pictures: of tasks whose answers are pictures.
+        of_image: returns the lines about the image, such as its true answer, the same for all methods.
+        of_method: returns the lines about the method's prediction.
+        pictures: the further pictures of tasks whose predictions are pictures.
         own_pictures: whether a method draws into the image's picture, so that each has a card of its own.
     """
     parts = []

@@ -21,7 +21,7 @@ from runs.shots import shots_text
 
 NONE = Markup()
 MOST_CLASSES = 15_000  # a table of classes x classes then has 2 GB; ImageNet-21K has 10,450 classes
-CLASSES_DRAWN = 200  # larger confusion matrices are not drawn, as nothing could be read in them
+CLASSES_DRAWN = 200  # larger confusion matrices are not drawn, as they would be illegible
 PAIR = ("base", "new")  # evaluations whose harmonic mean is the field's H
 
 
@@ -78,7 +78,7 @@ def per_class(group: Group, evaluation: str) -> list[tuple[str, float | None]]:
 
 
 def class_changes(group: Group, baseline: Group, evaluation: str) -> list[tuple[str, float]]:
-    """Points that each class gains over the baseline; empty where they have not the same classes."""
+    """Points that each class gains over the baseline; empty where their classes differ."""
     ours, theirs = per_class(group, evaluation), per_class(baseline, evaluation)
     if [name for name, _ in ours] != [name for name, _ in theirs]:
         return []
@@ -173,8 +173,8 @@ def calibration_section(groups: Sequence[Group], palette: Palette) -> Markup:
     if not rows:
         return NONE
     about = (
-        "Accuracy of images by the confidence of their prediction; below the diagonal, a method is too sure. ECE: the expected "
-        "calibration error, 15 bins of equal width, over all seeds."
+        "Accuracy of images by the confidence of their prediction; below the diagonal, a method is overconfident. ECE: the "
+        "expected calibration error, 15 bins of equal width, over all seeds."
     )
     return note(about) + legend(palette, labels) + figures(drawn) + grid(["method", "where", "ECE, %"], rows, text_columns=2)
 

@@ -48,7 +48,7 @@ def of_image(sample: Sample) -> list[str]:
 
 
 def of_method(sample: Sample) -> Lines:
-    """F1 of the sure boxes, and each of them with its score."""
+    """F1 of the boxes with a high score, and each of these boxes with its score."""
     lines = [(f"{name} {score:.0f} %", "") for name, score, _ in (entry for entry in sample.fields["found"] if len(entry) == 3)]
     return [(f"F1 {sample.fields['f1']:.0f} %", ""), *lines]
 
@@ -66,7 +66,7 @@ def by_class(groups: Sequence[Group]) -> Markup:
 
 
 def class_rows(benchmark: Benchmark, evaluation: str) -> list[list[str]]:
-    """Class, number of objects, and mAP by method; empty where methods have not the same classes or none."""
+    """Class, number of objects, and mAP by method; empty without classes, or where the methods' classes differ."""
     columns = [of_group(group, evaluation) for group in benchmark.groups.values()]
     names = [[name for name, _, _ in column] for column in columns]
     if not columns or not names[0] or any(other != names[0] for other in names):
@@ -92,7 +92,7 @@ def of_group(group: Group, evaluation: str) -> list[tuple[str, int | None, float
 
 
 def _entries(value: Any) -> list[dict[str, Any]]:
-    """The classes of a result, which anyone may have made; none where they are something else."""
+    """The classes of a result, which anyone may have made; empty where the value is not a list of classes."""
     rows = value if isinstance(value, list) else []
     named = [row for row in rows if isinstance(row, dict) and isinstance(row.get("class"), str)]
     return [{**row, "class": visible(row["class"][:200])} for row in named]

@@ -1,5 +1,5 @@
-"""The report's sections for grounding: the accuracy of all kinds of expressions, against the number of shots, and expressions
-with the boxes that were chosen. `conf/task/grounding.yaml` names this module."""
+"""The report's sections for grounding: the accuracy beside chance, against the number of shots, and expressions with the
+boxes that were chosen. `conf/task/grounding.yaml` names this module."""
 
 from __future__ import annotations
 
@@ -18,34 +18,29 @@ from reports.stats import Spread, spread
 from reports.style import Palette
 from reports.tables import Table
 
-HIT = 0.5  # a box is right above this overlap
+HIT = 0.5  # a box is right if its IoU is greater than this
 TITLES = {
     "accuracy": "accuracy in %",
     "chance": "chance in %",
     "upper_bound": "best choice in %",
     "mean_iou": "mean IoU",
 }
-ABOUT = "Choosing a proposal at random gives the accuracy of chance, always choosing the one nearest to the gold box the best."
+ABOUT = "Chance is the accuracy of a random choice among the proposals, best choice that of always taking the best one."
 
 
 def sections(groups: Sequence[Group], tables: Sequence[Table], palette: Palette) -> list[tuple[str, Markup]]:
     """The sections of grounding, each empty where the results have nothing for it."""
-    text = all_numbers(groups, TITLES | _titles_of_kinds(groups))
+    text = all_numbers(groups, TITLES)
     return [
-        ("By kind of expression", note(ABOUT) + text if text else text),
+        ("Accuracy beside chance", note(ABOUT) + text if text else text),
         ("Accuracy by the number of expressions learned", against_shots(groups, palette)),
         ("Chosen boxes", cards(groups, of_image, of_method, own_pictures=True)),
     ]
 
 
-def _titles_of_kinds(groups: Sequence[Group]) -> dict[str, str]:
-    kinds = {kind for group in groups for metrics in group.first["metrics"].values() for kind in metrics.get("by_kind", {})}
-    return {f"by_kind {kind}": f"{kind} in %" for kind in kinds}
-
-
 def against_shots(groups: Sequence[Group], palette: Palette) -> Markup:
-    """A plot for each protocol, backbone, dataset and evaluation where a method has several numbers of shots. Methods with one
-    number, such as those that learn nothing, are points."""
+    """A plot for each protocol, backbone, dataset and evaluation in which a method was run with several numbers of shots.
+    Methods with one number, such as those that learn nothing, are points."""
     drawn, labels = [], []
     for (protocol, clip, data), members in by(groups, lambda g: (g.protocol, g.names["clip"], g.names["data"])).items():
         for evaluation in dict.fromkeys(name for group in members for name in group.evaluations):
@@ -67,12 +62,12 @@ def _lines(groups: Sequence[Group], evaluation: str) -> dict[str, list[tuple[int
 
 
 def of_image(sample: Sample) -> list[str]:
-    """The expression, and what is drawn."""
+    """The expression, and an explanation of the boxes drawn."""
     count = sample.fields["proposals"]
     return [sample.fields["expression"], f"gold box in green, {count} proposal{'s' * (count != 1)}"]
 
 
 def of_method(sample: Sample) -> Lines:
-    """How far the chosen box overlaps the gold one."""
+    """The IoU of the chosen box with the gold one."""
     right = sample.fields["iou"] > HIT
     return [(f"IoU {sample.fields['iou']:.2f}", "gain" if right else "loss"), (f"score {sample.fields['score']:.2f}", "")]

@@ -31,7 +31,7 @@ class Run:
         return read_predictions(self.path.with_name(PREDICTIONS), evaluation, classes or None)
 
     def samples(self, evaluation: str) -> list[Sample]:
-        """Single images and what the task made of them; none where the run has none. ValueError where they cannot be read."""
+        """Single images with their predictions; empty where the run has none. ValueError where they cannot be read."""
         return read_samples(self.path.with_name(SAMPLES), evaluation) if self.has_samples else []
 
 
@@ -57,7 +57,7 @@ class Group:
 
     @property
     def shots(self) -> int:
-        """Training images per class, or what the data count; below 0: all."""
+        """Training images per class, or the data's own unit; below 0: all."""
         return self.first["shots"]
 
     @property

@@ -1,8 +1,8 @@
-"""A leaderboard over folders of results: who is first on all datasets of a protocol together.
+"""A leaderboard over folders of results: ranks entries over all datasets of a protocol.
 
 A board is one task, figure, protocol, backbone and number of training images; its columns are datasets. An entry is one
-configuration of one folder. It is ranked where it has every dataset of its board, by its mean rank over them; entries that lack
-a dataset stand below, without a rank, as a mean over fewer datasets is another number.
+configuration of one folder. Entries with every dataset of their board are ranked by their mean rank over the datasets. Entries
+that lack a dataset are listed below without a rank, as a mean over fewer datasets is not comparable.
 """
 
 from __future__ import annotations

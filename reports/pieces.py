@@ -13,7 +13,7 @@ grid, folded, note, heading, code = PIECES.grid, PIECES.folded, PIECES.note, PIE
 
 
 def figures(drawn: Iterable[Markup]) -> Markup:
-    """Plots beside each other."""
+    """Plots side by side."""
     return PIECES.figures(list(drawn))
 
 

@@ -92,7 +92,8 @@ def harmonic_plot(table: Table, pair: tuple[str, str], palette: Palette, title: 
 def class_change_plot(changes: Sequence[tuple[str, float]], title: str, most: int = 12) -> Markup:
     """Points of per-class accuracy gained or lost, the largest of both; `changes` by class name.
 
-    A template of its own: matplotlib takes half a second for so many labels, and there is a plot per method and dataset.
+    Drawn by a template instead of matplotlib, which takes half a second for so many labels; there is a plot for every method
+    and dataset.
     """
     ranked = sorted(changes, key=lambda item: -item[1])
     gains, losses = [c for c in ranked if c[1] > 0.05][:most], [c for c in ranked if c[1] < -0.05][-most:]

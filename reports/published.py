@@ -1,5 +1,5 @@
-"""The content of published.json: published figures and the recipes that they belong to, and the usual order of methods and
-datasets in tables."""
+"""The content of published.json: published figures with their recipes, and the usual order of methods and datasets in
+tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from reports.groups import Group
 
 AVERAGE = "average"  # stands for a dataset where figures are averages over datasets
-MARK = "†"  # behind a figure that nobody has compared with a text
+MARK = "†"  # behind a figure that was not compared with a publication
 ABSENT = object()
 
 
@@ -26,7 +26,7 @@ class Published:
 
     value: float
     source: str
-    unverified: bool  # nobody has compared it with a text
+    unverified: bool  # it was not compared with a publication
 
     def __str__(self) -> str:
         return f"{self.value:.2f}{MARK * self.unverified}"
@@ -120,7 +120,7 @@ def published_figures(groups: Sequence[Group], data: str | None) -> dict[str, Pu
 
 
 def _blocks_of(known: Mapping[str, Any], groups: Sequence[Group], data: str) -> Iterator[tuple[dict[str, Any], Group]]:
-    """Each block of figures of a recipe that the groups are of, with a group of it."""
+    """Each block of figures whose recipe some of the groups are runs of, with one of these groups."""
     able = [group for group in groups if (group.names["clip"], group.shots) == (known["clip"], known["shots"])]
     able = [group for group in able if not group.stages]
     flat = {group.digest: group.flat_config for group in able}
@@ -137,7 +137,7 @@ def _blocks_of(known: Mapping[str, Any], groups: Sequence[Group], data: str) -> 
 
 
 def _figures_of(known: Mapping[str, Any], block: Mapping[str, Any], group: Group, data: str) -> dict[str, Published]:
-    """The figures of a block, but for averages over other datasets than the group's."""
+    """The figures of a block, without averages over other datasets than the group's."""
     figures = dict(block["figures"][data])
     for name, summary in group.summary.items():
         published_over = known.get("summaries", {}).get(name)

@@ -68,7 +68,7 @@ def lines(table: Table, decimals: int, mark: Callable[[str], str]) -> Iterator[t
 
 
 def to_terminal(tables: list[Table], decimals: int, console: Console) -> None:
-    """A table wider than the terminal goes on below, some columns at a time."""
+    """Prints the tables. One wider than the terminal is split into several with some of the columns each."""
     for table in tables:
         rows = list(lines(table, decimals, lambda text: f"[bold]{text}[/bold]"))
         labels = [Text(label) if kind == "ours" else Text(f"  {label}", "dim") for kind, label, _ in rows]

@@ -77,7 +77,7 @@ def _mean_values(values: Sequence[Values]) -> Values:
 
 
 def _mean_by_seed(by_seed: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The mean over datasets with different seeds: that of their means, as if of a single seed 0."""
+    """The mean over datasets with different seeds: the mean of their means, stored as that of a single seed 0."""
     if len({tuple(part) for part in by_seed}) == 1:
         return {seed: statistics.mean(part[seed] for part in by_seed) for seed in by_seed[0]}
     return {0: statistics.mean(statistics.mean(part.values()) for part in by_seed)}
@@ -87,8 +87,8 @@ def _mean_by_seed(by_seed: Sequence[Mapping[int, float]]) -> dict[int, float]:
 
 
 def summaries(groups: Iterable[Group]) -> dict[str, Summary]:
-    """By name, of the evaluations of all groups together: an average over fewer targets would be another number. A name that
-    is an evaluation's, too, or has two functions, is none."""
+    """The summaries by name, over the evaluations of all groups together, as averages over fewer targets are not comparable.
+    Names that are also an evaluation's, or have two functions, are left out."""
     groups = list(groups)
     united: dict[str, Summary] = {}
     for group in groups:

@@ -27,8 +27,7 @@ UNREADABLE = (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of an evaluation, and what the task made of it: the other entries of samples.json are `fields` and
-    `pictures`."""
+    """One image of an evaluation and its predictions: the task's entries of samples.json are in `fields` and `pictures`."""
 
     why: str
     index: int
@@ -46,7 +45,7 @@ BOX = listed(NUMBER, 4)
 
 
 def _generated(value: Any, what: str) -> None:
-    """What a language model said: any text, also none."""
+    """ValueError unless the value is generated text, which may be empty."""
     if not isinstance(value, str) or len(value) > LONGEST:
         raise ValueError(f"{what} is {shown(value)}, not a text of at most {LONGEST:,} characters.")
 
@@ -115,7 +114,7 @@ def read_samples(file: Path, evaluation: str) -> list[Sample]:
     """The samples of an evaluation; none where there is no such file.
 
     Raises:
-        ValueError: the file holds what no run writes, or a picture is none.
+        ValueError: the file is not as a run writes it, or a picture cannot be read.
     """
     if not file.exists():
         return []

@@ -112,7 +112,7 @@ def _seconds(group: Group) -> list[float]:
 
 
 def _by_place(groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """By what makes their first evaluations comparable."""
+    """The groups by dataset, protocol and backbone, within which their first evaluations are comparable."""
     by_title: dict[str, list[Group]] = {}
     for group in groups:
         title = f"{group.names['data']}, {group.protocol}, clip {group.names['clip']}"

@@ -1,5 +1,5 @@
-"""The report's sections for segmentation: all numbers, the IoU of each class, and images with what each method made of their
-pixels. `conf/task/segmentation.yaml` names this module."""
+"""The report's sections for segmentation: all numbers, the IoU of each class, and images with the label maps predicted by each
+method. `conf/task/segmentation.yaml` names this module."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def by_class(groups: Sequence[Group]) -> Markup:
 
 
 def class_rows(benchmark: Benchmark, evaluation: str) -> list[list[str]]:
-    """Class, share of the pixels, and IoU by method; empty where methods have not the same classes or none."""
+    """Class, share of the pixels, and IoU by method; empty without classes, or where the methods' classes differ."""
     columns = [ious(group, evaluation) for group in benchmark.groups.values()]
     names = [[name for name, _ in column] for column in columns]
     if not columns or not names[0] or any(other != names[0] for other in names):

@@ -69,6 +69,6 @@ def labelled(groups: list[Group]) -> list[Group]:
 
 
 def setting_text(key: str, settings: dict[str, str]) -> str:
-    """A setting as it stands in a label: "depth=9"."""
+    """A setting as a label shows it: "depth=9"."""
     value = settings.get(key, "absent").strip('"')
     return f"{key.removeprefix('method.')}={value if len(value) <= LONGEST_SETTING else f'{value[:LONGEST_SETTING]}…'}"

@@ -174,7 +174,7 @@ def make_table(
     summary: dict[str, Summary],
     shots: dict[str, int] | None = None,
 ) -> Table:
-    """The table of these rows; columns: evaluations as they come, or shots by their number, and summaries last."""
+    """The table of these rows. Its columns are evaluations in their order, or shots by number, and then the summaries."""
     shots, names = shots or {}, dict.fromkeys(column for row in rows for column in row.cells)
     # shots=-1, all images, comes after every number of shots
     columns = sorted(names, key=lambda column: (column in summary, shots.get(column, 0) < 0, shots.get(column, 0)))

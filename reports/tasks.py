@@ -47,7 +47,7 @@ class TaskReport:
 
 
 def task_reports(tasks: Iterable[str], config_dir: Path | None = None) -> dict[str, TaskReport]:
-    """By task; of a task that has no yaml file here, one without sections of its own.
+    """The reports by task; a task without a yaml file here gets one without sections of its own.
 
     Args:
         config_dir: a folder of more configs, as run.py's --config-dir.

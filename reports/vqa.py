@@ -35,12 +35,12 @@ def _shots(group: Group) -> list[str]:
 
 
 def of_image(sample: Sample) -> list[str]:
-    """The question and what people answered."""
+    """The question and the answers of people."""
     return [sample.fields["question"], ", ".join(sample.fields["answers"])]
 
 
 def of_method(sample: Sample) -> Lines:
-    """The answer, the number of examples it was given after, and its accuracy."""
+    """The answer, the number of examples in its context, and its accuracy."""
     accuracy, examples = sample.fields["accuracy"], sample.fields["shots"]
     kind = "gain" if accuracy >= 50 else "loss"
     return [(sample.fields["answer"] or "(no words)", kind), (f"{accuracy:.0f} %, {examples} examples", "")]

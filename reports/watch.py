@@ -1,4 +1,4 @@
-"""The report while a sweep goes on: it is made again whenever a result is new or has changed."""
+"""Makes the report again whenever a result is new or has changed, while a sweep goes on."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def unfinished(folders: Iterable[Path]) -> int:
 
 
 def watch(folders: list[Path], seconds: float, show: Callable[[], None], wait: Callable[[float], None] = time.sleep) -> None:
-    """Calls `show` for the results that are there, and again after each look that finds others. Ends by KeyboardInterrupt.
+    """Calls `show` once there are results, and again after each poll that finds a change. Ends by KeyboardInterrupt.
 
     Args:
-        seconds: between two looks.
+        seconds: between two polls.
         show: may raise ValueError, which is left to the caller; it is called only where there is a result.
-        wait: waits for so many seconds.
+        wait: waits for the given number of seconds.
     """
     shown: Stamps = {}
     announced = False

@@ -30,7 +30,7 @@ from runs.keys import resolved, shown
 ROOT = Path(__file__).parents[1]  # of a clone, or site-packages
 OURS = {"files", "prompts", "datamodules", "lightning_modules", "runs", "reports", "tools", "run.py", "report.py", "tests"}
 PROJECT_PACKAGES = ("prompts", "datamodules", "lightning_modules")
-TARGET_GROUPS = ("method", "data", "clip", "optim", "trainer", "logger")  # groups that are a `_target_`
+TARGET_GROUPS = ("method", "data", "clip", "optim", "trainer", "logger")  # groups whose node has a `_target_`
 TYPE_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path", type(None): "null"}
 # by group, arguments that the run passes itself, because they follow from its other parts or the config may leave them out
 SET_BY_THE_RUN = {"data": ("image_spec",), "targets": ("image_spec",), "logger": ("save_dir", "name", "job")}
@@ -45,6 +45,7 @@ def check_all(cfg: DictConfig) -> None:
     check_arguments(cfg.task.module, "task.module")
     check_arguments(cfg.features, "features")
     check_arguments(cfg.poly, "poly")
+    check_arguments(cfg.multistep, "multistep")
     check_arguments(cfg.lm, "lm")
     for group in ("callbacks", "targets"):
         for name, node in cfg[group].items():
@@ -182,7 +183,7 @@ def import_target(path: Any, where: str) -> Callable[..., Any]:
 
 
 def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
-    """Types by argument; none where the annotations cannot be read."""
+    """Types by argument; empty where the annotations cannot be read."""
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except Exception:  # names that are imported for type checkers alone, and whatever else an annotation may hold
@@ -190,7 +191,7 @@ def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def union_members(hint: Any) -> tuple[Any, ...]:
-    """The members of a union; of another type itself."""
+    """The members of a union; the type itself where it is no union."""
     return typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 

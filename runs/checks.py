@@ -29,7 +29,7 @@ def boolean(value: Any, what: str) -> None:
 
 
 def number(low: float, high: float) -> Check:
-    """A finite number in this range; a boolean is none."""
+    """A finite number in this range; booleans are refused."""
 
     def check(value: Any, what: str) -> None:
         if type(value) not in (int, float) or not low <= value <= high:  # NaN is in no range
@@ -39,7 +39,7 @@ def number(low: float, high: float) -> Check:
 
 
 def whole(low: int, high: int) -> Check:
-    """An integer in this range; a boolean is none."""
+    """An integer in this range; booleans are refused."""
 
     def check(value: Any, what: str) -> None:
         if type(value) is not int or not low <= value <= high:
@@ -93,7 +93,7 @@ def mapped(check: Check, most: int) -> Check:
 
 
 def record(required: dict[str, Check], known: dict[str, Check]) -> Check:
-    """An object that has the required keys and may have the known ones; others are not looked at."""
+    """An object that has the required keys and may have the known ones; other keys are not checked."""
 
     def check_record(value: Any, what: str) -> None:
         if not isinstance(value, dict):

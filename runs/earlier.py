@@ -20,8 +20,8 @@ from runs.protocol import protocol_of
 
 PREFIX = "earlier."  # of a group within the mapping, as Hydra names its choice: method@earlier.method
 GIVES, NAMES = "gives", "names"
-NOT_SEARCHED = {"objective": None}  # a search judges the later run, whose protocol may be another
-NOT_OTHERWISE = ("earlier", "fit", "recipes", "targets")  # root keys that an earlier run has by itself
+NOT_SEARCHED = {"objective": None}  # a search maximises a figure of the later run, whose protocol may differ
+NOT_OTHERWISE = ("earlier", "fit", "recipes", "targets")  # root keys that `earlier` cannot set
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ def complete(cfg: DictConfig, choices: dict[str, Any]) -> None:
     value = parent[gives.rpartition(".")[2]]
     if "." not in gives and not (gives in keys.KEYS and str in keys.KEYS[gives].kinds):
         raise ValueError(f"earlier.gives={gives} names a key that holds no path: name the one that gets the folder.")
-    if isinstance(value, int | float):  # taken for one that is given already, it would drop the earlier run in silence
+    if isinstance(value, int | float):  # it would count as a given path, and the earlier run would be left out silently
         raise ValueError(f"{gives}={value}: earlier.gives names this key, which takes a path: give one, or null.")
     with open_dict(cfg):
         if not cfg.fit or value:
             cfg.earlier = None
         else:
             groups = {key.partition("@")[0]: name for key, name in choices.items() if f"@{PREFIX}" in key}
-            if isinstance(data := cfg.earlier.get("data"), str):  # by hand: what a recipe says is no choice of Hydra's
+            if isinstance(data := cfg.earlier.get("data"), str):  # composed here, as Hydra does not know a recipe's choice
                 cfg.earlier.data, groups["data"] = compose("config", [f"data={data}"]).data, data
             cfg.earlier[NAMES] = groups
 

@@ -1,4 +1,4 @@
-"""What image features depend on, as plain data, and the digest that names them in the store.
+"""Describes everything that image features depend on as plain data, and computes the digest that names them in the store.
 
 Objects are described by their class, the file that it stands in and their attributes, so that another transform, another source
 of images or an edited file has other features. What cannot be described is refused, and nothing is stored. Imports no torch.
@@ -20,7 +20,7 @@ from typing import Any
 from runs.identity import file_digest
 
 ROOT = Path(__file__).parents[1]
-CODE = ("prompts/engine/*.py", "datamodules/*.py", "lightning_modules/features.py")  # by which features are made
+CODE = ("prompts/engine/*.py", "datamodules/*.py", "lightning_modules/features.py")  # the code that computes features
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "timm", "pillow", "numpy")
 DIGITS = 40  # of a key
 MOST_LEVELS = 12  # of objects in objects

@@ -1,7 +1,7 @@
 """A folder of image features: one safetensors file for each list of images, shared by runs, ranks and processes.
 
-A file is named by the digest of all that decides its numbers (`runs.feature_key`), written to a temporary file and renamed, and
-trusted only if it is whole: its size, shape, type, key and checksum are compared when it is opened. Imports no torch.
+A file is named by the digest of all that its numbers depend on (`runs.feature_key`), written to a temporary file and renamed.
+It is used only if it is complete: its size, shape, type, key and checksum are compared when it is opened. Imports no torch.
 
 Shapes: N images, V views of each, d width of a feature.
 """
@@ -44,8 +44,8 @@ def folder_of(store: str) -> Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """Features (N,V,d) float32, mapped from their file. While this lives, `file` holds a lock that keeps the file from being
-    removed to make room."""
+    """Features (N,V,d) float32, memory-mapped from their file. While an entry exists, `file` holds a lock, so that the file is
+    not removed to make room."""
 
     rows: np.ndarray
     file: IO[bytes]
@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of the store: its size in bytes, when it was last read (seconds since 1970), and what it says it belongs to."""
+    """A file of the store: its size in bytes, when it was last read (seconds since 1970), and the description stored in it."""
 
     path: Path
     size: int
@@ -65,8 +65,8 @@ class FeatureStore:
     """The store in a folder, which is made when something is first written.
 
     Args:
-        max_gb: 10^9 bytes that all files together may have. Those that were not read for the longest time are removed first,
-            and never one that a process has open.
+        max_gb: the most that all files may have together, in 10^9 bytes. Those that were not read for the longest time are
+            removed first, but none that a process has open.
     """
 
     def __init__(self, folder: Path, max_gb: float) -> None:
@@ -85,7 +85,7 @@ class FeatureStore:
     # ---- entries
 
     def read(self, key: str, shape: Shape) -> Entry | None:
-        """The entry of this key; None where there is none, or its file is not whole or not of this shape, which is said."""
+        """The entry of this key. None where there is none, or where its file is damaged or of another shape, with a message."""
         path = self._path(key)
         if not os.path.lexists(path):
             return None
@@ -131,7 +131,7 @@ class FeatureStore:
             lock.release()
 
     def write(self, key: str, rows: np.ndarray, about: str) -> None:
-        """Writes features (N,V,d), with a text for `entries`. Where there is no room for them it says so and goes on."""
+        """Writes features (N,V,d) with the description `about`. Prints a message where there is no room for them."""
         rows = np.ascontiguousarray(rows, np.float32)
         metadata = {"format": FORMAT, "key": key, "about": about, "sha256": hashlib.sha256(rows.reshape(-1)).hexdigest()}
         try:
@@ -187,7 +187,7 @@ class FeatureStore:
 
 
 def removed(path: Path) -> bool:
-    """Removes a file of the store unless a process has it open; whether it is gone."""
+    """Removes a file of the store unless a process has it open. Returns whether it was removed."""
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,10 +210,10 @@ def _opened(path: Path, key: str, shape: Shape) -> Entry:
             fcntl.flock(file, fcntl.LOCK_SH)
         metadata, stored, offset = _header(file)
         if metadata.get("key") != key or stored != shape:
-            raise ValueError("they are those of something else")
+            raise ValueError("they belong to another key or shape")
         rows = np.memmap(file, np.float32, "c", offset, stored)  # a write would stay in this process
         if hashlib.sha256(rows.reshape(-1)).hexdigest() != metadata.get("sha256"):
-            raise ValueError("their checksum is another")
+            raise ValueError("their checksum differs")
         if not np.isfinite(rows).all():
             raise ValueError("they are not finite")
         return Entry(rows, file)
@@ -243,7 +243,7 @@ def _header(file: IO[bytes]) -> tuple[dict[str, Any], Shape, int]:
 
 
 def _about(path: Path) -> str:
-    """What a file says it belongs to, printable."""
+    """The description stored in a file, in printable characters."""
     try:
         with open(regular_file(path, "the file"), "rb") as file:
             metadata, shape, _ = _header(file)

@@ -20,7 +20,7 @@ def gpus_of(hydra: DictConfig, cfg: DictConfig, beside: bool = False) -> Iterato
     Round robin by the job's number; GPUs in use are passed over. Where more jobs run at once than there are GPUs, they share.
 
     Args:
-        beside: other jobs run meanwhile, whatever the launcher; joblib's always do.
+        beside: whether other jobs run at the same time; with joblib's launcher this is always assumed.
 
     Yields:
         The environment variables for the job's process, and the descriptors of the locks, which that process inherits. Both

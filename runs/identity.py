@@ -1,4 +1,4 @@
-"""What a run is: the part of its config that can change a result, with digests in place of the files that it names.
+"""The identity of a run: the part of its config that can change a result, with digests in place of the files that it names.
 
 Imports neither torch nor lightning.
 """
@@ -43,10 +43,10 @@ EXECUTION_KEYS = {
     "other_clip": False,
     "seed": 0,
 }
-# Those of them that an earlier run may have otherwise without a change to its result, and so to that of the later one.
+# Those of them that may differ in an earlier run without changing its result, or that of the later run.
 EARLIER_COUNTS = {"data_root", "folder", "data_index", "ckpt", "init_from", "other_clip", "seed"}
 EARLIER_EXECUTION = tuple(set(EXECUTION_KEYS) - EARLIER_COUNTS)
-# Those of them that came later: left out, so that runs of before keep their digests.
+# Those of them that were added later: left out, so that older runs keep their digests.
 LATER = ("decoded_mb", "folder")
 # Groups that change no result: how a run is logged, how Hydra starts it, and the names of recipes, whose values count.
 EXECUTION_GROUPS = ("logger", "hydra", "recipes")
@@ -66,7 +66,7 @@ TRAINER_EXECUTION = (
 )
 # Keys of a task that only its report reads.
 TASK_REPORT = ("report", "baseline")
-# Arguments of the trainer that cut a run short, with the values that do not. A run that is cut short leaves no result.
+# Arguments of the trainer that cut a run short, with the values that do not. A run that is cut short keeps no result.
 CUTS = {
     "fast_dev_run": (None, False),
     "limit_train_batches": (None, 1.0),
@@ -102,23 +102,25 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
     relevant["task"] = {key: value for key, value in (config.get("task") or {}).items() if key not in TASK_REPORT}
     trainer = {key: value for key, value in (config.get("trainer") or {}).items() if key not in TRAINER_EXECUTION}
     relevant["trainer"] = {key: value for key, value in trainer.items() if (key, value) != ("gradient_clip_val", None)}
-    features = relevant.pop("features", None)  # stored ones are exact, but for the views that are kept
+    features = relevant.pop("features", None)  # stored features change no result, apart from a fixed number of views
     if isinstance(features, Mapping) and (views := features.get("views", "online")) != "online":
         relevant["features"] = {"views": views}
     if earlier := config.get("earlier"):
         relevant["earlier"] = {key: value for key, value in compared(earlier).items() if key not in EARLIER_EXECUTION}
-    if relevant.get("lm") is None:  # a key that came later: runs without a language model keep their digests
+    if relevant.get("lm") is None:  # a key that was added later: runs without a language model keep their digests
         relevant.pop("lm", None)
-    if relevant.get("schedule", "cosine") == "cosine":  # likewise: runs of the schedule by epochs keep theirs
-        relevant.pop("schedule", None), relevant.pop("poly", None)
+    for schedule in {"cosine", "poly", "multistep"} - {relevant.get("schedule", "cosine")}:
+        relevant.pop(schedule, None)  # the keys of another schedule
+    if relevant.get("schedule") == "cosine":  # likewise: runs of the schedule by epochs keep their digests
+        relevant.pop("schedule")
     callbacks = config.get("callbacks") or {}
     relevant["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
     return relevant
 
 
 def configuration(config: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """A digest of what the runs over several seeds have in common: the settings without the seed, and in place of the prompts
-    that each starts from the configuration that these were trained with.
+    """A digest that runs over several seeds share: of the settings without the seed. Prompts that a run starts from are
+    represented by the configuration that they were trained with.
 
     Args:
         config: resolved.

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def heavy_imports(name: str) -> Iterator[None]:
-    """While the package `name` and what comes with it are imported for the first time, Python looks for no garbage.
+    """Disables garbage collection while the package `name` and its dependencies are imported for the first time.
 
-    Hundreds of thousands of objects are made, which all stay. Walking over them again and again took a fifth of the time, so
-    they are also left out of later searches. Does nothing where `name` is imported already.
+    The import makes hundreds of thousands of objects that stay alive, and traversing them took a fifth of the time, so they are
+    also excluded from later collections. Does nothing where `name` is imported already.
     """
     if name in sys.modules or not gc.isenabled():
         yield

@@ -1,4 +1,4 @@
-"""A job: what is run, and the folder of its results, which depends on neither the clock nor the machine.
+"""A job: the run to be done, and the folder of its results, which depends on neither the clock nor the machine.
 
 Imports neither torch nor lightning: the check for a finished run takes less than a second.
 """
@@ -68,7 +68,7 @@ OmegaConf.register_new_resolver("pick", pick, replace=True)
 
 @dataclass(frozen=True)
 class Job:
-    """A run: its names, its resolved config, its digest and folder. Without ranks, devices, paths and clock."""
+    """A run: its names, its resolved config, its digest and folder. None of them depends on ranks, devices, paths or time."""
 
     names: dict[str, str]
     config: dict[str, Any]
@@ -87,8 +87,8 @@ class Job:
         return identity.cuts(self.config["trainer"])
 
     def result(self) -> dict[str, Any] | None:
-        """The result of a finished run of this job; None where there is none, where a run (perhaps a forced one) is unfinished,
-        and where the file cannot be read: the job is then run again."""
+        """The result of a finished run of this job. None where there is none, where a run (perhaps a forced one) is unfinished,
+        or where the file cannot be read; the job is then run again."""
         from runs.result import load_result
 
         if (self.folder / LAST).exists() or not (self.folder / RESULT).exists():
@@ -101,7 +101,7 @@ class Job:
         return result if result["digest"] == self.digest else None  # type: ignore[return-value]
 
     def done(self, force: bool) -> dict[str, Any] | None:
-        """The result of a finished run, with a line on the screen; None where the job has to be run, as always with `force`."""
+        """The result of a finished run, with a line on the screen. None where the job has to be run, as always with `force`."""
         if force or not (result := self.result()):
             return None
         print(f"done already: {self.title} in {self.folder} (force=true runs it again)")
@@ -183,8 +183,8 @@ def compose_job(overrides: list[str], conf: str | Path) -> tuple[DictConfig, dic
 
 
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
-    """Fills in what a defaults list cannot: `cfg.recipes` and `cfg.targets`, and takes `cfg.lm` from tasks that have no
-    language model, which data may choose. ValueError for a recipe that is not there."""
+    """Completes a config where a defaults list cannot: fills in `cfg.recipes` and `cfg.targets`, and removes a `cfg.lm` chosen
+    by the data from tasks without a language model. ValueError for a recipe that is not there."""
     if cfg.get("targets"):  # refused, as it would be replaced silently
         raise ValueError(f"targets={keys.shown(keys.resolved(cfg, 'targets'))}: {keys.KEYS['targets'].give}.")
     if cfg.get("folder") and OmegaConf.select(cfg, "data.source.folder") != cfg.folder:
@@ -207,9 +207,10 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
 
 
 def targets_of(cfg: DictConfig, data: str) -> dict[str, DictConfig]:
-    """The composed datasets that the protocol goes on to from the one trained on.
+    """The composed configs of the other datasets on which the protocol evaluates a training on `data`, by name.
 
-    By hand, as a defaults list cannot: real datasets override the backbone, which Hydra admits only at its top.
+    They are composed here and not by a defaults list, as real datasets override the backbone, which Hydra admits only at the
+    root of a config.
     """
     protocol = protocol_of(keys.resolved(cfg, "protocol"))
     protocol.check_names(data)

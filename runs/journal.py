@@ -19,10 +19,10 @@ def add_entry(**entry: Any) -> None:
     """Adds one line to the journal of the sweep that this process belongs to, if any.
 
     Args:
-        entry: `title` and `status` of the job that ended; `seconds` and `command` where this sweep has run it, and not found
-            it done.
+        entry: `title` and `status` of the job that ended; `seconds` and `command` where this sweep has run it, and it was not
+            done already.
     """
-    if JOURNAL in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":  # only the first of a job's machines writes
+    if JOURNAL in os.environ and os.environ.get("SLURM_PROCID", "0") == "0":  # only the first machine of a job writes
         # on a full disk the launcher still sees a failed job by its exit status
         with suppress(OSError), open(os.environ[JOURNAL], "a") as file:
             file.write(json.dumps(entry) + "\n")
@@ -60,7 +60,7 @@ class JournalWatch(threading.Thread):
             count = len(ended)
 
     def end(self) -> None:
-        """Ends the thread after a last look at the journal."""
+        """Ends the thread after reading the journal a last time."""
         self.over.set()
         self.join()
 

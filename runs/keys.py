@@ -1,6 +1,6 @@
 """Type, range and choices of every key of `conf/config.yaml`, checked before anything starts.
 
-What a group's constructor takes is checked from its signature, in `runs/arguments.py`; a protocol in `runs/protocol.py`.
+The arguments of a group's constructor are checked in `runs/arguments.py`, a protocol in `runs/protocol.py`.
 Imports neither torch nor lightning.
 """
 
@@ -36,8 +36,8 @@ KEYS = {
     "eval_every": count("give a number of epochs, or 0 to evaluate at the end alone", 0),
     "select": one_of("last", "best_val"),
     "objective": Key((str,), "give the dotted path of a number in result.json, or null for validation images", also=(None,)),
-    "schedule": one_of("cosine", "poly"),
-    "poly": Key((dict,), "give power, min_lr, warmup and warmup_ratio below it, as conf/config.yaml does"),
+    "schedule": one_of("cosine", "poly", "multistep"),
+    **dict.fromkeys(("poly", "multistep"), Key((dict,), "give its keys below it, as conf/config.yaml does")),
     "source": Key((str,), "give the name of a source, such as disk or hub"),
     "data_root": PATH,
     **dict.fromkeys(("ckpt", "init_from", "folder", "data_index"), OPTIONAL_PATH),
@@ -58,7 +58,7 @@ KEYS = {
     "targets": Key((dict,), "leave it empty: it is filled from protocol.targets"),
     "epochs": count("give a number of epochs, 1 or more"),
 }
-# Keys of groups whose constructors (of libraries) would refuse a value late or not at all. Checked where they are given.
+# Keys of groups whose constructors, of libraries, would refuse a wrong value late or never. Checked where they are given.
 GROUP_KEYS = {
     "optim.lr": number("give a number above 0", 1e-300),
     "optim.momentum": number("give a number from 0 to 1", 0, 1),
@@ -177,13 +177,13 @@ def check_output(output: str) -> None:
         try:
             folder.stat()
         except (FileNotFoundError, NotADirectoryError):
-            continue  # the latter: a file further up, which is reached next
+            continue  # a folder above may be a file: the loop reaches it next
         except OSError as error:
             raise ValueError(f"output={shown(output)}: {error.strerror}: give another folder.") from error
         if not os.path.isdir(folder):
             raise ValueError(f"output={shown(output)}: {folder} is a file: give a folder.")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise ValueError(f"output={shown(output)}: {folder} cannot be written to: give another folder, or its rights.")
+            raise ValueError(f"output={shown(output)}: {folder} cannot be written to: change its permissions, or give another.")
         return
 
 
@@ -230,7 +230,7 @@ def check_choices(choices: Mapping[str, Any], named: tuple[str, ...]) -> None:
             raise ValueError(f"no {group} is chosen: give {group}=NAME, with one of the names listed by --help.")
     for group, option in choices.items():
         if str(option).startswith("_"):
-            raise ValueError(f"{group}={option} is a part of other options, and none by itself: choose one listed by --help.")
+            raise ValueError(f"{group}={option} is a part of other options, not an option itself: choose one listed by --help.")
 
 
 def check_one_option(overrides: Sequence[str]) -> None:

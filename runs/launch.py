@@ -20,7 +20,7 @@ from runs.arguments import raised_by_us
 
 BRIEF = "PROMPTS_BRIEF_ERRORS"  # environment variable of jobs and ranks: HYDRA_FULL_ERROR was set here and not by the user
 
-# Functions of Hydra (of one run, of a sweep) that read a command line: an error within them is one of the command line.
+# Functions of Hydra (for a run, for a sweep) that read the command line: an error in them is an error of the command line.
 READING = ("load_configuration", "split_arguments")
 COMPOSING_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
 GROUP_BY_NAME = "give a group one of its options by name, GROUP=NAME; --help lists them"
@@ -40,7 +40,7 @@ _error: list[BaseException] = []  # the exception that `store_error` caught, if 
 
 
 def store_error(call: Callable[..., Any], *args: Any) -> None:
-    """Calls, and stores an exception for `exit_status_of`: Hydra would print lines of its own for what passes through it."""
+    """Calls `call`, and stores an exception for `exit_status_of`: Hydra would print lines of its own for exceptions."""
     try:
         call(*args)
     except BaseException as error:
@@ -78,7 +78,7 @@ def exit_status_of(main: Callable[[], Any]) -> int:
 
 
 def _run(main: Callable[[], Any], full: bool) -> tuple[int, str | None]:
-    """Runs main and prints its error. The exit status, and the message where a signal stopped it."""
+    """Runs main and prints its error. Returns the exit status, and the message where a signal stopped it."""
     try:
         main()
         if _error:
@@ -109,7 +109,7 @@ def error_message(error: BaseException) -> str | None:
 
 
 def _hydra_message(error: BaseException) -> str | None:
-    """For errors of the command line and of the yaml files; None for others."""
+    """The message for errors of the command line and of the yaml files; None for others."""
     text = str(error).strip()
     if isinstance(error, HydraException | OmegaConfBaseException) or while_composing(error):
         try:
@@ -134,7 +134,7 @@ def _hydra_message(error: BaseException) -> str | None:
 
 
 def _message(error: BaseException) -> str | None:
-    """For errors of a run; None for bugs."""
+    """The message for errors of a run; None for bugs."""
     text = str(error).strip()
     if monitor := NOT_LOGGED.search(text):  # Lightning's EarlyStopping and ModelCheckpoint
         return (

@@ -27,7 +27,7 @@ def run_once(cfg: DictConfig, names: dict[str, str], work: Work) -> Result:
         work: trains and tests; gets the main figure by evaluation of each earlier stage of the protocol, the first one first.
 
     Raises:
-        ValueError: a key or an argument cannot be what it is, data are missing, or the run fails.
+        ValueError: a key or an argument has a wrong value, data are missing, or the run fails.
     """
     job = jobs.describe(cfg, names)
     if result := job.done(cfg.force):
@@ -39,7 +39,7 @@ def run_once(cfg: DictConfig, names: dict[str, str], work: Work) -> Result:
 
 
 def run_earlier(cfg: DictConfig, names: dict[str, str], work: Work) -> Stages:
-    """Runs what has to be finished before, if anything has, and sets the key of `cfg` that takes its folder."""
+    """Runs the earlier run that `cfg` needs, if any, and sets the key of `cfg` that takes its folder."""
     before = earlier.earlier_of(cfg, names)
     if before is None:
         return []

@@ -54,7 +54,7 @@ class Protocol:
         return {data if name == SOURCE else name: subset for name, subset in self.evaluate.items()}
 
     def check_names(self, data: str) -> None:
-        """ValueError where an evaluation or a summary would go by the name of another, with this dataset to train on."""
+        """ValueError where two evaluations or summaries would have the same name, with this dataset to train on."""
         subsets = [data if name == SOURCE else name for name in self.evaluate]
         names = Counter([*subsets, *self.targets.get(data, []), *self.summary])
         for name, count in names.items():
@@ -65,8 +65,8 @@ class Protocol:
                 )
 
     def targets_of(self, data: str) -> Sequence[str]:
-        """The other datasets that a training on this one is evaluated on. ValueError where the protocol has some, and does not
-        say which."""
+        """The other datasets that a training on this one is evaluated on. ValueError where the protocol has targets, but none
+        for this dataset."""
         if self.targets and data not in self.targets:
             raise ValueError(
                 f"this protocol says no targets for data={data}, only for {', '.join(self.targets)}: choose one of these as "
@@ -88,7 +88,7 @@ class Protocol:
             figures: the task's main figure by evaluation.
             targets: the evaluations on other datasets.
             stages: `figures` of the earlier stages, the first one first.
-            data: the dataset that was trained on, whose name the evaluation `source` bears.
+            data: the dataset that was trained on, after which the evaluation `source` is named.
         """
         summaries, subsets = {}, self.evaluations(data)
         for name, (function, evaluations) in self.summary.items():
@@ -130,7 +130,7 @@ def _check_subset(subset: Any, key: str) -> None:
 
 
 def _check_name(name: Any, key: str) -> None:
-    """ValueError for what cannot name a column, an array and a picture."""
+    """ValueError for a name that cannot be used for a column, an array and a picture."""
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w .+-]{0,99}", name):
         raise ValueError(f"{key} has the name {name!r:.80}: give letters, digits and any of _ . + - (in yaml, quote a number).")
 

@@ -1,4 +1,4 @@
-"""What the value of a config key may be: its type, its range, its choices."""
+"""The admissible values of a config key: type, range and choices."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LARGEST_FLOAT = sys.float_info.max
 
 @dataclass(frozen=True)
 class Key:
-    """What the value of a key may be: one of `also`, or of one of the types `kinds`.
+    """The admissible values of a key: those in `also`, and values of the types `kinds`.
 
-    A boolean is no integer, an integer is also a number; a number is finite and lies from `least` to `most`; a text is not
-    empty and holds no control characters.
+    A boolean is no integer, and an integer is also a number. Numbers are finite and from `least` to `most`. Texts are not empty
+    and hold no control characters.
 
     Args:
         give: the end of the sentence that refuses another value.

@@ -1,4 +1,4 @@
-"""The processes of the other ranks on this machine: none outlives the first rank, and the loss of one is reported.
+"""The processes of the other ranks on this machine: they end with the first rank, and a lost rank is reported.
 
 Imports no torch.
 """
@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 FIRST = "PROMPTS_FIRST_RANK"  # environment variable of the other ranks: the id of the first rank's process
-PATIENCE = 5.0  # seconds in which the main thread may fail by itself after a rank was lost; a collective may wait for ever
+PATIENCE = 5.0  # seconds for the main thread to fail by itself after a rank was lost; in a collective it may wait forever
 
-_others: list[subprocess.Popen] = []  # the processes of the other ranks, started once also for several stages
+_others: list[subprocess.Popen] = []  # the processes of the other ranks; all stages of a run share them
 
 
 def is_first() -> bool:
@@ -43,7 +43,7 @@ class Watch(threading.Thread):
             os.environ[FIRST] = str(os.getpid())
 
     def run(self) -> None:
-        """Looks ten times a second, until `end`."""
+        """Checks ten times a second, until `end`."""
         since = None
         while not self.over.wait(0.1):
             self.take_over()
@@ -57,7 +57,7 @@ class Watch(threading.Thread):
     def take_over(self) -> None:
         """Moves the processes from the launcher's list to ours."""
         started = getattr(self.launcher, "procs", [])
-        while started:  # Lightning's observer watches what is left in its list
+        while started:  # Lightning's observer watches the processes in its list
             _others.append(started.pop(0))
 
     def end(self) -> None:

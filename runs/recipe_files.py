@@ -1,18 +1,18 @@
 """The files of recipes, and the Hydra plugin that serves their sections.
 
-All recipes of a method stand in one file, `conf/recipe/METHOD.yaml`:
+All recipes of a method are in one file, `conf/recipe/METHOD.yaml`:
 
     common:   {batch_size: 32}               # a part of every recipe under `protocol`
-    protocol: {few_shot: {epochs: 50}}       # by the name of the protocol; {} where `common` says it all
+    protocol: {few_shot: {epochs: 50}}       # by the name of the protocol; {} where `common` is enough
     clip:     {tiny: {method: {depth: 3}}}   # what changes on one backbone
     data:     {digits: {epochs: 100}}        # what changes on one dataset
 
-What a search found stands apart, in `conf/recipe/found/METHOD.yaml`, of the same layout: its sections are merged over those of
-the same name, so that a value found wins over one written by hand.
+Values that a search has found are in `conf/recipe/found/METHOD.yaml`, which has the same layout. Its sections are merged over
+those of the same name, so that a found value takes precedence over one written by hand.
 
-Hydra can only compose whole files, so `RecipeSource` serves it each section as the file that it would be:
-`recipe/METHOD-PROTOCOL`, `recipe_clip/METHOD-CLIP` and `recipe_data/METHOD-DATA`, which the defaults list of `conf/config.yaml`
-merges in this order. Plain yaml files of these names, in a folder of the user's own, do as well.
+Hydra can only compose whole files, so `RecipeSource` serves each section as a file of its own: `recipe/METHOD-PROTOCOL`,
+`recipe_clip/METHOD-CLIP` and `recipe_data/METHOD-DATA`, which the defaults list of `conf/config.yaml` merges in this order.
+Plain yaml files of these names, in a folder of the user's own, work as well.
 
 Imports neither torch nor lightning.
 """
@@ -47,8 +47,8 @@ PACKAGE = re.compile(r"^\s*#\s*@package", re.MULTILINE)  # the header of a recip
 
 @dataclass(frozen=True)
 class MethodRecipes:
-    """The content of one `conf/recipe/METHOD.yaml`: section -> name in it -> what it sets. `found`: the sections and names of
-    which a search has found something."""
+    """The content of one `conf/recipe/METHOD.yaml`: section -> name in it -> settings. `found`: the sections and names for
+    which a search has found values."""
 
     method: str
     sections: Mapping[str, Mapping[str, DictConfig]]
@@ -59,7 +59,7 @@ def read_recipes(file: Path) -> MethodRecipes | None:
     """The recipes of a method, with what a search found merged over them.
 
     Args:
-        file: recipe/METHOD.yaml; recipe/found/METHOD.yaml beside it, where it is there, is merged over it, or stands for it.
+        file: recipe/METHOD.yaml. recipe/found/METHOD.yaml, if it is there, is merged over it, or read alone without it.
 
     Returns:
         None where there is neither, or the file is one recipe by itself (it says `# @package`).
@@ -86,7 +86,7 @@ def _recipes(file: Path, modified: int | None, found_modified: int | None) -> Me
 
 
 def found_file(file: Path) -> Path:
-    """What a search found for the method of recipe/METHOD.yaml."""
+    """The file of values that a search found for the method of recipe/METHOD.yaml."""
     return file.parent / FOUND / file.name
 
 
@@ -134,18 +134,18 @@ def section_names(file: Path, group: str) -> list[str] | None:
         sections = {key.value: entries.value for key, entries in content.value}
         return [f"{file.stem}-{name.value}" for name, _ in sections.get(SECTIONS[group], [])]
     except (yaml.YAMLError, AttributeError, TypeError, ValueError):
-        read_recipes(file)  # says what is wrong
+        read_recipes(file)  # raises the error with its reason
         return []
 
 
 def find_section(folder: Path, group: str, name: str) -> DictConfig | None:
-    """What METHOD-NAME of a group sets by the files of this folder; None where none of them has such a section."""
+    """The section METHOD-NAME of a group, from the files of this folder; None where none of them has it."""
     recipes, option = _find(folder, group, name)
     return recipes.sections[SECTIONS[group]][option] if recipes else None
 
 
 def is_found(folder: Path, group: str, name: str) -> bool:
-    """Whether a search has found something of what METHOD-NAME of a group sets by the files of this folder."""
+    """Whether the section METHOD-NAME of a group has values that a search found, by the files of this folder."""
     recipes, option = _find(folder, group, name)
     return recipes is not None and (SECTIONS[group], option) in recipes.found
 
@@ -185,7 +185,7 @@ class RecipeSource(ConfigSource):
 
     @staticmethod
     def scheme() -> str:
-        """The word in front of :// in a search path."""
+        """The scheme of a search path's URL, before ://."""
         return "recipes"
 
     def _section(self, config_path: str) -> DictConfig | None:

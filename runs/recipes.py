@@ -30,10 +30,10 @@ from runs.recipe_files import (
 
 
 def complete(cfg: DictConfig, hydra: DictConfig) -> None:
-    """Fills `cfg.recipes`: `used`, the names of the recipes that apply, later ones win, with found/NAME behind one of which a
-    search has found something; `missing`, a sentence where a method that trains has none.
+    """Fills `cfg.recipes`: `used`, the names of the recipes that apply, where later ones take precedence and found/NAME follows
+    a NAME for which a search has found values; `missing`, an error message where a method that trains has no recipe.
 
-    Composes the config anew where its defaults list cannot know what applies: `protocol.recipe` stands in a folder of the
+    Composes the config anew where its defaults list cannot know what applies: `protocol.recipe` is set in a folder of the
     user's own, an experiment or the command line, or such a folder holds recipe/METHOD.yaml.
 
     Raises:
@@ -66,7 +66,7 @@ def complete(cfg: DictConfig, hydra: DictConfig) -> None:
 
 
 def check_names(method: str, folders: Sequence[Path]) -> None:
-    """ValueError where a recipe section of the method is named after no protocol, clip or dataset, so never used."""
+    """ValueError where a recipe section of the method names no protocol, clip or dataset, and so would never be used."""
     for folder in folders:
         file = folder / FOLDER / f"{method}.yaml"
         for section, entries in (recipes.sections if (recipes := read_recipes(file)) else {}).items():
@@ -77,10 +77,10 @@ def check_names(method: str, folders: Sequence[Path]) -> None:
 
 
 def _with_found(wanted: Mapping[str, str], used: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """The names of the recipes that apply, with found/NAME behind one of which a search has found something."""
+    """The names of the recipes that apply, with found/NAME behind each NAME for which a search has found values."""
     names = []
     for group, name in wanted.items():
-        serving = [folder for folder in folders if _exists([], [folder], group, name)][:1]  # the first has the last word
+        serving = [folder for folder in folders if _exists([], [folder], group, name)][:1]  # the first folder takes precedence
         names += [name] if name in used else []
         names += [f"{FOUND}/{name}" for folder in serving if is_found(folder, group, name)]
     return names
@@ -128,7 +128,7 @@ def _compose_again(cfg: DictConfig, hydra: DictConfig, folders: Iterable[Path], 
 
 
 def _missing(choices: Mapping[str, str], folders: Sequence[Path]) -> str:
-    """The sentence that refuses to train a method without a recipe. Reads no other method's file."""
+    """The error message for training a method without a recipe. Reads no other method's file."""
     method = choices["method"]
     names = {file.stem for folder in folders for file in (folder / FOLDER).glob(f"{method}-*.yaml")}
     for file in (folder / FOLDER / f"{method}.yaml" for folder in folders):

@@ -48,8 +48,8 @@ ClassMetrics = TypedDict("ClassMetrics", {"class": str, "accuracy": float | None
 """A class by name, its accuracy in percent (None: it has no test images) and the number of these."""
 
 Metrics = dict[str, Any]
-"""The numbers of one evaluation, a task's own: at least `Figure.key`. One meaning in every task have accuracy and macro_f1
-in percent, images a number of them, per_class a list of `ClassMetrics`."""
+"""The metrics of one evaluation, which differ by task: at least `Figure.key`. The same in every task are accuracy and macro_f1
+in percent, images (their number) and per_class, a list of `ClassMetrics`."""
 
 
 class Summary(TypedDict):
@@ -68,7 +68,7 @@ class Result(TypedDict):
     digest: str  # of the config and data, without the seed
     names: Names
     seed: int
-    shots: int  # training images per class, or what the data count; below 0: all
+    shots: int  # training images per class, or the data's own unit; below 0: all
     figure: Figure
     metrics: dict[str, Metrics]  # by evaluation
     summary: dict[str, Summary]  # by its name in the protocol
@@ -81,7 +81,7 @@ class Result(TypedDict):
     effective_parameters: NotRequired[int]
     seconds: NotRequired[float]  # of the whole run
     peak_memory: NotRequired[dict[str, float]]  # MiB: cpu_mib, gpu_mib
-    found: NotRequired[dict[str, Any]]  # numbers about what the method has found, its own
+    found: NotRequired[dict[str, Any]]  # the method's own figures of what it has found
     classnames: NotRequired[list[str]]  # trained on
     selected: NotRequired[Any]  # the training images
     bad_images: NotRequired[dict[str, Any]]  # {"count": N, "names": the first of them}

@@ -1,6 +1,7 @@
-"""What a search maximises: the main figure on the validation images, or a number of result.json that `objective` names.
+"""The value that a search maximises: the main figure on the validation images, or a number of result.json that `objective`
+names.
 
-A number of test images may be searched for on data alone that no table reports (`data.search_only`). Imports no torch.
+A figure of test images may be maximised only on data that no table reports (`data.search_only`). Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from omegaconf import DictConfig
 from runs import keys
 from runs.protocol import Protocol, protocol_of
 
-FOLLOWED = "PROMPTS_FOLLOWED"  # environment variable of a trial's job: where it leaves its figures after each epoch
+FOLLOWED = "PROMPTS_FOLLOWED"  # environment variable of a trial's job: the file for its figures after each epoch
 SUMMARY, METRICS = "summary", "metrics"  # entries of result.json that hold a run's figures
 
 
 def check_start(config: DictConfig, varied: Collection[str]) -> None:
-    """The checks of a search before its first job. What the search itself varies is left to its jobs, which are checked too.
+    """Checks a search before its first job. Keys that the search varies are checked by its jobs.
 
     Args:
-        config: with Hydra's own, as it stands before any job; its targets are not filled in.
+        config: with Hydra's own, before any job; its targets are not filled in.
         varied: the keys and groups that the search varies.
 
     Raises:
-        ValueError: it would minimise, or choose a seed, or there is nothing that its jobs may be judged by.
+        ValueError: it would minimise, or choose a seed, or there is no figure that it may maximise.
     """
     check_sweeper(config, varied)
     objective = keys.resolved(config, "objective")
@@ -41,7 +42,7 @@ def check_start(config: DictConfig, varied: Collection[str]) -> None:
 
 
 def check_sweeper(config: DictConfig, varied: Collection[str]) -> None:
-    """ValueError for options of the search that cannot be, or that contradict each other."""
+    """ValueError for options of the search that are out of range or contradict each other."""
     if find_spec("optuna") is None:
         raise ValueError("a search needs the package optuna, which is not installed: pip install -e '.[optuna]'.")
     options = config.hydra.sweeper
@@ -50,8 +51,8 @@ def check_sweeper(config: DictConfig, varied: Collection[str]) -> None:
         raise ValueError("a search maximises what its jobs return: give hydra.sweeper.direction=maximize.")
     if seeds := sorted(key for key in varied if key.lstrip("+").split(".")[-1] == "seed"):
         raise ValueError(
-            f"a search that varies {seeds[0]} chooses luck: take it out; hydra.sweeper.seeds=[1,2,3] judges each trial by its "
-            "mean over seeds."
+            f"a search that varies {seeds[0]} selects a lucky seed: leave it out; hydra.sweeper.seeds=[1,2,3] judges each "
+            "trial by its mean over seeds."
         )
     for key in ("n_trials", "n_jobs"):
         if type(options[key]) is not int or options[key] < 1:
@@ -91,7 +92,7 @@ def check_exists(objective: str | None, protocol: Protocol, data: str, targets: 
     """ValueError where `objective` names a summary or an evaluation that the run will not have.
 
     Args:
-        data: the option chosen as data, by which evaluations go.
+        data: the option chosen as data, after which evaluations are named.
         targets: the other datasets evaluated, by name.
     """
     kind, _, rest = (objective or "").partition(".")
@@ -102,7 +103,7 @@ def check_exists(objective: str | None, protocol: Protocol, data: str, targets: 
 
 
 def check_job(config: Mapping[str, Any], data: str) -> None:
-    """The checks of `objective` for the resolved config of a job, whose targets are filled in. `data`: the option chosen."""
+    """Checks `objective` for the resolved config of a job, whose targets are filled in. `data`: the option chosen."""
     check_objective(config["objective"], config["data"], config["targets"])
     check_exists(config["objective"], protocol_of(config["protocol"]), data, config["targets"])
 
@@ -118,7 +119,7 @@ def scores_of(history: Iterable[Mapping[str, Any]], figure: Mapping[str, Any]) -
 
 
 def value_of(result: Mapping[str, Any], objective: str | None) -> float:
-    """What a search maximises, of a finished run; a main figure is negated where lower is better.
+    """The value of a finished run that a search maximises; a main figure is negated where lower is better.
 
     Args:
         result: the content of result.json.
@@ -165,5 +166,5 @@ def _paths(summaries: Iterable[str], evaluations: Iterable[str], key: str) -> li
 
 
 def words(objective: str | None) -> str:
-    """What a search maximised, for its last line."""
+    """The objective in words, for the last line of a search."""
     return objective or "the main figure on the validation images"

@@ -1,4 +1,4 @@
-"""What a search varies: Hydra's sweep overrides as Optuna's distributions, and values as overrides. Imports no torch."""
+"""The search space: Hydra's sweep overrides as Optuna's distributions, and values as overrides. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-PLAIN = (str, int, float, bool, type(None))  # what Optuna keeps as a choice
+PLAIN = (str, int, float, bool, type(None))  # types of the choices that Optuna can store
 
 
 def space_of(overrides: Iterable[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
-    """The overrides that stay as they are, and the distribution of each key that is varied; the last override of a key counts.
+    """The fixed overrides, and the distribution of each varied key; of several overrides of a key the last one counts.
 
     Raises:
         ValueError: nothing is varied, or a distribution is empty.
@@ -46,7 +46,7 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
 
 
 def _choice(value: Any, text: str) -> Any:
-    """A choice as Optuna keeps it: numbers as they are, and whatever has a grammar of its own as the override's text."""
+    """A choice as Optuna stores it: plain values as they are, lists, mappings and the like as the override's text."""
     return value if isinstance(value, PLAIN) and not isinstance(value, str) else text
 
 

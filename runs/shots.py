@@ -2,5 +2,5 @@
 
 
 def shots_text(shots: int) -> str:
-    """What `shots=N` trains on, as titles and tables say it: "16 shots", "all images" below 0, "0 shots" for nothing."""
+    """`shots=N` as titles and tables name it: "16 shots", "1 shot", and "all images" below 0."""
     return "all images" if shots < 0 else f"{shots} shot{'s' * (shots != 1)}"

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT (Ctrl-C): a process ends in order, with one sentence and status 143 or 130, whatever it is doing.
+"""SIGTERM and SIGINT (Ctrl-C): a process ends cleanly, with one sentence and status 143 or 130, whatever it is doing.
 
 Imports only the standard library: `run.py` sets the handlers before anything that takes a while to import.
 """
@@ -24,7 +24,7 @@ _raising = False  # False until there is a caller that catches `Interrupted`
 
 
 class Interrupted(BaseException):
-    """A signal asked the process to stop. No `Exception`, so that no handler of errors swallows it.
+    """A signal asked the process to stop. Not an `Exception`, so that no error handler catches it by mistake.
 
     Args:
         number: the signal; by default the one that this process received, or SIGTERM where another rank received it.

@@ -1,7 +1,7 @@
 """Settings stored in files (`prompts.safetensors`, `result.json`), checked before they enter a config or a constructor.
 
-Anyone may have made the file, so its values are plain data of the type that the key has here, by the constructor's signature or
-by the yaml files of this project; never the name of code, and never text that OmegaConf would resolve.
+Anyone may have made the file. So its values must be plain data of the type that the key has here, by the constructor's
+signature or by the yaml files of this project, and never the name of code or text that OmegaConf would resolve.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def take_over(cfg: DictConfig, stored: Mapping[str, Any], where: str, at: str = 
     an override of the other key still reaches it.
 
     Returns:
-        By dotted key, the values that look like a path, an address or a repository.
+        The values that look like a path, an address or a repository, by dotted key.
 
     Raises:
         ValueError: a value is not of its key's type, or one that OmegaConf would resolve.
@@ -127,7 +127,7 @@ def refuse_interpolations(value: Any, where: str) -> None:
     for text in leaves(value):
         if isinstance(text, str) and ("${" in text or text == "???"):
             raise ValueError(
-                f"{where} holds {text[:80]!r}, an interpolation: a file's values are taken as they stand, so this is none."
+                f"{where} holds {text[:80]!r}, an interpolation: values of a file are never interpolated, so it is refused."
             )
 
 

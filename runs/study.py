@@ -1,4 +1,4 @@
-"""A search's study in Optuna: where it is kept, how trials are proposed, and which of them a dead process has left.
+"""A search's study in Optuna: its storage, its sampler, and the trials of processes that have died.
 
 Several processes, also on several machines, work on one study at once. Imports Optuna, and no torch.
 """
@@ -27,19 +27,20 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from runs import search_space
 
 SPACE, OWNER, SEEN = "space", "owner", "seen"  # attributes: of the study, and of a trial
-BEAT, DEAD = 20.0, 120.0  # seconds between two signs of life, and without one until a trial counts as left
+BEAT, DEAD = 20.0, 120.0  # seconds between two heartbeats, and without one until a trial counts as abandoned
 JOURNAL = "journal:"
 KEPT = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING)
 
 
 class Numbered(BaseSampler):
-    """Draws the values of trial n by a sampler made anew, whose seed follows from the search's seed and n.
+    """Draws the values of trial n by a new sampler, whose seed is a function of the search's seed and n.
 
-    A restart so goes on as the search would have, and processes at one study do not propose the same values.
+    So a restarted search proposes the values that it would have proposed without the interruption, and processes that share a
+    study do not propose the same values.
 
     Args:
-        make: a sampler of a seed.
-        seed: null: everything is drawn from the system's entropy.
+        make: makes a sampler of a seed.
+        seed: None: everything is drawn from the system's entropy.
     """
 
     def __init__(self, make: Callable[[int | None], BaseSampler], seed: int | None) -> None:
@@ -56,13 +57,13 @@ class Numbered(BaseSampler):
         return self.inner.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
-        """Their values."""
+        """The values of the parameters that are drawn together."""
         return self.inner.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value of one that is drawn alone."""
+        """The value of a parameter that is drawn alone."""
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
@@ -78,7 +79,7 @@ def storage_of(url: str | None, folder: Path) -> BaseStorage:
     """
     folder.mkdir(parents=True, exist_ok=True)
     url = url or f"sqlite:///{folder.resolve() / 'search.db'}"
-    with FileLock(folder / ".search.lock"):  # two processes that make the same tables at once get in each other's way
+    with FileLock(folder / ".search.lock"):  # two processes cannot create the same tables at once
         try:
             if url.startswith(JOURNAL):
                 return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
@@ -107,12 +108,12 @@ def open_study(
 
 
 def owner() -> str:
-    """This process, as other machines may see it."""
+    """The host and the id of this process, which identify it on other machines."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def ask(study: Study, space: Mapping[str, BaseDistribution]) -> Trial:
-    """The next trial: one that was left unfinished, or a new one. It is marked as this process's."""
+    """The next trial: an abandoned one, or a new one. It is marked as owned by this process."""
     trial = study.ask(dict(space))
     trial.set_user_attr(OWNER, owner())
     beat(trial)
@@ -120,13 +121,13 @@ def ask(study: Study, space: Mapping[str, BaseDistribution]) -> Trial:
 
 
 def beat(trial: Trial) -> None:
-    """Gives a sign of life."""
-    with suppress(UpdateFinishedTrialError):  # another machine saw none for too long
+    """Records a heartbeat of the trial."""
+    with suppress(UpdateFinishedTrialError):  # another machine has seen no heartbeat for too long and ended the trial
         trial.set_user_attr(SEEN, time.time())
 
 
 def is_left(trial: FrozenTrial) -> bool:
-    """Whether a running trial's process is gone: on this machine at once, on others after `DEAD` seconds without a sign."""
+    """Whether a running trial's process is gone: known at once on this machine, on others `DEAD` seconds after a heartbeat."""
     started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
     host, _, process = str(trial.user_attrs.get(OWNER, "")).rpartition(":")
     if host == socket.gethostname() and process.isdecimal():

@@ -53,7 +53,7 @@ def summary_value(
     stages: Sequence[Mapping[str, float]] = (),
     higher_is_better: bool = True,
 ) -> float:
-    """The summary by this function (one of `FUNCTIONS`) of these evaluations, which `figures` has.
+    """The summary of these evaluations by one of `FUNCTIONS`.
 
     Args:
         figures: the task's main figure by evaluation, after the last stage.

@@ -103,7 +103,7 @@ def run_process(command: list[str], hydra: DictConfig, cfg: DictConfig) -> int:
 def environment_of(alone: bool) -> dict[str, str]:
     """The environment of a job's process. `alone`: no other job runs meanwhile."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1", IN_SWEEP: "alone" if alone else "beside others"}
-    if environment.get("SLURM_NTASKS") == "1":  # one task starts its ranks itself: Lightning is not to look for one per rank
+    if environment.get("SLURM_NTASKS") == "1":  # it starts its ranks itself: Lightning must not expect a task per rank
         environment = {key: value for key, value in environment.items() if not key.startswith("SLURM_")}
     return environment
 
@@ -119,8 +119,8 @@ def command_of(script: str, hydra: DictConfig) -> list[str]:
 
 
 def judged(hydra: DictConfig, cfg: DictConfig, result: dict[str, Any] | None) -> float | None:
-    """What a search maximises (`runs.search`), None without a result, or where nothing is searched for. ValueError where the
-    result lacks it."""
+    """The value that a search maximises (`runs.search`); None without a result or a search. ValueError where the result lacks
+    it."""
     searched = cfg.get("objective") is not None or hydra.runtime.choices["hydra/sweeper"] == SEARCH
     return search.value_of(result, cfg.get("objective")) if searched and result else None
 
@@ -159,7 +159,8 @@ class SweepProgress(Callback):
     """Hydra's hook: opens the journal of a sweep."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """SystemExit for a search that nothing would judge, and where nothing can be written: Hydra swallows exceptions."""
+        """Opens the journal. SystemExit, as Hydra swallows exceptions, for a search without an admissible objective and for a
+        folder that cannot be written."""
         if config.hydra.runtime.choices["hydra/sweeper"] == SEARCH:
             try:
                 search.check_start(config, varied_keys(config.hydra))
@@ -179,9 +180,9 @@ class SweepProgress(Callback):
             ) from error
         os.close(handle)
         os.environ |= {JOURNAL: path, worker.SWEEP: str(os.getpid())}
-        if config.hydra.runtime.choices["hydra/sweeper"] == SEARCH:  # which prints how far it is itself
+        if config.hydra.runtime.choices["hydra/sweeper"] == SEARCH:  # a search prints its own progress
             return
-        with suppress(HydraException, ValueError):  # what cannot be read, the sweeper refuses
+        with suppress(HydraException, ValueError):  # the sweeper itself refuses overrides that cannot be read
             watch = JournalWatch(Path(path), count_jobs(config.hydra), count_lanes(config.hydra))
             watch.start()
             _watches.append(watch)

@@ -1,4 +1,4 @@
-"""A job of a search's trial: run as a process of its own unless it is done, followed while it runs, and stopped by a signal.
+"""A job of a search's trial: runs as a process of its own unless it is done, reports its figures, and is stopped by a signal.
 
 Imports no torch.
 """
@@ -23,7 +23,7 @@ from runs import jobs, search, sweep
 from runs.gpus import gpus_of
 from runs.journal import add_entry
 
-PATIENCE = 120.0  # seconds until a process that was asked to stop is killed: it saves its state first
+PATIENCE = 120.0  # seconds that a process which was asked to stop has to save its state before it is killed
 
 
 class JobOfTrial:
@@ -31,7 +31,7 @@ class JobOfTrial:
 
     Args:
         cfg: with Hydra's own.
-        folder: where it leaves its figures while it runs.
+        folder: for the file of its figures while it runs.
     """
 
     def __init__(self, script: str, cfg: DictConfig, folder: Path) -> None:
@@ -58,7 +58,8 @@ class JobOfTrial:
 
     @property
     def followed(self) -> Path:
-        """The file of its figures. The same for whoever runs this job: one that outlived a killed search is still followed."""
+        """The file of its figures. Its name follows from the job, so that a later search can read a job that is still running
+        after its own search was killed."""
         name = f"{self.job.digest}-seed{self.job.config['seed']}" if self.job else "none"
         return self.folder / f"figures-{name}.json"
 
@@ -90,7 +91,7 @@ class JobOfTrial:
             self.process.send_signal(signal.SIGTERM)
 
     def has_ended(self) -> bool:
-        """Whether its process has ended. One that was asked to stop long ago is killed."""
+        """Whether its process has ended. Kills a process that was asked to stop `PATIENCE` seconds ago."""
         if self.process is None:
             return True
         if self.stopped_at is not None and time.monotonic() - self.stopped_at > PATIENCE:
@@ -104,10 +105,10 @@ class JobOfTrial:
         self.stack.close()
 
     def close(self, pruned: bool) -> float | None:
-        """Notes how it ended, in the sweep's journal too. `pruned`: it was asked to stop, and has not failed.
+        """Records how it ended, in the sweep's journal too. `pruned`: it was asked to stop, and has not failed.
 
         Returns:
-            What the search maximises; None where it has no result.
+            The value that the search maximises; None where the job has no result.
         """
         self.stack.close()
         status, ran = 0, self.process is not None

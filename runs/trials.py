@@ -1,6 +1,6 @@
-"""A search: asks Optuna for values, runs each trial as jobs of its own, and tells what came of them.
+"""A search: asks Optuna for values, runs each trial as jobs of its own, and tells Optuna their results.
 
-One process, one loop: several trials run at once, and each is looked at five times a second. Imports no torch.
+One process with one loop: several trials run at once, and each is polled five times a second. Imports no torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runs import arguments, identity, search_space, signals, study
 from runs import search as rules
 from runs.trial_jobs import JobOfTrial
 
-PAUSE = 0.2  # seconds between two looks at the running trials
+PAUSE = 0.2  # seconds between two polls of the running trials
 OUTCOME = "optimization_results.yaml"
 
 
@@ -43,8 +43,8 @@ class RunningTrial:
         self.state: TrialState | None = None  # how it ended
         self.seen = time.monotonic()
 
-    def look(self) -> bool:
-        """Starts what is next, reports what is new, and returns whether the trial has ended."""
+    def poll(self) -> bool:
+        """Starts the next job if none runs, reports new figures, and returns whether the trial has ended."""
         if time.monotonic() - self.seen > study.BEAT:
             study.beat(self.trial)
             self.seen = time.monotonic()
@@ -65,8 +65,8 @@ class RunningTrial:
         return not self.left
 
     def report(self, job: JobOfTrial) -> None:
-        """Tells the pruner the figures on the validation images that are new, and stops the job where it says so. A result
-        that was there already has cost its time, so it is kept."""
+        """Reports new figures on the validation images to the pruner, and stops the job where the pruner decides so. A job
+        whose result was there already is never pruned."""
         for epoch, score in job.scores():
             if self.first + epoch <= self.reported:
                 continue
@@ -108,15 +108,15 @@ class Search:
         )
         self.running: list[RunningTrial] = []
         self.failed = 0
-        self.looked = 0.0  # when it was last looked for trials of dead processes
+        self.looked = 0.0  # time of the last check for trials of dead processes
 
     def sampler(self, seed: int | None) -> BaseSampler:
-        """A sampler as the config says, with this seed."""
+        """The config's sampler, with this seed."""
         return made(self.config.hydra.sweeper.sampler, "hydra.sweeper.sampler", seed=seed)
 
     def name(self) -> str:
-        """Method and data, and a digest of all that trials have in common: the config without what changes no result, the
-        objective, the seeds and what is varied."""
+        """Method and data, and a digest of all that trials share: the part of the config that can change a result, the
+        objective, the seeds and the search space."""
         plain = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
         common: Any = OmegaConf.to_container(OmegaConf.merge(plain, identity.EXECUTION_KEYS), resolve=False)
         common = {key: value for key, value in common.items() if key not in identity.EXECUTION_GROUPS}
@@ -147,12 +147,12 @@ class Search:
         self.finish()
 
     def step(self) -> bool:
-        """One look at everything; whether there is something left to do."""
+        """One pass of the loop. Returns whether there is something left to do."""
         if time.monotonic() - self.looked > study.BEAT or not (self.looked or self.running):
             self.looked = time.monotonic()
             if count := study.reclaim(self.study):
                 print(f"{count} trial(s) that a process left unfinished are run again", flush=True)
-        for running in [running for running in self.running if running.look()]:
+        for running in [running for running in self.running if running.poll()]:
             self.running.remove(running)
             self.tell(running)
         while len(self.running) < self.n_jobs and self.may_ask():
@@ -164,7 +164,7 @@ class Search:
         return bool(self.running)
 
     def may_ask(self) -> bool:
-        """Whether a trial is missing, or one that was left waits."""
+        """Whether trials are still to be asked for, or abandoned ones to be run again."""
         return study.taken(self.study) + self.failed < self.n_trials or study.waits(self.study)
 
     def started(self, trial: Trial) -> RunningTrial:

@@ -1,4 +1,4 @@
-"""What is missing, misplaced or unreadable among captioned images or questions, and how many there are. Writes nothing."""
+"""Finds what is missing, misplaced or unreadable among captioned images or questions, and counts them. Writes nothing."""
 
 from collections import Counter
 from collections.abc import Sequence

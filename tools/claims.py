@@ -1,4 +1,4 @@
-"""The papers' claims: what each paper says, by which paired difference we measure it, and the rule of its verdict."""
+"""The papers' claims: the sentence of each paper, the paired difference that measures it, and the rule of the verdict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured: a cell and what it is compared with; of several the one with the nearest number of parameters."""
+    """A measurement: a cell and the cells it is compared with; of several, the one with the nearest number of parameters."""
 
     what: str
     ours: Cell
@@ -33,7 +33,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a paper, and what we measure of it."""
+    """One sentence of a paper, and the measurements of it."""
 
     paper: str
     says: str

@@ -27,7 +27,7 @@ from runs.result import load_result
 from runs.stored import check_names, take_over
 
 CONF = Path(__file__).parents[1] / "conf"
-# keys of tasks and data that say how a test image is seen
+# keys of tasks and data for the transform of test images
 SEEN = ("window", "stride", "ratios", "flip", "scale", "shorter", "longer")
 
 
@@ -53,7 +53,7 @@ class Classifier:
 
     @property
     def classnames(self) -> list[str]:
-        """The classes that images are classified against unless a call names others: at first those of the training."""
+        """The classes of calls that name no others: at first those of the training."""
         return list(self.model.classnames)
 
     @torch.no_grad()
@@ -110,7 +110,7 @@ class Classifier:
         self.model.bind(list(classnames))
 
     def pixels(self, image: PIL.Image.Image) -> Tensor:
-        """The image as the CLIP sees it, uint8 (3,S,S)."""
+        """The image as the CLIP's input, uint8 (3,S,S)."""
         return self.transform.pixels(image)
 
     def _batches(self, images: Sequence[PIL.Image.Image], size: int) -> Iterator[Tensor]:
@@ -150,13 +150,14 @@ def opened(run: str | Path, overrides: Sequence[str] = (), config_dir: str | Pat
         take_over(cfg, _of_tests(load_result(result).get("config", {})), str(result))
     cfg.merge_with_dotlist(list(overrides))
     if "trainable" in cfg.clip:
-        cfg.clip.trainable = None  # the prompts bring what was trained of it
+        cfg.clip.trainable = None  # the CLIP's trained tensors are loaded from the prompts file
     cfg.fit, cfg.ckpt = False, str(path)
     return Assembly(cfg, names)
 
 
 def _of_tests(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a stored config the CLIP's settings, such as the file of its weights, and how the run's own test saw an image."""
+    """The settings of a stored config that concern the CLIP, such as the file of its weights, and the transform of test
+    images."""
     module = (stored.get("task") or {}).get("module")
     data = stored["data"] if isinstance(stored.get("data"), dict) else {}
     kept = {

@@ -1,4 +1,4 @@
-"""Says what a released checkpoint is, and writes prompts of ours in the released form.
+"""Identifies a released checkpoint, and writes prompts of ours in the released form.
 
     python -m tools.convert output/.../seed1              # a file (model.pth.tar-N), or Dassl's folder with it
     python -m tools.convert RUN_FOLDER --to FOLDER        # FOLDER/MODEL/model.pth.tar-N and `checkpoint`, for the released code
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def described(given: str) -> str:
-    """What a released checkpoint is, and the command that evaluates it. ValueError where it is none."""
+    """The methods of a released checkpoint, and the command that evaluates it. ValueError where it is no such checkpoint."""
     path = Path(checkpoint_of(given)).expanduser()
     if not path.exists():
         raise ValueError(f"{path} does not exist: give a checkpoint, or the folder that holds it.")

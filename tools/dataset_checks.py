@@ -1,4 +1,4 @@
-"""What is missing, misplaced or unreadable in a dataset's folder, and what to do about it. Writes nothing."""
+"""Finds what is missing, misplaced or unreadable in a dataset's folder, and gives advice. Writes nothing."""
 
 import os
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ from datamodules.split_json import SplitJson
 
 
 class Problem(NamedTuple):
-    """A problem with a dataset's files, and what to do; "" where `what` already says that."""
+    """A problem with a dataset's files, and the advice; "" where `what` already says it."""
 
     what: str
     todo: str

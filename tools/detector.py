@@ -1,4 +1,4 @@
-"""torchvision's detectors with weights from a file of the user's, and the boxes that they find whatever the class."""
+"""torchvision's detectors with weights from a file of the user's, and the boxes that they find, of any class."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def detector(
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 0.0
-    for part in () if retina else MASK_PARTS:  # masks take time, and nobody asks for them
+    for part in () if retina else MASK_PARTS:  # masks take time and are not used
         setattr(model.roi_heads, part, None)
     return Detector(model.eval().requires_grad_(False), classes)
 
 
 def opened(name: str, weights: Path, threshold: float, overlap: float, size: int | None = None) -> tuple[Detector, str]:
-    """The detector of a file, as `detector` has it, and a digest of the weights. ValueError for a file that is none."""
+    """The `detector` of a file, and a digest of the weights. ValueError for a file that is none."""
     state, digest = read_weights(weights, what="detector weights").state, hashlib.sha256()
     for key, value in sorted(state.items()):
         digest.update(f"{key} {tuple(value.shape)}".encode() + value.contiguous().numpy().tobytes())
@@ -92,8 +92,8 @@ def opened(name: str, weights: Path, threshold: float, overlap: float, size: int
 
 
 def detections(model: nn.Module, image: Tensor, overlap: float, most: int) -> Found:
-    """At most so many boxes of an image (3,H,W) uint8, inside it: of those that overlap by more than an IoU of `overlap` the
-    one with the highest score, whatever their classes."""
+    """At most `most` boxes inside an image (3,H,W) uint8. Of boxes of any class that overlap by an IoU of more than `overlap`
+    only the one with the highest score is kept."""
     out = model([image / 255])[0]
     keep = nms(out["boxes"], out["scores"], overlap)[:most]
     found: Found = []

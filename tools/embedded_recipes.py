@@ -82,7 +82,7 @@ class Search:
         return values
 
     def objective(self, result: Result) -> float:
-        """What the search maximises, of a trial."""
+        """The value of a trial that the search maximises."""
         kind, name, entry = self.composed.objective.split(".")
         if name not in result[kind]:  # type: ignore[literal-required]
             raise ValueError(f"it has no {self.composed.objective}")
@@ -91,7 +91,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Trial:
-    """A finished run of a search: the values it has tried, and what came of them."""
+    """A finished run of a search: the values it has tried, and its result."""
 
     values: dict[str, float]
     objective: float

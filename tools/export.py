@@ -74,7 +74,7 @@ def export(
     classnames: Sequence[str] | None = None,
     opset: int = OPSETS[0],
 ) -> str:
-    """Writes a graph, or the token embeddings, and returns a line that says what was written.
+    """Writes a graph, or the token embeddings, and returns a line for the screen.
 
     Args:
         classifier: on the CPU; is bound to the class names.
@@ -82,7 +82,7 @@ def export(
         about: what the prompts file says of itself.
 
     Raises:
-        ValueError: class names that do not fit; what this method or CLIP has no such form of; outputs that differ.
+        ValueError: class names that do not fit; a method or CLIP that cannot be written in this form; outputs that differ.
     """
     classifier.bind(classnames)
     about = {

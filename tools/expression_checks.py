@@ -1,4 +1,4 @@
-"""What is missing, misplaced or unreadable among referring expressions, and how many there are. Writes nothing."""
+"""Finds what is missing, misplaced or unreadable among referring expressions, and counts them. Writes nothing."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -10,7 +10,7 @@ from datamodules.grounding_items import Expression, GroundingSplits
 from datamodules.referred import ReferredImages
 from tools.dataset_checks import Problem, missing_files, missing_parts, undecodable
 
-HIT = 0.5  # IoU above which a box counts as that of the thing
+HIT = 0.5  # IoU above which a box counts as that of the object
 
 
 def examine_expressions(name: str, source: ReferredImages, every_image: bool, limit: int) -> tuple[list[Problem], list[str]]:
@@ -29,7 +29,7 @@ def examine_expressions(name: str, source: ReferredImages, every_image: bool, li
 
 
 def counts(name: str, source: ReferredImages, splits: GroundingSplits) -> list[str]:
-    """How many expressions and images there are, where that is not the published number, and what the proposals allow."""
+    """The numbers of expressions and images, where these differ from the published ones, and the quality of the proposals."""
     lists = (splits.train, splits.val, splits.test)
     sizes = {"expressions": tuple(map(len, lists)), "images": tuple(len({item.path for item in items}) for items in lists)}
     remarks = [f"{_line(numbers)} training / validation / test {what}" for what, numbers in sizes.items()]
@@ -40,7 +40,7 @@ def counts(name: str, source: ReferredImages, splits: GroundingSplits) -> list[s
 
 
 def proposed(kind: str, items: Sequence[Expression]) -> str:
-    """How many proposals the expressions have, and for how many one of these is right: for the others no choice can be."""
+    """The number of proposals per expression, and the share of expressions with a right one: the others cannot be answered."""
     boxes = sum(len(item.proposals) for item in items) / len(items)
     right = sum(bool((ious(item.proposals, item.gold) > HIT).any()) for item in items)
     return f"{kind} proposals: {boxes:.1f} for a test expression, the right one among them for {100 * right / len(items):.1f} %"

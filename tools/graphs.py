@@ -1,6 +1,6 @@
 """A classifier as one graph that other programs run, with weights, prompts and class list: ONNX, or torch.export's .pt2.
 
-What is written was read back and run on `probes`, and its outputs were the classifier's.
+Every written file was read back and run on `probes`, and its outputs agreed with the classifier's.
 
 Shapes: B images, C classes, d width of the shared embedding, S image size in pixels.
 """
@@ -51,7 +51,7 @@ class Graph(nn.Module):
 
 @torch.no_grad()
 def traced(classifier: Classifier) -> torch.export.ExportedProgram:
-    """The graph for batches of any size. ValueError where this method cannot be one with this CLIP."""
+    """The graph for batches of any size. ValueError where this method with this CLIP cannot be traced."""
     clip = classifier.model.clip
     rows, clip.text_rows = clip.text_rows, None  # chunks of a batch would fix its size
     try:
@@ -73,7 +73,7 @@ def traced(classifier: Classifier) -> torch.export.ExportedProgram:
 
 
 def onnx_file(program: torch.export.ExportedProgram, about: Mapping[str, Any], opset: int) -> bytes:
-    """The graph in ONNX, `about` being its metadata, a json text by key. ValueError where it has no such form."""
+    """The graph in ONNX; `about` is its metadata, a json text by key. ValueError where it cannot be converted."""
     require_onnx()
     size = sum(t.numel() * t.element_size() for t in [*program.state_dict.values(), *program.constants.values()])
     if size > LARGEST:
@@ -87,7 +87,7 @@ def onnx_file(program: torch.export.ExportedProgram, about: Mapping[str, Any], o
         raise ValueError(f"this graph cannot be written in ONNX ({_reason(error)}): write a .pt2.") from error
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del model.graph.value_info[:]  # shapes of what is between, which a reader infers
+    del model.graph.value_info[:]  # shapes of intermediate values, which a reader infers
     for part in (model.graph, *model.functions):
         for node in part.node:  # without the paths of this machine
             del node.metadata_props[:]
@@ -106,7 +106,7 @@ def pt2_file(program: torch.export.ExportedProgram, about: Mapping[str, Any]) ->
 
 
 def onnx_run(content: bytes) -> Run:
-    """What runs an .onnx file on the CPU. ValueError where onnxruntime refuses it."""
+    """A function that runs an .onnx file on the CPU. ValueError where onnxruntime refuses it."""
     require_onnx()
     import onnxruntime
 
@@ -120,7 +120,7 @@ def onnx_run(content: bytes) -> Run:
 
 
 def pt2_run(content: bytes) -> Run:
-    """What runs a .pt2 file that this process has made."""
+    """A function that runs a .pt2 file made by this process."""
     return torch.export.load(io.BytesIO(content)).module()
 
 
@@ -167,7 +167,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def quiet_exporters() -> Iterator[None]:
-    """Without what the exporters log, their errors included: these are raised, too."""
+    """A block in which the exporters log nothing, not even errors, as these are also raised."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""What is missing, misplaced or unreadable among images with label maps, and which classes occur in them. Writes nothing."""
+"""Finds what is missing, misplaced or unreadable among images with label maps, and which classes occur. Writes nothing."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -35,7 +35,7 @@ def examine_masks(name: str, source: SegmentedDisk, every_image: bool, limit: in
 
 
 def _unreadable(source: SegmentedDisk, items: Iterable[Any], pixels: np.ndarray) -> Iterator[str]:
-    """What is wrong with each pair that cannot be used. Adds the ids of the others to `pixels` (256,)."""
+    """The problem of each pair that cannot be used. Adds the pixels of the others to the counts by id `pixels` (256,)."""
     for item in items:
         try:
             image, label_map = source.open(item), source.open_mask(item)
@@ -59,7 +59,7 @@ def _line(sizes: Sequence[int]) -> str:
 
 
 def _classes(names: Sequence[str], pixels: np.ndarray, maps: int, every_image: bool) -> list[str]:
-    """How much is left out, and which classes have no pixel; of few maps only the first, as these cannot have them all."""
+    """The share of ignored pixels and, where all label maps were read, the classes without a pixel."""
     if not (total := pixels.sum()):
         return []
     where = f"the {maps:,} label maps" if every_image else f"the {maps:,} label maps that were read"

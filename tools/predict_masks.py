@@ -1,5 +1,5 @@
-"""The part of `python -m tools.predict` that is for runs of segmentation: the class of every pixel, a picture for each image;
-and what both parts read of the command line."""
+"""The part of `python -m tools.predict` for runs of segmentation: the class of every pixel, a picture for each image; and
+functions for the command line that both parts use."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def digests_of(runs: Sequence[str]) -> list[str]:
 
 
 def show_bad(errors: Sequence[str], file: Path) -> None:
-    """Says which images could not be read; `file` has those that are not said."""
+    """Prints which images could not be read; the complete list is in `file`."""
     for error in errors[:LISTED]:
         print(f"not read: {visible(error)}", file=sys.stderr)
     if len(errors) > LISTED:
@@ -62,7 +62,7 @@ def show_bad(errors: Sequence[str], file: Path) -> None:
 
 def write_masks(runs: Sequence[Assembly], options: argparse.Namespace) -> None:
     """Writes OUT/NAME.png for each image, in the image's own size: class ids with a palette; OUT/classes.json says their names.
-    Images whose mask is there are passed over; those that cannot be read are listed in OUT/not_read.txt.
+    Images whose mask exists are skipped; those that cannot be read are listed in OUT/not_read.txt.
 
     Raises:
         ValueError: a user's mistake.
@@ -96,8 +96,8 @@ def write_masks(runs: Sequence[Assembly], options: argparse.Namespace) -> None:
 
 
 def mask_names(images: Sequence[str]) -> list[str]:
-    """The name of each image's mask: its path below the folder that all of them share, with the suffix .png; behind the whole
-    name where images differ in their suffix alone."""
+    """The name of each image's mask: its path below the folder that all of them share, with the suffix .png instead of its own.
+    Where images differ in their suffix alone, .png is appended to the whole name."""
     paths = [os.path.abspath(image) for image in images]
     shared = os.path.commonpath([os.path.dirname(path) for path in paths])
     below = [Path(os.path.relpath(path, shared)) for path in paths]
@@ -127,7 +127,7 @@ class SizedImages(ImageDataset):
     """Images as `{"image": (3,h,w), "size": (H,W)}`, each in its own size."""
 
     def tensors(self, content: PIL.Image.Image | None, epoch: int, index: int) -> dict[str, Any]:
-        """The image as it is seen, and the size of the file."""
+        """The transformed image, and the size of the file."""
         image = content or PIL.Image.new("RGB", (1, 1))
         return {"image": self.transform(image), "size": (image.height, image.width)}
 

@@ -1,4 +1,4 @@
-"""Files of predictions: csv, json and parquet, and what is kept while a prediction runs."""
+"""Files of predictions: csv, json and parquet, and the rows that are stored while a prediction runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Progress:
 
     Args:
         out: the output.
-        digest: of all that decides the rows; a file of another prediction is started over.
+        digest: of all that the rows depend on; a file with another digest is started over.
     """
 
     def __init__(self, out: Path, digest: str) -> None:

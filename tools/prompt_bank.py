@@ -83,7 +83,8 @@ def check(path: str, options: dict[str, Any]) -> int:
 
 
 def ask(options: dict[str, Any]) -> int:
-    """Prints what asking takes, and with yes=true asks and writes the file. The exit status.
+    """Prints the number of requests, the time and the cost, and with yes=true asks and writes the file. Returns the exit
+    status.
 
     Raises:
         ValueError: an option is missing or out of range, or the endpoint fails.

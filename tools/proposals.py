@@ -1,11 +1,11 @@
-"""Finds the boxes that a referring expression may mean: the dets.json of RefCOCO, RefCOCO+ and RefCOCOg, by a detector.
+"""Detects the proposals for referring expressions: writes the dets.json of RefCOCO, RefCOCO+ and RefCOCOg by a detector.
 
     python -m tools.proposals data=refcoco --weights fasterrcnn_resnet50_fpn.pth --out dets.json
     python -m tools.proposals data=refcocog --splits val test --weights FILE --model maskrcnn_resnet50_fpn --out FILE
 
 The weights are a file of yours, a state dict of torchvision's model (safetensors or PyTorch's format): nothing is downloaded.
-Classes do not matter: of boxes that overlap the one with the highest score stays. What is interrupted goes on with the same
-command. Images that cannot be read are listed, and have no boxes.
+Classes are ignored: of overlapping boxes the one with the highest score is kept. The same command continues an interrupted one.
+Images that cannot be read are listed, and have no boxes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tools.detector import MODELS, detections, opened
 from tools.predict_masks import given_workers, show_bad
 from tools.prediction_files import Progress
 
-VALUES = 11  # what the reader of detections counts for a box, at most
+VALUES = 11  # the most values that the reader of detections counts for a box
 
 
 class Picture(NamedTuple):
@@ -45,7 +45,7 @@ class Picture(NamedTuple):
     path: str  # below the source's image root
     image_id: int | str
     size: tuple[int, int]  # width, height
-    label: int = 0  # of loaders that want one
+    label: int = 0  # unused; loaders need one
 
 
 def arguments() -> argparse.Namespace:
@@ -88,7 +88,7 @@ def main() -> None:
         print(f"going on after {progress.done:,} of {len(pictures):,} images")
     for row in found(model, source, pictures[progress.done :], options):
         progress.add([row])
-    # COCO's detectors number classes as its files do; what others mean by a number no weights say
+    # COCO's detectors number classes as its files do; for other detectors the meaning of class numbers is unknown
     same = classes == 1 + max((number for number in names if type(number) is int), default=0)
     rows = list(progress.rows())
     if all(row["error"] for row in rows):
@@ -128,7 +128,7 @@ def pictures_of(source: ReferFiles, splits: Sequence[str] | None) -> tuple[list[
     """The images with an expression in those splits (None: in any), in the order of the file of objects, and its categories.
 
     Raises:
-        ValueError: a file or an image is missing or not as it should be; the file has no such split.
+        ValueError: a file or an image is missing or malformed; the file has no such split.
     """
     where = source.folder / source.refs
     rows = read_refs(where)

@@ -1,8 +1,8 @@
-"""Writes docs/reference.md: every key of the config, from conf/, runs/keys.py and the constructors.
+"""Writes docs/reference*.md: every key of the config, from conf/, runs/keys.py and the constructors.
 
-    python -m tools.reference            # `make docs` does it; a test says that the committed page is current
+    python -m tools.reference            # `make docs` does it; a test says that the committed pages are current
 
-Keys, defaults and remarks are read from the yaml files as text, so that the page shows what they say. What a value may be comes
+Keys, defaults and remarks are read from the yaml files as text, so that the pages show what they say. What a value may be comes
 from runs/keys.py and, in the groups, from the annotations of the constructor that `_target_` names.
 """
 
@@ -22,7 +22,8 @@ from runs.keys import GROUP_KEYS, KEYS, PROCESSES, THREADS, shown
 from runs.ranges import Key
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "reference.md"
+DOCS = ROOT / "docs"
+OWN_PAGES = {"method": "reference_method.md", "data": "reference_data.md"}  # the groups that would make reference.md too long
 # Groups whose options have keys of their own, with what they are; of the others the options are listed alone.
 WITH_KEYS = {
     "method": "What is learned.",
@@ -46,9 +47,10 @@ NAMES_ALONE = {
     "search_space": "What a search varies beside the rate, by method.",
     "debug": "Short runs.",
 }
+WRITTEN = "Written by `make docs` from `conf/`, `runs/keys.py` and the constructors; not to be edited by hand."
 HEAD = """# Every key
 
-Written by `make docs` from `conf/`, `runs/keys.py` and the constructors; not to be edited by hand.
+WRITTEN
 
 A key is given as `KEY=VALUE`, one of a group as `GROUP.KEY=VALUE`, and `GROUP=NAME` chooses a file of `conf/GROUP`. A key
 behind a `+` is an argument that the file leaves out: give it as it stands there. `python run.py --help` shows the same for your
@@ -57,7 +59,9 @@ own configs, too. A wrong value ends in one sentence before anything starts.
     python run.py method=coop method.n_ctx=4 shots=4 optim.lr=0.005
 
 A value such as `${shots}` is that of another key.
-"""
+
+The keys of [methods](reference_method.md) and of [datasets](reference_data.md) have pages of their own; all others are here.
+""".replace("WRITTEN", WRITTEN)
 KEY_LINE = re.compile(r"^( *)([\w./-]+): *(.*)$")
 REMARK = re.compile(r"(?:^|\s+)# ?(.*)$")
 
@@ -123,7 +127,7 @@ def table(rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
 def root_keys() -> Iterator[str]:
     """The keys of conf/config.yaml."""
     lines = lines_of(ROOT / "conf/config.yaml")
-    hints, rows = annotations(lines, "config"), []  # type: ignore[operator]
+    hints, rows = hints_at(lines, "config"), []
     for line in lines:
         if line.value and not line.key.endswith("._target_"):
             takes = in_words(KEYS[line.key]) if line.key in KEYS else takes_of(hints.get(line.key))
@@ -137,7 +141,7 @@ def in_words(key: Key) -> str:
     return re.sub(rf" from \d+ to ({PROCESSES}|{THREADS})$", "", text)
 
 
-def annotations(lines: list[Line], where: str) -> dict[str, Any]:  # type: ignore[no-redef]
+def hints_at(lines: list[Line], where: str) -> dict[str, Any]:
     """The constructor's annotations by dotted key, for each `_target_` of a file."""
     hints = {}
     for line in lines:
@@ -189,7 +193,7 @@ def option(path: Path, group: str) -> Iterator[str]:
     if bases:
         yield from ("Also the keys of " + ", ".join(f"`{base.stem}`" for base in bases) + ".", "")
     lines, inherited = lines_of(path), [line for base in bases for up in (*parents(base), base) for line in lines_of(up)]
-    hints = annotations(inherited, group) | annotations(lines, group)  # type: ignore[operator]
+    hints = hints_at(inherited, group) | hints_at(lines, group)
     rows = []
     for line in lines:
         if line.key.rpartition(".")[2] in HYDRA_KEYS or not line.value:
@@ -208,20 +212,31 @@ def options(group: str) -> list[Path]:
     return sorted((ROOT / "conf" / group).glob("*.yaml"), key=lambda path: (not path.stem.startswith("_"), path.stem))
 
 
-def reference() -> str:
-    """The text of docs/reference.md."""
-    text = [HEAD, *root_keys()]
-    for group, what in WITH_KEYS.items():
-        text += [f"## {group}", "", what, ""]
-        for path in options(group):
-            text += option(path, group)
-    for group, what in NAMES_ALONE.items():
-        text += [f"## {group}", "", what, "", f"| `{group}=` | |", "|---|---|"]
-        files = [path for path in options(group) if not path.stem.startswith("_")]
-        text += [f"| `{path.stem}` | {cell(leading(path)[0])} |" for path in files] + [""]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(text)).rstrip() + "\n"
+def section(group: str) -> Iterator[str]:
+    """The section of a group whose options have keys."""
+    yield from (f"## {group}", "", WITH_KEYS[group], "")
+    for path in options(group):
+        yield from option(path, group)
+
+
+def names(group: str) -> Iterator[str]:
+    """The section of a group whose options are listed alone."""
+    yield from (f"## {group}", "", NAMES_ALONE[group], "", f"| `{group}=` | |", "|---|---|")
+    yield from (f"| `{path.stem}` | {cell(leading(path)[0])} |" for path in options(group) if not path.stem.startswith("_"))
+    yield ""
+
+
+def pages() -> dict[str, str]:
+    """The text of each page by its file's name."""
+    rest = [line for group in WITH_KEYS if group not in OWN_PAGES for line in section(group)]
+    found = {"reference.md": [HEAD, *root_keys(), *rest, *(line for group in NAMES_ALONE for line in names(group))]}
+    for group, page in OWN_PAGES.items():
+        head = f"{WRITTEN} [Keys of a run and of the other groups](reference.md)."
+        found[page] = [f"# Every key of `{group}`", "", head, "", *section(group)]
+    return {page: re.sub(r"\n{3,}", "\n\n", "\n".join(text)).rstrip() + "\n" for page, text in found.items()}
 
 
 if __name__ == "__main__":
-    write_text(PAGE, reference())
-    print(f"wrote {PAGE}")
+    for name, text in pages().items():
+        write_text(DOCS / name, text)
+        print(f"wrote {DOCS / name}")

@@ -26,7 +26,7 @@ from tools.classifier import SEEN, opened
 
 
 class Segmenter:
-    """A CLIP with a learner of pixels, in eval mode and without gradients. An image is seen as in the run's own test.
+    """A CLIP with a segmentation learner, in eval mode and without gradients. Images are transformed as in the run's own test.
 
     Args:
         parts: of the run.
@@ -52,7 +52,7 @@ class Segmenter:
         return list(self.model.classnames)
 
     def pixels(self, image: PIL.Image.Image) -> Tensor:
-        """The image (3,h,w) uint8 as it is seen."""
+        """The transformed image (3,h,w) uint8."""
         return self.transform(image.convert("RGB"))
 
     def classes(self, image: PIL.Image.Image) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Shares the prompts of a finished run, with a card that says what they are.
+"""Shares the prompts of a finished run, with a card that describes them.
 
     python -m tools.share RUN_FOLDER --to my-name/coop-eurosat   # to Hugging Face's hub; log in first (HF_TOKEN)
     python -m tools.share RUN_FOLDER --to ./shared               # the same files in a folder, to look at or to put elsewhere

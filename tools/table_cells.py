@@ -1,4 +1,4 @@
-"""The cells of the declared tables: finds the results of each sweep's jobs, and refuses what a table may not be made of."""
+"""The cells of the declared tables: finds the results of each sweep's jobs, and refuses incomplete or outdated ones."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float
 
 
 def common(groups: Iterable[Group]) -> dict[str, Any]:
-    """What all groups of the tables share, for the documents: backbones, precisions and the number of runs."""
+    """Facts about all groups of the tables, for the documents: backbones, precisions and the number of runs."""
     groups = list(groups)
     return {
         "runs": sum(len(group.runs) for group in groups),

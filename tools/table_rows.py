@@ -1,4 +1,4 @@
-"""Which tables of the embedded world there are: their rows and columns, each by the runs of conf/experiment that it shows."""
+"""The tables of the embedded world: their rows and columns, each declared by the runs of conf/experiment that it shows."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _shown(table: Declared, line: Line, column: Column, results: Results) -> str
 
 
 def measured(measure: Measure, results: Results) -> list[str]:
-    """The cells of a measure's row: what is measured, ours, the other, the difference and the verdict."""
+    """The cells of a measurement's row: its name, our value, the other value, the difference and the verdict."""
     ours, value = of_cell(results, measure.ours)
     at, other, other_value = nearest(measure, ours, results)
     mean, std, error = paired(by_seed(ours, value), by_seed(other, other_value))
@@ -79,7 +79,7 @@ def measured(measure: Measure, results: Results) -> list[str]:
 
 
 def nearest(measure: Measure, ours: Group, results: Results) -> tuple[Cell, Group, str]:
-    """What a measure compares with: the one cell, or of several that with the nearest number of parameters."""
+    """The cell that a measurement compares with: of several, the one with the nearest number of parameters."""
     found = [(at, *of_cell(results, at)) for at in measure.other]
     if len(found) == 1:
         return found[0]

@@ -2,10 +2,11 @@
 
 python -m tools.tiny_lm    # some minutes on one core; writes prompts/engine/tiny_lm/
 
-A Llama of 400,000 parameters with a byte-level vocabulary of 512 tokens. A document is about one to five scenes. For each of
-them comes, in most documents, a heap of words about it in no order, which takes the place of an image, then a caption or a
-question with its answer. So the model learns to say what stands in front, as a large one does by itself, to go on after several
-examples, and to end. Captions and answers are learned, the rest is only read. The scenes are in no split of data=scenes.
+A Llama of 400,000 parameters with a byte-level vocabulary of 512 tokens. A document describes one to five scenes. In most
+documents each scene has an unordered list of words about it, which stands in for an image, and then a caption or a question
+with its answer. So the model learns to describe the words before it, as large models can without this training, to continue
+after several examples, and to end a text. The loss is that of captions and answers alone. The scenes are in no split of
+data=scenes.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Part(NamedTuple):
 
 
 def heap(content: SceneContent, rng: RandomState) -> str:
-    """Words about a scene in no order, some of them several times, as an image's positions tell of it."""
+    """Words about a scene in random order, some of them several times, as several positions of an image show the same thing."""
     words = [content.style]
     for thing in content.things:
         one = [thing.shape, thing.colour, thing.texture] + (["small"] if thing.small else [])
@@ -66,7 +67,8 @@ def heap(content: SceneContent, rng: RandomState) -> str:
 
 
 def example(key: str, rng: RandomState, asks: bool) -> list[Part]:
-    """What stands for a scene's image, if anything does, and a caption, or a question with its answer."""
+    """The parts of a scene: the words that stand in for its image, in most documents, and a caption, or a question with its
+    answer."""
     parts = [Part(heap(scene(key), rng), learned=False)] if rng.uniform() < 0.8 else []
     if asks:
         asked = questions(key)

@@ -1,4 +1,4 @@
-"""The seam: an open_clip model of any kind, taken apart into what this project computes with. Nothing else opens its modules.
+"""Takes an open_clip model of any kind apart into the parts that this project computes with. No other file uses its modules.
 
 A text tower is packed (causal), padded (all positions), or Hugging Face's (prompts at its input); an image tower is a vision
 transformer (prompts at every block) or opaque (run as a whole). docs/towers.md says which of open_clip's models has which.
@@ -31,9 +31,9 @@ class Parts:
     """A CLIP in parts. The tensors are those of the open_clip model.
 
     `image_width` is None, and `image_blocks` 0, where the image tower takes no prompts. `text_blocks` is 1 where the text tower
-    takes prompts at its input alone. `logit_bias` is None but for models trained with the sigmoid loss. `compact` are the
+    takes prompts at its input alone. `logit_bias` is None except for models trained with the sigmoid loss. `compact` are the
     modules whose matrices may be stored in bf16; positions, norms, pooling and projections are not among them. `blocks` are the
-    blocks by tower, image and text; none where they do not follow each other.
+    blocks by tower, image and text; empty where a tower is no sequence of blocks.
     """
 
     text: TextTower | PaddedTextTower | HFTextTower

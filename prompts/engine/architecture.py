@@ -1,9 +1,9 @@
-"""From the name of a CLIP to its architecture, the place of its weights, its preprocessing, its tokenizer and its activation,
-as far as they are known. Builds nothing.
+"""Finds, by the name of a CLIP, its architecture, weights, preprocessing, tokenizer and activation, as far as they are known.
+Builds no model.
 
 Names of architectures, tags and downloads are open_clip's own (`open_clip.get_model_config`, `open_clip.pretrained`). The rest
-of its factory is not used: it unpickles weights by `torch.load`, runs TorchScript, builds from any config unchecked, and knows
-no folder of transformers'. Anyone may have made a config: `prompts.engine.clip_config` checks it before anything is built.
+of its factory is not used: it unpickles weights by `torch.load`, runs TorchScript, builds from unchecked configs, and cannot
+read transformers' folders. Anyone may have made a config: `prompts.engine.clip_config` checks it before anything is built.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class _Found(NamedTuple):
 
 
 def find(model: str, weights: str | None, tokenizer: str | None = None) -> Source:
-    """What `prompts.engine.clip.load_clip` is to build. Downloads the weights of a tag or a hub id. ValueError with a
-    way out."""
+    """The CLIP that `prompts.engine.clip.load_clip` is to build. Downloads the weights of a tag or a hub id. ValueError where
+    it cannot be found."""
     for key, value in (("model", model), ("weights", weights), ("tokenizer", tokenizer)):
         if not isinstance(value, str) and not (key != "model" and value is None):
             raise ValueError(f"clip.{key}={value} is no text: give a name or a path.")
@@ -72,14 +72,14 @@ def find(model: str, weights: str | None, tokenizer: str | None = None) -> Sourc
     if is_transformers:
         image = _transformers_image(found, config, model)
     if found.folder is not None and (near := found.folder / config["text_cfg"].get("hf_model_name", "?")).is_dir():
-        config["text_cfg"]["hf_model_name"] = str(near)  # the text tower's own config, brought along
+        config["text_cfg"]["hf_model_name"] = str(near)  # the text tower's own config, in the same folder
     if weights is None and found.weights is None:
         raise ValueError(_no_weights(model))
     spec = _tokenizer(found, config, is_transformers, tokenizer)
     if spec.kind == SIMPLE and config["text_cfg"].get("vocab_size", TOKENS) < TOKENS:
         raise ValueError(f"clip.model={model} has fewer tokens than CLIP's own tokenizer: give another clip.tokenizer.")
     if weights and (tag := get_pretrained_cfg(model, weights)):
-        config["quick_gelu"] = bool(tag.get("quick_gelu", False))  # the weights decide; a wrong activation fails silently
+        config["quick_gelu"] = bool(tag.get("quick_gelu", False))  # decided by the weights; a wrong activation fails silently
         image |= preprocessing.of_open_clip(tag, config["vision_cfg"].get("image_size", 224))
         path = tag_weights(tag, f"{model} with weights {weights!r}")
         return Source(config, image, path, _activation(config), spec)
@@ -90,8 +90,8 @@ def find(model: str, weights: str | None, tokenizer: str | None = None) -> Sourc
 
 
 def activation(given: str | None, source: Source, is_openai: bool, model: str) -> str:
-    """The activation of the towers, "quickgelu" or "gelu": as the user has `given` it, or as the files say; ValueError where
-    the two differ or neither says it."""
+    """The activation of the towers, "quickgelu" or "gelu": the user's choice `given`, or that of the files; ValueError where
+    the two differ or neither is known."""
     if given not in (None, "quickgelu", "gelu"):
         raise ValueError(f"clip.activation={given}: choose quickgelu or gelu, or null where the model or its weights say.")
     if source.weights is None:

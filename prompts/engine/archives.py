@@ -1,4 +1,4 @@
-"""Tensors from PyTorch's own file formats, read as data: nothing in a file is run, and no size in it is believed.
+"""Tensors from PyTorch's own file formats, read as data: nothing in a file is run, and every size in it is checked.
 
 A pickle is a program that may call any function, and TorchScript holds code that runs while it is loaded, so neither
 `torch.load` nor `torch.jit.load` sees such a file: `files.pickles` computes what its pickle describes.
@@ -45,7 +45,7 @@ def read_tensors(path: Path) -> TensorFile:
         with path.open("rb") as file:
             archive = _ZipArchive(file) if _is_zip(file) else _LegacyArchive(file)
             return TensorFile(archive.tensors(), archive.is_script)
-    except Exception as error:  # a damaged or hostile file can fail in any way, and gets no further than here
+    except Exception as error:  # a damaged or hostile file can raise any error
         raise ValueError(_phrase(error)) from error
 
 
@@ -108,7 +108,7 @@ class _Archive:
         views = self.views()
         shapes = {name: checked_numel(view, name) for name, view in views.items()}
         total = sum(numel * views[name].storage.dtype.itemsize for name, numel in shapes.items())
-        if total > 4 * self.size + 2**20:  # tensors may share a storage, but not so often
+        if total > 4 * self.size + 2**20:  # tensors may share a storage, but rarely do
             raise ValueError(f"its tensors claim {total:,} bytes, the file has {self.size:,}")
         flat: dict[str, Tensor] = {}
         tensors = {}
@@ -163,14 +163,14 @@ class _ZipArchive(_Archive):
         if info.file_size > most:
             raise ValueError(f"its {name[:80]!r} claims {info.file_size:,} bytes, more than {most:,}")
         with self.zip.open(info) as member:
-            return member.read(info.file_size)  # with a size, so that a packed member cannot grow beyond it
+            return member.read(info.file_size)  # with a size, so that a packed member cannot unpack to more
 
     def storage_bytes(self, key: str, size: int) -> bytes:
         """One member of the archive."""
         return self._member(f"data/{key}", size)
 
     def views(self) -> dict[str, View]:
-        """As of any archive; of TorchScript the state dict of its module."""
+        """The tensors of the state dict, unread; for TorchScript those of its module."""
         if not self.is_script:
             return super().views()
         if not isinstance(self.content, Node):
@@ -203,7 +203,7 @@ class _LegacyArchive(_Archive):
         pickles = io.BytesIO(file.read(MAX_PICKLE))
         if evaluate(pickles, 100) != LEGACY_MAGIC or evaluate(pickles) != LEGACY_PROTOCOL:
             raise ValueError("it is no file of PyTorch")
-        evaluate(pickles)  # the sizes of C's types where it was written
+        evaluate(pickles)  # the sizes of C types on the machine that wrote it
         self.storages: dict[str, Storage] = {}
         self.content = evaluate(pickles, seen=self.storages)
         self.spans: dict[str, tuple[int, int]] = {}  # (first byte, bytes)

@@ -37,7 +37,7 @@ class Share:
 
 
 def text_is_shown(clip: FrozenCLIP) -> bool:
-    """Whether `text_shares` knows what the rows of the text tower attend to: all of them, or those in front."""
+    """Whether `text_shares` supports the text tower: its rows attend to all rows, or to earlier ones."""
     tower = clip.text_tower
     return isinstance(tower, TextTower) or (isinstance(tower, PaddedTextTower) and not tower.causal and not tower.hides_padding)
 
@@ -72,7 +72,7 @@ def image_shares(clip: FrozenCLIP, images: Tensor, prompts: TowerPrompts) -> lis
     images = clip.normalised(images)
     patches, by_image = tower.embed(images[:1]).shape[1], []  # with CLS; the slots stand behind them
     read = slice(0, patches) if tower.reads_all else 0
-    for i in range(len(images)):  # one by one: the shares of all at once are gigabytes in large towers
+    for i in range(len(images)):  # one by one: the attention of all images takes gigabytes in large towers
         blocks = [watched(block) for block in tower.blocks]
         replace(tower, blocks=blocks).encode(images[i : i + 1], prompts.for_images(i, i + 1))
         by_image.append([block.share(range(patches, block.rows("k").shape[-2]), read, causal=False) for block in blocks])
@@ -87,7 +87,7 @@ def watched(block: Block) -> Watched:
 
 
 class Watched(Block):
-    """What makes a block record the queries, keys and extra keys of one run (`watched`)."""
+    """A mixin with which a block records the queries, keys and extra keys of one run (`watched`)."""
 
     recorded: dict[str, list[Tensor]]  # each (...,H,N,d), in the order of the rows
 
@@ -100,7 +100,7 @@ class Watched(Block):
         return out
 
     def placed(self, t_HNd: Tensor) -> Tensor:
-        """`Block.placed`, whose result takes the place of what was recorded."""
+        """`Block.placed`, whose result replaces the recorded queries or keys."""
         placed = super().placed(t_HNd)
         self.recorded = {name: [placed if t is t_HNd else t for t in tensors] for name, tensors in self.recorded.items()}
         return placed

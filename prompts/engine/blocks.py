@@ -42,8 +42,8 @@ def merge_heads(x_HNd: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Streams:
-    """What a block's queries, keys, values and residual read, each (...,N,D). They are one tensor unless prompts give
-    them different rows."""
+    """The inputs of a block's queries, keys, values and residual, each (...,N,D). They are one tensor unless prompts give them
+    different rows."""
 
     q: Tensor
     k: Tensor
@@ -52,7 +52,7 @@ class Streams:
 
     @classmethod
     def one(cls, x: Tensor) -> Streams:
-        """Streams that all are x."""
+        """Streams that are all the tensor x."""
         return cls(x, x, x, x)
 
     @classmethod

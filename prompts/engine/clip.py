@@ -1,4 +1,4 @@
-"""The frozen CLIP: what methods see of a model, whatever its towers are (`prompts.engine.adapt`), and where it is loaded.
+"""The frozen CLIP: the interface of a model for methods, for any kind of towers (`prompts.engine.adapt`), and its loading.
 
 Shapes: B images, C classes, S image size in pixels, d width of the shared embedding.
 """
@@ -38,11 +38,11 @@ MAX_RANDOM_PARAMETERS = 4_000_000_000  # 16 GB; the largest published CLIP has 2
 
 
 class FrozenCLIP(nn.Module):
-    """CLIP whose weights never change, but for those that `trainable` names (`prompts.engine.trainable`), and never leave eval
-    mode; prompts enter as data (`prompts.engine.rows`).
+    """A CLIP that is always in eval mode and whose weights never change, except those that `trainable` names
+    (`prompts.engine.trainable`). Prompts are given as data (`prompts.engine.rows`).
 
     With no prompts `encode_text` and `encode_image` equal open_clip's own. Features are un-normalised and float32.
-    `text_rows` bounds how many text rows are in flight at once (None: all); `recompute` trades time for memory in training.
+    `text_rows` bounds how many text rows are computed at once (None: all); `recompute` trades time for memory in training.
     `model` is for `prompts.engine` alone.
     """
 
@@ -72,7 +72,7 @@ class FrozenCLIP(nn.Module):
             "resize_mode": resize_mode,
         }
         pixels = {"white": [255.0], "mean": image_mean, "std": image_std}
-        for name, values in pixels.items():  # tensors, as a GPU divides by a plain number in another way than a CPU
+        for name, values in pixels.items():  # tensors, as a GPU and a CPU divide by a plain number differently
             self.register_buffer(f"_{name}", torch.tensor(values)[:, None, None], persistent=False)
         self.text_tower, self.image_tower, self._compact = parts.text, parts.image, parts.compact
         self._vocabulary = parts.vocab_size
@@ -101,12 +101,12 @@ class FrozenCLIP(nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """The factor of cosines in logits, a scalar: the exponential of what the model has learned."""
+        """The factor of cosines in logits, a scalar: the exponential of the model's learned parameter."""
         return self.model.logit_scale.exp().squeeze()
 
     @property
     def logit_bias(self) -> Tensor | None:
-        """What models that were trained with the sigmoid loss add to logits, a scalar; None of all others."""
+        """The bias of logits in models that were trained with the sigmoid loss, a scalar; None for all others."""
         bias = getattr(self.model, "logit_bias", None)
         return None if bias is None else bias.squeeze()
 
@@ -117,8 +117,8 @@ class FrozenCLIP(nn.Module):
 
     @cached_property
     def identity(self) -> Identity:
-        """Which CLIP this is, independent of where its weights lie (`prompts.engine.identity`). The first call takes a second
-        for ViT-L."""
+        """The identity of this CLIP, which does not depend on the place of its files (`prompts.engine.identity`). The first
+        call takes a second for ViT-L."""
         return identify(self.model)
 
     @cached_property
@@ -149,9 +149,9 @@ class FrozenCLIP(nn.Module):
         self.changed = True
 
     def store_bf16(self) -> None:
-        """Keeps the blocks' matrices and the patch and token embeddings in bf16 for good, so that autocast need not cast them
-        at every call; LayerNorms, positions and final projections stay float32. For GPUs. Opaque image towers, such as ResNets,
-        Hugging Face's text towers, and modules with a trained tensor stay as they are."""
+        """Converts the blocks' matrices and the patch and token embeddings to bf16 permanently, so that autocast need not cast
+        them at every call; LayerNorms, positions and final projections stay float32. For GPUs. Opaque image towers, such as
+        ResNets, Hugging Face's text towers, and modules with a trained tensor are not changed."""
         self.identity  # noqa: B018 - computed now, from the weights as they were loaded
         for module in (m for tower in self._compact for m in tower.modules()):
             own = list(module.parameters(recurse=False))
@@ -209,14 +209,14 @@ def load_clip(
     tokenizer: str | None = None,
     trainable: str | Mapping[str, Any] | None = None,
 ) -> FrozenCLIP:
-    """The frozen CLIP of an architecture and its weights. Raises ValueError with a way out when either cannot be had.
+    """The frozen CLIP of an architecture and its weights. ValueError where either cannot be found or built.
 
-    `model`: an open_clip name ("ViT-B-16-quickgelu"), the path of a json with open_clip's model config, or what brings its
+    `model`: an open_clip name ("ViT-B-16-quickgelu"), the path of a json with open_clip's model config, or a place with
     weights: a hub id ("hf-hub:org/name") or a folder in open_clip's or transformers' format ("local-dir:PATH").
-    `weights`: an open_clip tag ("openai"), a local file, "random", or None for those that the model brings.
-    `activation`: "quickgelu" or "gelu", of a local file whose model does not say it.
+    `weights`: an open_clip tag ("openai"), a local file, "random", or None for those of the place that `model` names.
+    `activation`: "quickgelu" or "gelu", for a local file whose model config does not name it.
     `tokenizer`: a folder or a hub id with another tokenizer than the model's own, or "simple" for CLIP's.
-    `trainable`: what of the towers is trained, see `prompts.engine.trainable`; None: nothing.
+    `trainable`: the parts of the towers that are trained, see `prompts.engine.trainable`; None: none.
     """
     source = architecture.find(model, weights, tokenizer)
     config = source.config

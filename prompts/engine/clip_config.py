@@ -1,7 +1,8 @@
 """Checks of a config in open_clip's format, which anyone may have made: its keys, types, sizes and names.
 
-What passes is what `open_clip.model.CLIP`, `CustomTextCLIP` and `open_clip.coca_model.CoCa` take, within bounds, and nothing in
-it makes them fetch weights: towers of timm and of transformers are named, never given by an address, and come without weights.
+Accepted are the arguments of `open_clip.model.CLIP`, `CustomTextCLIP` and `open_clip.coca_model.CoCa`, within bounds. None of
+them makes open_clip fetch weights: towers of timm and of transformers are given by name, never by an address, and without
+weights.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def checked(data: Any, model: str, brings_tokenizer: bool = False) -> tuple[dict
     `interpolation` and `resize_mode`, as far as it says them.
 
     Args:
-        brings_tokenizer: a tokenizer is known that the config does not name.
+        brings_tokenizer: whether a tokenizer is known that the config does not name.
 
     Raises:
         ValueError: one sentence, where it is no config of open_clip's.

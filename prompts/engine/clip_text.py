@@ -34,7 +34,7 @@ class ClipText:
 
 
 def project(x: Tensor, projection: nn.Linear | Tensor | None) -> Tensor:
-    """A tower's last map, in float32."""
+    """A tower's final projection, in float32."""
     with torch.autocast(x.device.type, enabled=False):
         if isinstance(projection, nn.Linear):
             return projection(x)

@@ -23,11 +23,11 @@ STRIDE = 32  # of a ResNet's last stage, in pixels
 
 @dataclass(frozen=True)
 class DenseFeatures:
-    """Of a batch, float32, none normalised.
+    """Features of a batch, float32, un-normalised.
 
-    `pooled` (B,d) is what `encode_image` gives. `projected` (B,d,h,w) are the last block's patches in the joint space; None
-    where the tower has no such map, as where it pools by attention to learned queries. `maps` are by block (or stage) the
-    output (B,D,h,w), as it leaves the block, without CLS, registers and prompts.
+    `pooled` (B,d) is the result of `encode_image`. `projected` (B,d,h,w) are the last block's patches in the joint space; None
+    where the tower cannot project patches, as with attention pooling by learned queries. `maps` holds the output (B,D,h,w) of
+    each block (or stage), without CLS, registers and prompts.
     """
 
     pooled: Tensor
@@ -46,7 +46,7 @@ def dense_features(
     """The dense features of images (B,3,H,W). `blocks` count from 0, or from the end where negative.
 
     `class_embedding_twice` adds the class embedding of CLIP's own vision transformer to its row a second time, as DenseCLIP's
-    released code does; what comes out is then not what CLIP was trained to give.
+    released code does; the features then differ from those that CLIP was trained for.
 
     Raises:
         ValueError: a block that the tower lacks, a size that it cannot take, prompts for a tower that takes none, or a tower
@@ -80,7 +80,7 @@ def _with_class_embedding_twice(tower: Any) -> ImageTower:
 
 
 def _wanted(blocks: Sequence[int], count: int, what: str) -> dict[int, int]:
-    """By block as it was given its number from 0. ValueError where there is none."""
+    """{block as given: its number from 0}. ValueError for a block that does not exist."""
     for block in blocks:
         if isinstance(block, bool) or not isinstance(block, int) or not -count <= block < count:
             raise ValueError(
@@ -157,7 +157,7 @@ def pooled_everywhere(pool: AttentionPool2d, x: Tensor) -> Tensor:
 
 
 def _of_timm(tower: OpaqueImageTower, images: Tensor, blocks: Sequence[int]) -> DenseFeatures:
-    """Maps by timm's own way to them."""
+    """Maps from timm's own feature extraction."""
     trunk = getattr(tower.module, "trunk", None)
     stages = getattr(trunk, "feature_info", None)
     if not hasattr(trunk, "forward_intermediates") or not stages:

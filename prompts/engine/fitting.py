@@ -1,4 +1,4 @@
-"""Weights into a model of open_clip's, and where they do not fit, which of open_clip's architectures they are of.
+"""Loads weights into a model of open_clip's. Where they do not fit, the error names open_clip's architectures that they do fit.
 
 Shapes: W width of a tower, d width of the shared embedding.
 """
@@ -32,8 +32,9 @@ TRUNK, HEAD = "visual.trunk.", "head"  # of an image tower of timm's; its head d
 
 
 class Sizes(NamedTuple):
-    """What the shapes of a CLIP's tensors say. None: they do not. `layers` and `width`, `patch` of the image tower, where it is
-    open_clip's own (a ResNet has four numbers of layers and no patch); `image`: pixels a side; `vocab`: tokens."""
+    """The sizes of a CLIP, from the shapes of its tensors; None where they cannot be told. `layers`, `width` and `patch` are of
+    the image tower, where it is open_clip's own (a ResNet has four numbers of layers and no patch); `image`: pixels a side;
+    `vocab`: tokens."""
 
     embed_dim: int | None
     width: int | None
@@ -132,7 +133,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _proposal(state: State, expected: State) -> str:
-    """What clip= would fit, as the end of a sentence; "" where the sizes are those of the model that was meant."""
+    """The options of clip= that would fit, as the end of a sentence; "" where the sizes are those of the wanted model."""
     if sizes_of(state) == sizes_of(expected):
         return ""
     names = fitting(state)

@@ -1,7 +1,7 @@
 """The `config.json` of a text tower of transformers', which anyone may have made.
 
-transformers' own reader takes any key of such a file: names of code to run (`auto_map`), of kernels to fetch, sizes that no
-memory holds. So the file is read as data here, and transformers gets a copy of it with what is known here, within bounds.
+transformers' own reader accepts any key of such a file: names of code to run (`auto_map`), of kernels to fetch, sizes beyond
+any memory. So the file is read as data here, and transformers gets a copy with the known keys alone, within bounds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WORDS = ("hidden_act", "activation_function", "feed_forward_proj", "position_emb
 
 
 def known_config(data: Any) -> dict[str, Any]:
-    """What is known of a text tower's config, checked; other keys are left out.
+    """The known keys of a text tower's config, checked; other keys are left out.
 
     Raises:
         ValueError: another kind of model, code of its own, or a value that is not what its key takes.

@@ -24,7 +24,7 @@ class HFTextTower(Padded):
 
     @property
     def blocks(self) -> tuple[()]:
-        """None that take prompts."""
+        """Empty: no block takes prompts."""
         return ()
 
     @property
@@ -33,7 +33,7 @@ class HFTextTower(Padded):
         return 1, self.module.transformer.get_input_embeddings().weight.shape[1]
 
     def check(self, plan: TextPlan, prompts: TowerPrompts) -> None:
-        """ValueError for prompts that do not fit, or that enter behind the input."""
+        """ValueError for prompts that do not fit, or that are not at the input."""
         super().check(plan, prompts)
         inputs = prompts.inputs
         if prompts.rows or prompts.extra or (inputs and any(t is not None for t in (inputs.k, inputs.v))):

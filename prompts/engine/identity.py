@@ -1,4 +1,4 @@
-"""The identity of a CLIP, to which prompts belong: architecture, activation and a digest of the weights."""
+"""The identity of a CLIP, which is stored with prompts trained on it: architecture, activation and a digest of the weights."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def _plain_settings(holder: Any) -> dict[str, str]:
 
 
 def _sizes(model: AnyModule) -> str:
-    """What the shapes of the weights depend on, and the heads and poolings, which no shape shows."""
+    """The sizes of both towers, and their heads and poolings, which the shapes of weights do not show, in words."""
     visual, text = model.visual, getattr(model, "text", model)
     side = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
     return f"{_image_sizes(visual)}, {side} pixels; text {_text_sizes(text)}; features {feature_width(visual, text)}"
 
 
 def _image_sizes(visual: AnyModule) -> str:
-    """Of an image tower: open_clip's ViT or ResNet, or one of timm's."""
+    """The sizes of an image tower in words: open_clip's ViT or ResNet, or one of timm's."""
     if hasattr(visual, "class_embedding"):
         blocks = visual.transformer.resblocks
         pool = {"tok": ""}.get(visual.pool_type, f", {visual.pool_type} pooling")
@@ -80,7 +80,7 @@ def _image_sizes(visual: AnyModule) -> str:
 
 
 def _text_sizes(text: AnyModule) -> str:
-    """Of a text tower: open_clip's or Hugging Face's."""
+    """The sizes of a text tower in words: open_clip's or Hugging Face's."""
     if hasattr(text, "pooler"):
         config = text.config
         heads = getattr(config, "num_attention_heads", None)

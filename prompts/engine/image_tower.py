@@ -1,7 +1,7 @@
 """Vision transformers with prompts, and image towers that take none.
 
-The slots stand behind a tower's own rows: CLS and register rows if it has some, then patches. What pools the rows to a feature
-reads the tower's own rows alone, as without prompts, and the last block computes only those that it reads.
+The slots come after a tower's own rows: CLS and register rows if it has some, then patches. The pooling reads the tower's own
+rows alone, as without prompts, and the last block computes only the rows that it reads.
 
 Shapes: B images, N rows, R rows that the pooling reads, n slots, H heads, D width, d = D/H.
 """
@@ -23,12 +23,12 @@ from prompts.engine.untyped import AnyModule
 
 @dataclass(frozen=True)
 class Patches:
-    """What dense features need to know of a tower's patches.
+    """A tower's patches, for dense features.
 
-    `size` is a patch's in pixels, `grid` their numbers at the tower's own image size, both (height, width); `first` is how many
-    rows stand in front of them. `embed` is the tower's for images of any size, `project` takes rows (B,N,D) to the joint space,
-    (B,N,d); None where the pooling has no such map. `class_row` is CLIP's class embedding (D,); None where a tower has another
-    first row.
+    `size` is the size of a patch in pixels, `grid` the number of patches at the tower's own image size, both (height, width);
+    `first` is the number of rows in front of them. `embed` embeds images of any size. `project` maps rows (B,N,D) to the joint
+    space, (B,N,d); None where the pooling cannot project single rows. `class_row` is CLIP's class embedding (D,); None where a
+    tower has another first row.
     """
 
     size: tuple[int, int]
@@ -69,7 +69,7 @@ class ImageTower:
         recompute: bool = False,
         keep: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
-        """What the last block gives: the rows that the pooling reads (B,R,D). With `keep`, all of the tower's own rows, and
+        """The output of the last block: the rows that the pooling reads (B,R,D). With `keep`, all of the tower's own rows, and
         `keep` is called with the number and the output of every block."""
         x = self.embed(images)
         check_prompts(prompts, "image", blocks=len(self.blocks), width=x.shape[-1], images=len(x))

@@ -1,8 +1,8 @@
 """A frozen causal language model that continues contexts of text and of rows of its embedding space.
 
-Any causal model of transformers' that `prompts.engine.lm_config` knows, from a folder or the hub, and one that comes with the
-repository. What is read of a folder is data alone: docs/language_models.md. transformers is imported where a model is loaded or
-generates.
+Any causal model of transformers' that `prompts.engine.lm_config` supports, from a folder or the hub, and one that is part of
+the repository. Files of a folder are read as data alone: docs/language_models.md. transformers is imported only where a model
+is loaded or generates.
 
 Shapes: B contexts, L rows of the longest, n rows of one, width of the embedding space, V tokens of the vocabulary.
 """
@@ -39,7 +39,7 @@ class Generation:
     Args:
         mode: greedy; beam, with `beams` beams; or sample, at `temperature` from the likeliest tokens that together have the
             probability `top_p`, drawn by `seed`.
-        max_tokens: the most that are made.
+        max_tokens: the most tokens that are generated.
     """
 
     mode: Mode = "greedy"
@@ -62,8 +62,8 @@ class Generation:
 
 
 class FrozenLM(nn.Module):
-    """A causal language model whose weights never change and which never leaves eval mode; gradients flow through it to the
-    rows of its contexts.
+    """A causal language model that is always in eval mode and whose weights never change; gradients flow through it to the rows
+    of its contexts.
 
     `width` of its embedding space; `positions`: the most rows of a sequence. `model` is for `prompts.engine` alone.
 
@@ -99,8 +99,8 @@ class FrozenLM(nn.Module):
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """Which language model this is, wherever its files lie: `architecture` in words, and digests of its `weights` (rounded
-        to float16) and of its `tokenizer`."""
+        """The identity of this language model, which does not depend on the place of its files: `architecture` in words, and
+        digests of its `weights` (rounded to float16) and of its `tokenizer`."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)} ".encode())
@@ -109,7 +109,7 @@ class FrozenLM(nn.Module):
         return {"architecture": described(self.model.config), "weights": weights, "tokenizer": self.words.digest[:DIGITS]}
 
     def store_bf16(self) -> None:
-        """Keeps matrices and token embeddings in bf16 for good, for GPUs under bf16 autocast; all else stays float32."""
+        """Converts matrices and token embeddings to bf16 permanently, for GPUs under bf16 autocast; all else stays float32."""
         self.identity  # noqa: B018 - of the weights as they were loaded
         for module in self.model.modules():
             if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D" or module is self._embedding:
@@ -123,8 +123,8 @@ class FrozenLM(nn.Module):
         return self._embedding(torch.tensor(ids, dtype=torch.long, device=self.device)).float()
 
     def rows(self, context: Sequence[Piece]) -> Tensor:
-        """The rows (n,width) of a context, what its tokenizer puts before every text in front. ValueError where it has none, or
-        rows of another width."""
+        """The rows (n,width) of a context, after the tokenizer's start tokens. ValueError for an empty context, or rows of
+        another width."""
         parts = [self.embed(self.words.start)]
         for piece in context:
             rows = self.embed(self.words.encode(piece)) if isinstance(piece, str) else piece.to(self.device).float()
@@ -140,7 +140,7 @@ class FrozenLM(nn.Module):
         return joined
 
     def losses(self, contexts: Sequence[Sequence[Piece]], texts: Sequence[str]) -> Tensor:
-        """(B,): for each context the mean negative log-likelihood, in nats, of the tokens of its text and of the end behind it.
+        """(B,): for each context the mean negative log-likelihood, in nats, of the tokens of its text and of the end token.
 
         Raises:
             ValueError: a context and its text are longer than the model has positions.
@@ -162,8 +162,8 @@ class FrozenLM(nn.Module):
 
     @staticmethod
     def labels(contexts: Sequence[int], tokens: Sequence[Sequence[int]], length: int) -> Tensor:
-        """(B,length) the token that follows each row; `MASKED` where it belongs to a context, of so many rows each, or is
-        padding."""
+        """(B,length) the token after each row; `MASKED` where that token is a part of the context, whose number of rows is
+        given for each, or padding."""
         labels = torch.full((len(tokens), length), MASKED)
         for row, before, ids in zip(labels, contexts, tokens, strict=True):
             row[before - 1 : before - 1 + len(ids)] = torch.tensor(ids)
@@ -182,7 +182,7 @@ class FrozenLM(nn.Module):
     def generate(
         self, contexts: Sequence[Sequence[Piece]], generation: Generation, keys: Sequence[int] | None = None, cache: bool = True
     ) -> list[str]:
-        """How the model continues each context, up to its end of text.
+        """The continuation of each context, up to the end of text.
 
         Args:
             keys: a number for each context, such as its image's index: what is drawn for a context depends on its number and

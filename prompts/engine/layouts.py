@@ -1,8 +1,9 @@
 """The names that a CLIP's tensors have in files of different origin, turned into open_clip's.
 
-Origins: training with several processes or `torch.compile` (names behind module. and _orig_mod.), TinyCLIP (each tower behind a
-name of its own), transformers' CLIPModel and SiglipModel, and open_clip itself, whose CLIP and CustomTextCLIP name the text
-tower differently. Names and shapes alone decide; nothing is computed but transposed, joined and split matrices.
+Origins: training with several processes or `torch.compile` (prefixes module. and _orig_mod.), TinyCLIP (a prefix for each
+tower), transformers' CLIPModel and SiglipModel, and open_clip itself, whose CLIP and CustomTextCLIP name the text tower
+differently. The origin is told by names and shapes alone; matrices are transposed, joined and split, and nothing else is
+computed.
 
 Shapes: W width of a tower, d width of the shared embedding, N positions.
 """
@@ -63,7 +64,8 @@ POOLED_VISION = {
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> State:
-    """The tensors without the names of what the model was wrapped in when it was saved, and without what is no weight."""
+    """The tensors without the prefixes of wrappers around the model when it was saved, and without buffers that are no
+    weights."""
     names = {name: WRAPPERS.sub("", name, count=1) if WRAPPERS.match(name) else name for name in state}
     if any(TINYCLIP.match(name) for name in names.values()):
         names = {old: TINYCLIP.sub("", name, count=1) for old, name in names.items() if not TINYCLIP_COPIES.match(name)}
@@ -126,8 +128,8 @@ def _of_pooled_vision(state: State) -> State:
 
 
 def as_expected(state: State, expected: Mapping[str, Tensor]) -> State:
-    """The tensors with the text tower's names and the orientation of its projection as the model `expected` has them, and with
-    its shape of the logit scale and bias. What fits neither is left as it is."""
+    """The tensors with the text tower's names, the orientation of its projection, and the shapes of logit scale and bias of the
+    model `expected`. Tensors that fit neither form are left as they are."""
     names = set(expected)
     if _is_custom(state) != _is_custom(names):
         state = _plain(state) if _is_custom(state) else _custom(state)

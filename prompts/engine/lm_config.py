@@ -1,7 +1,7 @@
 """A language model of transformers' from a folder or the hub, whose `config.json` and weights anyone may have made.
 
-transformers gets a config with what is known here, within bounds, and tensors that were read as data. Names of code
-(`auto_map`), of quantizers and of other files, and the folder's own settings for generation, are never looked at.
+transformers gets a config with the known keys alone, within bounds, and tensors that were read as data. Names of code
+(`auto_map`), of quantizers and of other files, and the folder's own settings for generation, are never used.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ CHECKS |= dict.fromkeys(WORDS, _is_word) | dict.fromkeys(ROTARY, _is_rotary)
 
 
 def known_config(data: Any) -> dict[str, Any]:
-    """What is known of a language model's config, checked; other keys are left out.
+    """The known keys of a language model's config, checked; other keys are left out.
 
     Raises:
         ValueError: another kind of model, code of its own, or a value that is not what its key takes.
@@ -88,7 +88,7 @@ def known_config(data: Any) -> dict[str, Any]:
 
 
 def described(config: Any) -> str:
-    """A config of transformers' in words: what no shape of a weight shows is in them too."""
+    """A config of transformers' in words, including settings that the shapes of weights do not show."""
     sizes = f"{config.model_type} of {config.num_hidden_layers} x {config.hidden_size}, {config.num_attention_heads} heads"
     held = config.to_dict()
     shown = {key: held[key] for key in (*WORDS, *NORMS, *BASES, *SHARES, *ROTARY, *FLAGS) if held.get(key) is not None}

@@ -1,4 +1,4 @@
-"""How transformers' `generate` is called: with our own settings alone, and draws that do not depend on the batch.
+"""Calls of transformers' `generate` with our own settings alone, and with draws that do not depend on the batch.
 
 Shapes: B sequences, V tokens of the vocabulary.
 """

@@ -39,11 +39,11 @@ class Words:
         self.space = " " if self.decode([*self.encode("a"), *self.encode("a")]) == "aa" else ""
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a text alone; what looks like a special token in it is text."""
+        """The tokens of a text alone; special tokens written in it are read as plain text."""
         return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
     def continuation(self, text: str) -> list[int]:
-        """The tokens of a text that goes on behind another, after a space. A text without a character has none."""
+        """The tokens of a text that follows another one after a space. An empty text has none."""
         text = text.strip()
         return self.encode(self.space + text) if text else []
 

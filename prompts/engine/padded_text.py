@@ -1,5 +1,5 @@
-"""Text towers that compute every position of every class: those that are not causal, and those that read their feature
-elsewhere than at EOT. They take the same plans and the same prompts as the packed tower (`prompts.engine.text_tower`).
+"""Text towers that compute every position of every class: those that are not causal, and those whose feature is not at EOT.
+They take the same plans and prompts as the packed tower (`prompts.engine.text_tower`).
 
 Shapes: G prompt groups (1, or one per image), C classes, S = G x C sequences, L tokens, N rows of a sequence, n slots, m extra
 rows, H heads, D width, d width of the shared embedding.
@@ -26,8 +26,8 @@ Pool = Literal["first", "last", "argmax", "eos", "cls"]
 
 @dataclass(frozen=True)
 class Padded(ABC):
-    """What all such towers share: chunks of classes, groups of images. `start`: how many tokens stand in front of every text,
-    `pad`: the token behind it."""
+    """The base of such towers: encodes in chunks of classes and groups of images. `start`: number of tokens in front of every
+    text; `pad`: the padding token."""
 
     start: int
     pad: int
@@ -106,7 +106,7 @@ class Layout:
     keys: Tensor | None  # (S,N) bool; None: all
 
     def resized(self, count: int, start: int) -> Layout:
-        """With `count` slots in the place of those that are there, which all sequences have in the same place."""
+        """The layout with `count` slots instead of the present ones, which are at the same place in all sequences."""
         first = int(self.slots[0, 0]) if self.slots.shape[1] else start
         slots = (first + torch.arange(count, device=self.read.device)).expand(len(self.read), -1)
         read = torch.where(self.read >= first, self.read + count - self.slots.shape[1], self.read)
@@ -203,7 +203,7 @@ class PaddedTextTower(Padded):
         return self.project(block.finish(streams.residual[sequence, layout.read][:, None], attended)[:, 0])
 
     def _layout(self, ids_SL: Tensor) -> Layout:
-        """Of sequences whose prompts have not changed the number of rows."""
+        """The layout of sequences whose number of rows no prompts have changed."""
         read = {
             "first": lambda: torch.zeros_like(ids_SL[:, 0]),
             "last": lambda: torch.full_like(ids_SL[:, 0], ids_SL.shape[1] - 1),

@@ -1,4 +1,4 @@
-"""How a CLIP wants its images, as its files say it: open_clip's `preprocess_cfg`, or transformers' `preprocessor_config.json`.
+"""The preprocessing of a CLIP, read from its files: open_clip's `preprocess_cfg`, or transformers' `preprocessor_config.json`.
 
 An image spec has `image_mean` and `image_std` (three numbers each, of pixels between 0 and 1), `interpolation` (bicubic or
 bilinear) and `resize_mode`: shortest (the shorter side resized, then a centre crop), squash (both sides, the shape changes) or
@@ -15,7 +15,7 @@ from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 INTERPOLATIONS = ("bicubic", "bilinear")
 RESIZE_MODES = ("shortest", "squash", "longest")
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which transformers writes
-# What transformers' processor of a type of model does where the files hold no processor's config
+# The defaults of transformers' processors by type of model, for files without a processor's config
 PROCESSORS: dict[str, dict[str, Any]] = {
     "clip": {
         "image_mean": OPENAI_DATASET_MEAN,

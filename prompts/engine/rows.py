@@ -20,11 +20,11 @@ TowerName = Literal["text", "image"]
 class Rows:
     """The rows in a tower's prompt slots from one block on.
 
-    `q` alone is an ordinary prompt. With `k` or `v` the block's queries, keys and values see different rows in the slots
-    (RPP), and `residual` says what the residual stream carries there: the query rows (`"q"`), other rows (a tensor), or the
-    output of the block before (`"arrived"`). `per` names the leading axis: `"shared"` (n,D), `"class"` (C,n,D; text only)
-    or `"image"` (B,n,D). With `add` the rows are added to what arrived instead of replacing it; then, and with `"arrived"`,
-    they are as many as arrive.
+    `q` alone is an ordinary prompt. With `k` or `v` the block's queries, keys and values are computed from different rows in
+    the slots (RPP), and `residual` names the rows of the residual stream there: the query rows (`"q"`), other rows (a tensor),
+    or the output of the block before (`"arrived"`). `per` names the leading axis: `"shared"` (n,D), `"class"` (C,n,D; text
+    only) or `"image"` (B,n,D). With `add` the rows are added to the output of the block before instead of replacing it. Then,
+    and with `"arrived"`, their number must be that of the present slots.
     """
 
     q: Tensor
@@ -57,7 +57,7 @@ class ExtraKV:
 
 @dataclass(frozen=True)
 class TowerPrompts:
-    """All that enters one tower: rows at its input, rows from a block on, extra key/value rows in a block (0-based)."""
+    """The prompts of one tower: rows at its input, rows from a block on, extra key/value rows in a block (0-based)."""
 
     inputs: Rows | None = None
     rows: dict[int, Rows] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class TowerPrompts:
         return next((r.q.shape[0] for r in self.all_rows if r.per == "image"), None)
 
     def for_images(self, start: int, stop: int) -> TowerPrompts:
-        """The prompts of images start..stop only; what images share stays as it is."""
+        """The prompts of the images from start to stop - 1; prompts that images share are unchanged."""
 
         def cut(rows: Rows) -> Rows:
             return rows.map(lambda t: t[start:stop]) if rows.per == "image" else rows
@@ -108,7 +108,7 @@ def check_prompts(
     classes: int | None = None,
     images: int | None = None,
 ) -> None:
-    """Refuses prompts that do not fit the tower, before it runs. Looks at shapes alone, so that nothing waits for a device.
+    """Refuses prompts that do not fit the tower, before it runs. Checks shapes alone, so that nothing waits for a device.
 
     Args:
         blocks, width: of the tower.
@@ -176,7 +176,7 @@ def _check_rows(rows: Any, where: str, tower: TowerName, width: int, leading: di
     if rows.per not in get_args(Per):
         raise ValueError(f"{where}: per={rows.per!r} is none of {', '.join(get_args(Per))}.")
     if rows.per == "class" and tower == "image":
-        raise ValueError(f"{where}: rows that differ by class cannot enter the image tower: an image's class is what is asked.")
+        raise ValueError(f"{where}: rows that differ by class cannot enter the image tower, as an image's class is not known.")
     if isinstance(rows.residual, str) and rows.residual not in ("q", "arrived"):
         raise ValueError(f"{where}: residual={rows.residual!r} is neither a tensor nor one of q, arrived.")
     lead = leading[rows.per]

@@ -1,4 +1,4 @@
-"""Small tensors to a GPU and numbers back, without a wait for what the GPU has still to do."""
+"""Copies of small tensors to a GPU and of numbers back that do not wait for the GPU's queued work."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Work divided among the ranks of a process group: classes, of which each rank encodes its share and all get the whole, and
-rows of which each rank has its own."""
+"""Work divided among the ranks of a process group: each rank encodes its share of the classes and gets all features; and rows
+of all ranks are gathered."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def several_ranks() -> bool:
 
 
 def gather_rows(part: Tensor) -> Tensor:
-    """(n,...) on each of W ranks -> (W n,...) on all, in the order of the ranks; gradients go back to where rows come from.
+    """(n,...) on each of W ranks -> (W n,...) on all, in the order of the ranks; gradients go back to the rank of each row.
 
     Every rank has as many rows. With gradients averaged over the ranks (DDP), and each rank's loss W times its part of the
     total, they are those of one process with all rows.

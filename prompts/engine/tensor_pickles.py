@@ -39,7 +39,7 @@ class Storage(NamedTuple):
 
 
 class View(NamedTuple):
-    """A tensor. What it says about itself is checked when it is read (`checked_numel`)."""
+    """A tensor. Its shape, strides and offset are checked when it is read (`checked_numel`)."""
 
     storage: Any
     offset: Any
@@ -48,7 +48,7 @@ class View(NamedTuple):
 
 
 def evaluate(file: BinaryIO, most: int = MAX_OPCODES, seen: dict[str, Storage] | None = None, strict: bool = False) -> Any:
-    """The value of the pickle at the file's position, which is left behind it. `seen` collects its storages by key.
+    """The value of the pickle at the file's position, which then is the pickle's end. `seen` collects its storages by key.
 
     `strict`: ValueError for objects other than tensors and dicts, also where they are dropped again, and for keys other than
     text and integers: what remains, `torch.load` can read without hanging.

@@ -28,8 +28,8 @@ kept_tokens: WeakKeyDictionary[Tokenizer, dict[str, array]] = WeakKeyDictionary(
 
 
 class Caption(str):
-    """A caption in the place of a class name. It is taken as it is, underscores too, and cut where the text tower has no room
-    for it; `cut` then says so."""
+    """A caption instead of a class name. Its text is not changed, underscores included, and it is cut where it is too long for
+    the text tower; `cut` then is true."""
 
     cut = False
 
@@ -97,7 +97,7 @@ class Slots:
     positions: Tensor  # (n,) index of each slot's row
     numbers: Tensor  # (n,) index of the prompt row in the slot
     classes: Tensor  # (n,) class id of the slot, for prompt rows that differ by class
-    first: int | None  # the first position, as a number that no device has to be asked for
+    first: int | None  # the first position, as a plain number, so that reading it waits for no device
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -112,8 +112,8 @@ class Slots:
 
 @dataclass(frozen=True)
 class Suffixes:
-    """Packed suffix rows of some classes, shortest class first, so that a segment, the classes of one length, is a plain
-    reshape."""
+    """Packed suffix rows of some classes, shortest class first, so that the rows of a segment (classes of equal length) can be
+    reshaped to (classes, length)."""
 
     ids: Tensor  # (T,) token id or slot of each row
     positions: Tensor  # (T,) its position in the text

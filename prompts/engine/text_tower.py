@@ -5,7 +5,7 @@ blocks. The text tower is causal, so the rows that all classes share (the prefix
 the same matrix products, stand the remaining rows of the classes, packed (the suffixes, `prompts.engine.text_plan`); in
 attention they read the KV cache of the prefix. The last block computes the EOT rows only.
 
-A pass of its own for the prefix, whose KV cache the suffixes would then read, takes longer: with ViT-B/16 on a CPU 5 % of the
+A separate pass for the prefix, whose KV cache the suffixes would then read, takes longer: with ViT-B/16 on a CPU 5 % of the
 text side, as every weight is read twice, and 10 % with the tiny CLIP, as there are twice as many small operations.
 
 Exact: the same features and gradients as 77 positions per class (tests/prompts/engine/test_towers.py).
@@ -60,10 +60,10 @@ class TextTower:
 
         Args:
             plan: prefix and suffixes of the class list.
-            prompts: what enters the tower.
+            prompts: the prompts of the tower.
             classes: (K,) ids of the classes to encode, in this order; None: all.
-            max_rows: the most rows (images x suffix rows) that are in flight at once; None: no limit. The prefix runs again
-                with every such chunk.
+            max_rows: the most rows (images x suffix rows) that are computed at once; None: no limit. The prefix runs again with
+                every such chunk.
             recompute: keep no activations of the suffixes and compute them again in the backward pass, so that memory does not
                 grow with the number of classes.
 

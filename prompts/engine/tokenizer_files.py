@@ -1,4 +1,4 @@
-"""The tokenizer that belongs to a CLIP: which one it is (`TokenizerSpec`, without loading it), and how it is made.
+"""The tokenizer of a CLIP: finds it (`TokenizerSpec`, without loading it), checks its files and makes it.
 
 CLIP's own is open_clip's SimpleTokenizer. Others are transformers', from files of a folder or of the hub, wrapped as open_clip
 wraps them. Anyone may have made such files. They are data: `trust_remote_code` is never given, a config that names code is
@@ -45,7 +45,7 @@ def spec_of(text_cfg: dict[str, Any], folder: Path | None = None, given: str | N
 
     Args:
         folder: where the CLIP lies; the tokenizer's files, if there are any, go before the id that the config names.
-        given: the user's own choice, before all others: a folder, an id on the hub, or "simple".
+        given: the user's own choice, which takes precedence: a folder, an id on the hub, or "simple".
     """
     options = dict(text_cfg.get("tokenizer_kwargs") or {})
     length = text_cfg.get("context_length", CONTEXT_LENGTH)

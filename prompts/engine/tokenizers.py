@@ -1,7 +1,7 @@
 """Tokenizers: CLIP's own, and those of Hugging Face's package tokenizers.
 
-Both say what a text tower needs: the tokens in front of and behind every text (SOT, EOT), the padding, and how many tokens a
-text may have. Ids are of the tower's vocabulary.
+Both know what a text tower needs: the tokens before and after every text (SOT, EOT), the padding, and the largest number of
+tokens of a text. Ids are of the tower's vocabulary.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Clean = str | Callable[[str], str]
 
 
 class Tokenizer(Protocol):
-    """What the text towers and the methods use of a tokenizer."""
+    """The interface of a tokenizer for text towers and methods."""
 
     context_length: int  # the most tokens of a text, `start` and `end` included
     vocab_size: int
@@ -31,7 +31,7 @@ class Tokenizer(Protocol):
         """The text's tokens, without `start` and `end`."""
 
     def word(self, token: int) -> str:
-        """A token as text. A hyphen says where it goes on: "rose", "ro-", "-se"."""
+        """A token as text, with a hyphen where the word continues: "rose", "ro-", "-se"."""
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
         """(N,context_length) ids, long texts cut."""

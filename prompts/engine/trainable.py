@@ -59,7 +59,7 @@ def tower_of(name: str) -> str | None:
 
 
 def _by_tower(trainable: Any) -> dict[str, Any]:
-    """What is given for each tower."""
+    """The value of `clip.trainable` for each tower."""
     if trainable is None:
         return {}
     if isinstance(trainable, str):

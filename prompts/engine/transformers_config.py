@@ -15,7 +15,7 @@ from prompts.engine.clip_config import TOKENS
 from prompts.engine.preprocessing import PROCESSORS, Unfit
 
 MODEL_TYPES = tuple(PROCESSORS)
-# what transformers' own classes take where the file says nothing, as files of older versions leave defaults out
+# the defaults of transformers' own classes, which files of older versions leave out
 CLIP_TEXT = {
     "hidden_size": 512,
     "intermediate_size": 2048,
@@ -49,7 +49,7 @@ SIGLIP_SIZES = {
     (1536, 40, 16, 6144): "giantopt",
 }
 LEGACY_EOS = 2  # in CLIP's old configs: the feature is then taken at the token with the highest id
-EPS = 1e-5  # of a LayerNorm where nothing else is said
+EPS = 1e-5  # default of a LayerNorm
 SIZES: tuple[str, ...] = (
     "hidden_size",
     "intermediate_size",
@@ -159,7 +159,7 @@ def _text(text: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sizes(tower: dict[str, Any], name: str) -> dict[str, Any]:
-    """What both kinds of tower have."""
+    """The settings that both kinds of tower share."""
     width, hidden = tower["hidden_size"], tower["intermediate_size"]
     ratio = hidden / width
     if int(width * ratio) != hidden:  # open_clip rounds the product down

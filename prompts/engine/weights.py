@@ -31,8 +31,8 @@ class Weights(NamedTuple):
 
 
 def read_weights(path: str | Path, vocab_size: int | None = None, what: str = "CLIP weights") -> Weights:
-    """The tensors of a file, float32, on the CPU, in the names of whoever made it (`prompts.engine.layouts` knows them). Runs
-    nothing of it (`prompts.engine.archives`).
+    """The tensors of a file, float32, on the CPU, under the file's own names (`prompts.engine.layouts` translates them). Runs
+    no code of the file (`prompts.engine.archives`).
 
     Raises ValueError for a missing or unreadable file. `vocab_size` is needed for files that store only the token rows they
     learned (`token_embedding.rows`, the ids, beside their embeddings): other rows get the mean of the learned ones.

@@ -1,6 +1,6 @@
-"""AAPE's aggregator: many reference prompts of a class in, one summary for an image out (section 3.1 of arXiv 2410.23698).
+"""AAPE's aggregator: summarises the reference prompts of a class in one vector for an image (section 3.1 of arXiv 2410.23698).
 
-Only training needs it. What the paper leaves open is an argument here; docs/aape.md says where each default comes from.
+Only training needs it. Details that the paper leaves open are arguments; docs/aape.md says where each default comes from.
 
 Shapes: B images, C classes, n the most prompts of any class, d width of the shared embedding.
 """
@@ -32,14 +32,15 @@ def clip_reward(x: Tensor, p: Tensor, scale: float) -> Tensor:
 
 
 def distance(h: Tensor, target: Tensor, space: Space) -> Tensor:
-    """(B,) squared Euclidean distances of h(x) (B,d) and the summary (B,d): of their directions, or as they are (raw)."""
+    """(B,) squared Euclidean distances of h(x) (B,d) and the summary (B,d): of unit vectors (unit), or of both as given
+    (raw)."""
     if space == "unit":
         h, target = F.normalize(h, dim=-1), F.normalize(target, dim=-1)
     return (h - target).square().sum(-1)
 
 
 class ReferenceBank(nn.Module):
-    """Encoded reference prompts: `emb` (C,n,d), `mask` (C,n). With `unit` each prompt has length 1; their mean has not."""
+    """Encoded reference prompts: `emb` (C,n,d), `mask` (C,n). With `unit` each prompt has length 1; their mean does not."""
 
     emb: Tensor
     mask: Tensor
@@ -59,8 +60,8 @@ class ReferenceBank(nn.Module):
 
 
 class AttentionLayer(nn.Module):
-    """One transformer layer over [query; prompts] without positions, of which only the query's row is computed: the other rows
-    cannot reach it, so this is the first row of the paper's equation 1 in O(n)."""
+    """One transformer layer over [query; prompts] without position embeddings. Only the query's output row is computed, as no
+    other output row affects it: the first row of the paper's equation 1, in O(n)."""
 
     def __init__(self, d: int, heads: int, ffn: int, activation: Activation, norm: Norm, keys: Keys, init: Init):
         super().__init__()
@@ -74,8 +75,9 @@ class AttentionLayer(nn.Module):
                     nn.init.zeros_(parameter)
 
     def forward(self, query: Tensor, prompts: Tensor, mask: Tensor, carried: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B,d), (B,n,d), (B,n) -> (B,d) and the attention (B,n+1), averaged over heads, that of the query first; (B,n)
-        where it is no key. The residual stream carries `carried` (B,d), or the query."""
+        """Query (B,d), prompts (B,n,d) and their mask (B,n) -> the output (B,d) and the attention weights, averaged over heads:
+        (B,n+1) with the query's own first, or (B,n) where the query is no key. The residual connections start from `carried`
+        (B,d), or from the query."""
         q, keys = query[:, None], prompts
         start = q if carried is None else carried[:, None]
         if self.with_query:
@@ -95,9 +97,9 @@ class AttentionLayer(nn.Module):
 
 
 class AttentionWeights(nn.Module):
-    """The prompts' mean, weighted by the attention of one query: the prompts themselves are the values, so nothing but a mean
-    of them can come out. Queries and keys are normalised and projected as in `AttentionLayer`, the weights averaged over
-    heads."""
+    """The mean of the prompts, weighted by the attention of one query. The values are the prompts themselves, so the output is
+    always a weighted mean of them. Queries and keys are normalised and projected as in `AttentionLayer`, and the weights are
+    averaged over heads."""
 
     def __init__(self, d: int, heads: int, init: Init):
         super().__init__()
@@ -108,8 +110,8 @@ class AttentionWeights(nn.Module):
             nn.init.zeros_(self.to_query.weight)
 
     def forward(self, query: Tensor, prompts: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,d), (B,n,d), (B,n) -> the weighted mean (B,d) and the weights (B,n), which sum to 1 and are 0 where there is no
-        prompt."""
+        """Query (B,d), prompts (B,n,d) and their mask (B,n) -> the weighted mean (B,d) and the weights (B,n), which sum to 1
+        and are 0 where there is no prompt."""
         q = self.to_query(self.norm_query(query)).unflatten(-1, (self.heads, -1))  # (B,heads,d/heads)
         k = self.to_keys(self.norm_keys(prompts)).unflatten(-1, (self.heads, -1))  # (B,n,heads,d/heads)
         scores = torch.einsum("bhc,bnhc->bhn", q, k) * q.shape[-1] ** -0.5
@@ -136,15 +138,15 @@ class PromptAggregator(nn.Module):
     Args:
         d, images, classes: width, number of training images and of their classes.
         kind: attention; weights (attention whose values are the prompts themselves, without feed-forward layer and residual: of
-            the arguments below query, heads and init count); mlp, mean or random (one of the prompts, drawn anew at each step):
-            the paper's ablations.
-        query: what is learned beside the mean prompt that the attention starts from: a vector per image, per class, one in all
-            (shared), none (mean), or a linear function of the image (image_conditioned). All start at 0.
-        heads: of the attention; null: one per 64 channels.
-        ffn: width of the feed-forward layer over d.
+            the arguments below, only query, heads and init are used); mlp, mean or random (one of the prompts, drawn anew at
+            each step): the paper's ablations.
+        query: the learned vector that is added to the mean prompt to make the attention's query: one per image, one per class,
+            one for all (shared), none (mean), or a linear function of the image (image_conditioned). All start at 0.
+        heads: number of attention heads; null: one per 64 channels.
+        ffn: width of the feed-forward layer, as a multiple of d.
         keys: what the query attends to: query_and_prompts or prompts.
-        carry: what attention and feed-forward layer are added to: the query, as in any transformer (what is learned of it can
-            then reach the summary without any prompt), or the mean prompt (it can only steer the attention).
+        carry: what the residual connections start from: the query, as in any transformer (its learned vector then also enters
+            the summary directly), or the mean prompt (the learned vector then acts through the attention alone).
         init: zero starts as the mean prompt (with norm=pre); default is torch's.
     """
 
@@ -192,7 +194,7 @@ class PromptAggregator(nn.Module):
             self._make_delta(d, images, classes)
 
     def _make_delta(self, d: int, images: int, classes: int) -> None:
-        """What is learned of the query, all zeros."""
+        """Makes the learned part of the query, all zeros."""
         if self.query == "image_conditioned":
             self.delta: Any = nn.Linear(d, d)  # or a parameter (rows,d)
             nn.init.zeros_(self.delta.weight)
@@ -217,7 +219,7 @@ class PromptAggregator(nn.Module):
     def attend(
         self, prompts: Tensor, mask: Tensor, mean: Tensor, labels: Tensor, index: Tensor, x: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The summary (B,d) and the attention it was made with; the arguments as `ReferenceBank` and `forward` have them."""
+        """The summary (B,d) and its attention weights; the arguments are those of `ReferenceBank` and `forward`."""
         query = self.start(mean, labels, index, x)
         if self.kind == "weights":
             return self.layer(query, prompts, mask)

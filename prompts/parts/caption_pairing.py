@@ -24,14 +24,14 @@ def mean_caption(captions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def contrast(query: Tensor, captions: Tensor, mask: Tensor, index: Tensor, scale: Tensor) -> Tensor:
-    """(B,) nats: half the mean, over an image's captions, of their cross-entropy over the captions of all ranks' images, and
-    half that of the captions over these images.
+    """(B,) nats: for each image the mean over its captions of half the cross-entropy of image to text, among the captions of
+    all ranks' images, and half that of text to image, among these images.
 
     Args:
-        query: (B,d) what stands for the images; gradients go to the ranks that rows come from.
+        query: (B,d) a vector for each image; gradients flow back to the ranks that the gathered rows come from.
         captions, mask: (B,n,d), and (B,n) which rows are captions. An image without any is no candidate, and its loss is 0.
         index: (B,) positions in the training list: other views of an image are no candidates.
-        scale: what cosines are multiplied by.
+        scale: the factor of the cosines.
     """
     rank, count = dist.get_rank() if several_ranks() else 0, len(query)
     own = torch.arange(rank * count, (rank + 1) * count, device=query.device)

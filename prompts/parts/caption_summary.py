@@ -1,5 +1,5 @@
-"""AAPE's summary of an image's captions (arXiv 2410.23698): the aggregator, whose prompts are the image's own captions and no
-class's, and the distance of h(x) to what it makes. Whoever trains h on captioned images uses it.
+"""AAPE's summary of an image's captions (arXiv 2410.23698): the aggregator, with the image's own captions in place of a class's
+reference prompts, and the distance of h(x) to the summary. Used by the methods that train h on captioned images.
 
 Shapes: B images, n the most captions of any of them, d width of the shared embedding.
 """
@@ -25,8 +25,8 @@ class CaptionSummary(nn.Module):
 
     Args:
         d, images: width, and number of training images.
-        make_aggregator: from (d, images, classes). The captions are the image's own already, so that what is learned of the
-            query may be one vector for all images.
+        make_aggregator: makes the aggregator from (d, images, classes). As the captions are the image's own, one learned query
+            vector for all images is enough.
         unit_captions: captions have length 1 before they are averaged and attended to.
         distill_space: unit compares directions; raw, the vectors as they are.
         detach: no gradient of the distillation flows into the aggregator.

@@ -1,4 +1,4 @@
-"""Files of found colours: how a colour looks that a CLIP knows best by each word."""
+"""Files of the colours that a search has found: for each word the colour that a CLIP recognises best by it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MOST_WORDS, LONGEST = 1000, 60
 
 
 def write_colours(path: Path, found: Mapping[str, Any]) -> None:
-    """Writes what a search found: {"colours": {word: [r, g, b, alpha], ...}, and whatever else is known of it}."""
+    """Writes the result of a search: {"colours": {word: [r, g, b, alpha], ...}, and further entries about the search}."""
     write_json(path, found, indent=1)
 
 
 def read_found(path: Path) -> dict[str, Any]:
-    """A file of `write_colours`, its colours as tuples. ValueError where it is another kind of file."""
+    """Reads a file of `write_colours`, with its colours as tuples. ValueError where it is another kind of file."""
     content = read_json(path, "the file of colours", most=2**24)
     if not isinstance(content, dict) or not isinstance(content.get("colours"), dict) or not is_plain(content):
         raise ValueError(f'{path} is no file of colours: it must hold {{"colours": {{word: [red, green, blue, alpha]}}}}.')

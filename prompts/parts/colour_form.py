@@ -1,6 +1,6 @@
-"""Colours as answers: several proposals of one image are painted at once, each in a colour of its own, and a sentence for each
-colour asks which it is (after CPT's fill-in-the-blank, arXiv 2109.11797). What removes the preference for a colour's word is
-inferred: docs/cpt.md.
+"""Colours as answers: several proposals of one image are painted at once, each in a colour of its own, and the colour whose
+sentence scores highest is the answer (after CPT's fill-in-the-blank, arXiv 2109.11797). How the bias towards some colours'
+words is removed is inferred: docs/cpt.md.
 
 Shapes: N proposals of an image, M colours, P passes, d width of the shared embedding.
 """
@@ -50,23 +50,23 @@ def _appearance(word: Any, numbers: Any) -> Appearance:
 
 
 def painted_together(
-    marker: Painted, image: Tensor, boxes: Tensor, looks: Sequence[Appearance], masks: Tensor | None = None
+    marker: Painted, image: Tensor, boxes: Tensor, colours: Sequence[Appearance], masks: Tensor | None = None
 ) -> Tensor:
-    """An image (3,H,W) uint8 with every box (N,4) painted in a look of its own, levels (3,H,W). Where boxes overlap, the larger
+    """An image (3,H,W) uint8 with every box (N,4) painted in its own colour, levels (3,H,W). Where boxes overlap, the larger
     ones are painted first, so that a smaller one in a larger one is seen; of equal ones the later is on top."""
     levels, (height, width) = image.float(), image.shape[-2:]
     places = marking.clamp_boxes(boxes.to(levels.device), height, width)
     sizes = ((places[:, 2] - places[:, 0]) * (places[:, 3] - places[:, 1])).tolist()
     area = marker.area(places, height, width, None if masks is None else masks.to(levels.device).bool())
     for box in sorted(range(len(places)), key=lambda box: -sizes[box]):
-        look = levels.new_tensor(looks[box])
+        look = levels.new_tensor(colours[box])
         levels = torch.where(area[box], marking.blend(levels, look[:3], look[3] / 255), levels)
     return levels
 
 
 class ColourForm:
-    """How N proposals wear M colours: in groups of at most M, each group in images of its own. With cyclic calibration every
-    group has M passes, in which each of its boxes wears every colour once; else one.
+    """Assigns M colours to N proposals. Proposals are split into groups of at most M, and each group is painted on copies of
+    its own. With cyclic calibration a group has M copies (passes), so that each box has every colour once; otherwise one.
 
     Raises:
         ValueError: the marker does not fill boxes or masks.
@@ -103,8 +103,8 @@ class ColourForm:
         """Scores (N,) of an image's proposals.
 
         Args:
-            logits: (P,M) of its painted images with the sentences of the query.
-            neutral: (P,M) with the sentences without it; read where the calibration is "neutral".
+            logits: (P,M) of its painted images with the sentences of the query, one for each colour.
+            neutral: (P,M) with the neutral sentences, which do not name the query; read where the calibration is "neutral".
         """
         if self.calibrate == "neutral":
             logits = logits - neutral

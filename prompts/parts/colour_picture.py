@@ -1,4 +1,4 @@
-"""The picture of a search for colours: how each word's best colour looks, and which words it is taken for."""
+"""The figure of a search for colours: the best colour of each word, and how probable every other word is for it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 
 
 def confusion_map(found: Mapping[str, Any]) -> Figure:
-    """Words x words: how probable the second is for the best colour of the first, which is shown beside its word; a frame marks
-    the words that were chosen. `found` is the content of a file of colours."""
+    """Words x words: the probability of the second word for the best colour of the first, which is shown beside its word. A
+    frame marks the chosen words. `found` is the content of a file of colours."""
     words = list(found["confusion"])
     figure = Figure(figsize=(2.2 + 0.5 * len(words), 1.6 + 0.45 * len(words)), layout="constrained")
     axes = figure.subplots()

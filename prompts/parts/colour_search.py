@@ -1,9 +1,9 @@
-"""Which colours a CLIP knows best by which words, for painted regions (the search of CPT, arXiv 2109.11797, in a form for CLIP;
-its details are not public: docs/cpt.md says what is inferred).
+"""A search for the colours that a CLIP recognises best in painted regions, and their words (the search of CPT, arXiv
+2109.11797, in a form for CLIP; its details are not public: docs/cpt.md says what is inferred).
 
-Every appearance, a red, green and blue with an alpha, is painted on every given box, and the words compete in a softmax of
-"a photo of an object in {word} color". The best appearance of each word is kept, then words are chosen greedily that are seldom
-taken for one another.
+Every appearance, a red, green and blue with an alpha, is painted on every given box, and the words are compared by a softmax
+over "a photo of an object in {word} color". The best appearance of each word is kept; then words that are seldom confused with
+one another are chosen greedily.
 
 Shapes: A appearances, W words, K painted boxes, d width of the shared embedding.
 """
@@ -61,8 +61,8 @@ class FoundColours:
         return self.table[list(self.best.values())]
 
     def chosen(self, count: int) -> list[str]:
-        """`count` words that are seldom taken for one another: the most probable one, and then, each time, the word whose
-        greatest confusion with those before is least, in either direction; of equal ones the more probable.
+        """`count` words that are seldom confused: first the most probable one, then each time the word whose greatest confusion
+        with those already chosen, in either direction, is least; of equal ones the more probable.
 
         Raises:
             ValueError: there are not so many words.
@@ -77,8 +77,8 @@ class FoundColours:
         return [self.words[word] for word in chosen]
 
     def as_file(self, count: int, **about: Any) -> dict[str, Any]:
-        """What `prompts.parts.colour_files.write_colours` writes: the chosen words' colours in the order of their choice, what
-        was found of all words, and `about`."""
+        """The content for `prompts.parts.colour_files.write_colours`: the colours of the chosen words in the order of their
+        choice, the results for all words, and `about`."""
         best, confusion = self.best, self.confusion
         return {
             "colours": {word: list(self.appearances[best[word]]) for word in self.chosen(count)},

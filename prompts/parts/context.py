@@ -41,7 +41,7 @@ def context_plan(
 ) -> TextPlan:
     """The text "words NAME." with slots in place of the first `n_ctx` tokens of `words`; further words stay fixed text.
 
-    Without words the slots stand alone before the name. `class_slots`: what stands in them differs by class.
+    Without words the slots stand alone before the name. `class_slots`: each class has its own vectors in the slots.
     """
     template, replaced = (f"{words} {{}}.", n_ctx) if words else ("{}.", 0)
     return TextPlan(token_lists(clip.tokenizer, classnames, template, n_ctx, position, replaced), class_slots)

@@ -1,5 +1,5 @@
-"""DenseCLIP's context decoder (Rao et al., CVPR 2022, section 3.3): texts, or queries, look at an image. Layers, widths,
-initial values and names of tensors are those of the released code.
+"""DenseCLIP's context decoder (Rao et al., CVPR 2022, section 3.3): class texts, or learned queries, attend to an image's
+features. Layers, widths, initial values and names of tensors are those of the released code.
 
 Shapes: B images, N queries, M rows of the memory, `width` of the layers.
 """
@@ -15,7 +15,7 @@ STD = 0.02  # of the truncated normal distribution of initial weights
 
 
 class Attention(nn.Module):
-    """Multi-head attention, its first three maps without bias."""
+    """Multi-head attention; its query, key and value projections have no bias."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
@@ -32,7 +32,7 @@ class Attention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Among the queries, then to the memory, then an MLP of four times the width; LayerNorm before each."""
+    """Self-attention of the queries, attention to the memory, and an MLP of four times the width; LayerNorm before each."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
@@ -52,8 +52,12 @@ class DecoderLayer(nn.Module):
 
 
 class ContextDecoder(nn.Module):
-    """Args:
-    queries, memory, out: widths of what comes in and goes out.
+    """A transformer decoder between two projections.
+
+    Args:
+        queries, memory, out: channels of the queries, the memory and the output.
+        width: channels of the layers.
+        dropout: rate of the layers' dropout.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class ContextDecoder(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, queries: Tensor, memory: Tensor, draws: Draws | None = None) -> Tensor:
-        """(B,N,queries) with (B,M,memory) -> (B,N,out). `draws`: of dropout, in training."""
+        """(B,N,queries) with (B,M,memory) -> (B,N,out). `draws`: random numbers of dropout, given in training."""
         x, memory = self.text_proj(queries), self.memory_proj(memory)
         for layer in self.decoder:
             x = layer(x, memory, draws)

@@ -1,5 +1,5 @@
-"""Deep prompts: rows that take the slots of the first blocks of both towers, block after block. What IVLP, VPT, PromptSRC,
-MaPLe and RPP share.
+"""Deep prompts: at each of the first blocks of both towers, new learned rows replace those in the slots. Shared by IVLP, VPT,
+PromptSRC, MaPLe and RPP.
 
 Shapes: n prompts of a block, C classes, D width of the tower.
 """
@@ -26,9 +26,9 @@ class DeepPrompts(PromptLearner):
         n_text, n_image: prompts of each block that has some; 0 leaves that tower alone.
         depth_text, depth_image: the number of blocks, from the first one, that have some.
         init: words whose embeddings start the first text prompts; null: random. Words beyond n_text stay as fixed text.
-        prompt_lengths: a dpl.json, its folder, or {"text": [...], "image": [...]}: a number of prompts for each block, in the
-            place of the four arguments above. Where the first text block has more prompts than `init` has words, they start
-            at random.
+        prompt_lengths: a dpl.json, its folder, or {"text": [...], "image": [...]}: a number of prompts for each block, instead
+            of the four arguments above. Where the first text block has more prompts than `init` has words, they start at
+            random.
         loss: softmax over the classes, as published, or sigmoid, for CLIPs that were trained with it (`prompts.learner`).
 
     Raises:
@@ -98,8 +98,8 @@ class DeepPrompts(PromptLearner):
 
 
 def deep_rows(rows: Mapping[str, Tensor | Rows] | nn.ParameterDict, lengths: Sequence[int]) -> TowerPrompts:
-    """Rows (n,D) by block number that take the slots of each block in turn; a block of length 0 drops the slots of the one
-    before."""
+    """The prompts of a tower, from rows (n,D) by block number: those of each block replace the rows in the slots. A block of
+    length 0 removes the slots of the block before."""
     if not any(lengths):
         return NO_PROMPTS
     given = {int(i): block if isinstance(block, Rows) else Rows(block) for i, block in rows.items()}

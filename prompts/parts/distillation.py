@@ -1,5 +1,5 @@
-"""Soft labels of a teacher CLIP beside the hard ones, as RPP learns from both (arXiv 2409.06166). What the paper leaves open is
-a setting here; docs/pretraining.md says which values are our choice.
+"""Soft labels of a teacher CLIP beside the hard ones, as RPP learns from both (arXiv 2409.06166). Details that the paper leaves
+open are settings; docs/pretraining.md says which values are our choice.
 
 Shapes: B images, K classes in use.
 """
@@ -64,8 +64,8 @@ class Distillation(Settings):
         """The weighted terms {"ce": (B,), "kd": (B,)}.
 
         Args:
-            ce: (B,) cross-entropy of the hard labels, `hard` being the logits (B,K) that it is of.
-            student, teacher: (B,K) logits of the soft labels' classes, -inf where an image is not classified against one.
+            ce: (B,) cross-entropy of the hard labels, computed from the logits `hard` (B,K).
+            student, teacher: (B,K) logits of the soft labels' classes, -inf where an image is not classified against a class.
         """
         if self.form == "mixed_target":
             soft = soft_cross_entropy(hard, (teacher / self.temperature).softmax(-1))

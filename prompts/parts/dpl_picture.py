@@ -1,4 +1,4 @@
-"""The picture of a DPL search: how much each block weighs each number of prompts."""
+"""The figure of a DPL search: the weight of each number of prompts in each block."""
 
 from __future__ import annotations
 

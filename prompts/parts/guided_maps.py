@@ -1,5 +1,6 @@
-"""DenseCLIP's language-guided feature maps (Rao et al., CVPR 2022, arXiv 2112.01518, section 3): class texts that know the
-image, their score map, and the pyramid that it joins. docs/denseclip.md says what is published and what is inferred.
+"""DenseCLIP's language-guided feature maps (Rao et al., CVPR 2022, arXiv 2112.01518, section 3): class texts conditioned on the
+image, their score map, and the feature pyramid that the map is concatenated to. docs/denseclip.md says what is published and
+what is inferred.
 
 Shapes: B images of H x W pixels, K classes, n contexts, d width of the shared embedding, D width of the text tower, h x w
 positions of a map, D_i channels of level i.
@@ -35,9 +36,9 @@ GAMMA = 1e-4  # initial factor of what the context decoder adds to the texts
 class Maps:
     """The maps of a batch, float32.
 
-    `levels` are 4 x (B,D_i,h_i,w_i), of strides of about 4, 8, 16 and 32 pixels, with the score map joined to one of them; none
-    where no pyramid was asked for. `score_map` (B,K,h,w) are cosines; None without texts. Both cover `padded` (height, width)
-    pixels, at whose top left corner the images of `size` stand. `texts` are the class texts that were compared, (K,d) or
+    `levels` are 4 x (B,D_i,h_i,w_i), of strides of about 4, 8, 16 and 32 pixels, with the score map concatenated to one of
+    them; empty without a pyramid. `score_map` (B,K,h,w) holds cosines; None without texts. Both cover `padded` (height, width)
+    pixels: the images, of `size`, padded on the right and below. `texts` are the class texts of the score map, (K,d) or
     (B,K,d).
     """
 
@@ -48,8 +49,8 @@ class Maps:
     texts: Tensor | None = None
 
     def of_image(self, maps: Tensor) -> Tensor:
-        """A map (B,C,h,w) of the padded area for the images alone: as it is where nothing was padded, and else at the
-        resolution of the pixels."""
+        """A map (B,C,h,w) without the padding: the same map where nothing was padded, else resized to `padded` pixels and cut
+        to the images, (B,C,H,W)."""
         if self.size == self.padded:
             return maps
         whole = F.interpolate(maps, self.padded, mode="bilinear", align_corners=False)
@@ -61,16 +62,18 @@ class GuidedMaps(nn.Module):
 
     Args:
         classnames: the classes of the score map.
-        guidance: where the image enters the texts. "post": behind the text tower, as published; "pre": in front of it, as the
-            contexts of each image (the paper's ablation, whose code is not public); "text": nowhere; "none": no texts and no
-            score map.
-        n_ctx: contexts, 0 for plain class names.
-        text: another method whose class texts stand in the contexts' place.
-        blocks: of a vision transformer, whose maps become the levels; None: 3, 5, 7 and 11 of 12, in proportion.
-        norm: of the maps of a vision transformer.
+        guidance: where the image conditions the texts. "post": after the text tower, as published; "pre": before it, by
+            contexts made for each image (the paper's ablation, whose code is not public); "text": nowhere; "none": no texts and
+            no score map.
+        n_ctx: number of contexts; 0 for plain class names.
+        text: another method, whose class texts are used instead of those with contexts.
+        blocks: the blocks of a vision transformer whose maps become the levels; None: 3, 5, 7 and 11 of 12, in proportion.
+        norm: normalisation of a vision transformer's maps.
         pyramid: False leaves the levels out.
         class_embedding_twice: adds the class embedding to its row a second time, as the released code does.
-        info: of the training run, for `text`.
+        score_factor: of the score map where it joins the pyramid: 1 in the released code for segmentation, and one over its
+            temperature in that for detection.
+        info: what `text` is set up with.
 
     Raises:
         ValueError: an image tower that has no maps, or none in the joint space; settings that exclude each other.
@@ -92,10 +95,12 @@ class GuidedMaps(nn.Module):
         norm: Norm = "batch",
         pyramid: bool = True,
         class_embedding_twice: bool = False,
+        score_factor: float = 1.0,
         info: TrainInfo | None = None,
     ):
         super().__init__()
         self.guidance, self.class_embedding_twice = guidance, class_embedding_twice
+        self.score_factor = score_factor
         self.count = len(classnames)
         tower: Any = clip.image_tower
         is_vit = isinstance(tower, ImageTower)
@@ -120,7 +125,7 @@ class GuidedMaps(nn.Module):
         self.bind(clip, classnames)
 
     def _make_text(self, clip: FrozenCLIP, info: TrainInfo, n_ctx: int, text: PromptLearner | None) -> None:
-        """The text branch."""
+        """Makes the text branch."""
         self.branch: OwnContexts | AnotherMethod | None = None
         if text is not None and self.guidance in ("pre", "none"):
             raise ValueError(
@@ -132,7 +137,7 @@ class GuidedMaps(nn.Module):
             self.branch = OwnContexts(clip, n_ctx, learned=self.guidance != "pre")
 
     def _make_decoder(self, clip: FrozenCLIP, n_ctx: int, sizes: tuple[int, int, int, float]) -> None:
-        """The context decoder and what it starts from or ends in."""
+        """Makes the context decoder, with the factor of its output (post) or its learned queries (pre)."""
         self.context_decoder: ContextDecoder | None = None
         d, width = clip.embed_dim, clip.text_width
         if self.guidance == "post":
@@ -147,15 +152,15 @@ class GuidedMaps(nn.Module):
             self.queries = nn.Parameter(nn.init.trunc_normal_(torch.empty(n_ctx, width)))
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
-        """Lays out the text of a class list. Where the score map joins the pyramid, what is behind it fits as many classes as
-        before alone."""
+        """Lays out the text of a class list. Where the score map is part of the pyramid, the layers behind it need the number
+        of classes that they were made for."""
         self.kept_texts = None
         if self.branch is not None:
             self.branch.bind(clip, classnames)
 
     def forward(self, clip: FrozenCLIP, pixels: Tensor, draws: Draws | None = None) -> Maps:
-        """The maps of images (B,3,H,W), uint8 or normalised, of any size: inside they are padded with the mean colour to
-        multiples of the tower's unit. `draws`: in training."""
+        """The maps of images (B,3,H,W), uint8 or normalised, of any size: they are padded with the mean colour to
+        multiples of the tower's unit. `draws`: random numbers of a training step."""
         size = pixels.shape[-2], pixels.shape[-1]
         padding = [-side % unit for side, unit in zip(size, self.unit, strict=True)]
         pixels = F.pad(clip.normalised(pixels), (0, padding[1], 0, padding[0])) if any(padding) else pixels
@@ -166,17 +171,17 @@ class GuidedMaps(nn.Module):
             levels = [dense.maps[block] for block in self.blocks]
             levels = self.neck(levels, draws) if self.neck else levels
         if self.guidance == "none":
-            if dense.pooled.requires_grad:  # what lies behind the maps gets gradients too, of 0
+            if dense.pooled.requires_grad:  # the tower's pooling gets gradients of 0, as every trained tensor needs one
                 levels[-1] = levels[-1] + 0 * dense.pooled.sum()
             return Maps(levels, None, size, padded)
         texts = self.texts(clip, dense, draws)
         score_map = scores(dense.projected, texts)
-        if levels:  # without the temperature, as published
-            levels[self.score_level] = torch.cat([levels[self.score_level].float(), score_map], 1)
+        if levels:
+            levels[self.score_level] = torch.cat([levels[self.score_level].float(), score_map * self.score_factor], 1)
         return Maps(levels, score_map, size, padded, texts)
 
     def texts(self, clip: FrozenCLIP, dense: DenseFeatures, draws: Draws | None = None) -> Tensor:
-        """Class texts, un-normalised: (K,d), or (B,K,d) where the images enter."""
+        """Class texts, un-normalised: (K,d), or (B,K,d) where they are conditioned on the images."""
         if self.guidance == "text":
             return self.class_texts(clip, dense.pooled)
         memory = torch.cat([dense.pooled[:, None], dense.projected.flatten(2).transpose(1, 2)], 1)  # (B,1+hw,d)
@@ -190,8 +195,8 @@ class GuidedMaps(nn.Module):
         return texts + self.gamma * self.context_decoder(texts, memory, draws).float()
 
     def class_texts(self, clip: FrozenCLIP, image: Tensor) -> Tensor:
-        """The texts before the images enter: (K,d), or (B,K,d) of a method whose texts depend on the image. Without gradients
-        they are kept until a tensor that they are made from changes."""
+        """The texts before the context decoder: (K,d), or (B,K,d) of a method whose texts depend on the image. Without
+        gradients they are kept until a tensor that they are made from changes."""
         made_from = [*self.branch.parameters(), *self.branch.buffers()]
         made_from += [p for name, p in clip.trained_tensors().items() if tower_of(name) == "text"]
         if torch.is_grad_enabled() and any(p.requires_grad for p in made_from):

@@ -31,7 +31,7 @@ class LocalContrast(Settings):
             each with its own.
 
     Raises:
-        ValueError: a value out of range, in one sentence.
+        ValueError: a value out of range.
     """
 
     node = "local_contrast"
@@ -85,7 +85,7 @@ def draw(total: int, count: int, seed: int, group: int) -> Tensor:
 def class_sample(labels: Tensor, sampled: Tensor, group: Tensor) -> ClassSample:
     """Labels (B,), distinct ids `sampled` (G,M), the row of it that each image uses (B,), on the CPU -> the classes in use.
 
-    A sampled class that is an image's own is its positive and no negative, so a collision leaves it one negative less.
+    A sampled class that is an image's own is its positive and not a negative, so that image has one negative fewer.
     Classes that occur more than once are encoded once.
     """
     ids = torch.cat([labels, sampled.flatten()]).unique()

@@ -1,6 +1,6 @@
-"""What a marker is: drawn on a copy of an image to point at one of its regions. The markers are in `prompts.parts.markers`.
+"""Base classes of markers. A marker is drawn on a copy of an image to point at a region; all are in `prompts.parts.markers`.
 
-Shapes: N boxes, B images, H x W the image's size. Boxes are as `prompts.parts.marking` has them.
+Shapes: N boxes, B images, H x W the image's size. `prompts.parts.marking` defines boxes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from prompts.parts import marking
 
-RED = (240, 0, 30)  # in levels, and of 255, both of CPT's released code
-ALPHA = 127
+RED = (240, 0, 30)  # levels of red, green and blue; as ALPHA from CPT's released code
+ALPHA = 127  # of 255
 PHOTO = "a photo of {}"
 
 
@@ -30,11 +30,11 @@ class Marker(ABC):
 
     @abstractmethod
     def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
-        """(N,H,W) bool: the pixels that are drawn anew, of boxes (N,4) inside the image and masks (N,H,W)."""
+        """(N,H,W) bool: the pixels that the marker changes, for boxes (N,4) inside the image and masks (N,H,W)."""
 
     @abstractmethod
     def paint(self, levels: Tensor) -> Tensor:
-        """Levels (...,3,H,W) from 0 to 255 as they are inside the area."""
+        """The new levels inside the area, from the image's levels (...,3,H,W), 0 to 255."""
 
     def mark(self, image: Tensor, box: Tensor, mask: Tensor | None = None) -> Tensor | list[Tensor]:
         """Marked copies; the image itself is not changed.
@@ -76,7 +76,7 @@ class Marker(ABC):
 
 
 class Painted(Marker):
-    """Base of markers that lay one colour over their area: `colour` in levels, `alpha` of 255."""
+    """Base of markers that blend one colour over their area: `colour` in levels, `alpha` of 255."""
 
     def __init__(self, colour: Sequence[float] = RED, alpha: float = ALPHA, text: str = PHOTO):
         super().__init__(text)

@@ -31,7 +31,7 @@ BLUR = 100.0  # pixels
 
 
 class FillBox(Painted):
-    """CPT's block: a half transparent filled box. `word` is how the sentence calls the colour."""
+    """CPT's block: a half transparent filled box. `word` is the colour's name in the sentence."""
 
     def __init__(self, colour: Sequence[float] = RED, alpha: float = ALPHA, word: str = "red", text: str | None = None):
         super().__init__(colour, alpha, f"{{}} is in {word} color." if text is None else text)
@@ -42,7 +42,7 @@ class FillBox(Painted):
 
 
 class FillMask(FillBox):
-    """CPT's other block: the region's mask, filled likewise."""
+    """CPT's block for masks: the region's mask, filled in the same way."""
 
     needs_mask = True
 
@@ -98,7 +98,7 @@ class Ellipse(Painted):
 
 
 class BlurOutside(Marker):
-    """ReCLIP's blur: all but the box under a Gaussian of `std` pixels."""
+    """ReCLIP's blur: a Gaussian of `std` pixels everywhere outside the box."""
 
     def __init__(self, std: float = BLUR, text: str = PHOTO):
         super().__init__(text)
@@ -114,7 +114,7 @@ class BlurOutside(Marker):
 
 
 class GreyOutside(Marker):
-    """All but the box without colour."""
+    """Turns everything outside the box grey."""
 
     def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
         """All but the boxes."""
@@ -126,7 +126,7 @@ class GreyOutside(Marker):
 
 
 class BlurCircle(BlurOutside):
-    """FGVP's: all blurred but the ellipse that `Ellipse` draws the outline of."""
+    """FGVP's blur: everything outside the ellipse that `Ellipse` outlines."""
 
     def __init__(self, std: float = BLUR, expand: float = EXPAND, text: str = PHOTO):
         super().__init__(std, text)
@@ -139,7 +139,7 @@ class BlurCircle(BlurOutside):
 
 
 class GreyCircle(GreyOutside):
-    """FGVP's: all grey but the ellipse that `Ellipse` draws the outline of."""
+    """FGVP's grey: everything outside the ellipse that `Ellipse` outlines."""
 
     def __init__(self, expand: float = EXPAND, text: str = PHOTO):
         super().__init__(text)
@@ -152,7 +152,7 @@ class GreyCircle(GreyOutside):
 
 
 class Crop(Marker):
-    """The box as an image of its own, moved out by `enlarge` pixels on each side: several boxes are a list of images."""
+    """Cuts the box, enlarged by `enlarge` pixels on each side, out as an image of its own: N boxes give a list of N images."""
 
     def __init__(self, enlarge: float = 0.0, text: str = PHOTO):
         super().__init__(text)
@@ -170,7 +170,7 @@ class Crop(Marker):
         """The boxes' pixels, those whose centres lie inside."""
         height, width = images.shape[-2:]
         places = marking.grown(marking.clamp_boxes(boxes, height, width), height, width, self.enlarge)
-        edges = (places - 0.5).ceil().long().tolist()  # the first pixel inside, and the first behind
+        edges = (places - 0.5).ceil().long().tolist()  # the first pixel inside, and the first one after the box
         of_each = images.expand(len(boxes), -1, -1, -1)
         return [image[:, y1:y2, x1:x2] for image, (x1, y1, x2, y2) in zip(of_each, edges, strict=True)]
 
@@ -195,7 +195,7 @@ MARKERS: Mapping[str, type[Marker]] = {
 
 
 def make_markers(entries: Sequence[str | Mapping[str, Any] | Marker]) -> list[Marker]:
-    """Markers by their names, or as mappings with a name and options, {name: ellipse, thickness: 4}; made ones stay.
+    """Markers from names, or from mappings with a name and options, {name: ellipse, thickness: 4}; instances are kept as given.
 
     Raises:
         ValueError: none, an unknown name, or an option that the marker does not take.

@@ -1,7 +1,7 @@
-"""What markers are drawn with: places in an image, composition, blur, and the way from a drawn image to a CLIP's pixels.
+"""Drawing operations of markers: areas of pixels, blending, blur, and the conversion of drawn images to a CLIP's input.
 
-A box is (x1, y1, x2, y2) in pixels of the image as opened, with exclusive far edges. A pixel belongs to a place where its
-centre, half a pixel from its corner, lies inside: this is the one rounding rule, of boxes and of ellipses.
+A box is (x1, y1, x2, y2) in pixels of the image as opened, with exclusive far edges. A pixel belongs to a box or an ellipse if
+its centre, half a pixel from its corner, lies inside; there is no other rounding rule.
 
 Shapes: N boxes, H x W the image's size, S the side of a CLIP's images. Levels are pixels as float32 from 0 to 255.
 """
@@ -22,7 +22,7 @@ LUMA = (0.299, 0.587, 0.114)  # of ITU-R 601, as Pillow's grey has it
 
 def clamp_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     """The parts of boxes (N,4) inside an image, float32. A side that is then shorter than one pixel is made one pixel long, at
-    its far end, or at its near end where the image ends: the rule of the project's data.
+    its far end, or at its near end where the image ends, as in `datamodules.boxes.clamp`.
 
     Raises:
         ValueError: a box has numbers that are not finite, a negative width or height, or no part inside the image.
@@ -77,14 +77,14 @@ def grown(boxes: Tensor, height: int, width: int, pixels: float = 0.0, share: fl
 
 def blend(levels: Tensor, colour: Tensor, alpha: Tensor) -> Tensor:
     """round(alpha x colour + (1 - alpha) x level): levels (...,3,H,W), a colour (3,) in levels and alpha, a scalar from 0 to 1.
-    Gradients pass the rounding as if it were not there."""
+    Gradients pass through the rounding unchanged."""
     mixed = alpha * colour[:, None, None] + (1 - alpha) * levels
     return mixed + (mixed.round() - mixed).detach()
 
 
 @lru_cache(maxsize=8)
 def _blur_matrix(length: int, std: float) -> Tensor:
-    """(length,length): the Gaussian of a row or column whose first and last pixel go on for ever."""
+    """(length,length): the Gaussian blur of a row or column, whose first and last pixels are repeated beyond the border."""
     reach = int(4 * std) + 1
     at = torch.arange(-reach, length + reach, dtype=torch.float64)
     weights = torch.exp(-0.5 * ((at - torch.arange(length, dtype=torch.float64)[:, None]) / std) ** 2)

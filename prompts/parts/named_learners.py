@@ -9,7 +9,7 @@ from prompts.learner import PromptLearner
 
 
 def learner_classes() -> dict[str, type[PromptLearner]]:
-    """By name the learner of every method's module."""
+    """The learner class of every method, by the method's name."""
     import prompts
 
     found = {}

@@ -1,4 +1,4 @@
-"""How many prompt rows each block of the two towers has: what DPL's search finds, and what shapes other deep methods.
+"""The number of prompts in each block of both towers: the result of DPL's search, which other deep methods can use.
 
 A dpl.json may come from anyone, so its content is checked.
 """

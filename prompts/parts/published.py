@@ -53,7 +53,7 @@ def learned_tensors(state: Mapping[str, Tensor], names: Mapping[str, str]) -> di
     return learned
 
 
-# ---------------------------------------------------------------- what a checkpoint is, by its names and shapes
+# ---------------------------------------------------------------- which method a checkpoint belongs to
 
 TEXT = r"text_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow"
 IMAGE = r"image_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow"
@@ -63,8 +63,8 @@ TEACHER = r"prompt_learner\.ZS_image_encoder\..*"
 
 
 def kinds_of(state: Mapping[str, Tensor]) -> dict[str, dict[str, int | bool]]:
-    """The methods that read a published state dict, the likeliest first -> the settings that its shapes tell; none if it is no
-    such state.
+    """{method: settings} of the methods that can read a published state dict, the likeliest first. The settings are those that
+    its shapes determine. Empty where it is no such state dict.
 
     POMP saves a class list for training, PromptSRC a frozen image tower, KgCoOp a network like CoCoOp's, which it does not use.
     """
@@ -84,7 +84,7 @@ def kinds_of(state: Mapping[str, Tensor]) -> dict[str, dict[str, int | bool]]:
 
 
 def _shallow_kinds(state: Mapping[str, Tensor], ctx: Tensor) -> dict[str, dict[str, int | bool]]:
-    """Of a context at the text tower's input."""
+    """`kinds_of` for a state dict whose only prompts are contexts `ctx` at the text tower's input."""
     tokens: dict[str, int | bool] = {"n_ctx": ctx.shape[-2]}
     if _count(state, r"meta_net\..*"):
         return {"kgcoop" if "bias_vectors" in state else "cocoop": tokens}
@@ -95,11 +95,11 @@ def _shallow_kinds(state: Mapping[str, Tensor], ctx: Tensor) -> dict[str, dict[s
     return likeliest | coop | {"kgcoop": tokens, "pomp": tokens}
 
 
-PUBLISHED = ("coop", "cocoop", "kgcoop", "pomp", "maple", "ivlp", "promptsrc", "vpt")  # the methods that are told apart
+PUBLISHED = ("coop", "cocoop", "kgcoop", "pomp", "maple", "ivlp", "promptsrc", "vpt")  # the methods that can be recognised
 
 
 def settings_for(method: str, state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """The settings that a checkpoint's shapes tell for a method; none for methods that have no published checkpoints.
+    """The settings of a method that a checkpoint's shapes determine; empty for methods without published checkpoints.
     ValueError where it is another method's."""
     kinds = kinds_of(state)
     if method in PUBLISHED and kinds and method not in kinds:
@@ -111,11 +111,11 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
     return sum(bool(re.fullmatch(pattern, name)) for name in state)
 
 
-# ---------------------------------------------------------------- the other way
+# ---------------------------------------------------------------- writing the published form
 
 
 def published_state(method: str, tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
-    """Our tensors in the published names, which the released trainers load (they leave out what is missing: the backbone).
+    """Our tensors under their published names. The released trainers load them, and accept that the backbone is missing.
 
     Returns:
         The name of the model, which is that of its folder in Dassl, and the state dict.
@@ -124,7 +124,7 @@ def published_state(method: str, tensors: Mapping[str, Tensor]) -> tuple[str, di
         ValueError: (one sentence) the method is none of `PUBLISHED`, or the format has no place for a tensor.
     """
     if method not in PUBLISHED:
-        raise ValueError(f"method={method} has no published format: that have {', '.join(PUBLISHED)}.")
+        raise ValueError(f"method={method} has no published format; these methods have one: {', '.join(PUBLISHED)}.")
     if method in ("coop", "cocoop", "kgcoop", "pomp"):
         return "prompt_learner", dict(tensors)
     if method == "maple":
@@ -137,17 +137,17 @@ def published_state(method: str, tensors: Mapping[str, Tensor]) -> tuple[str, di
         blocks = sorted(int(match[1]) for name in state if (match := re.fullmatch(pattern, name)))
         if blocks != list(range(1, len(blocks) + 1)):
             raise ValueError(
-                "the published format has prompts in the first blocks of a tower alone, and these leave blocks out."
+                "the published format takes prompts in the first blocks of a tower without gaps, and these prompts skip blocks."
             )
     for first, pattern in ((CONTEXT, f"{TEXT}|{COMPOUND}"), (VISUAL, IMAGE)):
         lengths = {len(tensor) for name, tensor in state.items() if name == first or re.fullmatch(pattern, name)}
         if len(lengths) > 1 or (lengths and first not in state):
-            raise ValueError("the published format has as many prompts in each block, and these differ.")
+            raise ValueError("the published format needs the same number of prompts in each block, and these numbers differ.")
     return folder, state
 
 
 def _published_name(name: str) -> str:
-    """Of the tensor of a block."""
+    """The published name of the tensor of a block. ValueError where there is none."""
     match = re.fullmatch(r"(text|image)_ctx\.(\d+)", name)
     if not match:
         raise ValueError(f"the published format has no place for the tensor {name[:80]}.")

@@ -25,14 +25,14 @@ def default_blocks(count: int) -> list[int]:
 
 
 def doublings(patch: int) -> list[int]:
-    """By level how often the patches' grid is doubled, or halved where negative, for strides near 4, 8, 16 and 32 pixels. One
-    of the four is 0."""
+    """For each level how often the grid of patches is doubled (or halved, where negative) for strides near 4, 8, 16 and 32
+    pixels. One of the four is 0."""
     first = min(max(round(math.log2(patch / FINEST)), 0), 3)
     return [first - level for level in range(4)]
 
 
 class Level(nn.Module):
-    """One map on its way to a level: GroupNorm, then deconvolutions with BatchNorm and GELU between them, or pooling."""
+    """Makes a level of one map: GroupNorm, then deconvolutions with BatchNorm and GELU between them, or pooling."""
 
     def __init__(self, width: int, doubled: int, norm: Norm):
         super().__init__()
@@ -54,7 +54,7 @@ class Level(nn.Module):
 
 
 class PyramidNeck(nn.Module):
-    """Maps of four blocks, of patches of `patch` pixels, to levels of strides of about 4, 8, 16 and 32 pixels."""
+    """Makes levels of strides of about 4, 8, 16 and 32 pixels of the maps of four blocks, with patches of `patch` pixels."""
 
     def __init__(self, width: int, patch: int, norm: Norm):
         super().__init__()

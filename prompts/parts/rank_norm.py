@@ -1,7 +1,7 @@
 """Normalisation of maps over a batch that is divided among ranks.
 
-torch's SyncBatchNorm runs on CUDA alone and counts every image; this one runs anywhere and leaves out images of weight 0, with
-which the shares of ranks are filled up.
+torch's SyncBatchNorm runs on CUDA alone and counts every image. This one runs anywhere and leaves out images of weight 0, which
+pad the ranks' shares of a batch.
 
 Shapes: B images, C channels, h x w positions.
 """
@@ -22,8 +22,8 @@ GROUPS = 32  # of GroupNorm (Wu and He, ECCV 2018, section 4)
 
 
 class RankBatchNorm(nn.Module):
-    """BatchNorm (Ioffe and Szegedy, ICML 2015) whose statistics are those of all ranks' counted images, with gradients through
-    them, as of torch's SyncBatchNorm. In evaluation the running statistics."""
+    """BatchNorm (Ioffe and Szegedy, ICML 2015) with the statistics of all ranks' counted images. Gradients flow through them,
+    as in torch's SyncBatchNorm. In evaluation it uses the running statistics."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -44,12 +44,12 @@ class RankBatchNorm(nn.Module):
             return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
 
     def _statistics(self, x: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance (C,) over the counted images of all ranks; notes them in the running ones."""
+        """Mean and biased variance (C,) over the counted images of all ranks; updates the running statistics."""
         assert draws is not None, "BatchNorm needs to know in training which images count"
         counted = draws.counted.to(x.dtype)
         count = summed(counted.sum() * x.shape[-2] * x.shape[-1]).clamp(min=1)
         mean = summed((x.sum((2, 3)) * counted[:, None]).sum(0)) / count
-        squares = (x - mean[:, None, None]).square().sum((2, 3))  # of deviations: no cancellation
+        squares = (x - mean[:, None, None]).square().sum((2, 3))  # of deviations from the mean, which avoids cancellation
         var = summed((squares * counted[:, None]).sum(0)) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)

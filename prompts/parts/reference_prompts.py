@@ -28,7 +28,7 @@ from prompts.engine.text_plan import TextPlan
 LONGEST = 10_000  # characters in a sentence: the text tower reads 77 tokens
 MOST_SENTENCES, MOST_IN_ALL = 10_000, 4_000_000  # per class, per file: ImageNet-21K with 50 per class has a million
 MAX_PADDED = 2**30  # numbers in the table of features, 4 GB: ImageNet-21K with 50 a class and ViT-L has 2**29
-TELLING = 1000  # sentences whose token ids say which tokenizer it is
+TOKENIZER_SAMPLE = 1000  # sentences whose token ids identify the tokenizer
 PER_QUERY = 10  # completions to each question of a language model; published lists hold them question by question
 Prompts = Mapping[str, Sequence[str]]
 
@@ -61,7 +61,7 @@ def _checked(content: object, where: str) -> dict[str, list[str]]:
         for text in texts:
             if len(text) > LONGEST or any(0xD800 <= ord(c) < 0xE000 for c in text):
                 raise ValueError(
-                    f"{where} has a sentence for {name!r} of more than {LONGEST:,} characters, or half a character."
+                    f"{where} has a sentence for {name!r} of more than {LONGEST:,} characters, or with an unpaired surrogate."
                 )
     return {name: [text for line in texts if (text := line.strip())] for name, texts in content.items()}
 
@@ -78,7 +78,7 @@ def _year_first(name: str) -> str:
 
 
 def _any_order(name: str) -> str:
-    """ "bakery (shop)" and "shop bakery" are the same words."""
+    """The name's words in sorted order: "bakery (shop)" and "shop bakery" are equal."""
     return " ".join(sorted(re.findall(r"[^\W_]+", normalised(name))))
 
 
@@ -194,8 +194,8 @@ def _cache_folder() -> Path:
 def cache_key(clip: FrozenCLIP, texts: Sequence[str]) -> str:
     """A digest of the text tower, its tokenizer and the sentences; the same on any machine."""
     kind = [clip.identity["architecture"], clip.identity["activation"]]
-    # another tokenizer is seen by its ids of some sentences; those of millions would take minutes
-    ids = [clip.tokenizer.start, clip.tokenizer.end, *(clip.tokenizer.encode(text) for text in texts[:TELLING])]
+    # some sentences' token ids are enough to tell tokenizers apart; those of millions would take minutes
+    ids = [clip.tokenizer.start, clip.tokenizer.end, *(clip.tokenizer.encode(text) for text in texts[:TOKENIZER_SAMPLE])]
     digest = hashlib.sha256(json.dumps([list(texts), kind, ids]).encode())
     for name, tensor in sorted(clip.text_weights().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

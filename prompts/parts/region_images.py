@@ -49,7 +49,7 @@ def encode_drawn(clip: FrozenCLIP, counts: Sequence[int], draw: Draw, chunk: int
 
 class KeptFeatures:
     """Features of images' copies by their keys, so that several expressions about one image encode its copies once. The oldest
-    go where there are too many."""
+    are dropped where there are too many."""
 
     def __init__(self) -> None:
         self._kept: WeakKeyDictionary[Any, dict[Hashable, Tensor]] = WeakKeyDictionary()

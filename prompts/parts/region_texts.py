@@ -28,8 +28,8 @@ def query_of(text: str) -> str:
 
 
 def framed(tokenizer: Tokenizer, before: Sequence[int], query: str, after: Sequence[int]) -> list[int]:
-    """Token ids of a text, from the tokenizer's first to its last: `before`, the query, `after`. A query that is too long for
-    the tower's context loses its last words; what stands around it stays.
+    """Token ids of `before`, the query and `after`, between the tokenizer's start and end tokens. A query that is too long for
+    the tower's context loses its last words; the tokens around it are kept.
 
     Raises:
         ValueError: what stands around the query leaves no room for it.
@@ -45,7 +45,7 @@ def framed(tokenizer: Tokenizer, before: Sequence[int], query: str, after: Seque
 
 
 def texts_of(tokenizer: Tokenizer, template: str, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of the template's sentence of each expression, "{}" standing for it."""
+    """Token ids of the template with each expression in place of "{}"."""
     before, _, after = template.partition("{}")
     lists = []
     for text in texts:

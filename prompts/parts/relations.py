@@ -1,6 +1,6 @@
 """The relation of two things, in CPT's form (arXiv 2109.11797): the subject is painted red, the object blue, and a sentence
-for each relation says "<subject> in red color is <relation> a <object> in blue color". CPT reads the relation off a language
-model's masks; here CLIP scores the sentences, which is inferred (docs/cpt.md).
+for each relation says "<subject> in red color is <relation> a <object> in blue color". In CPT a language model fills in the
+relation; here CLIP scores the sentences, which is inferred (docs/cpt.md).
 
 Shapes: B pairs, R relations, d width of the shared embedding.
 """

@@ -22,7 +22,7 @@ MOST = 2**16  # of a width
 
 @dataclass(frozen=True)
 class SavedGenerator:
-    """`sizes`: the arguments hidden and bias of `generator`; `state`: its tensors by name, none where they come later;
+    """`sizes`: the arguments hidden and bias of `generator`; `state`: its tensors by name, empty where they are loaded later;
     `backbone`: the identity of the CLIP that it was trained on."""
 
     sizes: dict[str, Any]
@@ -43,10 +43,10 @@ class SavedGenerator:
 
 
 def read_generator(source: str | Mapping[str, Any]) -> SavedGenerator:
-    """The h of a run's folder or of its prompts file; or from its sizes alone, as saved prompts have them.
+    """The h of a run's folder or of its prompts file; or a mapping with its sizes alone, as the settings of saved prompts hold.
 
     Raises:
-        ValueError: there is none, it is damaged, or its tensors are no two layers.
+        ValueError: there is no such file, it is damaged, or its tensors are not those of two layers.
     """
     if isinstance(source, Mapping):
         hidden, bias = source.get("hidden"), source.get("bias")
@@ -71,7 +71,7 @@ def read_generator(source: str | Mapping[str, Any]) -> SavedGenerator:
 
 
 def _sizes(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """The sizes of h by its tensors; None where these are not those of an h, or not finite."""
+    """The sizes of h, from its tensors; None where they are not the tensors of an h, or are not finite."""
     bias = "linear1.bias" in state
     names = {FIRST[0], SECOND[0], *((FIRST[1], SECOND[1]) if bias else ())}
     if set(state) != names or any(t.dtype != torch.float32 or not t.isfinite().all() for t in state.values()):

@@ -36,7 +36,7 @@ class ConvUnit(nn.Module):
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:
-    """A map at the size of another, bilinear."""
+    """A map resized bilinearly to the size of another."""
     return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -56,8 +56,8 @@ class _Classifier(nn.Module):
 
 
 class SemanticFPN(nn.Module):
-    """A feature pyramid network of `channels`, then the sum of its levels at the finest one's size, each brought there by
-    convolutions and doublings."""
+    """A feature pyramid network of `channels`; its levels are brought to the finest one's size by convolutions and upsampling,
+    and summed."""
 
     def __init__(self, inputs: Sequence[int], classes: int, channels: int = 256, dropout: float = 0.1, norm: Norm = "batch"):
         super().__init__()

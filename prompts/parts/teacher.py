@@ -26,8 +26,8 @@ SIXTY_TEMPLATES = [PLAIN, *(t for t in IMAGENET_TEMPLATES if t != PLAIN)][:60]  
 
 
 class Teacher:
-    """The CLIP that is prompted, or one that `make` builds when training first asks. Its text feature of a class is the mean
-    over `templates` of un-normalised features, then normalised, as in PromptSRC's code.
+    """The CLIP that is prompted, or one that `make` builds when training first needs it. Its text feature of a class is the
+    mean over `templates` of un-normalised features, then normalised, as in PromptSRC's code.
 
     Text is encoded once per class list, when training first needs it, and never for the class lists of an evaluation. With
     several templates, a caption is encoded by itself and kept, as it comes again in other lists. Not an nn.Module, so that
@@ -117,8 +117,8 @@ def converted(images: Tensor, spec: Mapping[str, Any], wanted: Mapping[str, Any]
     """Pixels (B,3,S,S) as another model wants them: its size, by its interpolation, and its normalisation. Both specs hold
     "size", "mean" and "std", `wanted` may hold "interpolation". The same tensor where nothing differs.
 
-    The square that the images are is the whole picture here, and all resize modes treat a square alike. Only training has
-    teachers, where it is a random crop, in which no resize mode leaves bars or changed shapes.
+    The images are square, and all resize modes treat a square alike. Only training has teachers, and its images are random
+    crops, in which no resize mode leaves bars or changes shapes.
     """
     if all(spec[key] == wanted[key] for key in ("size", "mean", "std")):
         return images

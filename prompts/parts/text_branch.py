@@ -56,7 +56,7 @@ class OwnContexts(nn.Module):
 
 
 class AnotherMethod(nn.Module):
-    """The class texts of a learner, whose losses, head and visual prompts are left out. Tensors that its texts do not depend on
+    """The class texts of a learner; its losses, head and visual prompts are not used. Tensors that its texts do not depend on
     are not trained."""
 
     def __init__(self, clip: FrozenCLIP, learner: PromptLearner, info: TrainInfo):

@@ -1,4 +1,4 @@
-"""What is random in a training step of a dense method, and which of a batch's images count: functions of the step and the
+"""The random numbers of a training step of a dense method, and the images of a batch that count: functions of the step and the
 image, never of the rank, so that one rank and N ranks learn the same.
 
 Shapes: B images.
@@ -36,7 +36,8 @@ class Draws:
         ]
 
     def dropout(self, x: Tensor, rate: float, channels: bool = False) -> Tensor:
-        """x (B,...) with a share `rate` of its numbers set to 0 and the others scaled, or of its channels (B,C,...) whole."""
+        """x (B,...) with a share `rate` of its numbers set to 0 and the others scaled; with `channels` whole channels
+        (B,C,...)."""
         if not rate:
             return x
         shape = x.shape[1:2] + (1,) * (x.dim() - 2) if channels else x.shape[1:]

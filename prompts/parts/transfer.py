@@ -24,7 +24,7 @@ class PromptBlock(NamedTuple):
 
 
 def block_of(name: str) -> tuple[PromptBlock, str] | None:
-    """Where the tensor of this name enters, and its stream ("" for all three); None where it is no prompt's rows."""
+    """The block whose input holds the tensor of this name, and its stream ("" for all three); None for other tensors."""
     if name == "ctx":
         return PromptBlock("text", 0), ""
     if match := re.fullmatch(r"(text|image)_ctx\.(\d+)(?:\.([qkv]))?", name):
@@ -35,10 +35,10 @@ def block_of(name: str) -> tuple[PromptBlock, str] | None:
 
 
 def rows_for(stream: str, given: Mapping[str, Tensor]) -> Tensor:
-    """What a stream ("": all three in one) starts from, of the streams (n,D) that a block has in the source.
+    """The initial rows (n,D) of a stream ("": one for all three), from the streams (n,D) that the source has for the block.
 
-    One token for all three takes the mean of keys and values, as queries of replaced prompts have hardly any effect. A query
-    takes the keys where there is none, as `qkv_share=kv_only` does. ValueError where the streams do not fit together.
+    One stream for all three takes the mean of keys and values, as queries of replaced prompts have hardly any effect. Queries
+    take the keys where the source has none, as `qkv_share=kv_only` does. ValueError where the streams do not fit together.
     """
     if stream in given:
         return given[stream]

@@ -1,4 +1,4 @@
-"""What a finished run has learned, and what it changed.
+"""Analyses a finished run: its prompts, and the predictions that they change.
 
     python -m reports.insight RUN_FOLDER
     python -m reports.insight RUN_FOLDER --only words calibration       # these two need no images

@@ -1,4 +1,4 @@
-"""A finished run, made again from its folder: model, test images, predictions, and those of zero-shot CLIP beside them."""
+"""A finished run, rebuilt from its folder: model, test images and predictions, and the predictions of zero-shot CLIP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from runs.result import load_result
 from runs.stored import check_names, take_over
 
 CONF = Path(__file__).parents[2] / "conf"
-# the keys that are taken from a result's config: data and model, and where they lie; keys that interpolate these follow
+# the keys that are taken from a result's config: data and model, and their places; keys that interpolate these follow
 TAKEN = ("shots", "seed", "source", "data_root", "other_clip")
 GROUPS = ("protocol", "clip", "data", "targets")
 
@@ -33,9 +33,9 @@ class FinishedRun:
     """A finished run, rebuilt from its folder. Each part is made when it is first used: showing the prompts reads no images.
 
     Anyone may have made the folder. The options that it names must exist in `conf/` or in `config_dir`; its config's values are
-    plain data of the type that the key has here. Some of them say where data and weights lie (data_root, clip.weights, ckpt, a
-    hub repository): those are read, as data, and `places` lists them for the screen. The result never decides where to write or
-    how to read (`stored.WITHHELD`).
+    plain data of the type that the key has here. Some of them name the places of data and weights (data_root, clip.weights,
+    ckpt, a hub repository): those files are read as plain data, and `places` lists them for the screen. The result never
+    decides where to write or how to read (`stored.WITHHELD`).
 
     Args:
         overrides: "key=value" for keys of the run's config that differ on this machine, such as data_root.
@@ -89,7 +89,7 @@ class FinishedRun:
         self.places = take_over(cfg, given, str(self.folder / RESULT))
         cfg.merge_with_dotlist(self.overrides)
         if "trainable" in cfg.clip:
-            cfg.clip.trainable = None  # nothing is trained here: the prompts bring what was, and the baseline has none of it
+            cfg.clip.trainable = None  # trained tensors come from the prompts file, and the baseline has none
         return cfg
 
     @cached_property
@@ -127,7 +127,7 @@ class FinishedRun:
         return self.test_set(evaluation).loader(0, 1).dataset
 
     def test_set(self, evaluation: str) -> Evaluation:
-        """The evaluation as the run had it."""
+        """The run's evaluation of this name."""
         known = [*self.parts.protocol.evaluations(self.names["data"]), *self.cfg.targets]
         if evaluation not in known:
             raise ValueError(

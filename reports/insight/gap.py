@@ -1,5 +1,5 @@
-"""How far a run's image features are from its text features: the distance of their means, and how well each image fits its
-own class. Liang et al. (NeurIPS 2022, arXiv 2203.02053) call the first the modality gap.
+"""The gap between a run's image and text features: the distance of their means, which Liang et al. (NeurIPS 2022, arXiv
+2203.02053) call the modality gap, and the cosine of each image with its own class.
 
 Shapes: B images, C classes, d width of the shared embedding.
 """
@@ -39,7 +39,7 @@ def gap(run: FinishedRun, folder: Path, evaluations: Sequence[str]) -> str:
             try:
                 for what, vectors in _vectors(model, pixels, labels):
                     rows.append({"method": method, "vectors": what, **vectors})
-            except ValueError as error:  # a file that the method reads is not here: what was measured before it stays
+            except ValueError as error:  # a file that the method reads is missing: earlier measurements are kept
                 notes.append(f"  {error}")
             model.bind(bound)
         content[evaluation] = {"images": len(labels), "against": rows}
@@ -67,7 +67,7 @@ def _some_images(run: FinishedRun, evaluation: str) -> tuple[Tensor, Tensor]:
 
 
 def _vectors(model: PromptedCLIP, pixels: Tensor, labels: Tensor) -> Iterator[tuple[str, dict[str, float]]]:
-    """What is compared with the image features, and the two numbers."""
+    """The names of the vectors that are compared with the image features, and the two numbers of each."""
     prompts = model.learner.image_prompts()
     image = torch.cat([model.clip.encode_image(part.to(labels.device), prompts) for part in pixels.split(AT_ONCE)])
     parts = list(zip(image.split(AT_ONCE), labels.split(AT_ONCE), strict=True))
@@ -86,7 +86,7 @@ def _vectors(model: PromptedCLIP, pixels: Tensor, labels: Tensor) -> Iterator[tu
 
 
 def own(text: Tensor, labels: Tensor) -> Tensor:
-    """(B,d): of features (C,d), or (B,C,d), those of each image's own class."""
+    """The features (B,d) of each image's own class, out of features (C,d) or (B,C,d)."""
     return text[labels] if text.ndim == 2 else text[torch.arange(len(labels), device=labels.device), labels]
 
 

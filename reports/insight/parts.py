@@ -1,4 +1,4 @@
-"""The four parts of insight into a finished run. Each writes its files into a folder and returns the lines for the screen."""
+"""The four analyses of a finished run. Each writes its files into a folder and returns the lines for the screen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def words(run: FinishedRun, folder: Path, count: int) -> str:
     """words.txt, words.json: the nearest vocabulary words of each context vector that enters the text tower.
 
     Args:
-        count: words of each vector.
+        count: how many words are listed for each vector.
     """
     prompts, depends_on = _text_prompts(run), run.model.text_depends_on()
     rows = prompts.inputs or prompts.rows.get(0)
@@ -83,7 +83,7 @@ def _word_lines(nearest: Sequence[dict[str, Any]]) -> list[str]:
 
 @torch.no_grad()
 def _text_prompts(run: FinishedRun) -> TowerPrompts:
-    """The rows that enter the text tower; of methods whose text depends on the image, those of some test images."""
+    """The rows at the text tower's input. For methods whose text depends on the image, those of some test images."""
     model = run.model
     if model.text_depends_on() == "image":
         image_features = model.clip.encode_image(run.some_images(SAMPLE), model.learner.image_prompts())
@@ -100,7 +100,7 @@ def images(run: FinishedRun, folder: Path, evaluations: Sequence[str], most: int
     where the predictions do not belong to the images that are read here.
 
     Args:
-        most: images gained, and as many lost, on a sheet.
+        most: the largest number of gained images on a sheet, and of lost ones.
     """
     method, lines, content = run.names["method"], [], {}
     for evaluation in evaluations:

@@ -49,7 +49,7 @@ def changes(ours: Predictions, theirs: Predictions) -> Changes:
 
 
 def _in_turn(indices: np.ndarray, ours: Predictions) -> list[int]:
-    """The indices, the first of each class before the second of any."""
+    """The indices in turn by class: the first of every class, then the second of every class, and so on."""
     indices = indices[np.argsort(-ours.confidence_N[indices], kind="stable")]
     counts: dict[int, int] = {}
     turns = []
@@ -70,7 +70,7 @@ def draw(
     """A PNG of at most `most` images per section: true class, and class and confidence by each of `named`, of one test list."""
     sections = []
     for name, indices in (("Gained", changed.gained), ("Lost", changed.lost)):
-        many = f"{min(most, len(indices)):,} of {len(indices):,}, each class's surest first"
+        many = f"{min(most, len(indices)):,} of {len(indices):,}, each class's most confident first"
         sections.append((f"{name}: {many if indices else 'none'}", indices[:most]))
     cell = SIDE + LINE * (len(named) + 1) + GAP
     heights = [TOP + cell * -(-len(indices) // COLUMNS) + GAP for _, indices in sections]

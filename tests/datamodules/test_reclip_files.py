@@ -56,7 +56,7 @@ def test_names_of_images():
         ({"anns": [{"id": 300, "bbox": [1, 2, 3]}]}, "line 1: the bbox of annotation 300 is list"),
         ({"anns": [{"id": 300, "bbox": [1, 2, -3, 4]}]}, r"bbox of annotation 300 is \[1, 2, -3, 4\]"),
         ({"anns": [{"id": 300, "bbox": [50, 2, 3, 4]}]}, "outside the image of 32 x 24 pixels"),
-        ({"anns": [{"id": 300, "bbox": [1, 1, 3, 4]}] * 2}, "the annotation 300 stands there twice"),
+        ({"anns": [{"id": 300, "bbox": [1, 1, 3, 4]}] * 2}, "the annotation 300 occurs twice"),
         ({"file_name": "../x_1.jpg"}, "line 1: file_name"),
         ({"sentences": [{"raw": ""}]}, "line 1: sentence 0: the text is None"),
     ],

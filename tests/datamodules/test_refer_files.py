@@ -131,10 +131,10 @@ def changed(change):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda rows: rows[2].update(ann_id=777), "ref_id 2 is for annotation 777 of image 25, which instances.json has not"),
+        (lambda rows: rows[2].update(ann_id=777), "ref_id 2 is for annotation 777 of image 25, which instances.json lacks"),
         (lambda rows: rows[2].update(ann_id=91), "ref_id 2 is for annotation 91 of image 25"),  # it is one of another image
-        (lambda rows: rows[2].update(image_id=5), "ref_id 2 is of image 5, which instances.json has not"),
-        (lambda rows: rows[2].update(ref_id=0), "the ref_id 0 stands there twice"),
+        (lambda rows: rows[2].update(image_id=5), "ref_id 2 is of image 5, which instances.json lacks"),
+        (lambda rows: rows[2].update(ref_id=0), "the ref_id 0 occurs twice"),
         (lambda rows: rows[2].pop("ref_id"), "entry 2: ref_id is None"),
         (lambda rows: rows[2].update(sentences=[]), "ref_id 2: sentences is no list of 1 to 1,000 objects"),
         (lambda rows: rows[2].update(sentences={}), "ref_id 2: sentences is no list"),

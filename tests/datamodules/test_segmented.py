@@ -143,7 +143,7 @@ def _broken_image(folder):
 
 BAD = {
     "another size": (_other_size, "label map test/masks/test1.png has 8 x 12 px and its image test/images/test1.jpg 12 x 8"),
-    "colours": (_colours, "test1.png is a picture of colours .RGB., and says no class ids: save it with one number a pixel"),
+    "colours": (_colours, "test1.png is a colour picture .RGB. without class ids: save it with one number for each pixel"),
     "no class": (_no_class, "test1.png has the number 3, which is no class .48 px., where 0 to 2 and 255"),
     "16 bits": (_sixteen_bits, "test1.png has the number 7000, which is no class, where 0 to 2"),
     "no png": (_jpeg, "test1.png cannot be decoded as PNG"),

@@ -105,7 +105,7 @@ def edited(file, key, change):
         ),
         (
             edited(QUESTIONS, "questions", lambda rows: rows[4].update(question_id=9000)),
-            "the question_id 9000 stands there twice",
+            "the question_id 9000 occurs twice",
         ),
         (
             edited(QUESTIONS, "questions", lambda rows: rows[4].update(image_id=10**12)),

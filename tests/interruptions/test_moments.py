@@ -23,7 +23,7 @@ def test_at_every_moment_of_a_run(forks, undisturbed, tmp_path, signal_name):
     whole = undisturbed(*overrides)
     for variable, where in MOMENTS:
         text = run_disturbed(forks, tmp_path, *overrides, signal_name=signal_name, **{variable: where.format(signal_name)})
-        if "the result stands in" in text:
+        if "the result is in" in text:
             break
     assert forks.run(tmp_path, *overrides) == 0, log_of(tmp_path)
     assert ("done already" in log_of(tmp_path)) == (
@@ -44,7 +44,7 @@ def test_at_every_moment_of_a_method_of_two_stages(forks, undisturbed, tmp_path,
         ("STRIKE", "dpl.json:after:{}"),
     ):
         text = run_disturbed(forks, tmp_path, *DPL, signal_name=signal_name, **{variable: where.format(signal_name)})
-    assert signal_name == "SIGKILL" or "the result stands in" in text
+    assert signal_name == "SIGKILL" or "the result is in" in text
     assert forks.run(tmp_path, *DPL) == 0, log_of(tmp_path)
     assert outcome_of(tmp_path / "outputs") == whole
 

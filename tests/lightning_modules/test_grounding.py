@@ -13,35 +13,18 @@ from datamodules.grounding_items import Expression
 from lightning_modules.box_choices import NO_TARGET, images_of, line_of, measured, paint, sample_of, target_of
 
 
-class Kinds(Expression):
-    """An expression of a kind, as sources may have them."""
-
-    kind = ""
-
-
-def of_kind(kind, gold, proposals):
-    item = Kinds("a", 1, 1, "x", gold, proposals)
-    item.kind = kind
-    return item
-
-
 def test_numbers_of_an_evaluation():
     """IoU 1/2 is no hit: the right half of a box against the whole; 5/8 is one."""
     whole, half, most = (0.0, 0.0, 8.0, 8.0), (4.0, 0.0, 8.0, 8.0), (0.0, 0.0, 8.0, 5.0)
-    items = [
-        of_kind("colour", whole, (half, most)),
-        of_kind("place", whole, (half,)),
-        of_kind("colour", whole, (whole, half, most, whole)),
-    ]
+    proposals = [(half, most), (half,), (whole, half, most, whole)]
+    items = [Expression("a", 1, 1, "x", whole, boxes) for boxes in proposals]
     metrics = measured(items, [1, 0, 1])
     assert metrics["accuracy"] == pytest.approx(100 / 3)
     assert metrics["chance"] == pytest.approx(100 * (1 / 2 + 0 + 3 / 4) / 3)
     assert metrics["upper_bound"] == pytest.approx(200 / 3)
     assert metrics["proposals"] == pytest.approx(7 / 3)
     assert metrics["mean_iou"] == pytest.approx((5 / 8 + 1 / 2 + 1 / 2) / 3)
-    assert metrics["by_kind"] == {"colour": 50.0, "place": 0.0}
     assert metrics["expressions"] == 3
-    assert "by_kind" not in measured([Expression("a", 1, 1, "x", whole, (half,))], [0])
     assert [target_of(item) for item in items] == [1, NO_TARGET, 0]
 
 

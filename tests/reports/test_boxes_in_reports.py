@@ -18,7 +18,7 @@ SAMPLE = {"expression": "the <b>star", "iou": 0.25, "score": 21.5, "proposals": 
 
 
 def run(folder, method, shots, accuracy, seed=1, sample=None):
-    metrics = {"accuracy": accuracy, "chance": 27.5, "upper_bound": 98.0, "by_kind": {"colour": 33.25}, "expressions": 8}
+    metrics = {"accuracy": accuracy, "chance": 27.5, "upper_bound": 98.25, "expressions": 8}
     about = {"task": "grounding", "figure": FIGURE, "protocol": "grounding", "data": "scenes_refer"}
     path = put(folder, method, seed, shots, {"here": metrics, "there": {"accuracy": 12.0}}, targets=["there"], **about)
     (path.parent / "samples").mkdir()
@@ -39,9 +39,9 @@ def test_sections_of_grounding(tmp_path):
         for seed in (1, 2):
             run(tmp_path, "cpt_learned", shots, 30.0 + shots + seed, seed, {"iou": 0.75})
     text = text_of(tmp_path, "grounding")
-    headings = {"By kind of expression", "Accuracy by the number of expressions learned", "Chosen boxes"}
+    headings = {"Accuracy beside chance", "Accuracy by the number of expressions learned", "Chosen boxes"}
     assert headings <= set(re.findall(r"<h2>(.*?)</h2>", text))
-    assert all(word in text for word in ("33.25", "27.50", "the &lt;b&gt;star", "IoU 0.25", "IoU 0.75", "score 21.50"))
+    assert all(word in text for word in ("98.25", "27.50", "the &lt;b&gt;star", "IoU 0.25", "IoU 0.75", "score 21.50"))
     assert text.count('<img src="data:image/png;base64,') == 2  # a picture for each method, which draws into it
     assert "0 shots" in text
     assert "expressions learned" in text

@@ -57,7 +57,7 @@ def test_areas_and_crowds(tmp_path, value):
 def test_objects_belong_to_an_image_and_a_category(tmp_path):
     assert "of image 9, which is not" in refused(read_instances, put(tmp_path, changed("image_id", 9)))
     assert "of category 9, which is not" in refused(read_instances, put(tmp_path, changed("category_id", 9)))
-    assert "the id 1000 stands there twice" in refused(read_instances, put(tmp_path, changed("id", 1000)))
+    assert "the id 1000 occurs twice" in refused(read_instances, put(tmp_path, changed("id", 1000)))
     assert "has 0 categories" in refused(read_instances, put(tmp_path, instances_content() | {"categories": []}))
     twice = changed("name", "cat", "categories", 2)
     assert "two categories have the same name" in refused(read_instances, put(tmp_path, twice))

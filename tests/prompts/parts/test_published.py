@@ -150,10 +150,10 @@ def test_ours_are_written_in_the_published_names(small_clip, row):
     [
         ("rpp", {"ctx": 2}, "method=rpp has no published format"),
         ("ivlp", {"text_ctx.0.q": 2}, "no place for the tensor text_ctx.0.q"),
-        ("ivlp", {"text_ctx.0": 2, "text_ctx.2": 2}, "leave blocks out"),
-        ("ivlp", {"text_ctx.0": 2, "text_ctx.1": 3}, "as many prompts in each block"),
-        ("vpt", {"image_ctx.1": 2}, "as many prompts in each block"),
-        ("maple", {"ctx": 2, "compound_prompts_text.0": 3}, "as many prompts in each block"),
+        ("ivlp", {"text_ctx.0": 2, "text_ctx.2": 2}, "these prompts skip blocks"),
+        ("ivlp", {"text_ctx.0": 2, "text_ctx.1": 3}, "the same number of prompts in each block"),
+        ("vpt", {"image_ctx.1": 2}, "the same number of prompts in each block"),
+        ("maple", {"ctx": 2, "compound_prompts_text.0": 3}, "the same number of prompts in each block"),
     ],
 )
 def test_what_the_published_format_has_no_place_for(method, shapes, said):
