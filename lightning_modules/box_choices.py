@@ -36,7 +36,8 @@ def measured(items: Sequence[Any], chosen: Sequence[int]) -> dict[str, Any]:
     Returns:
         In percent: `accuracy`; `chance`, the accuracy to be expected of choosing at random, the mean share of proposals that
         are right, which is 1/N where one of N is; `upper_bound`, the share of expressions with a proposal that is right.
-        `proposals`, their mean number; `mean_iou` of the chosen boxes, from 0 to 1; `expressions`.
+        `proposals`, their mean number; `mean_iou` of the chosen boxes, from 0 to 1; `expressions`; `undetected`, the number of
+        images in which a detector found nothing.
     """
     found = [ious(item.proposals, item.gold) for item in items]
     right = np.array([overlaps[number] > HIT for overlaps, number in zip(found, chosen, strict=True)])
@@ -47,6 +48,7 @@ def measured(items: Sequence[Any], chosen: Sequence[int]) -> dict[str, Any]:
         "proposals": float(np.mean([len(overlaps) for overlaps in found])),
         "mean_iou": float(np.mean([overlaps[number] for overlaps, number in zip(found, chosen, strict=True)])),
         "expressions": len(items),
+        "undetected": len({item.path for item in items if not item.detected}),
     }
 
 
