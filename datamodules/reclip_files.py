@@ -16,7 +16,7 @@ from typing import Any
 
 from datamodules.annotation_files import id_of, image_path
 from datamodules.boxes import Box
-from datamodules.disk import require
+from datamodules.disk import require, size_of
 from datamodules.grounding_items import Expression, GroundingSplits, Proposals
 from datamodules.referred import (
     MAX_BYTES,
@@ -28,7 +28,6 @@ from datamodules.referred import (
     box_of,
     by_image,
     read_detections,
-    size_of,
 )
 from files.untrusted import parse_json, read_bytes, shown, text_of
 

@@ -19,9 +19,9 @@ from datamodules.annotation_files import MAX_TEXTS, AnnotatedImages, id_of, sent
 from datamodules.boxes import Box, clamp, from_xywh
 from datamodules.coco_instances import drawn
 from datamodules.detected_items import Region
-from datamodules.disk import image_formats, require
+from datamodules.disk import require
 from datamodules.grounding_items import Expression, GroundingSplits, Proposals
-from files.untrusted import read_json, regular_file, shown
+from files.untrusted import read_json, shown
 
 # Detections of RefCOCO's 19,994 images: a few hundred thousand boxes. A value takes up to 120 bytes while a file is read.
 MAX_BYTES, MAX_VALUES = 512 * 2**20, 40_000_000
@@ -226,12 +226,3 @@ def read_detections(path: Path) -> dict[int | str, list[Box]]:
         image_id = id_of(row.get("image_id"), f"{where}: detection {i}: image_id")
         found.setdefault(image_id, []).append(box_of(row.get("box"), f"{where}: detection {i}: box"))
     return found
-
-
-def size_of(path: Path) -> tuple[int, int] | None:
-    """Width and height of an image, from the file's header alone; None where the file is missing or no image."""
-    try:
-        with PIL.Image.open(regular_file(path, "the image"), formats=image_formats()) as image:
-            return image.size
-    except Exception:  # decoders raise many types; the error is reported when the image is opened
-        return None
