@@ -94,6 +94,16 @@ def test_val_is_the_same_list_in_the_official_files_and_in_those_of_reclip(tree,
     assert [line["image_id"] for line in boxes[0]] == [30]
 
 
+def test_reclips_files_train_and_test(tmp_path, run_here):
+    """A step on expressions of the list that ReCLIP's authors have no file of, then testA and testB."""
+    put_reclip(tmp_path / "data")
+    train = ["source=reclip", "data.source.reclip.train=refcoco_train.jsonl", "shots=-1", "batch_size=6", "epochs=1"]
+    result = run_here(*LEARNED, *train, "output=out")
+    tested = {name: (entry["list"], entry["expressions"]) for name, entry in result["metrics"].items()}
+    assert tested == {"refcoco": ("refcoco_testa.jsonl", 3), "refcoco_testb": ("refcoco_testb.jsonl", 4)}
+    assert (len(result["selected"]["train"]), len(result["train_loss"])) == (6, 1)
+
+
 def test_colours_are_searched_for_and_used(tree, run_here):
     small = ["method.levels=[0,255]", "method.alphas=[127]", "method.words=[red,green,blue]", "method.count=2"]
     search = run_here(*EVERY, "method=cpt_colors", *small, "shots=2", "output=search")
