@@ -123,6 +123,15 @@ def open_rgb(path: Path) -> PIL.Image.Image:
         ) from error
 
 
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height of an image, from the file's header alone; None where the file is missing or no image."""
+    try:
+        with PIL.Image.open(regular_file(path, "the image"), formats=image_formats()) as image:
+            return image.size
+    except Exception:  # decoders raise many types; the error is reported when the image is opened
+        return None
+
+
 class Disk:
     """A dataset folder `root/folder` whose items are relative to its sub-folder `images`."""
 

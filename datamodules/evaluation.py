@@ -21,6 +21,7 @@ class Evaluation:
         metrics: the task's torchmetrics; its module makes new ones when the evaluation starts.
         items: the images' annotations, by the index in a batch (`datamodules.captioned.CaptionedImage`,
             `datamodules.questions.Question`); empty where an image has a label alone.
+        list_name: the dataset's own name of the list, such as testA; "" where it has none.
     """
 
     name: str
@@ -29,3 +30,4 @@ class Evaluation:
     loader: Callable[[int, int], DataLoader]
     metrics: Any = None
     items: Sequence = ()
+    list_name: str = ""

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as F
 
+from datamodules.evaluation import Evaluation
 from datamodules.grounding_items import Expression, GroundingSource, GroundingSplits
 from datamodules.identity import digest_of
 from datamodules.listed import LISTED, ListedImages
-from datamodules.loaded import OnBadImage
+from datamodules.loaded import KINDS, OnBadImage
 from datamodules.loaders import ImageDataset, collate
 from datamodules.transforms import eval_transform, to_rgb
 
@@ -83,11 +84,13 @@ class GroundingData(ListedImages):
         )  # fmt: skip
         self.templates, self.search_only = tuple(templates), search_only
         self.bank: list[str] = []
+        self.full: list[Expression] = []
         self.take_lists(shots)
 
     def drawn(self, items: list) -> list:
         """The training expressions that are drawn. The others are captions too, which a method may compare a test's with."""
         self.bank = [item.text for item in items]
+        self.full = items
         return draw_expressions(items, self.shots, self.seed, self.name)
 
     @property
@@ -109,8 +112,29 @@ class GroundingData(ListedImages):
         lists = {"train": self.train_items, "val": self.val_items}
         return {split: _summary(items) for split, items in lists.items()} | {"proposals": self.source.proposals}
 
+    def evaluation(self, name: str, split: str, subset: str) -> Evaluation:
+        """An evaluation of a split, with its expressions and the name of its list. ValueError where there are none, or where
+        nothing is detected in any of their images."""
+        evaluation = super().evaluation(name, split, subset)
+        self.check_detected(evaluation.items, split)
+        evaluation.list_name = getattr(self.source, "lists", {}).get(split, "")
+        return evaluation
+
+    def check_detected(self, items: Sequence[Expression], split: str) -> None:
+        """ValueError where proposals are detected and no image of a whole list has one: with the image itself as the only
+        proposal of each, the detections of other images would give a result as if they were these."""
+        if getattr(self.source, "proposals", "gold") == "gold" or any(item.detected for item in items):
+            return
+        images, file = len({item.path for item in items}), getattr(self.source, "detections_file", "the detections")
+        raise ValueError(
+            f"data={self.name}: none of the images of its {KINDS[split]} expressions ({images:,}) has a box in {file}: give "
+            "the detections of these images (`python -m tools.proposals` makes a file)."
+        )
+
     def train_set(self) -> ImageDataset:
-        """The images of the training expressions, in the size of their files."""
+        """The images of the training expressions, in the size of their files. ValueError where nothing is detected in any
+        image of the full list."""
+        self.check_detected(self.full, "train")
         return self.dataset("train", self.subset, whole_image, decoded_mb=self.decoded_mb)
 
     def test_set(self, split: str, which: str) -> ImageDataset:

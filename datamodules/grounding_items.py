@@ -28,6 +28,7 @@ class Expression(NamedTuple):
     proposals: tuple[Box, ...]  # N >= 1, in the order of their file
     regions: tuple[Hashable, ...] = ()  # for each proposal its source's description of its mask, or None; () without masks
     label: int = 0  # unused; loaders need one
+    detected: bool = True  # False: a detector found nothing in the image, and its only proposal stands for all of it
     size: tuple[int, int] | None = None  # width and height of the image, where the files say
 
 
@@ -42,7 +43,11 @@ class GroundingSplits:
 
 class GroundingSource(Protocol):
     """A source of referring expressions. `digest(seed)`, `content_digest(items)` and `in_memory` are as
-    `datamodules.items.Source` has them."""
+    `datamodules.items.Source` has them.
+
+    It may also have `lists`, by split the dataset's own name of the list, which results then give, and `detections_file`, the
+    path that messages about detections name.
+    """
 
     proposals: Proposals
 

@@ -79,9 +79,12 @@ TEXT_SIZES = {
     "vqa2": {"images": (82783, 0, 40504), "questions": (443757, 0, 214354)},
     "refcoco": {"expressions": (120624, 10834, 5657), "images": (16994, 1500, 750)},
     "refcoco_testb": {"expressions": (120624, 10834, 5095), "images": (16994, 1500, 750)},
+    "refcoco_val": {"expressions": (120624, 0, 10834), "images": (16994, 0, 1500)},
     "refcoco_plus": {"expressions": (120191, 10758, 5726), "images": (16992, 1500, 750)},
     "refcoco_plus_testb": {"expressions": (120191, 10758, 4889), "images": (16992, 1500, 750)},
+    "refcoco_plus_val": {"expressions": (120191, 0, 10758), "images": (16992, 0, 1500)},
     "refcocog": {"expressions": (80512, 4896, 9602), "images": (21899, 1300, 2600)},
+    "refcocog_val": {"expressions": (80512, 0, 4896), "images": (21899, 0, 1300)},
 }
 # Of images with label maps: classes, training, validation and test images of the published lists.
 MASK_SIZES = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from datamodules.annotation_files import id_of, image_path
 from datamodules.boxes import Box
-from datamodules.disk import require
+from datamodules.disk import require, size_of
 from datamodules.grounding_items import Expression, GroundingSplits, Proposals
 from datamodules.referred import (
     MAX_BYTES,
@@ -28,7 +28,6 @@ from datamodules.referred import (
     box_of,
     by_image,
     read_detections,
-    size_of,
 )
 from files.untrusted import parse_json, read_bytes, shown, text_of
 
@@ -61,21 +60,21 @@ class ReclipFiles(ReferredImages):
     ) -> None:
         super().__init__(root, folder, coco, proposals, detections, without, text)
         files = {"train": train, "val": val, "test": test}
-        if not (train or test):
-            raise ValueError("neither train nor test names a file of expressions: give data.source.reclip.train or test.")
-        self.files, self.below = {split: file for split, file in files.items() if file}, images
-        self.needs = {file: f"the file of the {split} expressions" for split, file in self.files.items()}
+        self.lists, self.below = {split: file for split, file in files.items() if file}, images
+        self.needs = {file: f"the file of the {split} expressions" for split, file in self.lists.items()}
         if proposals == "detected":
             self.needs[detections] = "the file of detections"
 
     def listed(self) -> GroundingSplits:
-        """The lists of the files. ValueError that names the number of a malformed line."""
-        found = read_detections(self.folder / self.detections) if self.proposals == "detected" else None
-        lists = {split: self._items(split, found) if split in self.files else [] for split in ("train", "val", "test")}
+        """The lists of the files. ValueError that names the number of a malformed line, or where there is nothing to read."""
+        if not (self.lists.get("train") or self.lists.get("test")):  # only here: every source of a dataset is made
+            raise ValueError("neither train nor test names a file of expressions: give data.source.reclip.train or test.")
+        found = read_detections(self.detections_file) if self.proposals == "detected" else None
+        lists = {split: self._items(split, found) if split in self.lists else [] for split in ("train", "val", "test")}
         return GroundingSplits(**lists)
 
     def _items(self, split: str, found: Mapping[int | str, list[Box]] | None) -> list[Expression]:
-        path, items = self.folder / self.files[split], []
+        path, items = self.folder / self.lists[split], []
         known: dict[tuple, ProposedImage] = {}  # equal images share their boxes
         for number, row in enumerate(read_lines(path)):
             what = f"{path}: line {number + 1}"

@@ -73,9 +73,9 @@ class ReferFiles(ReferredImages):
         super().__init__(root, folder, coco, proposals, detections, without, text)
         if shared not in get_args(Shared):
             raise ValueError(f"shared={shared!r}: choose one of {', '.join(get_args(Shared))}.")
-        self.names = {split: name for split, name in {"train": train, "val": val, "test": test}.items() if name}
-        if len(set(self.names.values())) < len(self.names):
-            raise ValueError(f"train, val and test are {', '.join(self.names.values())}: two lists cannot be the same split.")
+        self.lists = {split: name for split, name in {"train": train, "val": val, "test": test}.items() if name}
+        if len(set(self.lists.values())) < len(self.lists):
+            raise ValueError(f"train, val and test are {', '.join(self.lists.values())}: two lists cannot be the same split.")
         self.refs, self.instances, self.below, self.shared, self.masks = refs, instances, images, shared, masks
         self.needs = {refs: "the file of expressions", instances: "the file of objects"}
         if proposals == "detected":
@@ -89,9 +89,9 @@ class ReferFiles(ReferredImages):
         images, _ = read_instances(self.folder / self.instances, self.masks)
         of_image = {image.image_id: image for image in images}
         boxes = {image.image_id: {one.annotation_id: one.box for one in image.annotations} for image in images}
-        found = read_detections(self.folder / self.detections) if self.proposals == "detected" else None
+        found = read_detections(self.detections_file) if self.proposals == "detected" else None
         known: dict[int | str, ProposedImage] = {}
-        lists: dict[str, list[Expression]] = {name: [] for name in self.names.values()}
+        lists: dict[str, list[Expression]] = {name: [] for name in self.lists.values()}
         total = 0
         for ref_id, row in rows.items():
             if row["split"] not in lists:
@@ -107,12 +107,12 @@ class ReferFiles(ReferredImages):
             lists[row["split"]] += items
             if (total := total + len(items)) > MAX_EXPRESSIONS:
                 raise ValueError(f"{where} has more than {MAX_EXPRESSIONS:,} expressions, which no such file has.")
-        made = GroundingSplits(*(by_image(lists.get(self.names.get(s), [])) for s in ("train", "val", "test")))
+        made = GroundingSplits(*(by_image(lists.get(self.lists.get(s), [])) for s in ("train", "val", "test")))
         return self._apart(made)
 
     def _check_splits(self, rows: Any, where: str) -> None:
         there = {text_of(row.get("split"), f"{where}: a split", 40): None for row in rows}
-        for split, name in self.names.items():
+        for split, name in self.lists.items():
             if name not in there:
                 raise ValueError(
                     f"{split}={name}: {where} has the splits {', '.join(sorted(there)[:10])}; choose one of these."

@@ -19,9 +19,9 @@ from datamodules.annotation_files import MAX_TEXTS, AnnotatedImages, id_of, sent
 from datamodules.boxes import Box, clamp, from_xywh
 from datamodules.coco_instances import drawn
 from datamodules.detected_items import Region
-from datamodules.disk import image_formats, require
+from datamodules.disk import require
 from datamodules.grounding_items import Expression, GroundingSplits, Proposals
-from files.untrusted import read_json, regular_file, shown
+from files.untrusted import read_json, shown
 
 # Detections of RefCOCO's 19,994 images: a few hundred thousand boxes. A value takes up to 120 bytes while a file is read.
 MAX_BYTES, MAX_VALUES = 512 * 2**20, 40_000_000
@@ -40,6 +40,7 @@ class ProposedImage(NamedTuple):
     size: tuple[int, int] | None  # width, height
     proposals: tuple[Box, ...]
     regions: tuple[Region | None, ...]
+    detected: bool  # as `Expression` has it
 
 
 class ReferredImages(AnnotatedImages):
@@ -65,6 +66,8 @@ class ReferredImages(AnnotatedImages):
         if proposals == "detected" and not detections:
             raise ValueError("proposals=detected needs a file of detections: give detections=FILE, or proposals=gold.")
         self.proposals, self.detections, self.without, self.text = proposals, detections, without, text
+        self.lists: dict[str, str] = {}  # by split, the name of its list in the files, or that of its file
+        self.detections_file = self.folder / (detections or "")
 
     def splits(self, seed: int) -> GroundingSplits:
         """The full lists, the same for every seed. ValueError where a file or an image is missing or malformed."""
@@ -118,16 +121,17 @@ class ReferredImages(AnnotatedImages):
         if found is None:
             named, regions = [(what, box) for what, box, _ in gold], tuple(region for _, _, region in gold)
         else:
-            what = f"{self.folder / self.detections}: a box of image {image_id}"
+            what = f"{self.detections_file}: a box of image {image_id}"
             named, regions = [(what, box) for box in found.get(image_id, ())], ()
         if not named and self.without == "refuse":
-            raise ValueError(f"image {image_id} has no box in {self.folder / self.detections}: give without=whole_image.")
-        if not named:
+            raise ValueError(f"image {image_id} has no box in {self.detections_file}: give without=whole_image.")
+        detected = bool(named)
+        if not detected:
             named = [("the whole image", (0.0, 0.0, *(size or (1, 1))))]
         if len(named) > MAX_BOXES:
             raise ValueError(f"image {image_id} of {self.folder} has {len(named):,} boxes, more than {MAX_BOXES:,}.")
         boxes = tuple(clamp(box, size, what) if size else box for what, box in named)
-        return ProposedImage(path, image_id, size, boxes, regions if any(regions) else ())
+        return ProposedImage(path, image_id, size, boxes, regions if any(regions) else (), detected)
 
     def expressions(self, image: ProposedImage, gold: Box, sentences: Any, own: int | str, what: str) -> list[Expression]:
         """The expressions of the list `sentences` for the thing in the box `gold`. Where they have no ids, `own` and their
@@ -146,7 +150,17 @@ class ReferredImages(AnnotatedImages):
             number = id_of(row["sent_id"], f"{here}: sent_id") if "sent_id" in row else f"{own}-{position}"
             text = self._text(row, here)
             items.append(
-                Expression(image.path, image.image_id, number, text, gold, image.proposals, image.regions, size=image.size)
+                Expression(
+                    image.path,
+                    image.image_id,
+                    number,
+                    text,
+                    gold,
+                    image.proposals,
+                    image.regions,
+                    detected=image.detected,
+                    size=image.size,
+                )  # fmt: skip
             )
         return items
 
@@ -212,12 +226,3 @@ def read_detections(path: Path) -> dict[int | str, list[Box]]:
         image_id = id_of(row.get("image_id"), f"{where}: detection {i}: image_id")
         found.setdefault(image_id, []).append(box_of(row.get("box"), f"{where}: detection {i}: box"))
     return found
-
-
-def size_of(path: Path) -> tuple[int, int] | None:
-    """Width and height of an image, from the file's header alone; None where the file is missing or no image."""
-    try:
-        with PIL.Image.open(regular_file(path, "the image"), formats=image_formats()) as image:
-            return image.size
-    except Exception:  # decoders raise many types; the error is reported when the image is opened
-        return None

@@ -13,9 +13,11 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from datamodules.evaluation import Evaluation
+from datamodules.identity import spread_positions
 from datamodules.joint_transforms import FitScale, JointTrain
 from datamodules.listed import ListedImages
-from datamodules.loaded import OnBadImage
+from datamodules.loaded import KINDS, OnBadImage
 from datamodules.loaders import ImageDataset, collate, sample_seed
 from datamodules.seeded import seeded
 from datamodules.segmented_items import IGNORE, SegmentationSource, SegmentedImage, SegmentedSplits, check_fits
@@ -136,6 +138,21 @@ class SegmentedData(ListedImages):
     def evaluated_classes(self) -> list[str]:
         """All classes, by id."""
         return self.classnames
+
+    def evaluation(self, name: str, split: str, subset: str) -> Evaluation:
+        """An evaluation of a split. ValueError where there are no images, or where they could not be batches, as far as the
+        sizes of some of them show: better now than after the training."""
+        evaluation = super().evaluation(name, split, subset)
+        if self.eval_batch_size > 1 and hasattr(self.source, "size"):
+            items = (evaluation.items[i] for i in spread_positions(len(evaluation.items)))
+            sizes = {size for item in items if (size := self.source.size(item))}
+            if len(sizes) > 1:
+                shown = " and ".join(sorted(f"{width} x {height}" for width, height in sizes)[:2])
+                raise ValueError(
+                    f"eval_batch_size={self.eval_batch_size}: the {KINDS[split]} images of data={self.name} have several sizes "
+                    f"({shown} px), and a batch has one: evaluate one at a time, with eval_batch_size=1."
+                )
+        return evaluation
 
     @property
     def colours(self) -> list[tuple[int, int, int]] | None:

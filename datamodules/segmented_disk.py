@@ -79,6 +79,10 @@ class SegmentedDisk(disk.Disk):
         masks = identity.file_sizes(self.masks, (item.mask for items in lists for item in items))
         return identity.digest_of(*lists, splits.classnames, self.table.tolist(), images, masks)
 
+    def size(self, item: SegmentedImage) -> tuple[int, int] | None:
+        """Width and height of the image, from the file's header alone; None where it cannot be read."""
+        return disk.size_of(self.images / item.path)
+
     def open_mask(self, item: SegmentedImage) -> np.ndarray:
         """The label map (H, W) uint8. ValueError where it cannot be read, or has a number that is no class."""
         return read_label_map(self.masks / item.mask, self.table)

@@ -34,7 +34,10 @@ class SegmentedSplits:
 
 class SegmentationSource(Protocol):
     """A source of segmented images. `digest(seed)`, `content_digest(items)` and `in_memory` are as in
-    `datamodules.items.Source`; the content digest speaks of the images, not of their label maps."""
+    `datamodules.items.Source`; the content digest speaks of the images, not of their label maps.
+
+    It may also have `size(item)`, width and height of an image before it is opened, or None.
+    """
 
     def splits(self, seed: int) -> SegmentedSplits:
         """Full lists, the same for every seed. ValueError when something is missing."""

@@ -140,14 +140,20 @@ class Grounding(TaskModule):
             evaluation.metrics[i] = chosen, float(scores[chosen])
 
     def metrics_of(self, evaluation: Evaluation) -> dict[str, Any]:
-        """`measured` of all ranks' expressions. ValueError where no image can be read."""
+        """`measured` of all ranks' expressions, and `list`, the name of the list that they are, where it has one. ValueError
+        where no image can be read."""
         records = all_records(self, evaluation)
-        return measured([evaluation.items[i] for i in records], [chosen for chosen, _ in records.values()])
+        named = {"list": evaluation.list_name} if evaluation.list_name else {}
+        return named | measured([evaluation.items[i] for i in records], [chosen for chosen, _ in records.values()])
 
     def line(self, metrics: Mapping[str, Any]) -> str:
-        """The accuracy, with the accuracy of a random choice and of the best possible one."""
+        """The accuracy, with the accuracy of a random choice and of the best possible one, what was tested, and how many
+        images have no detected box."""
         between = f"chance {metrics['chance']:.2f} %, at most {metrics['upper_bound']:.2f} %"
-        return f"{self.figure.text(metrics['accuracy'])}   ({between}, {metrics['expressions']} expressions)"
+        tested = f"{metrics['expressions']} expressions" + (f" of {metrics['list']}" if "list" in metrics else "")
+        blind = metrics["undetected"]
+        without = f", {blind} image{'s' * (blind != 1)} without a detected box" if blind else ""
+        return f"{self.figure.text(metrics['accuracy'])}   ({between}, {tested}{without})"
 
     def write_files(self, folder: Path) -> None:
         """Writes boxes_NAME.json for each evaluation, the chosen box of each expression, and samples.json."""

@@ -94,6 +94,7 @@ class Segmentation(TaskModule):
                 f"result: {self.what_to_lower}."
             )
         confusion, scores = evaluation.metrics["confusion"].compute(), evaluation.metrics["images"].compute()
+        scores = scores.reshape(-1)  # torchmetrics makes a number of the tensor of one image
         if not confusion.any():
             raise ValueError(
                 f"evaluation {evaluation.name}: no image can be read that has a pixel with a class, so it has no result."

@@ -24,6 +24,7 @@ TITLES = {
     "chance": "chance in %",
     "upper_bound": "best choice in %",
     "mean_iou": "mean IoU",
+    "undetected": "images without a detected box",
 }
 ABOUT = "Chance is the accuracy of a random choice among the proposals, best choice that of always taking the best one."
 

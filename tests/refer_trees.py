@@ -14,6 +14,7 @@ THINGS = {
     30: ("val", [((5, 5, 10, 10), ["middle"]), ((20, 10, 9, 9), [])]),
     42: ("testA", [((0, 0, 12, 12), ["man on left", "person"]), ((15, 2, 12.5, 20), ["woman"])]),
     73: ("testB", [((3, 3, 20, 15), ["big dog"]), ((25, 3, 6, 15), ["cup", "mug"])]),
+    74: ("testB", [((8, 2, 12, 12), ["white cat"])]),
 }
 SIZE = (32, 24)  # width, height of the images
 

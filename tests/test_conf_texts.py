@@ -23,7 +23,7 @@ def test_the_rows_of_grounding():
     rows = experiment.hydra.sweeper.params["+row"].split(",")
     assert sorted(rows) == [row for row in options("row") if row.startswith("grounding_")]
     for row in rows:
-        cfg = compose("experiment=cpt_refcoco", f"+row={row}", "data=refcoco_plus")
+        cfg = compose("experiment=cpt_refcoco", f"+row={row}", "data=refcoco_plus_val")
         first, second = (clip.model.removesuffix("-quickgelu") for clip in (cfg.clip, cfg.method.clips.second))
         assert (first, second) == ("ViT-L-14-336" if row == "grounding_circles" else "ViT-B-32", "RN50x16")
         assert cfg.method.subtract == (500 if row == "grounding_circles" else 0)
@@ -51,3 +51,37 @@ def test_the_rows_of_retrieval():
     assert (tuned.earlier.data.name, tuned.earlier.gives) == ("coco", "init_from")
     assert tuned.method == compose("experiment=aape_retrieval_coco").method
     assert (tuned.epochs, tuned.batch_size, tuned.optim.lr, tuned.optim._target_) == (10, 512, 0.001, "torch.optim.AdamW")
+
+
+LISTS = {"refcoco": ("testA", "refcoco"), "refcoco_plus": ("testA", "refcoco+"), "refcocog": ("test", "refcocog")}
+SUFFIXES = {"_testb": "testB", "_val": "val", "_google": "val"}
+
+
+@pytest.mark.parametrize("data", [data for data in options("data") if data.startswith("refcoco")])
+def test_data_of_expressions_test_the_list_that_they_are_named_by(data):
+    """From the official files and from ReCLIP's, with detected and with gold boxes; no list is tested and validated on."""
+    plain = data.removesuffix("_gold")
+    base = max((name for name in LISTS if plain.startswith(name)), key=len)
+    own, files = LISTS[base]
+    tested = SUFFIXES[plain.removeprefix(base)] if plain != base else own
+    cfg = compose(f"data={data}")
+    disk, reclip = cfg.data.source.disk, cfg.data.source.reclip
+    assert (cfg.data.name, disk.test, disk.val) == (data, tested, None if tested == "val" else "val")
+    if plain == "refcocog_google":  # which ReCLIP's files are not of
+        assert (disk.refs, reclip.test, reclip.val) == ("refs(google).p", None, None)
+    else:
+        assert reclip.test == f"{files}_{tested.lower()}.jsonl"
+        assert reclip.val == (None if tested == "val" else f"{files}_val.jsonl")
+    assert {disk.proposals, reclip.proposals} == {"gold" if data.endswith("_gold") else "detected"}
+    assert [*cfg.targets] == [f"{base}_testb{data.removeprefix(plain)}"] * (own == tested == "testA")
+
+
+def test_the_experiment_on_published_lists_tests_val_from_any_files():
+    """And other lists where it is asked for them."""
+    for source in ("disk", "reclip"):
+        cfg = compose("experiment=cpt_refcoco", "+row=grounding_circle", f"source={source}")
+        swept = cfg.data.name, OmegaConf.load(CONF / "experiment/cpt_refcoco.yaml").hydra.sweeper.params.data
+        assert swept == ("refcoco_val", "refcoco_val,refcoco_plus_val,refcocog_val")
+        assert "val" in cfg.data.source[source].test
+        other = compose("experiment=cpt_refcoco", "+row=grounding_circle", "data=refcoco_testb", f"source={source}")
+        assert (other.data.name, "testb" in other.data.source[source].test.lower()) == ("refcoco_testb", True)

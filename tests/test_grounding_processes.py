@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from refer_trees import put_refcoco
+from refer_trees import put_reclip, put_refcoco
 from safetensors.torch import load_file
 from toys import curve, only
 
@@ -42,6 +42,7 @@ def test_two_ranks_are_one_rank(cli, run_here, tree):
     assert [*one["metrics"]] == ["refcoco", "refcoco_testb"]
     assert one["metrics"] == two["metrics"]
     assert one["metrics"]["refcoco"]["expressions"] == 3
+    assert [(entry["list"], entry["undetected"]) for entry in one["metrics"].values()] == [("testA", 0), ("testB", 1)]
     for ours, theirs in zip(boxes_of(tree / "one"), boxes_of(tree / "two"), strict=True):
         assert [line.pop("score") for line in ours] == pytest.approx([line.pop("score") for line in theirs], rel=1e-4)
         assert ours == theirs
@@ -70,12 +71,37 @@ def test_zero_shots(tree, run_here, capsys):
     result = run_here(*EVERY, "method=cpt", "output=out")
     assert "cpt on refcoco (clip toy, protocol grounding), 0 shots, seed 1" in (said := capsys.readouterr().out)
     assert "no training expressions" in said
+    assert "3 expressions of testA)" in said
+    assert "4 expressions of testB, 1 image without a detected box)" in said
     assert result["selected"]["train"] == []
-    assert result["metrics"]["refcoco_testb"]["proposals"] == 1.0  # nothing was detected: the whole image
+    assert result["metrics"]["refcoco_testb"]["proposals"] == 1.25  # nothing was detected in one: the whole image
     with pytest.raises(ValueError, match="shots=0 gives LearnedCPT no expression to learn from"):
         run_here(*EVERY, "method=cpt_learned", "epochs=1", "output=out")
     run_here(*EVERY, "method=cpt", "shots=-1", "+protocol.targets.refcoco=[]", "output=out")
     assert "all images, seed 1" in capsys.readouterr().out
+
+
+def test_val_is_the_same_list_in_the_official_files_and_in_those_of_reclip(tree, run_here):
+    put_reclip(tree / "data")
+    every = [*EVERY[:-1], "data=refcoco_val", "method=cpt"]
+    disk = run_here(*every, "output=disk")["metrics"]
+    reclip = run_here(*every, "source=reclip", "data.source.reclip.text=sent", "output=reclip")["metrics"]
+    assert [*disk] == [*reclip] == ["refcoco_val"]
+    assert (disk["refcoco_val"].pop("list"), reclip["refcoco_val"].pop("list")) == ("val", "refcoco_val.jsonl")
+    assert disk == reclip
+    boxes = [json.loads(only(tree / name, "boxes_refcoco_val.json").read_text()) for name in ("disk", "reclip")]
+    assert boxes[0] == boxes[1]
+    assert [line["image_id"] for line in boxes[0]] == [30]
+
+
+def test_reclips_files_train_and_test(tmp_path, run_here):
+    """A step on expressions of the list that ReCLIP's authors have no file of, then testA and testB."""
+    put_reclip(tmp_path / "data")
+    train = ["source=reclip", "data.source.reclip.train=refcoco_train.jsonl", "shots=-1", "batch_size=6", "epochs=1"]
+    result = run_here(*LEARNED, *train, "output=out")
+    tested = {name: (entry["list"], entry["expressions"]) for name, entry in result["metrics"].items()}
+    assert tested == {"refcoco": ("refcoco_testa.jsonl", 3), "refcoco_testb": ("refcoco_testb.jsonl", 4)}
+    assert (len(result["selected"]["train"]), len(result["train_loss"])) == (6, 1)
 
 
 def test_colours_are_searched_for_and_used(tree, run_here):

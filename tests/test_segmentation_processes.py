@@ -1,15 +1,15 @@
-"""Segmentation by run.py on files as ADE20K has them: two ranks, a stop between two steps, sliding windows."""
+"""Segmentation by run.py: on files as ADE20K has them two ranks, a kill between two steps, sliding windows; on those of other
+datasets one step and a test."""
 
 import json
 
+import mask_trees
 import numpy as np
 import pytest
 import torch
 from ade_toys import ADE, SGD, put_ade_toys
 from safetensors.torch import load_file
 from toys import curve, only
-
-from prompts.denseclip import DenseCLIP
 
 
 @pytest.fixture
@@ -51,29 +51,22 @@ def test_two_ranks_are_one_rank(ade, cli, run_here, tmp_path):
     assert {entry["why"] for entry in samples[0]["test"]} == {"best", "worst", "random"}
 
 
-def test_a_run_that_stops_between_two_steps_goes_on_bit_for_bit(ade, run_here, tmp_path, monkeypatch):
-    """The rates go by steps: a resumed run knows where it is."""
-    steps = [*ADE, ade, "callbacks=default", "save_every=0"]
+def test_a_killed_run_goes_on_bit_for_bit(ade, cli, run_here, tmp_path):
+    """It is killed between the two steps of the first epoch. The rates go by steps: a resumed run knows where it is."""
+    steps = [*ADE, ade, "trainer=cpu", "callbacks=default", "save_every=0"]
+    assert cli(*steps, "output=killed", STRIKE="last.ckpt:after:SIGKILL").returncode == -9
+    state = torch.load(only(tmp_path / "killed", "last.ckpt"), weights_only=True)
+    assert (state["epoch"], state["global_step"]) == (0, 1)
+    assert not list((tmp_path / "killed").rglob("result.json"))
+    resumed = cli(*steps, "output=killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming from" in resumed.stdout
     run_here(*steps, "output=whole", "logger=csv")
-    learn, calls = DenseCLIP.dense_losses, []
-
-    def doomed(*arguments):
-        calls.append(1)
-        if len(calls) == 4:  # the second step of the second epoch
-            raise ValueError("doomed")
-        return learn(*arguments)
-
-    monkeypatch.setattr(DenseCLIP, "dense_losses", doomed)
-    with pytest.raises(ValueError, match="doomed"):
-        run_here(*steps, "output=stopped")
-    assert only(tmp_path / "stopped", "last.ckpt")
-    run_here(*steps, "output=stopped")
-    assert len(calls) == 5
-    a, b = (load_file(only(tmp_path / name, "prompts.safetensors")) for name in ("whole", "stopped"))
+    a, b = (load_file(only(tmp_path / name, "prompts.safetensors")) for name in ("whole", "killed"))
     assert all(np.array_equal(a[name], b[name]) for name in a)
-    whole, stopped = results(tmp_path, "whole", "stopped")
-    assert whole["train_loss"] == stopped["train_loss"]
-    assert whole["metrics"] == stopped["metrics"]
+    whole, killed = results(tmp_path, "whole", "killed")
+    assert whole["train_loss"] == killed["train_loss"]
+    assert whole["metrics"] == killed["metrics"]
     lines = only(tmp_path / "whole", "metrics.csv").read_text().splitlines()
     at = lines[0].split(",").index("lr")
     rates = [float(line.split(",")[at]) for line in lines[1:] if line.split(",")[at]]
@@ -99,3 +92,30 @@ def test_windows_and_several_sizes(ade, run_here, tmp_path):
     assert metrics["slide"] != metrics["whole"]
     assert metrics["sizes"]["miou"] not in (metrics["whole"]["miou"], metrics["slide"]["miou"])
     assert len({entry["pixels"] for entry in metrics.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "put", "classes", "seen", "images"),
+    [
+        ("voc2012", mask_trees.put_voc, 21, 3, 2),
+        ("pascal_context", mask_trees.put_context, 59, 2, 1),
+        ("cityscapes", mask_trees.put_cityscapes, 19, 19, 2),
+        ("coco_stuff", mask_trees.put_stuff, 171, 6, 1),
+        ("masks_folder", lambda root: mask_trees.put_own(root / "masks_folder"), 3, 3, 2),
+    ],
+)
+def test_a_step_and_a_test_on_the_files_of_each_dataset(data, put, classes, seen, images, run_here, tmp_path):
+    """All training images in one batch. `seen`: how many classes the label maps of the test have."""
+    put(tmp_path / "data")
+    small = ["data.crop=16", "data.scale=[32,16]", "poly.warmup=0", "epochs=1", "eval_batch_size=1"]
+    result = run_here(f"data={data}", f"data_root={tmp_path / 'data'}", *ADE[3:], *small, "output=out")
+    metrics = result["metrics"]["test"]
+    assert len(result["train_loss"]) == 1
+    assert (len(metrics["per_class"]), metrics["images"]) == (classes, images)
+    assert sum(entry["pixels"] > 0 for entry in metrics["per_class"]) == seen
+
+
+def test_several_sizes_in_a_batch_are_refused_before_training(ade, run_here, tmp_path):
+    with pytest.raises(ValueError, match="eval_batch_size=2: the test images of data=ade20k have several sizes"):
+        run_here(*ADE, ade, "data.eval_batch_size=2", "callbacks=default", "save_every=0", "output=out")
+    assert not list((tmp_path / "out").rglob("*.ckpt"))

@@ -1,6 +1,6 @@
 """Finds what is missing, misplaced or unreadable among referring expressions, and counts them. Writes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from datamodules import layouts
@@ -20,12 +20,13 @@ def examine_expressions(name: str, source: ReferredImages, every_image: bool, li
         splits = source.preview()
     except MissingFilesError as error:
         problems += missing_files(error, source.images, limit)
-        return problems, counts(name, source, source.listed())
+        return problems + list(undetected(source, (splits := source.listed()).test)), counts(name, source, splits)
     except ValueError as error:  # a sentence that says what to do
         return problems or [Problem(str(error), "")], []
     lists = (splits.train, splits.val, splits.test)
     of_path = {item.path: item for items in lists for item in (items if every_image else islice(items, 1))}
-    return problems + list(undecodable(source, of_path.values(), limit)), counts(name, source, splits)
+    problems += [*undetected(source, splits.test), *undecodable(source, of_path.values(), limit)]
+    return problems, counts(name, source, splits)
 
 
 def counts(name: str, source: ReferredImages, splits: GroundingSplits) -> list[str]:
@@ -36,7 +37,17 @@ def counts(name: str, source: ReferredImages, splits: GroundingSplits) -> list[s
     published = layouts.TEXT_SIZES.get(name.removesuffix("_gold"), {})
     others = [f"{_line(numbers)} {what}" for what, numbers in published.items() if sizes[what] != numbers]
     remarks += [f"these are not the published lists: they have {', '.join(others)}"] if others else []
+    images = {item.path: item.detected for item in splits.test}
+    if without := list(images.values()).count(False):
+        remarks.append(f"{without:,} of {len(images):,} test images have no detected box")
     return remarks + [proposed(source.proposals, splits.test)] * bool(splits.test)
+
+
+def undetected(source: ReferredImages, items: Sequence[Expression]) -> Iterator[Problem]:
+    """A problem where no image of the test has a detection, which a run refuses."""
+    if items and source.proposals == "detected" and not any(item.detected for item in items):
+        what = f"no test image has a box in {source.detections_file}"
+        yield Problem(what, "name the file of detections of these images: data.source.disk.detections=FILE")
 
 
 def proposed(kind: str, items: Sequence[Expression]) -> str:

@@ -29,9 +29,10 @@ def test_texts_are_as_they_were_typed(tmp_path):
     put_reclip(tmp_path)
     assert source(tmp_path).splits(1).val[0].text == "MIDDLE!"
     testb = source(tmp_path, train=None, val=None, test="refcoco_testb.jsonl").splits(1)
-    assert [item.text for item in testb.test] == ["BIG DOG!", "CUP!", "MUG!"]
+    assert [item.text for item in testb.test] == ["BIG DOG!", "CUP!", "MUG!", "WHITE CAT!"]
     assert (testb.train, testb.val) == ([], [])
     assert testb.test[0].proposals == ((0.0, 0.0, 32.0, 24.0),)  # nothing was detected: the whole image
+    assert [item.detected for item in testb.test] == [False, False, False, True]
 
 
 def test_things_without_ids_of_their_sentences_get_the_line_and_a_number(tmp_path):
@@ -84,4 +85,4 @@ def test_an_image_that_is_missing_or_in_two_lists(tmp_path):
     with pytest.raises(ValueError, match=r"1 image\(s\) named by .* are missing"):
         source(tmp_path).splits(1)
     with pytest.raises(ValueError, match="neither train nor test names a file"):
-        source(tmp_path, train=None, test=None)
+        source(tmp_path, train=None, test=None).splits(1)

@@ -47,7 +47,7 @@ def test_expressions_with_their_boxes(tmp_path):
     assert [(item.text, item.gold) for item in lists.test][2] == ("woman", (15.0, 2.0, 27.5, 22.0))
     assert source(tmp_path).open(first).size == SIZE
     b = source(tmp_path, test="testB").splits(1).test
-    assert [item.text for item in b] == ["big dog", "cup", "mug"]
+    assert [item.text for item in b] == ["big dog", "cup", "mug", "white cat"]
     assert source(tmp_path, text="raw").splits(1).val[0].text == "MIDDLE!"
 
 
@@ -79,7 +79,8 @@ def test_detected_boxes_are_clamped_and_an_image_without_one_has_the_whole_image
     assert first.proposals == ((3.0, 3.0, 13.0, 11.0), (21.0, 3.0, 30.0, 12.0), (0.0, 0.0, 6.0, 7.0))
     assert (first.regions, reader.region_mask(first, 0)) == ((), None)
     assert iou(first.proposals[0], first.gold) == pytest.approx(9 / 11)
-    assert {item.proposals for item in lists.test} == {((0.0, 0.0, 32.0, 24.0),)}
+    assert {item.proposals for item in lists.test[:3]} == {((0.0, 0.0, 32.0, 24.0),)}
+    assert [item.detected for item in lists.test] == [False, False, False, True]
     with pytest.raises(ValueError, match=r"image 73 has no box in .*dets.json: give without=whole_image"):
         source(tmp_path, proposals="detected", test="testB", without="refuse").splits(1)
 
@@ -230,3 +231,27 @@ def test_a_datamodule_of_such_files(tmp_path):
     (batch,) = data.train_loader()
     assert batch["image"].shape == (3, 3, *SIZE[::-1])
     assert data.selection()["val"] == ["6"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {}, [{"image_id": 999, "box": [0, 0, 5, 5]}], {"img_9": [[0, 0, 5, 5]]}, {"42": []}, {"9": [[0, 0, 5, 5]]}],
+)
+def test_detections_of_other_images_are_refused_where_they_are_needed(tmp_path, content):
+    """The last ones are of an image that trains, and of none that is tested: what `tools.proposals --splits` may leave."""
+    put_json(put_refcoco(tmp_path) / "dets.json", content)
+    image_spec = {"size": 32, "mean": (0.5,) * 3, "std": (0.3,) * 3}
+    data = {
+        shots: GroundingData("refcoco", source(tmp_path, proposals="detected"), image_spec, shots, seed=1) for shots in (0, 6)
+    }
+    with pytest.raises(
+        ValueError, match=r"none of the images of its test expressions \(1\) has a box in .*refcoco/dets.json: give"
+    ):
+        data[0].evaluation("refcoco", "test", "all")
+    if "9" in content:
+        assert len(data[6].train_set()) == 6
+    else:
+        with pytest.raises(ValueError, match="data=refcoco: none of the images of its training expressions"):
+            data[6].train_set()
+    gold = GroundingData("refcoco_gold", source(tmp_path), image_spec, shots=6, seed=1)
+    assert (len(gold.train_set()), gold.evaluation("refcoco_gold", "test", "all").list_name) == (6, "testA")

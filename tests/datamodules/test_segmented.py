@@ -115,6 +115,13 @@ def test_images_of_several_sizes_are_evaluated_one_at_a_time(tmp_path):
         list(data.eval_loader())
     assert [tuple(batch["mask"].shape) for batch in own(tmp_path / "more", eval_batch_size=1).eval_loader()] == [(1, 8, 12)] * 2
     assert next(iter(data.train_loader()))["image"].shape == (2, 3, 16, 16)  # crops are of one size
+    message = r"eval_batch_size=2: the test images of data=own have several sizes \(12 x 8 and 20 x 8 px\), .*eval_batch_size=1"
+    with pytest.raises(ValueError, match=message):  # before anything is read: a run asks for its evaluations before it trains
+        data.evaluation("test", "test", "all")
+    assert data.evaluation("val", "val", "all").images == 2
+    assert own(tmp_path / "more", eval_batch_size=2).evaluation("test", "test", "all").images == 2
+    (tmp_path / "test/images/test0.jpg").write_bytes(b"no picture")  # has no size, and is another error, or left out
+    assert data.evaluation("test", "test", "all").images == 2
 
 
 def _other_size(folder):

@@ -24,7 +24,9 @@ def test_numbers_of_an_evaluation():
     assert metrics["upper_bound"] == pytest.approx(200 / 3)
     assert metrics["proposals"] == pytest.approx(7 / 3)
     assert metrics["mean_iou"] == pytest.approx((5 / 8 + 1 / 2 + 1 / 2) / 3)
-    assert metrics["expressions"] == 3
+    assert (metrics["expressions"], metrics["undetected"]) == (3, 0)
+    blind = [Expression("b", 2, number, "x", whole, (whole,), detected=False) for number in range(2)]
+    assert measured([*items, *blind], [1, 0, 1, 0, 0])["undetected"] == 1  # of images
     assert [target_of(item) for item in items] == [1, NO_TARGET, 0]
 
 

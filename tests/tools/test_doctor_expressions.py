@@ -16,7 +16,8 @@ def test_all_is_well(tmp_path, run_doctor):
     ):
         assert line in text
     status, text = run_doctor("refcoco_testb")
-    assert (status, "detected proposals: 1.0 for a test expression, the right one among them for 0.0 %" in text) == (0, True)
+    assert (status, "detected proposals: 1.2 for a test expression, the right one among them for 25.0 %" in text) == (0, True)
+    assert "1 of 2 test images have no detected box" in text
     assert "gold proposals: 2.0 for a test expression" in run_doctor("refcoco_gold")[1]
 
 
