@@ -70,7 +70,11 @@ def test_3_4_03_each_copy_has_its_own_region_marked():
     assert len(set(seen)) == len(BOXES)
     form = CPT(form="colours", colours=["red", "blue", "green"], calibrate="none").colours
     assert len(set(form.words)) == 3
-    assert form.passes(7) == [[(0, 0), (1, 1), (2, 2)], [(3, 0), (4, 1), (5, 2)], [(6, 0)]]  # ceil(7 / 3) images
+    assert form.passes(7) == [
+        [(0, 0), (1, 1), (2, 2)],
+        [(2, 0), (3, 1), (4, 2)],
+        [(4, 0), (5, 1), (6, 2)],
+    ]  # ceil(7 / 3) images
     for pairs in form.passes(7):
         assert len({colour for _, colour in pairs}) == len(pairs)
     black, boxes = torch.zeros(3, 30, 40, dtype=torch.uint8), torch.tensor([[0.0, 0, 5, 5], [10, 10, 20, 20], [30, 0, 40, 9]])
