@@ -24,14 +24,14 @@ class Regions:
         boxes: (N_i,4) float32 of its proposals, in pixels of the image, with exclusive far edges.
         texts: the expressions.
         masks: (N_i,H,W) bool of its proposals, or None where no marker draws them.
-        keys: what tells the images apart, or None: nothing is kept.
+        keys: what tells the images apart, or None: nothing is kept. Nor is what belongs to a key that is None.
     """
 
     images: Sequence[Tensor]
     boxes: Sequence[Tensor]
     texts: Sequence[str]
     masks: Sequence[Tensor | None]
-    keys: Sequence[Hashable] | None
+    keys: Sequence[Hashable | None] | None
 
     def copies(self, device: torch.device, i: int, part: slice) -> tuple[Tensor, Tensor, Tensor | None]:
         """Image i on a device, with the boxes and masks of some of its proposals: what a marker draws."""
@@ -40,10 +40,10 @@ class Regions:
 
     def copy_keys(self, what: Hashable) -> list[Hashable | None]:
         """For each image what tells its copies apart from all others: its key, its boxes and what is drawn; None without
-        keys."""
-        if self.keys is None:
-            return [None] * len(self.boxes)
-        return [(what, key, boxes.numpy(force=True).tobytes()) for key, boxes in zip(self.keys, self.boxes, strict=True)]
+        a key."""
+        keys = self.keys or [None] * len(self.boxes)
+        each = zip(keys, self.boxes, strict=True)
+        return [None if key is None else (what, key, boxes.numpy(force=True).tobytes()) for key, boxes in each]
 
 
 class RegionScorer:
@@ -59,13 +59,14 @@ class RegionScorer:
         boxes: Sequence[Tensor],
         texts: Sequence[str],
         masks: Sequence[Tensor | None] | None = None,
-        keys: Sequence[Hashable] | None = None,
+        keys: Sequence[Hashable | None] | None = None,
     ) -> list[Tensor]:
         """How well each proposal fits its expression.
 
         Args:
             images, boxes, texts, masks: of each expression, as `Regions` has them.
-            keys: what tells the images apart; copies of an image whose key came before are not encoded again.
+            keys: what tells the images apart, None for one of which nothing is kept; copies of an image whose key came before
+                are not encoded again.
 
         Returns:
             (N_i,) float32 for each expression.
