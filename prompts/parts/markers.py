@@ -26,7 +26,6 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {  # in levels, of CPT's released 
 }
 PURE_RED = (255, 0, 0)
 THICKNESS = 2.0  # pixels
-EXPAND = 0.01  # of the image's side, on each side of a box
 BLUR = 100.0  # pixels
 
 
@@ -68,12 +67,13 @@ class OutlineBox(Painted):
 
 
 class Ellipse(Painted):
-    """The red circle (Shtedritski et al., ICCV 2023), in FGVP's form: the outline of the ellipse inscribed in the box, which
-    is moved out by `expand` of the image's sides. The line is at least one pixel.
+    """The red circle (Shtedritski et al., ICCV 2023), in FGVP's form: the outline of the ellipse inscribed in the box. The
+    line is at least one pixel.
 
     Args:
         thickness: of the line, in pixels of an image whose shorter side has `at` pixels; of the image itself where that is
-            null. FGVP draws on images of that size.
+            null. FGVP scales images to 384 before it draws.
+        expand: by how much of the image's sides the box is moved out first. FGVP's code has this setting and does not use it.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Ellipse(Painted):
         alpha: float = 255,
         thickness: float = THICKNESS,
         at: int | None = None,
-        expand: float = EXPAND,
+        expand: float = 0.0,
         text: str = PHOTO,
     ):
         super().__init__(colour, alpha, text)
@@ -92,7 +92,7 @@ class Ellipse(Painted):
     def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
         """The line, half on either side of the ellipse."""
         boxes = marking.grown(boxes, height, width, share=self.expand)
-        half = max(1.0, self.thickness * (min(height, width) / self.at if self.at else 1)) / 2
+        half = max(1.0, self.thickness * _scale(self.at, height, width)) / 2
         outer = marking.ellipse_area(boxes, height, width, half)
         return outer & ~marking.ellipse_area(boxes, height, width, -half)
 
@@ -126,22 +126,27 @@ class GreyOutside(Marker):
 
 
 class BlurCircle(BlurOutside):
-    """FGVP's blur: everything outside the ellipse that `Ellipse` outlines."""
+    """FGVP's blur: everything outside the ellipse that `Ellipse` outlines. `at`: as there, for `std`."""
 
-    def __init__(self, std: float = BLUR, expand: float = EXPAND, text: str = PHOTO):
+    def __init__(self, std: float = BLUR, at: int | None = None, expand: float = 0.0, text: str = PHOTO):
         super().__init__(std, text)
         self.expand = _at_least("expand", expand, 0)
+        self.at = None if at is None else _at_least("at", at, 1)
 
     def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
         """All but the ellipses."""
         boxes = marking.grown(boxes, height, width, share=self.expand)
         return ~marking.ellipse_area(boxes, height, width)
 
+    def paint(self, levels: Tensor) -> Tensor:
+        """Blurred."""
+        return marking.blurred(levels, self.std * _scale(self.at, *levels.shape[-2:]))
+
 
 class GreyCircle(GreyOutside):
     """FGVP's grey: everything outside the ellipse that `Ellipse` outlines."""
 
-    def __init__(self, expand: float = EXPAND, text: str = PHOTO):
+    def __init__(self, expand: float = 0.0, text: str = PHOTO):
         super().__init__(text)
         self.expand = _at_least("expand", expand, 0)
 
@@ -173,6 +178,11 @@ class Crop(Marker):
         edges = (places - 0.5).ceil().long().tolist()  # the first pixel inside, and the first one after the box
         of_each = images.expand(len(boxes), -1, -1, -1)
         return [image[:, y1:y2, x1:x2] for image, (x1, y1, x2, y2) in zip(of_each, edges, strict=True)]
+
+
+def _scale(at: float | None, height: int, width: int) -> float:
+    """Pixels of an image for one of an image whose shorter side has `at`."""
+    return 1.0 if at is None else min(height, width) / at
 
 
 def _at_least(key: str, value: float, least: float) -> float:

@@ -171,16 +171,18 @@ def test_3_4_15_a_mask_of_everything_is_a_filled_box():
         mask.mark(image, BOXES, torch.ones(2, 30, 40))
 
 
-def test_an_ellipse_is_a_pure_red_line_in_the_grown_box():
+def test_an_ellipse_is_a_pure_red_line_in_its_box():
     black, box = torch.zeros(3, 100, 200, dtype=torch.uint8), torch.tensor([50.0, 20, 150, 80])
     line = make_markers(["ellipse"])[0].mark(black, box)
     drawn = line[0] > 0
     assert line[:, drawn].unique(dim=1).flatten().tolist() == [255, 0, 0]
     rows, columns = drawn.nonzero().unbind(1)
-    # moved out by 1 % of the sides, 2 and 1 pixels, and half of the line's two pixels
-    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (47, 153, 18, 82)
-    assert drawn[50].nonzero().flatten().tolist() == [47, 48, 151, 152]
+    # inscribed in the box itself, as FGVP's released code draws it, with half of the line's two pixels on either side
+    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (49, 151, 19, 81)
+    assert drawn[50].nonzero().flatten().tolist() == [49, 50, 149, 150]
     assert not drawn[40:60, 60:140].any()
+    wide = make_markers([{"name": "ellipse", "expand": 0.01}])[0].mark(black, box)[0] > 0  # 2 and 1 pixels further out
+    assert (wide[50].nonzero().min(), wide[:, 100].nonzero().min()) == (47, 18)
     thick = make_markers([{"name": "ellipse", "at": 50}])[0].mark(black, box)  # two pixels of 50 are four of 100
     assert (thick[0, 50] > 0).sum() == 8
     outline = make_markers([{"name": "outline_box", "thickness": 4}])[0].mark(black, box)[0] > 0
@@ -203,9 +205,11 @@ def test_what_is_outside_is_blurred_or_grey_as_pillow_does_it():
     assert (flat.std(1) < 12).all()  # of 74: at 100 pixels, as released, little is left of so small an image
     for name, other in (("blur_circle", "blur_outside"), ("grey_circle", "grey_outside")):
         whole = make_markers([name])[0].mark(image, BOX)
-        inside = marking.ellipse_area(marking.grown(BOX[None], 60, 80, share=0.01), 60, 80)[0]
+        inside = marking.ellipse_area(BOX[None], 60, 80)[0]
         assert torch.equal(whole[:, inside], image[:, inside])
         assert torch.equal(whole[:, outside & ~inside], make_markers([other])[0].mark(image, BOX)[:, outside & ~inside])
+    scaled = make_markers([{"name": "blur_circle", "std": 3, "at": 30}])[0].mark(image, BOX)  # 3 pixels of 30 are 6 of 60
+    assert torch.equal(scaled, make_markers([{"name": "blur_circle", "std": 6}])[0].mark(image, BOX))
 
 
 def test_crops_are_images_of_their_own():
