@@ -16,8 +16,8 @@ from torch import Tensor
 
 from prompts.parts import marking
 from prompts.parts.colour_files import Appearance, read_colours
-from prompts.parts.marker_bases import ALPHA, Marker, Painted
-from prompts.parts.markers import COLOURS, FillBox
+from prompts.parts.marker_bases import ALPHA, COLOURS, Marker, Painted
+from prompts.parts.markers import FillBox
 
 Calibration = Literal["cyclic", "neutral", "none"]
 SENTENCE, NEUTRAL = "{{}} is in {} color.", "{{}} in {} color."

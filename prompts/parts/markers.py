@@ -8,6 +8,8 @@ Shapes: N boxes, H x W the image's size.
 
 from __future__ import annotations
 
+import inspect
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,23 +18,26 @@ from torch import Tensor
 
 from prompts.parts import marking
 from prompts.parts.marker_bases import ALPHA, PHOTO, RED, Marker, Painted
+from prompts.parts.settings import is_of
 
-COLOURS: Mapping[str, tuple[int, int, int]] = {  # in levels, of CPT's released code
-    "red": RED,
-    "blue": (0, 10, 255),
-    "yellow": (255, 255, 25),
-    "purple": (155, 50, 210),
-    "green": (0, 255, 0),
-}
 PURE_RED = (255, 0, 0)
 THICKNESS = 2.0  # pixels
 BLUR = 100.0  # pixels
 
 
 class FillBox(Painted):
-    """CPT's block: a half transparent filled box. `word` is the colour's name in the sentence."""
+    """CPT's block: a half transparent filled box. `word` is the colour's name in the sentence; without it that of `colour`, or
+    red where the colour is given in numbers."""
 
-    def __init__(self, colour: Sequence[float] = RED, alpha: float = ALPHA, word: str = "red", text: str | None = None):
+    def __init__(
+        self,
+        colour: Sequence[float] | str = RED,
+        alpha: float = ALPHA,
+        word: str | None = None,
+        text: str | None = None,
+    ):
+        if word is None:
+            word = colour if isinstance(colour, str) else "red"
         super().__init__(colour, alpha, f"{{}} is in {word} color." if text is None else text)
 
     def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
@@ -56,7 +61,13 @@ class FillMask(FillBox):
 class OutlineBox(Painted):
     """A box's outline, half of its `thickness` (pixels) on either side of the edge."""
 
-    def __init__(self, colour: Sequence[float] = PURE_RED, alpha: float = 255, thickness: float = THICKNESS, text: str = PHOTO):
+    def __init__(
+        self,
+        colour: Sequence[float] | str = PURE_RED,
+        alpha: float = 255,
+        thickness: float = THICKNESS,
+        text: str = PHOTO,
+    ):
         super().__init__(colour, alpha, text)
         self.half = _at_least("thickness", thickness, 1) / 2
 
@@ -78,7 +89,7 @@ class Ellipse(Painted):
 
     def __init__(
         self,
-        colour: Sequence[float] = PURE_RED,
+        colour: Sequence[float] | str = PURE_RED,
         alpha: float = 255,
         thickness: float = THICKNESS,
         at: int | None = None,
@@ -208,7 +219,7 @@ def make_markers(entries: Sequence[str | Mapping[str, Any] | Marker]) -> list[Ma
     """Markers from names, or from mappings with a name and options, {name: ellipse, thickness: 4}; instances are kept as given.
 
     Raises:
-        ValueError: none, an unknown name, or an option that the marker does not take.
+        ValueError: none, an unknown name, or an option that the marker does not take or that is of another type.
     """
     if isinstance(entries, str) or not entries:
         raise ValueError(f"method.markers={entries!r}: give a list with some of {', '.join(MARKERS)}.")
@@ -220,7 +231,12 @@ def _made(entry: str | Mapping[str, Any]) -> Marker:
     name = options.pop("name", None)
     if name not in MARKERS:
         raise ValueError(f"method.markers: {str(entry)[:80]!r} is no marker: choose among {', '.join(MARKERS)}.")
-    try:
-        return MARKERS[name](**options)
-    except TypeError as error:
-        raise ValueError(f"method.markers: {name} cannot be made from {options}: {error}.") from error
+    made = MARKERS[name].__init__
+    hints, taken = typing.get_type_hints(made), list(inspect.signature(made).parameters.values())[1:]
+    types = {option.name: option.annotation for option in taken}
+    for key, value in options.items():
+        if key not in types:
+            raise ValueError(f"method.markers: {name} cannot be made from {options}: it takes {', '.join(types)}.")
+        if not is_of(value, hints[key]):
+            raise ValueError(f"method.markers: {key}={value!r:.80} of {name} is not of the type {types[key]}.")
+    return MARKERS[name](**options)

@@ -8,7 +8,8 @@ from region_stubs import noise
 
 from prompts.cpt import CPT
 from prompts.parts import marking
-from prompts.parts.markers import COLOURS, MARKERS, RED, FillBox, make_markers
+from prompts.parts.marker_bases import COLOURS, RED
+from prompts.parts.markers import MARKERS, FillBox, make_markers
 
 BOX = torch.tensor([5.0, 8, 21, 19])
 BOXES = torch.tensor([[5.0, 8, 21, 19], [0, 0, 40, 30], [30, 2, 38, 28]])
@@ -218,6 +219,15 @@ def test_crops_are_images_of_their_own():
     assert marking.to_pixels(crops, SPEC).shape == (3, 3, 32, 32)
 
 
+def test_colours_have_names():
+    for name, levels in COLOURS.items():
+        ellipse, block = make_markers([{"name": "ellipse", "colour": name}, {"name": "fill_box", "colour": name}])
+        assert ellipse.colour == block.colour == levels
+        assert block.text == f"{{}} is in {name} color."
+    (named,) = make_markers([{"name": "fill_box", "colour": "blue", "word": "azure"}])
+    assert named.text == "{} is in azure color."
+
+
 @pytest.mark.parametrize(
     ("markers", "words"),
     [
@@ -231,6 +241,14 @@ def test_crops_are_images_of_their_own():
         ([{"name": "fill_box", "alpha": 300}], "give three numbers and one, 0 to 255"),
         ([{"name": "fill_box", "text": "no place"}], "must have one {}"),
         ([{"name": "blur_outside", "std": 0}], "std=0"),
+        ([{"name": "ellipse", "colour": "pink"}], "'pink' is none of red, blue, yellow, purple, green: write its numbers"),
+        ([{"name": "ellipse", "colour": 5}], r"colour=5 of ellipse is not of the type Sequence\[float\] \| str"),
+        ([{"name": "ellipse", "colour": ["a", "b", "c"]}], "give three numbers and one, 0 to 255"),
+        ([{"name": "ellipse", "thickness": "2"}], "thickness='2' of ellipse is not of the type float"),
+        ([{"name": "ellipse", "at": 1.5}], r"at=1.5 of ellipse is not of the type int \| None"),
+        ([{"name": "crop", "text": 5}], "text=5 of crop is not of the type str"),
+        ([{"name": "grey_outside", "text": None}], "text=None of grey_outside is not of the type str"),
+        ([{"name": "fill_mask", "word": 5}], r"word=5 of fill_mask is not of the type str \| None"),
     ],
 )
 def test_markers_that_cannot_be_are_refused(markers, words):
