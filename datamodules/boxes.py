@@ -1,8 +1,9 @@
 """Boxes in an image, and how much two of them overlap.
 
 A box is (x1, y1, x2, y2) in pixels of the image as opened, with exclusive far edges: x2 - x1 is its width, and the pixel in
-the top left corner is (0, 0, 1, 1). Files have other conventions: COCO's (x, y, width, height), and the inclusive far edges
-of CPT's released code, whose width is x2 - x1 + 1. Readers convert them.
+the top left corner is (0, 0, 1, 1). All files that are read have COCO's (x, y, width, height), and readers convert it. CPT's
+released code makes inclusive far edges of it, whose width is x2 - x1 + 1; it writes none, and its overlaps are these, but for
+boxes that share a single row or column, which it takes for apart.
 """
 
 from __future__ import annotations
@@ -19,18 +20,6 @@ def from_xywh(box: Sequence[float]) -> Box:
     """COCO's (x, y, width, height) as a box."""
     x, y, width, height = box
     return float(x), float(y), float(x) + float(width), float(y) + float(height)
-
-
-def from_inclusive(box: Sequence[float]) -> Box:
-    """Inclusive corners (x1, y1, x2, y2) as a box: CPT's width is x2 - x1 + 1."""
-    x1, y1, x2, y2 = box
-    return float(x1), float(y1), float(x2) + 1, float(y2) + 1
-
-
-def to_inclusive(box: Sequence[float]) -> Box:
-    """A box as inclusive corners (x1, y1, x2, y2): the last row and column belong to it."""
-    x1, y1, x2, y2 = box
-    return float(x1), float(y1), float(x2) - 1, float(y2) - 1
 
 
 def area(box: Sequence[float]) -> float:

@@ -75,13 +75,13 @@ class Grounding(TaskModule):
 
     def training_losses(self, batch: dict[str, Tensor], seed: int) -> tuple[dict[str, Tensor], Tensor]:
         """The cross-entropy over the proposals of each expression's image. Its target is the proposal that overlaps the gold
-        box most, if by more than 0.5; others have no loss."""
-        images = images_of(batch)
-        asked = [
-            asked_of(self.data.train_items[i], image, weight > 0)
-            for i, image, weight in zip(batch["index"].tolist(), images, batch["weight"].tolist(), strict=True)
-        ]
-        scores = self.scores(self.data.source, asked, images)
+        box most, if by more than 0.5; others have no loss. A method may keep what it computed of an image, unless the image
+        does not count."""
+        images, counts = images_of(batch), [weight > 0 for weight in batch["weight"].tolist()]
+        items = [self.data.train_items[i] for i in batch["index"].tolist()]
+        asked = [asked_of(*each) for each in zip(items, images, counts, strict=True)]
+        keys = [("train", item.path) if counted else None for item, counted in zip(items, counts, strict=True)]
+        scores = self.scores(self.data.source, asked, images, keys)
         return self.learner.grounding_losses(scores, [target_of(item) for item in asked]), torch.cat(scores)
 
     def scores(self, source: Any, items: Sequence[Any], images: list[Tensor], keys: list | None = None) -> list[Tensor]:

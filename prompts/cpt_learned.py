@@ -152,16 +152,24 @@ class LearnedCPT(RegionScorer, PromptLearner):
     def scores_of(self, clip: FrozenCLIP, regions: Regions) -> list[Tensor]:
         """logit_scale x cosine: (N_i,) float32 for each expression. Copies are kept by their keys where the marker does not
         learn in this call."""
-        learns = self.learn_marker and torch.is_grad_enabled()
+        training = torch.is_grad_enabled()
+        learns = self.learn_marker and training
         if self.learn_marker and (now := self.look.detach().cpu().numpy().tobytes()) != self._kept_for:
             self.kept, self._kept_for = KeptFeatures(), now  # the marker is another one
 
-        def make(wanted: list[int]) -> list[Tensor]:
+        def encoded(some: list[int]) -> list[Tensor]:
             def draw(at: int, first: int, last: int) -> Tensor | list[Tensor]:
-                return self.draw(*regions.copies(clip.device, wanted[at], slice(first, last)))
+                return self.draw(*regions.copies(clip.device, some[at], slice(first, last)))
 
             with torch.set_grad_enabled(learns):
-                return encode_drawn(clip, [len(regions.boxes[i]) for i in wanted], draw, self.chunk, self.resize_mode)
+                return encode_drawn(clip, [len(regions.boxes[i]) for i in some], draw, self.chunk, self.resize_mode)
+
+        def make(wanted: list[int]) -> list[Tensor]:
+            if learns or not training:
+                return encoded(wanted)
+            # The last bits of a feature depend on what is encoded beside it. What training keeps is encoded image by image: a
+            # resumed run meets its images in other batches first, and must go on as if it had not stopped.
+            return [features for i in wanted for features in encoded([i])]
 
         keys = [None] * len(regions.boxes) if learns else regions.copy_keys("learned")
         features = self.kept.of(clip, keys, make)

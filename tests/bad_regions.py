@@ -2,6 +2,7 @@
 
 REGIONS = """
 data=scenes_refer method=cpt method.markers: [] [circle] 5 ellipse [{name:ellipse,width:2}] | method.markers
+data=scenes_refer method=cpt method.markers: [{name:crop,text:5}] [{name:ellipse,colour:pink}] | method.markers
 data=scenes_refer method=cpt method.combine: mean 5
 data=scenes_refer method=cpt method.combine_clips: mean
 data=scenes_refer method=cpt method.clips: 5 [a]

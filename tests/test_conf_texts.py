@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 from test_conf import CONF, compose, options
 
 from prompts.engine.language_model import load_language_model, load_tiny_language_model
+from prompts.parts.markers import BlurCircle, Crop, Ellipse, make_markers
 from runs.arguments import import_target
 
 
@@ -27,7 +28,12 @@ def test_the_rows_of_grounding():
         first, second = (clip.model.removesuffix("-quickgelu") for clip in (cfg.clip, cfg.method.clips.second))
         assert (first, second) == ("ViT-L-14-336" if row == "grounding_circles" else "ViT-B-32", "RN50x16")
         assert cfg.method.subtract == (500 if row == "grounding_circles" else 0)
-        assert ("crop" in cfg.method.markers) == (row != "grounding_circles")
+        markers = make_markers(OmegaConf.to_container(cfg.method.markers))
+        assert any(isinstance(marker, Crop) for marker in markers) == (row != "grounding_circles")
+        said = "{} is in red color." if row == "grounding_block" else "a photo of {}"  # of the crop too, in the released code
+        assert {marker.text for marker in markers} == {said}
+        assert {marker.at for marker in markers if isinstance(marker, (Ellipse, BlurCircle))} <= {384}
+        assert (cfg.data.source.disk.text, cfg.data.source.reclip.text) == ("raw", "raw")
         assert (cfg.data.source.disk.test, cfg.shots, list(cfg.targets)) == ("val", 0, [])
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from prompts.parts import marking
 from prompts.parts.colour_files import Appearance, read_colours
-from prompts.parts.marker_bases import ALPHA, Marker, Painted
-from prompts.parts.markers import COLOURS, FillBox
+from prompts.parts.marker_bases import ALPHA, COLOURS, Marker, Painted
+from prompts.parts.markers import FillBox
 
 Calibration = Literal["cyclic", "neutral", "none"]
 SENTENCE, NEUTRAL = "{{}} is in {} color.", "{{}} in {} color."
@@ -65,8 +65,10 @@ def painted_together(
 
 
 class ColourForm:
-    """Assigns M colours to N proposals. Proposals are split into groups of at most M, and each group is painted on copies of
-    its own. With cyclic calibration a group has M copies (passes), so that each box has every colour once; otherwise one.
+    """Assigns M colours to N proposals. Proposals are split into ceil(N / M) groups of one size, and each group is painted on
+    copies of its own. With cyclic calibration a group has M copies (passes), so that each box has every colour once; otherwise
+    one. How well a whole image fits the query depends on how much of it is painted over, so groups are compared by how their
+    proposals share out a probability of 1 and not by raw scores.
 
     Raises:
         ValueError: the marker does not fill boxes or masks.
@@ -81,9 +83,12 @@ class ColourForm:
         self.neutral = [NEUTRAL.format(word) for word in self.words]
 
     def groups(self, count: int) -> list[range]:
-        """The proposals of each group, ceil(N / M) of them."""
-        most = len(self.words)
-        return [range(first, min(count, first + most)) for first in range(0, count, most)]
+        """The proposals of each of the ceil(N / M) groups. All groups are equally large, as small as that allows; where they
+        cannot be so apart, neighbouring groups share proposals, which are then painted in both."""
+        groups = -(-count // len(self.words))
+        size = -(-count // groups)
+        firsts = [number * (count - size) // max(1, groups - 1) for number in range(groups)]
+        return [range(first, first + size) for first in firsts]
 
     def passes(self, count: int) -> list[list[tuple[int, int]]]:
         """(proposal, colour) pairs of each painted image of N proposals, all groups' passes one after the other."""
@@ -100,7 +105,9 @@ class ColourForm:
         return painted_together(self.marker, image, boxes[chosen], [self.looks[colour] for _, colour in pairs], some)
 
     def scores(self, logits: Tensor, neutral: Tensor, count: int) -> Tensor:
-        """Scores (N,) of an image's proposals.
+        """Scores (N,) of an image's proposals: log-probabilities within their group, of its proposals' mean scores over the
+        group's passes. The mean is taken first: a liking for a colour's word is then the same in all of them and cancels. A
+        proposal of two groups has the mean of both.
 
         Args:
             logits: (P,M) of its painted images with the sentences of the query, one for each colour.
@@ -108,10 +115,13 @@ class ColourForm:
         """
         if self.calibrate == "neutral":
             logits = logits - neutral
-        scores = logits.new_zeros(count)
-        times = logits.new_zeros(count)
-        for row, pairs in zip(logits, self.passes(count), strict=True):
-            for box, colour in pairs:
-                scores[box] += row[colour]
-                times[box] += 1
+        groups, passes = self.groups(count), self.passes(count)
+        turns = len(passes) // len(groups)
+        scores, times = logits.new_zeros(count), logits.new_zeros(count)
+        for number, group in enumerate(groups):
+            rows = range(number * turns, (number + 1) * turns)
+            found = torch.stack([torch.stack([logits[row, colour] for _, colour in passes[row]]) for row in rows]).mean(0)
+            own = slice(group.start, group.stop)
+            scores[own] += found.log_softmax(0)
+            times[own] += 1
         return scores / times

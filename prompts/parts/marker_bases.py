@@ -6,15 +6,23 @@ Shapes: N boxes, B images, H x W the image's size. `prompts.parts.marking` defin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from prompts.parts import marking
+from prompts.parts.settings import is_of
 
 RED = (240, 0, 30)  # levels of red, green and blue; as ALPHA from CPT's released code
 ALPHA = 127  # of 255
+COLOURS: Mapping[str, tuple[int, int, int]] = {  # in levels, of CPT's released code
+    "red": RED,
+    "blue": (0, 10, 255),
+    "yellow": (255, 255, 25),
+    "purple": (155, 50, 210),
+    "green": (0, 255, 0),
+}
 PHOTO = "a photo of {}"
 
 
@@ -76,12 +84,16 @@ class Marker(ABC):
 
 
 class Painted(Marker):
-    """Base of markers that blend one colour over their area: `colour` in levels, `alpha` of 255."""
+    """Base of markers that blend one colour over their area: `colour` in levels or a name in `COLOURS`, `alpha` of 255."""
 
-    def __init__(self, colour: Sequence[float] = RED, alpha: float = ALPHA, text: str = PHOTO):
+    def __init__(self, colour: Sequence[float] | str = RED, alpha: float = ALPHA, text: str = PHOTO):
         super().__init__(text)
+        if isinstance(colour, str):
+            if colour not in COLOURS:
+                raise ValueError(f"method.markers: colour={colour[:40]!r} is none of {', '.join(COLOURS)}: write its numbers.")
+            colour = COLOURS[colour]
         numbers = [*colour, alpha] if len(colour) == 3 else [-1]
-        if not all(0 <= number <= 255 for number in numbers):
+        if not all(is_of(number, float) and 0 <= number <= 255 for number in numbers):
             raise ValueError(f"method.markers: colour={list(colour)}, alpha={alpha}: give three numbers and one, 0 to 255.")
         self.colour, self.alpha = tuple(colour), alpha
 

@@ -8,6 +8,8 @@ Shapes: N boxes, H x W the image's size.
 
 from __future__ import annotations
 
+import inspect
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,24 +18,26 @@ from torch import Tensor
 
 from prompts.parts import marking
 from prompts.parts.marker_bases import ALPHA, PHOTO, RED, Marker, Painted
+from prompts.parts.settings import is_of
 
-COLOURS: Mapping[str, tuple[int, int, int]] = {  # in levels, of CPT's released code
-    "red": RED,
-    "blue": (0, 10, 255),
-    "yellow": (255, 255, 25),
-    "purple": (155, 50, 210),
-    "green": (0, 255, 0),
-}
 PURE_RED = (255, 0, 0)
 THICKNESS = 2.0  # pixels
-EXPAND = 0.01  # of the image's side, on each side of a box
 BLUR = 100.0  # pixels
 
 
 class FillBox(Painted):
-    """CPT's block: a half transparent filled box. `word` is the colour's name in the sentence."""
+    """CPT's block: a half transparent filled box. `word` is the colour's name in the sentence; without it that of `colour`, or
+    red where the colour is given in numbers."""
 
-    def __init__(self, colour: Sequence[float] = RED, alpha: float = ALPHA, word: str = "red", text: str | None = None):
+    def __init__(
+        self,
+        colour: Sequence[float] | str = RED,
+        alpha: float = ALPHA,
+        word: str | None = None,
+        text: str | None = None,
+    ):
+        if word is None:
+            word = colour if isinstance(colour, str) else "red"
         super().__init__(colour, alpha, f"{{}} is in {word} color." if text is None else text)
 
     def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
@@ -57,7 +61,13 @@ class FillMask(FillBox):
 class OutlineBox(Painted):
     """A box's outline, half of its `thickness` (pixels) on either side of the edge."""
 
-    def __init__(self, colour: Sequence[float] = PURE_RED, alpha: float = 255, thickness: float = THICKNESS, text: str = PHOTO):
+    def __init__(
+        self,
+        colour: Sequence[float] | str = PURE_RED,
+        alpha: float = 255,
+        thickness: float = THICKNESS,
+        text: str = PHOTO,
+    ):
         super().__init__(colour, alpha, text)
         self.half = _at_least("thickness", thickness, 1) / 2
 
@@ -68,21 +78,22 @@ class OutlineBox(Painted):
 
 
 class Ellipse(Painted):
-    """The red circle (Shtedritski et al., ICCV 2023), in FGVP's form: the outline of the ellipse inscribed in the box, which
-    is moved out by `expand` of the image's sides. The line is at least one pixel.
+    """The red circle (Shtedritski et al., ICCV 2023), in FGVP's form: the outline of the ellipse inscribed in the box. The
+    line is at least one pixel.
 
     Args:
         thickness: of the line, in pixels of an image whose shorter side has `at` pixels; of the image itself where that is
-            null. FGVP draws on images of that size.
+            null. FGVP scales images to 384 before it draws.
+        expand: by how much of the image's sides the box is moved out first. FGVP's code has this setting and does not use it.
     """
 
     def __init__(
         self,
-        colour: Sequence[float] = PURE_RED,
+        colour: Sequence[float] | str = PURE_RED,
         alpha: float = 255,
         thickness: float = THICKNESS,
         at: int | None = None,
-        expand: float = EXPAND,
+        expand: float = 0.0,
         text: str = PHOTO,
     ):
         super().__init__(colour, alpha, text)
@@ -92,7 +103,7 @@ class Ellipse(Painted):
     def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
         """The line, half on either side of the ellipse."""
         boxes = marking.grown(boxes, height, width, share=self.expand)
-        half = max(1.0, self.thickness * (min(height, width) / self.at if self.at else 1)) / 2
+        half = max(1.0, self.thickness * _scale(self.at, height, width)) / 2
         outer = marking.ellipse_area(boxes, height, width, half)
         return outer & ~marking.ellipse_area(boxes, height, width, -half)
 
@@ -126,22 +137,27 @@ class GreyOutside(Marker):
 
 
 class BlurCircle(BlurOutside):
-    """FGVP's blur: everything outside the ellipse that `Ellipse` outlines."""
+    """FGVP's blur: everything outside the ellipse that `Ellipse` outlines. `at`: as there, for `std`."""
 
-    def __init__(self, std: float = BLUR, expand: float = EXPAND, text: str = PHOTO):
+    def __init__(self, std: float = BLUR, at: int | None = None, expand: float = 0.0, text: str = PHOTO):
         super().__init__(std, text)
         self.expand = _at_least("expand", expand, 0)
+        self.at = None if at is None else _at_least("at", at, 1)
 
     def area(self, boxes: Tensor, height: int, width: int, masks: Tensor | None = None) -> Tensor:
         """All but the ellipses."""
         boxes = marking.grown(boxes, height, width, share=self.expand)
         return ~marking.ellipse_area(boxes, height, width)
 
+    def paint(self, levels: Tensor) -> Tensor:
+        """Blurred."""
+        return marking.blurred(levels, self.std * _scale(self.at, *levels.shape[-2:]))
+
 
 class GreyCircle(GreyOutside):
     """FGVP's grey: everything outside the ellipse that `Ellipse` outlines."""
 
-    def __init__(self, expand: float = EXPAND, text: str = PHOTO):
+    def __init__(self, expand: float = 0.0, text: str = PHOTO):
         super().__init__(text)
         self.expand = _at_least("expand", expand, 0)
 
@@ -175,6 +191,11 @@ class Crop(Marker):
         return [image[:, y1:y2, x1:x2] for image, (x1, y1, x2, y2) in zip(of_each, edges, strict=True)]
 
 
+def _scale(at: float | None, height: int, width: int) -> float:
+    """Pixels of an image for one of an image whose shorter side has `at`."""
+    return 1.0 if at is None else min(height, width) / at
+
+
 def _at_least(key: str, value: float, least: float) -> float:
     if not value >= least:
         raise ValueError(f"method.markers: {key}={value}: give a number, {least} or more.")
@@ -198,7 +219,7 @@ def make_markers(entries: Sequence[str | Mapping[str, Any] | Marker]) -> list[Ma
     """Markers from names, or from mappings with a name and options, {name: ellipse, thickness: 4}; instances are kept as given.
 
     Raises:
-        ValueError: none, an unknown name, or an option that the marker does not take.
+        ValueError: none, an unknown name, or an option that the marker does not take or that is of another type.
     """
     if isinstance(entries, str) or not entries:
         raise ValueError(f"method.markers={entries!r}: give a list with some of {', '.join(MARKERS)}.")
@@ -210,7 +231,12 @@ def _made(entry: str | Mapping[str, Any]) -> Marker:
     name = options.pop("name", None)
     if name not in MARKERS:
         raise ValueError(f"method.markers: {str(entry)[:80]!r} is no marker: choose among {', '.join(MARKERS)}.")
-    try:
-        return MARKERS[name](**options)
-    except TypeError as error:
-        raise ValueError(f"method.markers: {name} cannot be made from {options}: {error}.") from error
+    made = MARKERS[name].__init__
+    hints, taken = typing.get_type_hints(made), list(inspect.signature(made).parameters.values())[1:]
+    types = {option.name: option.annotation for option in taken}
+    for key, value in options.items():
+        if key not in types:
+            raise ValueError(f"method.markers: {name} cannot be made from {options}: it takes {', '.join(types)}.")
+        if not is_of(value, hints[key]):
+            raise ValueError(f"method.markers: {key}={value!r:.80} of {name} is not of the type {types[key]}.")
+    return MARKERS[name](**options)

@@ -24,14 +24,14 @@ class Regions:
         boxes: (N_i,4) float32 of its proposals, in pixels of the image, with exclusive far edges.
         texts: the expressions.
         masks: (N_i,H,W) bool of its proposals, or None where no marker draws them.
-        keys: one that identifies each image, or None: no encoded copy is kept.
+        keys: one that identifies each image, or None: no encoded copy is kept. A key of None keeps none of its image.
     """
 
     images: Sequence[Tensor]
     boxes: Sequence[Tensor]
     texts: Sequence[str]
     masks: Sequence[Tensor | None]
-    keys: Sequence[Hashable] | None
+    keys: Sequence[Hashable | None] | None
 
     def copies(self, device: torch.device, i: int, part: slice) -> tuple[Tensor, Tensor, Tensor | None]:
         """Image i on a device, with the boxes and masks of some of its proposals, for a marker to draw."""
@@ -39,10 +39,10 @@ class Regions:
         return self.images[i].to(device), self.boxes[i][part], None if masks is None else masks[part]
 
     def copy_keys(self, what: Hashable) -> list[Hashable | None]:
-        """For each image a key of its marked copies: `what` (the drawing), the image's key and its boxes. None without keys."""
-        if self.keys is None:
-            return [None] * len(self.boxes)
-        return [(what, key, boxes.numpy(force=True).tobytes()) for key, boxes in zip(self.keys, self.boxes, strict=True)]
+        """For each image a key of its marked copies: `what` (the drawing), the image's key and its boxes. None without a key."""
+        keys = self.keys or [None] * len(self.boxes)
+        each = zip(keys, self.boxes, strict=True)
+        return [None if key is None else (what, key, boxes.numpy(force=True).tobytes()) for key, boxes in each]
 
 
 class RegionScorer:
@@ -58,13 +58,13 @@ class RegionScorer:
         boxes: Sequence[Tensor],
         texts: Sequence[str],
         masks: Sequence[Tensor | None] | None = None,
-        keys: Sequence[Hashable] | None = None,
+        keys: Sequence[Hashable | None] | None = None,
     ) -> list[Tensor]:
         """The scores of the proposals of each expression.
 
         Args:
             images, boxes, texts, masks: of each expression, as in `Regions`.
-            keys: one that identifies each image; copies of an image whose key came before are not encoded again.
+            keys: one that identifies each image, or None; copies of an image whose key came before are not encoded again.
 
         Returns:
             (N_i,) float32 for each expression.

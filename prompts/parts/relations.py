@@ -14,8 +14,8 @@ from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.parts.colour_form import painted_together
-from prompts.parts.marker_bases import ALPHA
-from prompts.parts.markers import COLOURS, FillBox
+from prompts.parts.marker_bases import ALPHA, COLOURS
+from prompts.parts.markers import FillBox
 from prompts.parts.marking import ResizeMode
 from prompts.parts.region_images import encode_drawn
 from prompts.parts.region_texts import RegionTexts, query_of

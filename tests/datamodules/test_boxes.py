@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from caption_trees import put_json
 from hypothesis import given
 from hypothesis import strategies as st
+from refer_trees import THINGS, put_reclip, put_refcoco
 
-from datamodules.boxes import area, clamp, from_inclusive, from_xywh, iou, ious, to_inclusive
+from datamodules.boxes import area, clamp, from_xywh, iou, ious
+from datamodules.reclip_files import ReclipFiles
+from datamodules.refer_files import ReferFiles
 
 A = (10.0, 10.0, 20.0, 30.0)
 
@@ -33,16 +37,39 @@ def test_many_at_once():
     assert ious([], A).shape == (0,)
 
 
-def test_3_4_02_conventions_of_files():
-    """An inclusive box of CPT's code has the width x2 - x1 + 1: of one pixel it is (3, 4, 3, 4)."""
-    assert from_inclusive((3, 4, 3, 4)) == (3.0, 4.0, 4.0, 5.0)
-    assert area(from_inclusive((10, 10, 19, 29))) == 10 * 20
-    assert to_inclusive(from_inclusive((10, 10, 19, 29))) == (10, 10, 19, 29)
-    assert from_xywh((3, 4, 10, 20)) == (3.0, 4.0, 13.0, 24.0)
-    # inclusive boxes that share one column overlap; read as exclusive they would only touch
-    a, b = (0, 0, 9, 9), (9, 0, 18, 9)
-    assert iou(from_inclusive(a), from_inclusive(b)) == pytest.approx(10 / 190)
-    assert iou(a, b) == 0
+READERS = {
+    "refer": (ReferFiles, {"folder": "refcoco", "refs": "refs(unc).p", "test": "testA", "detections": "dets.json"}),
+    "reclip": (ReclipFiles, {"folder": "reclip_data", "test": "refcoco_testa.jsonl", "detections": "dets.json"}),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_3_4_02_readers_give_exclusive_far_edges(tmp_path, reader):
+    """Files have (left, top, width, height): a width of 1 is one column, and far edges less near ones are width and height."""
+    make, files = READERS[reader]
+    for folder in (put_refcoco(tmp_path), put_reclip(tmp_path)):
+        put_json(folder / "dets.json", {str(image): [[3, 4, 1, 1], [0, 0, 32, 24]] for image in THINGS})
+    sources = [make(str(tmp_path), **files, proposals=proposals) for proposals in ("detected", "gold")]
+    detected, gold = (source.splits(1).test for source in sources)
+    assert {item.proposals for item in detected} == {((3, 4, 4, 5), (0, 0, 32, 24))}
+    assert [area(box) for box in detected[0].proposals] == [1, 32 * 24]
+    assert {item.proposals for item in gold} == {((0, 0, 12, 12), (15, 2, 27.5, 22))}
+    assert [item.gold for item in gold] == [(0, 0, 12, 12), (0, 0, 12, 12), (15, 2, 27.5, 22)]
+
+
+sides = st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(1, 9), st.integers(1, 9))
+
+
+@given(sides, sides)
+def test_3_4_02_overlaps_are_those_of_inclusive_boxes(a, b):
+    """As CPT's code measures them: far edges inclusive, one pixel added to each length. One row or column it takes for none."""
+    low, high = (np.maximum(a[:2], b[:2]), np.minimum(np.add(a[:2], a[2:]), np.add(b[:2], b[2:])) - 1)
+    shared = int(np.prod(high - low + 1)) if (low < high).all() else 0
+    theirs = shared / (a[2] * a[3] + b[2] * b[3] - shared)
+    if (low != high).all():
+        assert iou(from_xywh(a), from_xywh(b)) == pytest.approx(theirs)
+    else:
+        assert theirs == 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from small_runs import trainer
 
 from datamodules.grounding_items import Expression
 from lightning_modules.box_choices import NO_TARGET, images_of, line_of, measured, paint, sample_of, target_of
+from prompts.cpt_learned import LearnedCPT
 
 
 def test_numbers_of_an_evaluation():
@@ -96,6 +97,27 @@ def test_what_does_not_count_has_the_whole_image_as_its_box():
     assert outputs.shape == (3 * 3 + 1,)
     assert losses["ce"][1] == 0
     assert losses["ce"].requires_grad
+
+
+def test_copies_of_training_images_are_encoded_once_and_each_image_alone(monkeypatch):
+    """So that a run that is resumed in the middle meets the same bits: a feature's last ones depend on what is encoded with
+    it."""
+    data, model, module = parts(LearnedCPT(marker="crop", learn_marker=False))
+    calls, encode = [], type(model.clip).encode_image
+    monkeypatch.setattr(type(model.clip), "encode_image", lambda *given: calls.append(len(given[1])) or encode(*given))
+    batches = list(data.train_loader())
+    assert sum(len(batch["index"]) for batch in batches) == 12  # for 6 images
+    for _ in range(3):
+        for batch in batches:
+            losses, _ = module.training_losses(batch, 0)
+            losses["ce"].sum().backward()
+    assert calls == [3] * 6
+    batches[0]["weight"][1] = 0  # one whose image cannot be read: its pixels are not the image's
+    for _ in range(2):
+        module.training_losses(batches[0], 0)
+    assert calls[6:] == [1, 1]
+    trainer().test(module, verbose=False)
+    assert calls[8:] == [6, 6, 6, 3]  # other images, in an evaluation: the two of a batch together
 
 
 def test_an_image_that_cannot_be_read_is_left_out():

@@ -8,7 +8,8 @@ from region_stubs import noise
 
 from prompts.cpt import CPT
 from prompts.parts import marking
-from prompts.parts.markers import COLOURS, MARKERS, RED, FillBox, make_markers
+from prompts.parts.marker_bases import COLOURS, RED
+from prompts.parts.markers import MARKERS, FillBox, make_markers
 
 BOX = torch.tensor([5.0, 8, 21, 19])
 BOXES = torch.tensor([[5.0, 8, 21, 19], [0, 0, 40, 30], [30, 2, 38, 28]])
@@ -70,7 +71,11 @@ def test_3_4_03_each_copy_has_its_own_region_marked():
     assert len(set(seen)) == len(BOXES)
     form = CPT(form="colours", colours=["red", "blue", "green"], calibrate="none").colours
     assert len(set(form.words)) == 3
-    assert form.passes(7) == [[(0, 0), (1, 1), (2, 2)], [(3, 0), (4, 1), (5, 2)], [(6, 0)]]  # ceil(7 / 3) images
+    assert form.passes(7) == [
+        [(0, 0), (1, 1), (2, 2)],
+        [(2, 0), (3, 1), (4, 2)],
+        [(4, 0), (5, 1), (6, 2)],
+    ]  # ceil(7 / 3) images
     for pairs in form.passes(7):
         assert len({colour for _, colour in pairs}) == len(pairs)
     black, boxes = torch.zeros(3, 30, 40, dtype=torch.uint8), torch.tensor([[0.0, 0, 5, 5], [10, 10, 20, 20], [30, 0, 40, 9]])
@@ -167,16 +172,18 @@ def test_3_4_15_a_mask_of_everything_is_a_filled_box():
         mask.mark(image, BOXES, torch.ones(2, 30, 40))
 
 
-def test_an_ellipse_is_a_pure_red_line_in_the_grown_box():
+def test_an_ellipse_is_a_pure_red_line_in_its_box():
     black, box = torch.zeros(3, 100, 200, dtype=torch.uint8), torch.tensor([50.0, 20, 150, 80])
     line = make_markers(["ellipse"])[0].mark(black, box)
     drawn = line[0] > 0
     assert line[:, drawn].unique(dim=1).flatten().tolist() == [255, 0, 0]
     rows, columns = drawn.nonzero().unbind(1)
-    # moved out by 1 % of the sides, 2 and 1 pixels, and half of the line's two pixels
-    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (47, 153, 18, 82)
-    assert drawn[50].nonzero().flatten().tolist() == [47, 48, 151, 152]
+    # inscribed in the box itself, as FGVP's released code draws it, with half of the line's two pixels on either side
+    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (49, 151, 19, 81)
+    assert drawn[50].nonzero().flatten().tolist() == [49, 50, 149, 150]
     assert not drawn[40:60, 60:140].any()
+    wide = make_markers([{"name": "ellipse", "expand": 0.01}])[0].mark(black, box)[0] > 0  # 2 and 1 pixels further out
+    assert (wide[50].nonzero().min(), wide[:, 100].nonzero().min()) == (47, 18)
     thick = make_markers([{"name": "ellipse", "at": 50}])[0].mark(black, box)  # two pixels of 50 are four of 100
     assert (thick[0, 50] > 0).sum() == 8
     outline = make_markers([{"name": "outline_box", "thickness": 4}])[0].mark(black, box)[0] > 0
@@ -199,15 +206,26 @@ def test_what_is_outside_is_blurred_or_grey_as_pillow_does_it():
     assert (flat.std(1) < 12).all()  # of 74: at 100 pixels, as released, little is left of so small an image
     for name, other in (("blur_circle", "blur_outside"), ("grey_circle", "grey_outside")):
         whole = make_markers([name])[0].mark(image, BOX)
-        inside = marking.ellipse_area(marking.grown(BOX[None], 60, 80, share=0.01), 60, 80)[0]
+        inside = marking.ellipse_area(BOX[None], 60, 80)[0]
         assert torch.equal(whole[:, inside], image[:, inside])
         assert torch.equal(whole[:, outside & ~inside], make_markers([other])[0].mark(image, BOX)[:, outside & ~inside])
+    scaled = make_markers([{"name": "blur_circle", "std": 3, "at": 30}])[0].mark(image, BOX)  # 3 pixels of 30 are 6 of 60
+    assert torch.equal(scaled, make_markers([{"name": "blur_circle", "std": 6}])[0].mark(image, BOX))
 
 
 def test_crops_are_images_of_their_own():
     crops = make_markers([{"name": "crop", "enlarge": 2}])[0].mark(noise(30, 40), BOXES)
     assert [tuple(crop.shape) for crop in crops] == [(3, 15, 20), (3, 30, 40), (3, 30, 12)]
     assert marking.to_pixels(crops, SPEC).shape == (3, 3, 32, 32)
+
+
+def test_colours_have_names():
+    for name, levels in COLOURS.items():
+        ellipse, block = make_markers([{"name": "ellipse", "colour": name}, {"name": "fill_box", "colour": name}])
+        assert ellipse.colour == block.colour == levels
+        assert block.text == f"{{}} is in {name} color."
+    (named,) = make_markers([{"name": "fill_box", "colour": "blue", "word": "azure"}])
+    assert named.text == "{} is in azure color."
 
 
 @pytest.mark.parametrize(
@@ -223,6 +241,14 @@ def test_crops_are_images_of_their_own():
         ([{"name": "fill_box", "alpha": 300}], "give three numbers and one, 0 to 255"),
         ([{"name": "fill_box", "text": "no place"}], "must have one {}"),
         ([{"name": "blur_outside", "std": 0}], "std=0"),
+        ([{"name": "ellipse", "colour": "pink"}], "'pink' is none of red, blue, yellow, purple, green: write its numbers"),
+        ([{"name": "ellipse", "colour": 5}], r"colour=5 of ellipse is not of the type Sequence\[float\] \| str"),
+        ([{"name": "ellipse", "colour": ["a", "b", "c"]}], "give three numbers and one, 0 to 255"),
+        ([{"name": "ellipse", "thickness": "2"}], "thickness='2' of ellipse is not of the type float"),
+        ([{"name": "ellipse", "at": 1.5}], r"at=1.5 of ellipse is not of the type int \| None"),
+        ([{"name": "crop", "text": 5}], "text=5 of crop is not of the type str"),
+        ([{"name": "grey_outside", "text": None}], "text=None of grey_outside is not of the type str"),
+        ([{"name": "fill_mask", "word": 5}], r"word=5 of fill_mask is not of the type str \| None"),
     ],
 )
 def test_markers_that_cannot_be_are_refused(markers, words):
