@@ -36,8 +36,8 @@ def measured(items: Sequence[Any], chosen: Sequence[int]) -> dict[str, Any]:
     Returns:
         In percent: `accuracy`; `chance`, the expected accuracy of a random choice, which is the mean share of right proposals
         (1/N if one of N is right); `upper_bound`, the share of expressions with a right proposal. Also `proposals`, the mean
-        number of proposals; `mean_iou` of the chosen boxes, from 0 to 1; `expressions`, their number; `undetected`, the number of
-        images in which a detector found nothing.
+        number of proposals; `mean_iou` of the chosen boxes, from 0 to 1; `expressions`, their number; `undetected`, the
+        number of images in which a detector found nothing.
     """
     found = [ious(item.proposals, item.gold) for item in items]
     right = np.array([overlaps[number] > HIT for overlaps, number in zip(found, chosen, strict=True)])

@@ -39,7 +39,7 @@ class Regions:
         return self.images[i].to(device), self.boxes[i][part], None if masks is None else masks[part]
 
     def copy_keys(self, what: Hashable) -> list[Hashable | None]:
-        """For each image a key of its marked copies: `what` (the drawing), the image's key and its boxes. None without a key."""
+        """For each image a key of its marked copies: `what` (the drawing), the image's key and boxes. None without a key."""
         keys = self.keys or [None] * len(self.boxes)
         each = zip(keys, self.boxes, strict=True)
         return [None if key is None else (what, key, boxes.numpy(force=True).tobytes()) for key, boxes in each]
