@@ -132,7 +132,8 @@ class Assembly:
         model = PromptedCLIP(clip, learner, self.cfg.shard_classes, words)
         process.seed_everything(self.cfg.seed)
         alternating = bool(self.cfg.fit and self.data.alternating_batch_size)
-        model.setup(TrainInfo(classnames, images, self.cfg.fit, alternating, words.width if words else None))
+        width = words.width if words else None
+        model.setup(TrainInfo(classnames, images, self.cfg.fit, alternating, width, self.cfg.accumulate))
         if self.saved:
             self.saved.into(model)
         self.start = begin_from(self.cfg.init_from, self.names["clip"], model, self.cfg.other_clip)

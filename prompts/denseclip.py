@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
-from prompts.engine.sharding import sum_over_ranks
 from prompts.learner import PromptLearner, TrainInfo
 from prompts.parts.guided_maps import Guidance, GuidedMaps
-from prompts.parts.rank_norm import Norm
+from prompts.parts.rank_norm import Norm, RankBatchNorm
 from prompts.parts.segmentation_heads import SemanticFPN, UPerNet
 from prompts.parts.settings import check_at_least, check_choice
 from prompts.parts.text_branch import learner_of
@@ -60,8 +59,8 @@ class DenseCLIP(PromptLearner):
         blocks, decoder_width, decoder_heads, decoder_layers, dropout, class_embedding_twice: as `GuidedMaps` takes them.
 
     Raises:
-        ValueError: a value out of range, or settings that exclude each other; from `setup`: a CLIP without such maps; from
-            `segment`: micro-batches with `norm` "batch".
+        ValueError: a value out of range, or settings that exclude each other; from `setup`: a CLIP without such maps,
+            micro-batches where `norm` is "batch".
     """
 
     offers = ("pixel logits",)
@@ -100,11 +99,7 @@ class DenseCLIP(PromptLearner):
                 raise ValueError(f"method.{key}={rate}: give a share from 0 to below 1.")
         if tau <= 0:
             raise ValueError(f"method.tau={tau}: give a temperature above 0.")
-        if decoder_width % decoder_heads:
-            raise ValueError(
-                f"method.decoder_width={decoder_width} cannot be divided among method.decoder_heads={decoder_heads}: give a "
-                "multiple."
-            )
+        _check_widths(decoder_width, decoder_heads, norm, channels)
         if guidance == "none" and head == "none":
             raise ValueError("method.guidance=none and method.head=none leave nothing that says a class: give one of them.")
         self.learner = None if text is None else learner_of(text)
@@ -127,7 +122,6 @@ class DenseCLIP(PromptLearner):
         self.class_specific = head != "none" or bool(self.learner and self.learner.class_specific)
         gradients = n_ctx > 0 if self.learner is None else self.learner.uses_gradients
         self.uses_gradients = gradients or guidance in ("post", "pre") or head != "none"
-        self._checked_step = False  # whether this process has looked for micro-batches
 
     def setup(self, clip: FrozenCLIP, info: TrainInfo) -> None:
         """Makes contexts, context decoder, neck and head."""
@@ -137,6 +131,11 @@ class DenseCLIP(PromptLearner):
         if self.head_kind != "none":
             sizes = self.channels, self.head_dropout, self.norm
             self.head = HEADS[self.head_kind](self.guided.channels, len(info.classnames), *sizes)
+        if info.fit and info.accumulate > 1 and any(isinstance(module, RankBatchNorm) for module in self.modules()):
+            raise ValueError(
+                f"method.norm=batch normalises over the whole batch of a step, which accumulate={info.accumulate} divides: set "
+                "method.norm=group or accumulate=1."
+            )
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         """Lays out the class names."""
@@ -150,13 +149,6 @@ class DenseCLIP(PromptLearner):
         """
         assert (step is not None) == self.training, "a training step is needed in training, and only there"
         draws = None if step is None else Draws(step, pixels.device)
-        if step is not None and self.norm == "batch" and not self._checked_step:
-            if sum_over_ranks(step.weight.sum()) < 0.99 and step.weight.any():
-                raise ValueError(
-                    "method.norm=batch normalises over the whole batch of a step, which accumulate=N divides: set "
-                    "method.norm=group or accumulate=1."
-                )
-            self._checked_step = True
         maps = self.guided(clip, pixels, draws)
         score_map = None if maps.score_map is None else maps.of_image(maps.score_map)
         if self.head is None:
@@ -182,6 +174,17 @@ class DenseCLIP(PromptLearner):
         groups = {"rest": {}, "norms": {"weight_decay": 0.0}, "neck": {"factor": self.neck_rate}}
         tensors = {"rest": rest, "norms": norms, "neck": neck}
         return [{"params": list(tensors[key].values()), **settings} for key, settings in groups.items() if tensors[key]]
+
+
+def _check_widths(decoder_width: int, decoder_heads: int, norm: Norm, channels: int | None) -> None:
+    """ValueError for widths that nothing can be made of."""
+    if decoder_width % decoder_heads:
+        raise ValueError(
+            f"method.decoder_width={decoder_width} cannot be divided among method.decoder_heads={decoder_heads}: give a "
+            "multiple."
+        )
+    if norm == "group" and channels == 1:
+        raise ValueError("method.norm=group normalises over several channels: give method.channels=2 or more.")
 
 
 def pixel_losses(logits: Tensor, mask: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ class DPLSearch(PromptLearner, TrainingHooks):
     """
 
     visual_prompts = True
+    alternates = True
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class TrainInfo:
     fit: bool = True  # False: trained tensors will be loaded, so tensors that only training needs can be left out
     alternating: bool = False  # True: every second batch holds validation images, whose index is num_images or more
     prefix_width: int | None = None  # of the language model's embedding space, where the run has one
+    accumulate: int = 1  # micro-batches of a step, each of which goes forward alone
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class PromptLearner(nn.Module):
     trains_clip = False  # True: the method needs nothing of the CLIP as it was loaded, so that clip.trainable may change it
     offers: Sequence[str] = ("class logits",)  # words for what the method gives a task, see `TaskModule.needs`
     takes_captions = True  # False: training keeps something for each class, so that captions cannot replace class names
+    alternates = False  # True: fits some tensors on validation images, so that training needs `TrainInfo.alternating`
     wants_captions = False  # True: `losses` reads `Outputs.captions`, on images with captions
     found_settings: Mapping[str, Any] = {}  # arguments that were read from files; saved with the prompts in place of the paths
     found_figures: Mapping[str, Any] = {}  # numbers about what was found, as plain data for result.json

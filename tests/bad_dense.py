@@ -10,4 +10,6 @@ data=scenes_masks method=denseclip method.n_ctx: 80 | use fewer context tokens
 data=scenes_masks method=denseclip method.dropout: 1
 data=scenes_masks method=denseclip method.blocks: [0,1,2,9] 3 | blocks
 data=scenes_masks method=denseclip method.neck_rate: -1
+data=scenes_masks method=denseclip accumulate: 2 | method.norm=group
+data=scenes_masks method=denseclip method.norm=group method.channels: 1 | several channels
 """

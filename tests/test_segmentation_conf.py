@@ -52,6 +52,25 @@ def test_every_row_is_in_its_experiment():
     assert sorted(params_of("denseclip_ade20k")["+row"]) == here
 
 
+def test_the_ablation_on_ade20k_differs_by_its_method_alone():
+    """Rows of one backbone; all else is that of the published rows."""
+    assert params_of("denseclip_ade20k_ablation")["+row"] == ["ade20k_rn50"]
+    methods = params_of("denseclip_ade20k_ablation")["method"]
+    assert methods == ["clip_fpn", "denseclip_text", "denseclip_pre", "denseclip"]
+    row, guidance = ["+row=ade20k_rn50"], []
+    published = OmegaConf.to_container(compose("experiment=denseclip_ade20k", *row)[0], resolve=True)
+    for method in methods:
+        config = OmegaConf.to_container(
+            compose("experiment=denseclip_ade20k_ablation", *row, f"method={method}")[0], resolve=True
+        )
+        assert not config["recipes"]["missing"]
+        guidance.append(config["method"].pop("guidance"))
+        assert config["method"] == {key: value for key, value in published["method"].items() if key != "guidance"}
+        rest = ("data", "clip", "task", "optim", "poly", "schedule", "epochs", "batch_size", "output")
+        assert {key: config[key] for key in rest} == {key: published[key] for key in rest}
+    assert guidance == ["none", "text", "pre", "post"]
+
+
 def test_the_embedded_ablation():
     params = params_of("denseclip")
     assert params["method"] == ["clip_fpn", "denseclip_text", "denseclip_pre", "denseclip"]

@@ -1,5 +1,5 @@
 """DenseCLIP's context decoder (Rao et al., CVPR 2022, section 3.3): class texts, or learned queries, attend to an image's
-features. Layers, widths, initial values and names of tensors are those of the released code.
+features. Layers, widths and initial values are those of the released code.
 
 Shapes: B images, N queries, M rows of the memory, `width` of the layers.
 """

@@ -19,6 +19,7 @@ from prompts.parts.training_draws import Draws
 
 Norm = Literal["batch", "group"]
 GROUPS = 32  # of GroupNorm (Wu and He, ECCV 2018, section 4)
+FEWEST = 4  # channels of a group where so many groups would have one each
 
 
 class RankBatchNorm(nn.Module):
@@ -47,13 +48,15 @@ class RankBatchNorm(nn.Module):
         """Mean and biased variance (C,) over the counted images of all ranks; updates the running statistics."""
         assert draws is not None, "BatchNorm needs to know in training which images count"
         counted = draws.counted.to(x.dtype)
-        count = summed(counted.sum() * x.shape[-2] * x.shape[-1]).clamp(min=1)
+        count = summed(counted.sum() * x.shape[-2] * x.shape[-1])
+        any_counts, count = (count > 0).to(x.dtype), count.clamp(min=1)
         mean = summed((x.sum((2, 3)) * counted[:, None]).sum(0)) / count
         squares = (x - mean[:, None, None]).square().sum((2, 3))  # of deviations from the mean, which avoids cancellation
         var = summed((squares * counted[:, None]).sum(0)) / count
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (count / (count - 1).clamp(min=1)), self.momentum)
+            share = self.momentum * any_counts  # a step of unreadable images has no statistics
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(var * (count / (count - 1).clamp(min=1)), share)
         return mean, var
 
 
@@ -62,12 +65,19 @@ def summed(tensor: Tensor) -> Tensor:
     return gather_rows(tensor[None]).sum(0)
 
 
+def groups_of(channels: int) -> int:
+    """The number of groups: 32, or the largest divisor of 32 that divides the channels. Fewer where that would leave one
+    channel in each, as nothing is left of a map of one position then."""
+    groups = gcd(GROUPS, channels)
+    return groups if groups < channels else max(channels // FEWEST, 1)
+
+
 class MapNorm(nn.Module):
     """The normalisation of maps in a neck or a head: over the batch, as published, or over groups of an image's channels."""
 
     def __init__(self, kind: Norm, channels: int):
         super().__init__()
-        self.layer = RankBatchNorm(channels) if kind == "batch" else nn.GroupNorm(gcd(GROUPS, channels), channels)
+        self.layer = RankBatchNorm(channels) if kind == "batch" else nn.GroupNorm(groups_of(channels), channels)
 
     def forward(self, x: Tensor, draws: Draws | None = None) -> Tensor:
         """(B,C,h,w) -> the same shape."""

@@ -6,8 +6,11 @@ Shapes: B images, K classes, n contexts, D width of the text tower, d width of t
 from __future__ import annotations
 
 import inspect
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,13 +60,19 @@ class OwnContexts(nn.Module):
 
 class AnotherMethod(nn.Module):
     """The class texts of a learner; its losses, head and visual prompts are not used. Tensors that its texts do not depend on
-    are not trained."""
+    are not trained, and those that only its losses need are not made.
+
+    Raises:
+        ValueError: what the learner refuses; a learner without class texts, or one that learns, but nothing for its texts.
+    """
 
     def __init__(self, clip: FrozenCLIP, learner: PromptLearner, info: TrainInfo):
         super().__init__()
         self.learner = learner
-        learner.setup(clip, info)
-        learner.bind(clip, info.classnames)
+        self.name = type(learner).__module__.rpartition(".")[2]
+        with below_text(self.name):
+            learner.setup(clip, replace(info, fit=False))  # as for an evaluation, without what its losses need
+            learner.bind(clip, info.classnames)
         image, one = torch.zeros(1, clip.embed_dim, device=clip.device), torch.zeros(1, dtype=torch.long)
         learner.to(clip.device)
         with torch.enable_grad():
@@ -78,10 +87,16 @@ class AnotherMethod(nn.Module):
             used = torch.autograd.grad(texts.sum(), named, allow_unused=True)
         for parameter, gradient in zip(named, used, strict=True):
             parameter.requires_grad_(gradient is not None)
+        if learner.uses_gradients and all(gradient is None for gradient in used):
+            raise ValueError(
+                f"method.text={{name: {self.name}}}: its class texts depend on nothing that it trains: name a method that "
+                "prompts the text tower, or one without training."
+            )
 
     def bind(self, clip: FrozenCLIP, classnames: Sequence[str]) -> None:
         """Binds the learner."""
-        self.learner.bind(clip, [str(name) for name in classnames])
+        with below_text(self.name):
+            self.learner.bind(clip, [str(name) for name in classnames])
 
     def texts(self, clip: FrozenCLIP, image: Tensor, contexts: Tensor | None = None) -> Tensor:
         """Class texts (K,d), or (B,K,d) where they depend on the images' features (B,d)."""
@@ -93,10 +108,17 @@ def learner_of(given: Mapping[str, Any]) -> PromptLearner:
     """The method that `method.text` names: {name: coop, n_ctx: 4} with arguments of its constructor.
 
     Raises:
-        ValueError: no such method, one without class texts, or an argument that it does not take.
+        ValueError: no such method, one without class texts, one that fits tensors on validation images, or an argument that it
+            does not take.
     """
-    classes = {name: c for name, c in learner_classes().items() if "class logits" in c.offers}
+    found = {name: c for name, c in learner_classes().items() if "class logits" in c.offers}
+    classes = {name: c for name, c in found.items() if not c.alternates}
     name = given.get("name")
+    if name in found and name not in classes:
+        raise ValueError(
+            f"method.text={{name: {name}}}: it learns from validation images between the training batches, which a score map's "
+            f"training does not have: name one of {', '.join(classes)}."
+        )
     if name not in classes:
         raise ValueError(
             f"method.text={dict(given)!r:.200} names no method with class texts: give {{name: NAME}}, with more of its "
@@ -111,4 +133,15 @@ def learner_of(given: Mapping[str, Any]) -> PromptLearner:
             raise ValueError(f"method.text.{key} is no setting of {name}: there are {known}.")
         if not is_of(value, hints[key]):
             raise ValueError(f"method.text.{key}={value!r:.80} is not of the type {taken[key].annotation} that {name} takes.")
-    return classes[name](**settings)
+    with below_text(name):
+        return classes[name](**settings)
+
+
+@contextmanager
+def below_text(name: str) -> Iterator[None]:
+    """A learner says `method.KEY` of its settings, which are `method.text.KEY` here: its ValueErrors get the right names."""
+    try:
+        yield
+    except ValueError as error:
+        sentence = re.sub(r"\bmethod\.(?=\w)", "method.text.", str(error))
+        raise ValueError(f"method.text={{name: {name}}}: {sentence}") from error

@@ -81,6 +81,34 @@ def test_attention_pooling_of_a_resnet_reads_every_position():
     assert wide.shape[1] == 16
 
 
+@torch.no_grad()
+def test_positions_of_attention_pooling_are_resized_bilinearly():
+    """As DenseCLIP's released code has them, and then torch's own attention with every row as a query."""
+    pool = small_clip("RN50").model.visual.attnpool
+    side = round((len(pool.positional_embedding) - 1) ** 0.5)
+    x = torch.randn(2, pool.k_proj.in_features, 3, 5)
+    first, grid = pool.positional_embedding[:1], pool.positional_embedding[1:].T.unflatten(1, (side, side))
+    grid = torch.stack([F.interpolate(channel[None, None], (3, 5), mode="bilinear")[0, 0] for channel in grid])
+    rows = torch.cat([x.mean((2, 3))[:, None], x.flatten(2).transpose(1, 2)], 1) + torch.cat([first, grid.flatten(1).T])
+    layers = [pool.q_proj, pool.k_proj, pool.v_proj]
+    expected, _ = F.multi_head_attention_forward(
+        *[rows.transpose(0, 1)] * 3,
+        rows.shape[-1],
+        pool.num_heads,
+        None,
+        torch.cat([layer.bias for layer in layers]),
+        None,
+        None,
+        False,
+        0.0,
+        pool.c_proj.weight,
+        pool.c_proj.bias,
+        use_separate_proj_weight=True,
+        **{f"{name}_proj_weight": layer.weight for name, layer in zip("qkv", layers, strict=True)},
+    )
+    torch.testing.assert_close(pooled_everywhere(pool, x), expected.transpose(0, 1), rtol=1e-4, atol=1e-5)
+
+
 def test_maps_leave_prompts_out_and_depend_on_them():
     clip, images = small_clip("ViT-B-32"), images_of("ViT-B-32")
     prompts = TowerPrompts(Rows(torch.randn(3, clip.image_width)), {1: Rows(torch.randn(5, clip.image_width))})
