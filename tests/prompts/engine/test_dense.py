@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from open_clip.modified_resnet import AttentionPool2d
 from small_models import small_clip, small_config
 
 from prompts.engine.dense import pooled_everywhere, resized
@@ -84,8 +85,9 @@ def test_attention_pooling_of_a_resnet_reads_every_position():
 @torch.no_grad()
 def test_positions_of_attention_pooling_are_resized_bilinearly():
     """As DenseCLIP's released code has them, and then torch's own attention with every row as a query."""
-    pool = small_clip("RN50").model.visual.attnpool
-    side = round((len(pool.positional_embedding) - 1) ** 0.5)
+    side = 4
+    pool = AttentionPool2d(side, embed_dim=8, num_heads=2, output_dim=6)
+    pool.positional_embedding.normal_()
     x = torch.randn(2, pool.k_proj.in_features, 3, 5)
     first, grid = pool.positional_embedding[:1], pool.positional_embedding[1:].T.unflatten(1, (side, side))
     grid = torch.stack([F.interpolate(channel[None, None], (3, 5), mode="bilinear")[0, 0] for channel in grid])
