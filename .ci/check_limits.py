@@ -1,9 +1,9 @@
-"""Checks what ruff does not: how long files and functions are, and that what is public has a docstring.
+"""Checks that ruff does not have: the lengths of files and functions, and docstrings of everything public.
 
 python .ci/check_limits.py [FOLDER]
 
-Looks at every Python file that git knows below the folder (default: the project), but for `tests/golden`, which stays as it
-came. Tests need no docstrings. Prints one line per finding; the exit status is 1 where there is one.
+Checks every Python file that git knows below the folder (default: the project), except `tests/golden`, which is kept as it was
+recorded. Tests need no docstrings. Prints one line per finding; the exit status is 1 where there is one.
 """
 
 from __future__ import annotations

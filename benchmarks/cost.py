@@ -1,4 +1,4 @@
-"""What prompt pretraining on ImageNet-21K costs on several devices, from figures of one: RPP, and POMP as released.
+"""The hours of prompt pretraining on ImageNet-21K on several devices, from figures of one: RPP, and POMP as released.
 
     python -m benchmarks.cost                                  # measures this machine, about 3 minutes on 2 cores
     python -m benchmarks.cost --figures h100.json --devices 8  # {"image_train": 0.0005, ...}: a device's own figures

@@ -1,4 +1,4 @@
-"""How fast images come: decoding and augmenting on one core, and the share of a training step that waits for images.
+"""The speed of loading images: decoding and augmenting on one core, and the share of a training step that waits for images.
 
     python -m benchmarks.data                                  # about 10 minutes on 2 cores
     python -m benchmarks.data --part loaders --clip tiny --sides 500x375 --rounds 3 --step-seconds 0.1 1

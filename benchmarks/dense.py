@@ -1,4 +1,4 @@
-"""What DenseCLIP costs for an image: post-model prompting against pre-model prompting and against texts without the image.
+"""Time and memory of DenseCLIP for an image: post-model prompting against pre-model prompting and texts without the image.
 
     python -m benchmarks.dense                                      # ViT-B/16 shapes, 512 px, 150 classes: minutes on 2 cores
     python -m benchmarks.dense --clip tiny --size 64 --classes 20   # seconds

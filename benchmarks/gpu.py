@@ -73,7 +73,7 @@ CASES = {
 
 @dataclass
 class Figures:
-    """What was measured of a case. Times in seconds."""
+    """The measurements of a case. Times in seconds."""
 
     model: str
     case: str

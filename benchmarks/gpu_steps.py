@@ -1,4 +1,4 @@
-"""What `benchmarks.gpu` measures: the time of steps, their FLOPs, and how long a GPU was idle in them."""
+"""Measurements of `benchmarks.gpu`: the time of steps, their FLOPs, and the time in which a GPU was idle."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The released code of CoOp, CoCoOp and MaPLe as it lies on somebody's disk, with the weights of a CLIP and a learner of ours.
+"""The released code of CoOp, CoCoOp and MaPLe in a folder on this disk, with the weights of a CLIP and a learner of ours.
 
 Nothing of it is part of this project. It is imported from the folder that the user names, and so runs with the user's rights.
-Of Dassl, which its trainers are written for, only names are needed to import them: modules of ours stand in.
+Its trainers import Dassl, of which only names are needed: stub modules replace it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def stand_ins() -> dict[str, ModuleType]:
 
 @contextlib.contextmanager
 def importing_from(root: Path) -> Iterator[None]:
-    """Within, `clip` and `trainers` are those of this folder; afterwards they are forgotten, as another folder has its own."""
+    """A block in which the modules `clip` and `trainers` are those of this folder. They are removed after it, as another folder
+    has its own."""
     held = dict(sys.modules)
 
     def ours(name: str) -> bool:
@@ -84,7 +85,7 @@ def released_model(root: Path, clip: FrozenCLIP, learner: PromptLearner, names: 
     """The released model of this learner's method, float32, with the same weights: pixels (B,3,S,S) -> logits (B,C).
 
     Raises:
-        ValueError: the folder has not the released code of this method, or it takes other tensors.
+        ValueError: the folder lacks the released code of this method, or that code has other tensors.
     """
     trainer = TRAINERS[type(learner)]
     if not (root / "trainers" / f"{trainer}.py").is_file():

@@ -1,4 +1,4 @@
-"""What limits each case: where the time of a training step goes, in real runs of run.py's parts.
+"""The time of the parts of a training step, in real runs of run.py's parts: what limits each case.
 
     python -m benchmarks.split                                         # tiny CLIP, under a minute on 2 cores
     python -m benchmarks.split --clip vit_b16 --cases coop maple --images 32 --epochs 2     # random weights of real shapes

@@ -1,4 +1,5 @@
-"""What the benchmarks share: sides that run in turn, medians with their spread, peak memory, and the machine in words."""
+"""Functions that the benchmarks share: runs of both sides in turn, medians with their spread, peak memory, the machine's
+name."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ Side = Callable[[], Any]  # does the work once
 
 
 def where(device: torch.device) -> str:
-    """What computes, in words."""
+    """The name of the device that computes."""
     return torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 

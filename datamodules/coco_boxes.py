@@ -86,7 +86,7 @@ class CocoBoxes(disk.Disk):
         if self.held_out:
             lists["train"], lists["val"] = hold_out(lists["train"], self.held_out, "held_out")
         check_apart(lists, self.folder)
-        return DetectedSplits(**lists, classnames=list(names.values()))
+        return DetectedSplits(**lists, classnames=list(names.values()), category_ids=list(names))
 
     def _item(self, image: AnnotatedImage, labels: dict[Any, int], split: str, where: str) -> DetectedImage:
         what, objects = f"{where}: image {image.image_id}", []

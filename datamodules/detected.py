@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from datamodules.box_transforms import Boxed, BoxTransform
-from datamodules.detected_items import DetectionSource
+from datamodules.detected_items import CategoryIds, DetectionSource
 from datamodules.listed import ListedImages
 from datamodules.loaded import OnBadImage
 from datamodules.loaders import ImageDataset, sample_seed
@@ -35,11 +35,14 @@ class BoxDataset(ImageDataset):
         learns: boxes and masks go with the image as it is transformed, without crowds; else they stay those of the image as
             opened.
         masks: the samples hold masks.
+        category_ids: the dataset's own id of each class, by label; None: it has none.
     """
 
-    def __init__(self, plain: ImageDataset, resize: BoxTransform, learns: bool, masks: bool) -> None:
+    def __init__(
+        self, plain: ImageDataset, resize: BoxTransform, learns: bool, masks: bool, category_ids: CategoryIds = None
+    ) -> None:
         super().__init__(plain.source, plain.items, plain.transform, plain.seed, 1, plain.bad, plain.decoded)
-        self.resize, self.learns, self.masks = resize, learns, masks
+        self.resize, self.learns, self.masks, self.category_ids = resize, learns, masks, category_ids
 
     def read(self, index: int) -> Read:
         """An image with its masks (N,H,W), where they are wanted. ValueError where one cannot be opened, or the sizes
@@ -162,6 +165,11 @@ class DetectedData(ListedImages):
         return self.classnames
 
     @property
+    def category_ids(self) -> CategoryIds:
+        """The dataset's own id of each class, in the order of `classnames`; None where it has none."""
+        return self.selected.category_ids
+
+    @property
     def has_masks(self) -> bool:
         """Whether the objects have masks."""
         return bool(self.source.has_masks)
@@ -176,7 +184,7 @@ class DetectedData(ListedImages):
         """The images of a split with their boxes, to learn from or to measure on."""
         resize = self.train_resize if learns else self.test_resize
         plain = self.dataset(split, "all", resize, decoded_mb=decoded_mb)  # which notes the images that cannot be read
-        return BoxDataset(plain, resize, learns, self.has_masks)
+        return BoxDataset(plain, resize, learns, self.has_masks, self.category_ids)
 
     def train_set(self) -> BoxDataset:
         """The training images with their boxes."""

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image as opened; x2 - x1 is the width
+CategoryIds = list[int | str] | None  # a dataset's own id of each class, by label; None: it has none
 
 
 class Region(NamedTuple):
@@ -46,6 +47,7 @@ class DetectedSplits:
     val: list[DetectedImage]
     test: list[DetectedImage]
     classnames: list[str]  # by the label of an object
+    category_ids: CategoryIds = None  # by label
 
 
 class DetectionSource(Protocol):

@@ -23,8 +23,8 @@ KINDS = {"train": "training", "val": "validation", "test": "test"}  # of images,
 
 
 class LoadedImages(LightningDataModule):
-    """Loaders of the lists of a source. A subclass says what the lists are (`listed`), and perhaps how their items are read
-    (`train_set`, `test_set`) and become a batch (`collate`).
+    """Loaders of the lists of a source. A subclass defines the lists (`listed`), and may define how items are read
+    (`train_set`, `test_set`) and batched (`collate`).
 
     Args:
         image_spec, seed, subset, batch_size, eval_batch_size, workers, decoded_mb, train_transform, views, augmentation,

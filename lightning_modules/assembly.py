@@ -175,7 +175,8 @@ class Assembly:
     def _module(self, tests: list[Evaluation], validations: Sequence[Evaluation] = ()) -> TaskModule:
         cfg = self.cfg
         module = make(cfg.task.module)(self.model, self.data, make(cfg.optim), cfg.epochs, cfg.seed, tests, validations)
-        module.features, module.poly = self.features, make(cfg.poly) if cfg.schedule == "poly" else None
+        module.features = self.features
+        module.by_step = None if cfg.schedule == "cosine" else make(cfg[cfg.schedule])
         return module
 
     @cached_property

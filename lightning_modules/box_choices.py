@@ -1,6 +1,6 @@
 """Scores the choice of a proposal for each expression: overlaps, metrics of an evaluation, output records and pictures.
 
-An item is a `datamodules.grounding_items.Expression`. Boxes are as `datamodules.boxes` has them.
+An item is a `datamodules.grounding_items.Expression`. Boxes are those of `datamodules.boxes`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def measured(items: Sequence[Any], chosen: Sequence[int]) -> dict[str, Any]:
         chosen: for each expression the index of its chosen proposal.
 
     Returns:
-        In percent: `accuracy`; `chance`, the accuracy to be expected of choosing at random, the mean share of proposals that
-        are right, which is 1/N where one of N is; `upper_bound`, the share of expressions with a proposal that is right.
-        `proposals`, their mean number; `mean_iou` of the chosen boxes, from 0 to 1; `expressions`.
+        In percent: `accuracy`; `chance`, the expected accuracy of a random choice, which is the mean share of right proposals
+        (1/N if one of N is right); `upper_bound`, the share of expressions with a right proposal. Also `proposals`, the mean
+        number of proposals; `mean_iou` of the chosen boxes, from 0 to 1; `expressions`, their number.
     """
     found = [ious(item.proposals, item.gold) for item in items]
     right = np.array([overlaps[number] > HIT for overlaps, number in zip(found, chosen, strict=True)])

@@ -19,6 +19,7 @@ from datamodules.known_features import IMAGE
 from files.whole import write_json
 from lightning_modules.box_metrics import entries_of, image_score, summarise
 from lightning_modules.box_pictures import boxes_on
+from lightning_modules.box_results import result_rows
 from lightning_modules.evaluated import Figure
 from lightning_modules.records import all_records
 from lightning_modules.samples import choose, write_samples
@@ -29,8 +30,8 @@ from prompts.parts.training_draws import Step
 
 class Detection(TaskModule):
     """COCO's mean average precision of boxes in percent, and of masks where the method finds masks and the data have them; at
-    IoU 0.5 and 0.75, by size and by class; what is found in detections_NAME.json, boxes as COCO has them
-    (left, top, width, height), classes by name.
+    IoU 0.5 and 0.75, by size and by class; what is found in detections_NAME.json, in the form of COCO's results
+    (`lightning_modules.box_results`).
 
     Raises:
         ValueError: the method learns masks, and the training images have none.
@@ -105,13 +106,9 @@ class Detection(TaskModule):
         samples = {}
         for evaluation in self.tests:
             name, items, records = evaluation.name, evaluation.items, self.records[evaluation.name]
-            found = [
-                {"image_id": items[index].image_id, "category": evaluation.classnames[label], "bbox": box, "score": score}
-                for index, entry in records.items()
-                for box, label, score in zip(
-                    *(entry[f"detection_{key}"].tolist() for key in ("box", "labels", "scores")), strict=True
-                )
-            ]
+            dataset: Any = evaluation.loader(0, 1).dataset
+            classes = evaluation.classnames, dataset.category_ids
+            found = [row for index, entry in records.items() for row in result_rows(items[index].image_id, entry, *classes)]
             write_json(folder / f"detections_{name}.json", found)
             samples[name] = self._samples(evaluation, records)
         write_samples(folder, "detection", self.tests, samples)

@@ -30,8 +30,8 @@ Chosen = tuple[int, float]  # the number of a proposal, and its score
 
 
 class Grounding(TaskModule):
-    """Measures the share of expressions whose chosen box has an IoU of more than 0.5 with the gold box, in percent, over all
-    and by kind; beside it the accuracy of a random choice and of the best possible one.
+    """Measures the share of expressions whose chosen box has an IoU of more than 0.5 with the gold box, in percent;
+    beside it the accuracy of a random choice and of the best possible one.
 
     A method's `needs_masks` says whether it draws the masks of proposals. The method is given a bank of captions, whose scores
     it may subtract: all training expressions of the data, never those of a test.

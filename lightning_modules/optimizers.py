@@ -21,7 +21,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_modules.schedule import Poly, cosine_after_warmup, steps_of
+from lightning_modules.schedule import MultiStep, Poly, cosine_after_warmup, steps_of
 from prompts.learner import PromptLearner
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]
@@ -136,7 +136,7 @@ def set_rates(optimizer: Optimizer, at: int, length: int, rate: Rate = cosine_af
             group["lr"] = peak
 
 
-def set_rates_of_batch(trainer: Trainer, epochs: int, batch: int, by_step: Poly | None) -> None:
+def set_rates_of_batch(trainer: Trainer, epochs: int, batch: int, by_step: Poly | MultiStep | None) -> None:
     """Sets the rates of the trainer's optimiser for its epoch, or, by the schedule `by_step`, for the optimiser step of a batch
     (0-based, of this epoch)."""
     optimizer, epoch = trainer.optimizers[0], trainer.current_epoch

@@ -1,4 +1,4 @@
-"""Records of an evaluation: what is kept of each item, by its index, until all ranks have seen their share."""
+"""Records of an evaluation: data kept for each item by its index, and gathered from all ranks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from datamodules.evaluation import Evaluation
 
 
 class KeepsRecords(Protocol):
-    """A LightningModule whose tests leave records for its files: `records` by the test's name."""
+    """A LightningModule whose tests keep records for its files: `records` by the test's name."""
 
     records: dict[str, dict[int, Any]]
     trainer: Any
 
 
 def all_records(module: KeepsRecords, evaluation: Evaluation) -> dict[int, Any]:
-    """The records of all ranks, in the order of their indices; of a test they are kept in `module.records` as well.
+    """The records of all ranks, in the order of their indices. Those of a test are also stored in `module.records`.
 
     Raises:
         ValueError: there are none.

@@ -10,20 +10,23 @@ from lightning.pytorch import Trainer
 from lightning_modules.assembly import Assembly
 from lightning_modules.process import peak_memory, versions
 from lightning_modules.task import TaskModule
-from prompts.prompted_clip import PromptedCLIP
 from runs.jobs import Job
 from runs.result import VERSION
 from runs.shots import shots_text
+from runs.stored import CATEGORY_IDS
 
 
-def about(job: Job, model: PromptedCLIP) -> dict[str, Any]:
-    """The metadata of prompts.safetensors, beside its classes and its backbone: options, settings, shots, seed."""
+def about(job: Job, run: Assembly) -> dict[str, Any]:
+    """The metadata of prompts.safetensors, beside its classes and its backbone: options, settings, shots, seed, and the data's
+    own ids of the classes, where they have some."""
     settings = {key: value for key, value in job.config["method"].items() if key != "_target_"}
+    ids = getattr(run.data, CATEGORY_IDS, None)
     return {
         **job.names,
-        "settings": settings | dict(model.learner.found_settings),
+        "settings": settings | dict(run.model.learner.found_settings),
         "shots": job.config["shots"],
         "seed": job.config["seed"],
+        **({CATEGORY_IDS: list(ids)} if ids is not None else {}),
     }
 
 

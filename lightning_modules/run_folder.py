@@ -183,7 +183,7 @@ class RunFolder:
         boards = boards_of(module.loggers)  # type: ignore[arg-type]
         shown.note_origins(boards, run.cfg)
         if self.job.config["fit"]:
-            save_prompts(self.path / PROMPTS, model, about(self.job, model))
+            save_prompts(self.path / PROMPTS, model, about(self.job, run))
             pictures = model.learner.artifacts(self.path) if isinstance(model.learner, TrainingHooks) else []
             shown.show_pictures(boards, pictures)
             shown.show_words(boards, model)

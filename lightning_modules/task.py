@@ -19,7 +19,7 @@ from datamodules.evaluation import Evaluation
 from lightning_modules.diagnosis import why_not_finite
 from lightning_modules.evaluated import EvaluatedModule
 from lightning_modules.optimizers import check_gradients, check_groups, make_optimizer, set_rates_of_batch
-from lightning_modules.schedule import Poly
+from lightning_modules.schedule import MultiStep, Poly
 from lightning_modules.step_losses import StepLosses, is_read_later, magnitudes
 from prompts.engine.sending import send
 from prompts.learner import TrainingHooks
@@ -56,7 +56,7 @@ class TaskModule(EvaluatedModule):
 
     needs: ClassVar[tuple[str, ...]] = ()  # words that must be among the `offers` of the learner or of the data
 
-    poly: Poly | None = None  # the schedule of rates by steps; None: the schedule goes by epochs
+    by_step: Poly | MultiStep | None = None  # the schedule of rates by steps; None: the schedule goes by epochs
     strict_loading = False  # a checkpoint holds the learner alone; on_load_checkpoint says what may be missing
 
     def __init__(
@@ -150,7 +150,7 @@ class TaskModule(EvaluatedModule):
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         # Set at each batch and not once per epoch: Lightning skips the epoch's hooks when it resumes within one.
-        set_rates_of_batch(self.trainer, self.epochs, batch_idx, self.poly)
+        set_rates_of_batch(self.trainer, self.epochs, batch_idx, self.by_step)
         # A learner that draws from torch's generator draws the same on every rank and after a resume.
         seed_generators(self.seed_of(batch_idx), self.device)
 
@@ -210,7 +210,7 @@ class TaskModule(EvaluatedModule):
         loss = self.trainer.strategy.reduce(self._loss_of_step, reduce_op="mean")
         self.step_losses.add(loss)
         self.log("loss", loss, prog_bar=True)
-        at = self.global_step if self.poly else self.current_epoch
+        at = self.global_step if self.by_step else self.current_epoch
         if self._rate_logged != at:  # it holds until the next one, and each number is a copy to the device
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
             self._rate_logged = at

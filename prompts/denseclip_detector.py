@@ -17,8 +17,8 @@ from torch import Tensor
 
 from prompts.engine.clip import FrozenCLIP
 from prompts.learner import PromptLearner, TrainInfo
-from prompts.parts.box_scores import score_loss, score_target
-from prompts.parts.detectors import Detections, Detector, MaskRCNNDetector, RetinaNetDetector, Seen, Target
+from prompts.parts.box_scores import STRIDE, score_loss, score_target
+from prompts.parts.detectors import Detections, Detector, HeadNorm, MaskRCNNDetector, RetinaNetDetector, Seen, Target
 from prompts.parts.guided_maps import Guidance, GuidedMaps, Maps
 from prompts.parts.settings import check_at_least, check_choice
 from prompts.parts.training_draws import Draws, Step
@@ -45,7 +45,8 @@ class DenseCLIPDetector(PromptLearner):
         hidden: of the layers of Mask R-CNN that classify a region.
         sampled: how many anchors and how many regions of an image are drawn for the losses of Mask R-CNN, at most.
         anchor_scale: the side of a level's (smallest) anchors, in strides; null: 4 for RetinaNet, 8 for Mask R-CNN.
-        tau: the temperature of the score map in its loss.
+        head_norm: of the heads' convolutions: "none", as published, or "group": GroupNorm, with which they learn in few steps.
+        tau: the temperature of the score map, in its loss and in the pyramid, as in the released code.
         score_weight: of the score map's loss; 0 leaves it out.
         least_score, most_boxes: what is found with no higher score is left out; at most so many boxes of an image are kept.
         neck_rate: the factor of the rate of what makes a pyramid of a vision transformer's maps.
@@ -75,8 +76,9 @@ class DenseCLIPDetector(PromptLearner):
         hidden: int = 1024,
         sampled: Sequence[int] = (256, 512),
         anchor_scale: float | None = None,
+        head_norm: HeadNorm = "none",
         tau: float = 0.07,
-        score_weight: float = 0.4,
+        score_weight: float = 1.0,
         least_score: float = 0.05,
         most_boxes: int = 100,
         neck_rate: float = 0.1,
@@ -84,6 +86,7 @@ class DenseCLIPDetector(PromptLearner):
         super().__init__()
         check_choice("detector", detector, Kind)
         check_choice("guidance", guidance, Guidance)
+        check_choice("head_norm", head_norm, HeadNorm)
         check_at_least(0, n_ctx=n_ctx, score_weight=score_weight, neck_rate=neck_rate, least_score=least_score)
         check_at_least(1, decoder_width=decoder_width, decoder_heads=decoder_heads, decoder_layers=decoder_layers)
         check_at_least(1, width=width, hidden=hidden, most_boxes=most_boxes)
@@ -99,10 +102,11 @@ class DenseCLIPDetector(PromptLearner):
         self.kind, self.levels, self.width, self.hidden = detector, levels, width, hidden
         self.sampled = tuple(sampled)
         self.anchor_scale = anchor_scale or SCALES[detector]
-        self.guidance = guidance
+        self.guidance, self.head_norm = guidance, head_norm
         self.of_maps: dict[str, Any] = {
             "guidance": guidance, "n_ctx": n_ctx, "decoder_width": decoder_width, "decoder_heads": decoder_heads,
             "decoder_layers": decoder_layers, "dropout": dropout, "blocks": blocks, "norm": "group",
+            "score_factor": 1 / tau,
         }  # fmt: skip
         self.tau, self.score_weight = tau, score_weight
         self.least_score, self.most_boxes, self.neck_rate = least_score, most_boxes, neck_rate
@@ -128,7 +132,7 @@ class DenseCLIPDetector(PromptLearner):
         more = {"hidden": self.hidden, "sampled": self.sampled} if self.kind == "maskrcnn" else {}
         self.detector = KINDS[self.kind](
             [self.guided.channels[i] for i in self.levels], [strides[i] for i in self.levels], len(info.classnames), self.width,
-            self.anchor_scale, self.least_score, self.most_boxes, **more,
+            self.anchor_scale, self.least_score, self.most_boxes, self.head_norm, **more,
         )  # fmt: skip
         self.classes = len(info.classnames)
 
@@ -163,7 +167,7 @@ class DenseCLIPDetector(PromptLearner):
             with torch.autocast(pixels.device.type, enabled=False):
                 losses, outputs = self.detector.losses(self._seen(maps, (height, width)), own, seeds)
                 if maps.score_map is not None and self.score_weight:
-                    losses["score_map"] = self.score_weight * self._score_losses(maps, (height, width), own)
+                    losses["score_map"] = self.score_weight * self._score_losses(maps, own)
             losses["outputs"] = outputs.detach().flatten(1).abs().amax(1)
             for name, values in losses.items():
                 parts.setdefault(name, []).extend(zip(places, values, strict=True))
@@ -180,16 +184,11 @@ class DenseCLIPDetector(PromptLearner):
     def _seen(self, maps: Maps, size: tuple[int, int]) -> Seen:
         return Seen([maps.levels[i] for i in self.levels], size, maps.padded)
 
-    def _score_losses(self, maps: Maps, size: tuple[int, int], targets: Sequence[Target]) -> Tensor:
-        """(B,): of the positions whose cell begins inside the image."""
-        grid = maps.score_map.shape[-2:]
-        cell = maps.padded[0] / grid[0], maps.padded[1] / grid[1]
-        rows, columns = (-int(-side // length) for side, length in zip(size, cell, strict=True))
-        losses = []
-        for scores, target in zip(maps.score_map, targets, strict=True):
-            wanted = score_target(target.boxes, target.labels, self.classes, (rows, columns), cell)
-            losses.append(score_loss(scores[:, :rows, :columns], wanted, self.tau))
-        return torch.stack(losses)
+    def _score_losses(self, maps: Maps, targets: Sequence[Target]) -> Tensor:
+        """(B,): the loss of each image's score map."""
+        grid = max(1, maps.padded[0] // STRIDE), max(1, maps.padded[1] // STRIDE)
+        wanted = [score_target(target.boxes, target.labels, self.classes, grid) for target in targets]
+        return torch.stack([score_loss(m, *of_image, self.tau) for m, of_image in zip(maps.score_map, wanted, strict=True)])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Tensors whose name contains "norm" have no weight decay, as in the released code; those of the neck have a factor of

@@ -45,6 +45,7 @@ def check_all(cfg: DictConfig) -> None:
     check_arguments(cfg.task.module, "task.module")
     check_arguments(cfg.features, "features")
     check_arguments(cfg.poly, "poly")
+    check_arguments(cfg.multistep, "multistep")
     check_arguments(cfg.lm, "lm")
     for group in ("callbacks", "targets"):
         for name, node in cfg[group].items():

@@ -109,8 +109,10 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
         relevant["earlier"] = {key: value for key, value in compared(earlier).items() if key not in EARLIER_EXECUTION}
     if relevant.get("lm") is None:  # a key that was added later: runs without a language model keep their digests
         relevant.pop("lm", None)
-    if relevant.get("schedule", "cosine") == "cosine":  # likewise: runs of the schedule by epochs keep theirs
-        relevant.pop("schedule", None), relevant.pop("poly", None)
+    for schedule in {"cosine", "poly", "multistep"} - {relevant.get("schedule", "cosine")}:
+        relevant.pop(schedule, None)  # the keys of another schedule
+    if relevant.get("schedule") == "cosine":  # likewise: runs of the schedule by epochs keep their digests
+        relevant.pop("schedule")
     callbacks = config.get("callbacks") or {}
     relevant["callbacks"] = {name: node for name, node in callbacks.items() if node.get("_target_") not in WATCHING_CALLBACKS}
     return relevant

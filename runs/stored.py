@@ -15,12 +15,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from datamodules.annotation_files import id_of
 from files.untrusted import MAX_CLASSES, is_plain, text_of
 from runs.arguments import fits, hints_of, import_target, type_in_words
 from runs.jobs import NAMED
 
 # Keys that only the user sets: a folder to write to, a reader that may unpickle, settings of this machine.
 WITHHELD = ("index", "builder", "workers", "decoded_mb")
+CATEGORY_IDS = "category_ids"  # entry of a prompts file: the data's own id of each class
 LARGEST = 2**32  # limit of a stored integer; seeds are smaller
 LARGEST_SETTING = 30_000  # limit of a method's integers, most of which are sizes: POMP samples up to 21,841 classes
 
@@ -39,6 +41,8 @@ def checked_about(about: dict[str, Any], path: Path) -> dict[str, Any]:
             raise ValueError(f"{path} is no prompts file of this suite: its {key} are not a list of class names.")
         for at, name in enumerate(names):
             text_of(name, f"{path}: {key}[{at}]", 1000)
+    if CATEGORY_IDS in about:
+        _check_ids(about[CATEGORY_IDS], about["classnames"], path)
     for key in set(NAMED) & set(about):
         text_of(about[key], f"{path}: {key}", 200)
     for key in {"shots", "seed", "epoch"} & set(about):
@@ -47,6 +51,16 @@ def checked_about(about: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(about.setdefault("settings", {}), dict):
         raise ValueError(f"{path} is no prompts file of this suite: its settings are not an object.")
     return about
+
+
+def _check_ids(ids: Any, classnames: Sequence[str], path: Path) -> None:
+    """ValueError unless the ids are integers or short texts, one for each class, no two of them equal."""
+    if not isinstance(ids, list) or len(ids) != len(classnames):
+        raise ValueError(f"{path} is no prompts file of this suite: its {CATEGORY_IDS} are not one for each class.")
+    for at, one in enumerate(ids):
+        id_of(one, f"{path}: {CATEGORY_IDS}[{at}]")
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"{path} is no prompts file of this suite: two of its {CATEGORY_IDS} are the same.")
 
 
 def method_settings(method: DictConfig, stored: Mapping[str, Any], where: str) -> dict[str, Any]:

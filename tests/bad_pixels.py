@@ -12,6 +12,10 @@ schedule=poly poly.power: 0 -1 | poly.power
 schedule=poly poly.warmup: -1 | poly.warmup
 schedule=poly poly.min_lr: -1 | poly.min_lr
 schedule=poly poly.warmup_ratio: 2 | poly.warmup_ratio
+multistep: 5
+multistep.factor: abc
++multistep.foo: 1 | multistep.foo
+schedule=multistep multistep.at: [0.9,0.5] | multistep.at
 data=scenes_masks recipe=none method: coop | task=segmentation needs pixel logits
 method=denseclip recipe=none data: shapes | task=classification needs class logits
 data=scenes_masks method=denseclip task.module.window: 1.5 abc

@@ -79,3 +79,5 @@ def test_the_schedule_is_a_part_of_a_run_where_it_is_not_the_one_of_before():
     assert {key: value for key, value in poly.items() if key not in ("schedule", "poly")} == plain
     assert compared("schedule=poly", "poly.warmup=7") != poly
     assert compared("schedule=poly", "poly.min_lr=0.0") != poly
+    assert compared("schedule=poly", "multistep.factor=0.5") == poly
+    assert compared("schedule=multistep", "multistep.factor=0.5") != compared("schedule=multistep", "poly.power=2") != poly

@@ -47,7 +47,7 @@ def params(experiment, method):
 # their rate was found on validation images of drawn scenes: docs/language_models.md
 OF_OTHER_TASKS = {"limber", "limber_aape", "limber_aape_finetuned"}
 OF_OTHER_TASKS |= {"denseclip", "denseclip_pre", "denseclip_text", "clip_fpn"}  # on those of placed things: docs/denseclip.md
-# sizes that fit small pictures, a rate that was not searched for: docs/detection.md
+# sizes that fit small pictures, a rate from a few runs on validation images: docs/detection.md
 OF_OTHER_TASKS |= {f"{maps}_{head}" for maps in ("clip", "denseclip") for head in ("retinanet", "maskrcnn")}
 
 

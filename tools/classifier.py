@@ -27,7 +27,8 @@ from runs.result import load_result
 from runs.stored import check_names, take_over
 
 CONF = Path(__file__).parents[1] / "conf"
-SEEN = ("window", "stride", "ratios", "flip", "scale")  # keys of tasks and data for the transform of test images
+# keys of tasks and data for the transform of test images
+SEEN = ("window", "stride", "ratios", "flip", "scale", "shorter", "longer")
 
 
 class Classifier:

@@ -1,4 +1,5 @@
-"""Classifies images with the prompts of finished runs; with one of segmentation, every pixel.
+"""Classifies images with the prompts of finished runs; with one of segmentation, every pixel; one of detection finds
+boxes.
 
     python -m tools.predict RUN_FOLDER --images photos                          # a folder, at any depth; writes predictions.csv
     python -m tools.predict RUN_FOLDER --images a.jpg b.jpg --classes cat dog   # images, and other class names than the run's
@@ -6,9 +7,10 @@
     python -m tools.predict RUN1 RUN2 RUN3 --images photos                      # an ensemble: the mean of their probabilities
 
     python -m tools.predict RUN_FOLDER --images photos --out masks              # of segmentation: masks/NAME.png for each image
+    python -m tools.predict RUN_FOLDER --images photos --out found.json         # of detection: boxes as COCO's results
 
 A prediction that is interrupted goes on with the same command. Images that cannot be read are listed, and have no class in the
-output. In Python: tools/classifier.py, tools/segmenter.py.
+output. In Python: tools/classifier.py, tools/segmenter.py, tools/box_finder.py.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from datamodules.workers import workers_for
 from lightning_modules.process import quiet, seed_everything
 from runs import launch
 from tools.classifier import Classifier, opened
+from tools.predict_boxes import write_boxes
 from tools.predict_masks import digests_of, given_classes, given_workers, show_bad, write_masks
 from tools.prediction_files import FORMATS, Progress, write
 
@@ -45,6 +48,7 @@ def arguments() -> argparse.Namespace:
     named.add_argument("--classes", nargs="+", metavar="NAME", help="class names (default: those of the run)")
     named.add_argument("--classes-file", type=Path, metavar="FILE", help="a class name a line")
     parser.add_argument("--out", type=Path, help=f"a name that ends in {', '.join(FORMATS)}; of masks a folder")
+    parser.add_argument("--image-ids", type=Path, metavar="FILE", help="of boxes: COCO's json with the ids of the images")
     parser.add_argument("--top", metavar="K", help="classes per image, or all (default: 5)")
     parser.add_argument("--batch-size", type=int, default=64, metavar="N")
     parser.add_argument("--workers", default="auto", metavar="N", help="processes that read images (default: auto)")
@@ -60,6 +64,10 @@ def main() -> None:
     runs = [opened(run, options.set, options.config_dir) for run in options.runs]
     if any("pixel logits" in run.learner.offers for run in runs):
         return write_masks(runs, options)
+    if any("boxes" in run.learner.offers for run in runs):
+        return write_boxes(runs, options)
+    if options.image_ids:
+        raise ValueError("--image-ids is for runs that find boxes: leave it out.")
     options.out = options.out or Path("predictions.csv")
     if options.out.suffix not in FORMATS:
         raise ValueError(f"--out {options.out}: give a name that ends in {', '.join(FORMATS)}.")

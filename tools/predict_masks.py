@@ -123,7 +123,7 @@ def _claim(out: Path, what: Any, about: dict[str, Any]) -> None:
         write_json(out / ABOUT, {"digest": digest, **about}, indent=1)
 
 
-class _Sized(ImageDataset):
+class SizedImages(ImageDataset):
     """Images as `{"image": (3,h,w), "size": (H,W)}`, each in its own size."""
 
     def tensors(self, content: PIL.Image.Image | None, epoch: int, index: int) -> dict[str, Any]:
@@ -132,7 +132,8 @@ class _Sized(ImageDataset):
         return {"image": self.transform(image), "size": (image.height, image.width)}
 
 
-def _first(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def alone(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """The sample of a batch of one."""
     return samples[0]
 
 
@@ -144,8 +145,8 @@ def _predicted(
     if not items:
         return
     bad: Tensor = torch.zeros(len(items), dtype=torch.bool).share_memory_()
-    dataset = _Sized(source, items, segmenter.transform, seed=0, bad=bad)
+    dataset = SizedImages(source, items, segmenter.transform, seed=0, bad=bad)
     count = workers_for(workers, len(items), source, 1)
-    loader = ImageLoader(dataset, batch_sampler=[[at] for at in range(len(items))], num_workers=count, collate_fn=_first)
+    loader = ImageLoader(dataset, batch_sampler=[[at] for at in range(len(items))], num_workers=count, collate_fn=alone)
     for name, sample in zip(left, loader, strict=True):
         yield name, segmenter.classes_of(sample["image"], sample["size"]) if sample["weight"] else None

@@ -1,8 +1,7 @@
-"""The loss of a score map where the classes of pixels are known by boxes or masks of objects alone.
+"""The loss of a score map where the classes of pixels are known by boxes of objects alone, as in DenseCLIP's released code for
+detection (Rao et al., CVPR 2022).
 
-DenseCLIP's code has such a loss for detection; its details are inferred here, as docs/detection.md says.
-
-Shapes: N objects of an image, K classes, h x w positions of the map.
+Shapes: N objects of an image, K classes, h x w positions, `STRIDE` pixels apart.
 """
 
 from __future__ import annotations
@@ -11,34 +10,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+STRIDE = 4  # pixels between positions of the target, to which the score map is enlarged
 
-def score_target(boxes: Tensor, labels: Tensor, classes: int, grid: tuple[int, int], cell: tuple[float, float]) -> Tensor:
-    """The target of a score map, (K,h,w) float32: 1 where the centre of a position's cell lies in a box of the class, else 0. A
-    box that contains no such centre is set at the position that contains the box's own centre.
+
+def score_target(boxes: Tensor, labels: Tensor, classes: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The target of a score map, (K,h,w) float32: 1 in the boxes of the class, else 0; and where any box is, (h,w) bool. The
+    edges of a box are rounded down, so that a box within a position is nowhere.
 
     Args:
         boxes, labels: (N,4) in pixels, (N,).
         grid: (h,w).
-        cell: height and width in pixels of a position's cell.
     """
     target = torch.zeros(classes, *grid, device=boxes.device)
-    y, x = (torch.arange(count, device=boxes.device) for count in grid)
-    for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist(), strict=True):
-        inside = _between(y, y1 / cell[0], y2 / cell[0])[:, None] & _between(x, x1 / cell[1], x2 / cell[1])[None]
-        target[label][inside] = 1.0
-    return target
+    covered = torch.zeros(grid, dtype=torch.bool, device=boxes.device)
+    largest = torch.tensor([grid[1] - 1, grid[0] - 1] * 2, device=boxes.device)
+    places = torch.minimum((boxes / STRIDE).long().clamp(min=0), largest)
+    for (x1, y1, x2, y2), label in zip(places.tolist(), labels.tolist(), strict=True):
+        target[label, y1:y2, x1:x2] = 1.0
+        covered[y1:y2, x1:x2] = True
+    return target, covered
 
 
-def _between(position: Tensor, low: float, high: float) -> Tensor:
-    """Bool, along one axis: positions whose centre is from `low` to `high`, or the one that contains the middle of both."""
-    inside = (position + 0.5 >= low) & (position + 0.5 < high)
-    if inside.any():
-        return inside
-    return position == min(int((low + high) / 2), len(position) - 1)
+def score_loss(scores: Tensor, target: Tensor, covered: Tensor, tau: float) -> Tensor:
+    """The binary cross-entropy of a score map of cosines divided by the temperature `tau`, enlarged to the target's grid: a
+    scalar, the mean over the classes and the positions that are `covered`; 0 where none is.
 
-
-def score_loss(scores: Tensor, target: Tensor, tau: float) -> Tensor:
-    """The binary cross-entropy of a score map (K,h,w) of cosines divided by the temperature `tau`, with a target (K,h,w): a
-    scalar, the mean over positions and classes."""
+    Args:
+        scores: (K,h',w') of any grid.
+        target, covered: from `score_target`.
+    """
     with torch.autocast(scores.device.type, enabled=False):
-        return F.binary_cross_entropy_with_logits(scores.float() / tau, target)
+        logits = F.interpolate(scores[None].float() / tau, size=target.shape[-2:], mode="bilinear")[0]
+        losses = F.binary_cross_entropy_with_logits(logits, target, weight=covered.float(), reduction="sum")
+    return losses / (covered.sum() * len(target)).clamp(min=1)

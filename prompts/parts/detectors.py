@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from math import gcd
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +23,17 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 RATIOS = (0.5, 1.0, 2.0)  # of an anchor's height to its width
 OCTAVE = tuple(2 ** (i / 3) for i in range(3))  # RetinaNet's sizes of anchors in a level
+GROUPS = 32  # of GroupNorm in the heads, as torchvision's later RetinaNet has it
 POOLED = 7  # positions of a side of a region that Mask R-CNN classifies
+
+
+HeadNorm = Literal["none", "group"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,12 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def layer_of(norm: HeadNorm, width: int) -> Any:
+    """What makes the normalisation of a head's convolutions of so many channels, as torchvision takes it; None: there is
+    none."""
+    return partial(nn.GroupNorm, gcd(GROUPS, width)) if norm == "group" else None
 
 
 class Detector(nn.Module):
@@ -116,6 +130,7 @@ class RetinaNetDetector(Detector):
         scale: the smallest anchor of a level, in strides; the others are 2^(1/3) and 2^(2/3) times as large.
         least: scores up to this are left out.
         most: at most so many boxes of an image are kept.
+        norm: of the convolutions of the heads: "none", as published, or "group".
     """
 
     def __init__(
@@ -127,12 +142,16 @@ class RetinaNetDetector(Detector):
         scale: float = 4.0,
         least: float = 0.05,
         most: int = 100,
+        norm: HeadNorm = "none",
     ):
         super().__init__()
         self._make(channels, width, LastLevelP6P7(width, width))
         steps = [*strides, strides[-1] * 2, strides[-1] * 4]
         anchors = AnchorGenerator(tuple(tuple(scale * step * f for f in OCTAVE) for step in steps), (RATIOS,) * len(steps))
-        self.net = RetinaNet(Channels(width), classes, anchor_generator=anchors, score_thresh=least, detections_per_img=most)
+        head = RetinaNetHead(width, len(OCTAVE) * len(RATIOS), classes, norm_layer=layer_of(norm, width))
+        self.net = RetinaNet(
+            Channels(width), classes, anchor_generator=anchors, head=head, score_thresh=least, detections_per_img=most
+        )
 
     def losses(self, seen: Seen, targets: Sequence[Target], seeds: Sequence[int]) -> tuple[dict[str, Tensor], Tensor]:
         """Focal loss of the classes and L1 of the boxes, each divided by the number of the image's own anchors with an object,
@@ -167,7 +186,7 @@ class MaskRCNNDetector(Detector):
     """Mask R-CNN.
 
     Args:
-        channels, strides, least, most: as `RetinaNetDetector` has them.
+        channels, strides, least, most, norm: as `RetinaNetDetector` has them.
         scale: the side of a level's anchors, in strides.
         hidden: the width of the layers that classify a region.
         regions: how many regions of an image the region proposal network hands on, at most.
@@ -185,6 +204,7 @@ class MaskRCNNDetector(Detector):
         scale: float = 8.0,
         least: float = 0.05,
         most: int = 100,
+        norm: HeadNorm = "none",
         hidden: int = 1024,
         regions: int = 1000,
         sampled: tuple[int, int] = (256, 512),
@@ -206,7 +226,7 @@ class MaskRCNNDetector(Detector):
             box_predictor=FastRCNNPredictor(hidden, classes + 1),  # 0 is no object
             box_score_thresh=least,
             box_detections_per_img=most,
-            mask_head=MaskRCNNHeads(width, (width,) * 4, 1),
+            mask_head=MaskRCNNHeads(width, (width,) * 4, 1, layer_of(norm, width)),
             mask_predictor=MaskRCNNPredictor(width, width, classes + 1),
         )
 

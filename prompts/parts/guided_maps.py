@@ -71,6 +71,8 @@ class GuidedMaps(nn.Module):
         norm: normalisation of a vision transformer's maps.
         pyramid: False leaves the levels out.
         class_embedding_twice: adds the class embedding to its row a second time, as the released code does.
+        score_factor: of the score map where it joins the pyramid: 1 in the released code for segmentation, and one over its
+            temperature in that for detection.
         info: what `text` is set up with.
 
     Raises:
@@ -93,10 +95,12 @@ class GuidedMaps(nn.Module):
         norm: Norm = "batch",
         pyramid: bool = True,
         class_embedding_twice: bool = False,
+        score_factor: float = 1.0,
         info: TrainInfo | None = None,
     ):
         super().__init__()
         self.guidance, self.class_embedding_twice = guidance, class_embedding_twice
+        self.score_factor = score_factor
         self.count = len(classnames)
         tower: Any = clip.image_tower
         is_vit = isinstance(tower, ImageTower)
@@ -172,8 +176,8 @@ class GuidedMaps(nn.Module):
             return Maps(levels, None, size, padded)
         texts = self.texts(clip, dense, draws)
         score_map = scores(dense.projected, texts)
-        if levels:  # without the temperature, as published
-            levels[self.score_level] = torch.cat([levels[self.score_level].float(), score_map], 1)
+        if levels:
+            levels[self.score_level] = torch.cat([levels[self.score_level].float(), score_map * self.score_factor], 1)
         return Maps(levels, score_map, size, padded, texts)
 
     def texts(self, clip: FrozenCLIP, dense: DenseFeatures, draws: Draws | None = None) -> Tensor:

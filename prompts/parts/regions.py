@@ -1,4 +1,4 @@
-"""What methods that score the regions of images share: their arguments, checks, keys, masks and the loss.
+"""Arguments, checks, keys, masks and the loss of methods that score the regions of images.
 
 Shapes: B images with one expression each, N_i proposals of image i.
 """
@@ -24,7 +24,7 @@ class Regions:
         boxes: (N_i,4) float32 of its proposals, in pixels of the image, with exclusive far edges.
         texts: the expressions.
         masks: (N_i,H,W) bool of its proposals, or None where no marker draws them.
-        keys: what tells the images apart, or None: nothing is kept. Nor is what belongs to a key that is None.
+        keys: one that identifies each image, or None: no encoded copy is kept. A single key may be None too.
     """
 
     images: Sequence[Tensor]
@@ -34,13 +34,12 @@ class Regions:
     keys: Sequence[Hashable | None] | None
 
     def copies(self, device: torch.device, i: int, part: slice) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Image i on a device, with the boxes and masks of some of its proposals: what a marker draws."""
+        """Image i on a device, with the boxes and masks of some of its proposals, for a marker to draw."""
         masks = self.masks[i]
         return self.images[i].to(device), self.boxes[i][part], None if masks is None else masks[part]
 
     def copy_keys(self, what: Hashable) -> list[Hashable | None]:
-        """For each image what tells its copies apart from all others: its key, its boxes and what is drawn; None without
-        a key."""
+        """For each image a key of its marked copies: `what` (the drawing), its key and its boxes. None without a key."""
         keys = self.keys or [None] * len(self.boxes)
         each = zip(keys, self.boxes, strict=True)
         return [None if key is None else (what, key, boxes.numpy(force=True).tobytes()) for key, boxes in each]
@@ -61,18 +60,19 @@ class RegionScorer:
         masks: Sequence[Tensor | None] | None = None,
         keys: Sequence[Hashable | None] | None = None,
     ) -> list[Tensor]:
-        """How well each proposal fits its expression.
+        """The scores of the proposals of each expression.
 
         Args:
-            images, boxes, texts, masks: of each expression, as `Regions` has them.
-            keys: what tells the images apart, None for one of which nothing is kept; copies of an image whose key came before
-                are not encoded again.
+            images, boxes, texts, masks: of each expression, as in `Regions`.
+            keys: one that identifies each image, None for one of which nothing is kept; copies of an image whose key came
+                before are not encoded again.
 
         Returns:
             (N_i,) float32 for each expression.
 
         Raises:
-            ValueError: not one of each for every image; no proposal; no mask where a marker draws one.
+            ValueError: the numbers of images, boxes, texts, masks or keys differ; an image has no proposal; a mask that a
+                marker draws is missing.
         """
         check_regions(images, boxes, texts, masks, keys)
         boxes = [torch.as_tensor(of_image, dtype=torch.float32) for of_image in boxes]

@@ -52,6 +52,7 @@ def test_batches_of_training_and_test(tmp_path):
     data = data_of(tmp_path, flip=0.0)
     batch = first_batch(data)
     assert data.classnames == ["person", "car", "cat"]
+    assert data.category_ids == data.eval_loader("test").dataset.category_ids == [1, 3, 17]
     assert data.trained_on == "6 training images, 10 objects of 3 classes"
     assert batch["image"].shape == (5, 3, 32, 48)
     assert batch["masks"].shape == (5, 2, 32, 48)

@@ -172,8 +172,8 @@ def test_a_tool_runs(words, place, monkeypatch, capsys):
     tool = tool_of(words)
     if NETWORK & set(words):
         pytest.skip("logs to a server; tests/lightning_modules/test_loggers.py does so offline")
-    if "masks" in words:
-        pytest.skip("is for a run of segmentation; tests/tools has predictions of masks")
+    if {"masks", "--image-ids"} & set(words):
+        pytest.skip("is for a run of segmentation or detection; tests/tools has predictions of masks and boxes")
     if "--watch" in words:
         pytest.skip("ends by Ctrl-C alone; tests/reports/test_watch.py ends it")
     if tool == "tools.export" and any(word.endswith(".onnx") for word in words):

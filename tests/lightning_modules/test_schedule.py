@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from lightning_modules.schedule import Poly, cosine_after_warmup
+from lightning_modules.schedule import MultiStep, Poly, cosine_after_warmup
 
 
 def test_every_published_sequence(golden_dir):
@@ -66,3 +66,27 @@ def test_a_poly_that_cannot_be(change, said):
 def test_a_run_within_its_warm_up_is_refused():
     with pytest.raises(ValueError, match="poly.warmup=1500: these are 1500 optimiser steps"):
         Poly(**PUBLISHED)(0, 1500, 0.1)
+
+
+STEPS = {"at": [0.666667, 0.916667], "factor": 0.1, "warmup": 500, "warmup_ratio": 0.001}
+
+
+def test_multistep_at_the_published_places():
+    """DenseCLIP's detectors: 12 epochs of 7,330 steps, drops after 8 and 11 of them, 500 steps of linear warm-up from a
+    thousandth."""
+    rate, steps = MultiStep(**STEPS), 12 * 7_330
+    expected = {0: 1e-7, 250: 1e-4 * (0.001 + 0.999 * 0.5), 499: 1e-4 * (0.001 + 0.999 * 499 / 500), 500: 1e-4}
+    expected |= {8 * 7_330 - 1: 1e-4, 8 * 7_330: 1e-5, 11 * 7_330 - 1: 1e-5, 11 * 7_330: 1e-6, steps - 1: 1e-6}
+    assert {step: rate(step, steps, 1e-4) for step in expected} == pytest.approx(expected)
+    with pytest.raises(ValueError, match="multistep.warmup=500: these are 500 optimiser steps"):
+        rate(0, 500, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"at": [0.9, 0.6]}, "rising"), ({"at": [0.0]}, "rising"), ({"at": [1.0]}, "rising"), ({"factor": 0}, "above 0"),
+     ({"warmup": -1}, "multistep.warmup=-1"), ({"warmup_ratio": math.nan}, "multistep.warmup_ratio")],
+)  # fmt: skip
+def test_a_multistep_that_cannot_be(change, said):
+    with pytest.raises(ValueError, match=said):
+        MultiStep(**STEPS | change)

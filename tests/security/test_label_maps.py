@@ -77,7 +77,7 @@ def test_other_formats_and_things_in_the_place_of_a_map(tmp_path):
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n")
     assert "cannot be decoded as PNG" in refused(read_label_map, path, TABLE)
     path.write_bytes(png())
-    assert "is a picture of colours (RGB)" in refused(read_label_map, path, TABLE)
+    assert "is a colour picture (RGB)" in refused(read_label_map, path, TABLE)
     path.unlink()
     os.mkfifo(path)
     assert "is a pipe" in refused(read_label_map, path, TABLE)
