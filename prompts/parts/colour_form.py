@@ -67,8 +67,8 @@ def painted_together(
 class ColourForm:
     """Assigns M colours to N proposals. Proposals are split into ceil(N / M) groups of one size, and each group is painted on
     copies of its own. With cyclic calibration a group has M copies (passes), so that each box has every colour once; otherwise
-    one. How well a whole image fits the query depends on how much of it is painted over, so groups are compared by how their
-    proposals share out a probability of 1 and not by raw scores.
+    one. How well a whole image fits the query depends on how much of it is painted over, so groups are compared by a softmax
+    over the proposals of each and not by raw scores.
 
     Raises:
         ValueError: the marker does not fill boxes or masks.
@@ -106,8 +106,8 @@ class ColourForm:
 
     def scores(self, logits: Tensor, neutral: Tensor, count: int) -> Tensor:
         """Scores (N,) of an image's proposals: log-probabilities within their group, of its proposals' mean scores over the
-        group's passes. The mean is taken first: a liking for a colour's word is then the same in all of them and cancels. A
-        proposal of two groups has the mean of both.
+        group's passes. The mean is taken first: a bias towards a colour's word is then the same in all of them and cancels. A
+        proposal in two groups gets the mean of both.
 
         Args:
             logits: (P,M) of its painted images with the sentences of the query, one for each colour.

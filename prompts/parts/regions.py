@@ -24,7 +24,7 @@ class Regions:
         boxes: (N_i,4) float32 of its proposals, in pixels of the image, with exclusive far edges.
         texts: the expressions.
         masks: (N_i,H,W) bool of its proposals, or None where no marker draws them.
-        keys: one that identifies each image, or None: no encoded copy is kept. A key of None keeps none of its image.
+        keys: one that identifies each image, or None: no encoded copy is kept. A single key may be None too.
     """
 
     images: Sequence[Tensor]
@@ -39,7 +39,7 @@ class Regions:
         return self.images[i].to(device), self.boxes[i][part], None if masks is None else masks[part]
 
     def copy_keys(self, what: Hashable) -> list[Hashable | None]:
-        """For each image a key of its marked copies: `what` (the drawing), the image's key and boxes. None without a key."""
+        """For each image a key of its marked copies: `what` (the drawing), its key and its boxes. None without a key."""
         keys = self.keys or [None] * len(self.boxes)
         each = zip(keys, self.boxes, strict=True)
         return [None if key is None else (what, key, boxes.numpy(force=True).tobytes()) for key, boxes in each]
@@ -64,7 +64,8 @@ class RegionScorer:
 
         Args:
             images, boxes, texts, masks: of each expression, as in `Regions`.
-            keys: one that identifies each image, or None; copies of an image whose key came before are not encoded again.
+            keys: one that identifies each image, None for one of which nothing is kept; copies of an image whose key came
+                before are not encoded again.
 
         Returns:
             (N_i,) float32 for each expression.
