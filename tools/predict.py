@@ -31,7 +31,7 @@ from datamodules.loaders import ImageDataset, ImageLoader, collate
 from datamodules.workers import workers_for
 from lightning_modules.process import quiet, seed_everything
 from runs import launch
-from tools.classifier import Classifier, opened
+from tools.classifier import Classifier, device_for, opened
 from tools.predict_boxes import write_boxes
 from tools.predict_masks import digests_of, given_classes, given_workers, show_bad, write_masks
 from tools.prediction_files import FORMATS, Progress, write
@@ -61,6 +61,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Writes the predictions. ValueError for a user's mistake."""
     options = arguments()
+    options.device = device_for(options.device)
     runs = [opened(run, options.set, options.config_dir) for run in options.runs]
     if any("pixel logits" in run.learner.offers for run in runs):
         return write_masks(runs, options)
