@@ -111,7 +111,7 @@ def test_an_interruption_and_an_image_that_cannot_be_read(trained, command, tmp_
     [
         (["--out", "found.csv"], "--out found.csv: boxes are written as COCO's results: give a name that ends in .json."),
         (["--top", "3"], "a run of detection finds boxes, each of one class: name a single run, and no --top."),
-        (["--workers", "x"], "--workers x: give a number of processes, or auto."),
+        (["--workers", "x"], "--workers x: give a number of processes, at most "),
         (["--classes", "cat"], "DenseCLIPDetector learned tensors for each of its 3 classes"),
         (["--image-ids", "train.json"], "train.json has 0 images of the name 000000000500.jpg, and each image needs one"),
     ],

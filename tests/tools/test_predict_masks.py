@@ -99,7 +99,7 @@ def test_what_is_there_is_passed_over_and_what_cannot_be_read_is_listed(trained,
         (["--out", "mine"], "mine is there and no folder of masks: give a new folder as --out."),
         (["--out", "other"], "other holds the masks of another prediction: give another --out, or remove that folder."),
         (["--top", "3"], "a run of segmentation gives each pixel one class: name a single run, and no --top."),
-        (["--workers", "x"], "--workers x: give a number of processes, or auto."),
+        (["--workers", "x"], "--workers x: give a number of processes, at most "),
         (["--classes", "cat"], "DenseCLIP learned tensors for each of its 150 classes"),
     ],
 )
