@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from datamodules.transforms import eval_transform
+from files.dassl import checkpoint_of
 from files.hub import fetched
 from lightning_modules.assembly import Assembly
 from lightning_modules.checkpoints import PROMPTS, read_prompts
@@ -27,6 +28,7 @@ from prompts.prompted_clip import PromptedCLIP
 from runs.jobs import NAMED, RESULT, compose_job
 from runs.result import load_result
 from runs.stored import check_names, node_of, take_over, take_over_method
+from tools.convert import refusal
 
 CONF = Path(__file__).parents[1] / "conf"
 # keys of tasks and data for the transform of test images
@@ -134,8 +136,15 @@ class Classifier:
 
 def prompts_file(run: str | Path) -> Path:
     """The prompts of a run's folder or on the hub, or the file itself. ValueError where there is none."""
-    run = fetched(str(run))
+    run = checkpoint_of(fetched(str(run)))
     path = Path(run) / PROMPTS if Path(run).is_dir() else Path(run)
+    if path.is_file() and path.suffix != ".safetensors":
+        raise ValueError(refusal(path))
+    if not path.is_file() and path.with_name(RESULT).is_file():
+        raise ValueError(
+            f"{run} is an evaluation and holds no prompts: give the prompts that it evaluated; of a released checkpoint run it "
+            "again by force=true, which keeps them."
+        )
     if not path.is_file():
         raise ValueError(f"there are no prompts at {run}: give the folder of a finished run, or its {PROMPTS}.")
     return path
