@@ -15,6 +15,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from runs import signals
+
+if __name__ == "__main__":
+    signals.install(raising=False)  # before the imports below, which take a while
+
 import torch
 
 from files.dassl import MODELS, NEWEST, checkpoint_of
