@@ -83,7 +83,7 @@ class ImageDataset(Dataset):
         except ValueError as error:
             if self.bad is None:
                 raise
-            if not self.bad[index]:
+            if not self.bad[index] and not getattr(self.source, "listed", False):
                 log.warning("left out: %s", error)
             self.bad[index] = True
             return None

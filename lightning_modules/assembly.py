@@ -66,6 +66,11 @@ class Assembly:
         """The prompts to evaluate; None where the run trains, or its method has none to load."""
         return None if self.cfg.fit else prompts_of(self.cfg.ckpt, self.names)
 
+    @property
+    def of_released(self) -> bool:
+        """Whether the prompts to evaluate are a checkpoint of other authors."""
+        return self.saved is not None and self.saved.published
+
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The method's settings that saved prompts were trained with. They go to the constructor as plain values; Hydra only

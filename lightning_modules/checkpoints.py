@@ -27,6 +27,7 @@ from runs.stored import checked_about, method_settings
 PROMPTS, BEST = "prompts.safetensors", "best.safetensors"
 ABOUT = "about"  # the only entry of a prompts file's metadata, json
 LANGUAGE_MODEL = "language_model"  # its key with the identity of the language model that the prompts were trained for
+RELEASED = "released"  # its key, true where they come from a checkpoint of other authors, which does not say its classes
 TRAINED = "trained_clip"  # its key with the number of trained CLIP tensors, which are then in the file too
 
 

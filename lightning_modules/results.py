@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from lightning_modules.assembly import Assembly
+from lightning_modules.checkpoints import RELEASED
 from lightning_modules.process import peak_memory, versions
 from lightning_modules.task import TaskModule
 from runs.jobs import Job
@@ -18,14 +19,14 @@ from runs.stored import CATEGORY_IDS
 
 def about(job: Job, run: Assembly) -> dict[str, Any]:
     """The metadata of prompts.safetensors, beside its classes and its backbone: options, settings, shots, seed, and the data's
-    own ids of the classes, where they have some."""
-    settings = {key: value for key, value in job.config["method"].items() if key != "_target_"}
+    own ids of the classes, where they have some. Those of a released checkpoint, which an evaluation keeps, have neither
+    shots nor seed, as it does not say them."""
+    settings = {key: value for key, value in job.config["method"].items() if key != "_target_"} | run.settings
     ids = getattr(run.data, CATEGORY_IDS, None)
     return {
         **job.names,
         "settings": settings | dict(run.model.learner.found_settings),
-        "shots": job.config["shots"],
-        "seed": job.config["seed"],
+        **({RELEASED: True} if run.of_released else {key: job.config[key] for key in ("shots", "seed")}),
         **({CATEGORY_IDS: list(ids)} if ids is not None else {}),
     }
 

@@ -175,6 +175,8 @@ class RunFolder:
         if job.config["fit"]:
             chosen = f"method={job.names['method']} clip={job.names['clip']}"
             say(f"next: python run.py {chosen} data=NAME fit=false ckpt={self.path}    # on another dataset")
+        elif run.of_released:
+            say(f"next: python -m tools.predict {self.path} --images FOLDER    # with its {PROMPTS}, as tools.export and share")
         return result
 
     def write(self, run: Assembly, result: dict[str, Any]) -> None:
@@ -182,7 +184,7 @@ class RunFolder:
         model, module = run.model, run.module
         boards = boards_of(module.loggers)  # type: ignore[arg-type]
         shown.note_origins(boards, run.cfg)
-        if self.job.config["fit"]:
+        if self.job.config["fit"] or run.of_released:  # a released checkpoint becomes prompts with classes, settings and CLIP
             save_prompts(self.path / PROMPTS, model, about(self.job, run))
             pictures = model.learner.artifacts(self.path) if isinstance(model.learner, TrainingHooks) else []
             shown.show_pictures(boards, pictures)

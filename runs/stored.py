@@ -80,6 +80,25 @@ def method_settings(method: DictConfig, stored: Mapping[str, Any], where: str) -
     return settings
 
 
+def take_over_method(cfg: DictConfig, stored: Mapping[str, Any], where: str) -> None:
+    """Sets what a method's settings interpolate to the stored values, so that it is what it was in training: the data's key
+    that they follow (`dataset_templates: ${data.templates}`), or else the setting itself. The other settings are those of
+    `method_settings`.
+
+    Raises:
+        ValueError: a value is not of its key's type, or one that OmegaConf would resolve; `where` names the file.
+    """
+    method = cfg.method
+    followed = {key: value for key, value in stored.items() if key in method and OmegaConf.is_interpolation(method, key)}
+    texts: Any = OmegaConf.to_container(method, resolve=False)
+    of_data = {}
+    for key, value in followed.items():
+        if data_key := re.fullmatch(r"\$\{data\.(\w+)\}", str(texts[key])):
+            of_data[data_key[1]] = value
+    take_over(cfg.data, of_data, where)
+    take_over(method, followed, where)
+
+
 def check_names(names: Mapping[str, str], folders: Sequence[Path], where: Path) -> None:
     """ValueError where a group's option is not one of the folders' yaml files: an override can hold more than a name."""
     for group, name in names.items():

@@ -25,7 +25,7 @@ from lightning_modules.assembly import Assembly
 from lightning_modules.box_metrics import entries_of
 from lightning_modules.detection import as_opened
 from runs.stored import CATEGORY_IDS
-from tools.classifier import opened
+from tools.classifier import device_for, opened
 
 
 class BoxFinder:
@@ -42,7 +42,7 @@ class BoxFinder:
     def __init__(self, parts: Assembly, device: str | torch.device | None = None) -> None:
         if "boxes" not in parts.learner.offers:
             raise ValueError(f"{type(parts.learner).__name__} finds no boxes: name a run of another method.")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_for(device)
         self.model = parts.model.eval().requires_grad_(False).to(self.device)
         data: Any = OmegaConf.to_container(parts.cfg.data, resolve=True)
         mode = parts.clip.image_spec.get("interpolation", "bilinear")

@@ -15,20 +15,36 @@ from typing import Any
 
 import PIL.Image
 import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from datamodules.transforms import eval_transform
+from files.dassl import checkpoint_of
 from files.hub import fetched
 from lightning_modules.assembly import Assembly
 from lightning_modules.checkpoints import PROMPTS, read_prompts
 from prompts.prompted_clip import PromptedCLIP
 from runs.jobs import NAMED, RESULT, compose_job
 from runs.result import load_result
-from runs.stored import check_names, take_over
+from runs.stored import check_names, node_of, take_over, take_over_method
+from tools.convert import refusal
 
 CONF = Path(__file__).parents[1] / "conf"
 # keys of tasks and data for the transform of test images
 SEEN = ("window", "stride", "ratios", "flip", "scale", "shorter", "longer")
+USED = ("clip", "lm", "data", "task", "method", "data_root", "other_clip", "threads")  # that can be set for a finished run
+SAID = ("name", "templates")  # keys of data that the texts of methods follow
+
+
+def device_for(given: str | torch.device | None) -> torch.device:
+    """Where a model runs; None: the GPU where there is one. ValueError for what is no device, or none of this machine."""
+    try:
+        device = torch.device(given or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:  # of torch, by the kind of device
+        raise ValueError(f"--device {given}: there is no such device here; give cpu, or cuda where there is a GPU.") from error
+    return device
 
 
 class Classifier:
@@ -47,7 +63,7 @@ class Classifier:
             raise ValueError(
                 f"{type(model.learner).__name__} gives no class logits, so it cannot classify: name a run of another method."
             )
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_for(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.transform = eval_transform(**model.clip.image_spec)
 
@@ -120,8 +136,15 @@ class Classifier:
 
 def prompts_file(run: str | Path) -> Path:
     """The prompts of a run's folder or on the hub, or the file itself. ValueError where there is none."""
-    run = fetched(str(run))
+    run = checkpoint_of(fetched(str(run)))
     path = Path(run) / PROMPTS if Path(run).is_dir() else Path(run)
+    if path.is_file() and path.suffix != ".safetensors":
+        raise ValueError(refusal(path))
+    if not path.is_file() and path.with_name(RESULT).is_file():
+        raise ValueError(
+            f"{run} is an evaluation and holds no prompts: give the prompts that it evaluated; of a released checkpoint run it "
+            "again by force=true, which keeps them."
+        )
     if not path.is_file():
         raise ValueError(f"there are no prompts at {run}: give the folder of a finished run, or its {PROMPTS}.")
     return path
@@ -136,8 +159,11 @@ def opened(run: str | Path, overrides: Sequence[str] = (), config_dir: str | Pat
         config_dir: a folder of more configs, as run.py's --config-dir.
 
     Raises:
-        ValueError: there are no such prompts, they belong to another CLIP, or name a method that is not here.
+        ValueError: there are no such prompts, they belong to another CLIP, or name a method that is not here; no folder
+            `config_dir`; an override that contradicts the prompts or changes nothing.
     """
+    if config_dir and not Path(config_dir).is_dir():
+        raise ValueError(f"--config-dir {config_dir}: there is no such folder.")
     path = prompts_file(run)
     about = read_prompts(path).about
     if lacking := [group for group in NAMED if group not in about]:
@@ -148,21 +174,42 @@ def opened(run: str | Path, overrides: Sequence[str] = (), config_dir: str | Pat
     cfg, _ = compose_job([*search, *(f"{group}={name}" for group, name in names.items())], CONF)
     if (result := path.with_name(RESULT)).is_file():
         take_over(cfg, _of_tests(load_result(result).get("config", {})), str(result))
-    cfg.merge_with_dotlist(list(overrides))
+    take_over_method(cfg, about["settings"], str(path))
+    _override(cfg, overrides)
     if "trainable" in cfg.clip:
         cfg.clip.trainable = None  # the CLIP's trained tensors are loaded from the prompts file
     cfg.fit, cfg.ckpt = False, str(path)
     return Assembly(cfg, names)
 
 
+def _override(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Sets keys to what the user says of them. ValueError where that would contradict the prompts, or change nothing."""
+    for text in overrides:
+        key, equals, _ = text.partition("=")
+        group, dot, rest = key.partition(".")
+        if not equals or not key:
+            raise ValueError(f"--set {text}: give KEY=VALUE, such as clip.weights=PATH.")
+        if group not in USED:
+            raise ValueError(f"--set {text}: {group} has no effect here; keys of {', '.join(USED)} have one.")
+        if not dot and OmegaConf.is_config(cfg[group]):
+            raise ValueError(f"--set {text}: which {group} it is stands in the prompts; set its keys, {group}.KEY=VALUE.")
+        setting = rest.partition(".")[0]
+        if group == "method" and setting in cfg.method and not OmegaConf.is_dict(node_of(cfg.method, setting)):
+            raise ValueError(f"--set {text}: the method's settings are those that the prompts were trained with; leave it out.")
+        try:
+            cfg.merge_with_dotlist([text])
+        except (yaml.YAMLError, TypeError, ValueError) as error:
+            raise ValueError(f"--set {text}: {' '.join(str(error).split())}; give KEY=VALUE.") from error
+
+
 def _of_tests(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a stored config that concern the CLIP, such as the file of its weights, and the transform of test
-    images."""
+    """The settings of a stored config that concern the CLIP, such as the file of its weights, the texts, and the transform of
+    test images."""
     module = (stored.get("task") or {}).get("module")
     data = stored["data"] if isinstance(stored.get("data"), dict) else {}
     kept = {
         "task": {"module": {key: module[key] for key in SEEN if key in module} if isinstance(module, dict) else {}},
-        "data": {key: data[key] for key in SEEN if key in data},
+        "data": {key: data[key] for key in (*SEEN, *SAID) if key in data},
     }
     return kept | ({"clip": stored["clip"]} if "clip" in stored else {})
 

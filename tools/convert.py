@@ -3,15 +3,22 @@
     python -m tools.convert output/.../seed1              # a file (model.pth.tar-N), or Dassl's folder with it
     python -m tools.convert RUN_FOLDER --to FOLDER        # FOLDER/MODEL/model.pth.tar-N and `checkpoint`, for the released code
 
-Released checkpoints need no conversion: ckpt= and init_from= read them, and their shapes tell the numbers of prompts. What is
-written has the learned tensors alone; the released code takes the rest from its own CLIP, and the class names from its data.
+Released checkpoints need no conversion: ckpt= and init_from= read them, and their shapes tell the numbers of prompts. An
+evaluation (fit=false ckpt=FILE data=NAME) also writes them as prompts.safetensors, with its data's classes and its CLIP. What
+is written has the learned tensors alone; the released code takes the rest from its own CLIP, and the class names from its data.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+from runs import signals
+
+if __name__ == "__main__":
+    signals.install(raising=False)  # before the imports below, which take a while
 
 import torch
 
@@ -65,7 +72,22 @@ def described(given: str) -> str:
         lines.append(f"  method={method} {words}")
     if len(kinds) > 1:
         lines.append("  (each of these methods reads it: choose the one that it was trained with)")
-    return "\n".join([*lines, f"python run.py method={next(iter(kinds))} fit=false ckpt={path} data=NAME"])
+    return "\n".join([*lines, evaluation(kinds, path)])
+
+
+def evaluation(kinds: Iterable[str], path: Path) -> str:
+    """The command that evaluates a checkpoint, and keeps its prompts in this suite's form."""
+    return f"python run.py method={next(iter(kinds))} fit=false ckpt={path} data=NAME"
+
+
+def refusal(path: Path) -> str:
+    """What a file is that is no prompts.safetensors, and what makes prompts of it. ValueError where it is no checkpoint."""
+    if not (kinds := kinds_of(read_published(path))):
+        return f"{path} holds no prompts of a method that is known here: give a {PROMPTS}, or the folder of a finished run."
+    return (
+        f"{path} is a released checkpoint of {' or '.join(kinds)}, which says neither its classes nor its CLIP: evaluate it by "
+        f"`{evaluation(kinds, path)}`, and give the folder that this run prints."
+    )
 
 
 def written(path: Path, to: Path, epoch: int | None = None) -> Path:

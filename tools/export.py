@@ -18,6 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from runs import signals
+
+if __name__ == "__main__":
+    signals.install(raising=False)  # before the imports below, which take a while
+
 import torch
 from safetensors.torch import save
 from torch import Tensor

@@ -66,6 +66,10 @@ def traced(classifier: Classifier) -> torch.export.ExportedProgram:
         ) from error
     finally:
         clip.text_rows = rows
+    used = {spec.target for spec in program.graph_signature.input_specs}
+    for tensors in (program.state_dict, program.constants):  # without the text tower where its features are constants
+        for name in [name for name in tensors if name not in used]:
+            del tensors[name]
     for module in program.graph_module.modules():  # without the paths of this machine
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)

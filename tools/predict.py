@@ -23,6 +23,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from runs import signals
+
+if __name__ == "__main__":
+    signals.install(raising=False)  # before the imports below, which take a while
+
 import torch
 from torch import Tensor
 
@@ -31,9 +36,9 @@ from datamodules.loaders import ImageDataset, ImageLoader, collate
 from datamodules.workers import workers_for
 from lightning_modules.process import quiet, seed_everything
 from runs import launch
-from tools.classifier import Classifier, opened
+from tools.classifier import Classifier, device_for, opened
 from tools.predict_boxes import write_boxes
-from tools.predict_masks import digests_of, given_classes, given_workers, show_bad, write_masks
+from tools.predict_masks import digests_of, given_classes, given_workers, images_of, refuse_none, show_bad, write_masks
 from tools.prediction_files import FORMATS, Progress, write
 
 
@@ -61,6 +66,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Writes the predictions. ValueError for a user's mistake."""
     options = arguments()
+    options.device = device_for(options.device)
     runs = [opened(run, options.set, options.config_dir) for run in options.runs]
     if any("pixel logits" in run.learner.offers for run in runs):
         return write_masks(runs, options)
@@ -74,7 +80,7 @@ def main() -> None:
     top = _top(options.top or "5")
     if options.batch_size < 1:
         raise ValueError(f"--batch-size {options.batch_size}: give a number, 1 or more.")
-    source = ImageFiles(options.images)
+    source = images_of(options)
     quiet()
     seed_everything(1)
     classifiers = [Classifier(run.model, options.device) for run in runs]
@@ -86,9 +92,12 @@ def main() -> None:
     for row in predicted(classifiers, source, names, top, options, progress.done):
         progress.add(row)
     rows = list(progress.rows())
+    bad = [row["error"] for row in rows if row["error"]]
+    if len(bad) == len(rows):
+        progress.remove()
+    refuse_none(bad, len(rows))
     write(options.out, rows, min(top, len(names)))
     progress.remove()
-    bad = [row["error"] for row in rows if row["error"]]
     print(f"{len(rows) - len(bad):,} images predicted over {len(names):,} classes: {options.out}")
     show_bad(bad, options.out)
     return None
@@ -132,7 +141,7 @@ def predicted(
         rows = []
         for at, index in enumerate(batch["index"].tolist()):
             readable = bool(batch["weight"][at] > 0)
-            row = {"image": items[index].path, "error": "" if readable else f"{items[index].path} cannot be decoded"}
+            row = {"image": items[index].path, "error": "" if readable else source.why(items[index])}
             row["classes"] = [names[c] for c in best.indices[at].tolist()] if readable else []
             row["probabilities"] = best.values[at].tolist() if readable else []
             rows.append(row)

@@ -21,7 +21,16 @@ from files.whole import write_json, write_text
 from lightning_modules.assembly import Assembly
 from lightning_modules.process import quiet, seed_everything
 from tools.box_finder import BoxFinder
-from tools.predict_masks import SizedImages, alone, digests_of, given_classes, given_workers, show_bad
+from tools.predict_masks import (
+    SizedImages,
+    alone,
+    digests_of,
+    given_classes,
+    given_workers,
+    images_of,
+    refuse_none,
+    show_bad,
+)
 from tools.prediction_files import Progress
 
 ImageId = int | str
@@ -41,7 +50,7 @@ def write_boxes(runs: Sequence[Assembly], options: argparse.Namespace) -> None:
         raise ValueError("a run of detection finds boxes, each of one class: name a single run, and no --top.")
     if out.suffix != ".json":
         raise ValueError(f"--out {out}: boxes are written as COCO's results: give a name that ends in .json.")
-    source = ImageFiles(options.images)
+    source = images_of(options)
     ids = image_ids([item.path for item in source.items], options.image_ids)
     quiet()
     seed_everything(1)
@@ -58,7 +67,11 @@ def write_boxes(runs: Sequence[Assembly], options: argparse.Namespace) -> None:
     rows = list(progress.rows())
     found = [one for row in rows for one in row["found"]]
     not_read = out.with_name(f"{out.name}.not_read.txt")
-    if bad := [row["error"] for row in rows if row["error"]]:
+    bad = [row["error"] for row in rows if row["error"]]
+    if len(bad) == len(rows):
+        progress.remove()
+    refuse_none(bad, len(rows))
+    if bad:
         write_text(not_read, "".join(f"{error}\n" for error in bad))
     write_json(out, found)
     progress.remove()
@@ -107,4 +120,4 @@ def _predicted(
         if sample["weight"]:
             yield {"error": "", "found": finder.found_in(sample["image"], sample["size"], number)}
         else:
-            yield {"error": f"{item.path} cannot be decoded", "found": []}
+            yield {"error": source.why(item), "found": []}

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from datamodules.disk import read_text
-from datamodules.image_files import ImageFiles
+from datamodules.image_files import ImageFiles, in_words
 from datamodules.loaders import ImageDataset, ImageLoader
 from datamodules.workers import workers_for
 from files.untrusted import read_json, visible
@@ -28,6 +29,7 @@ from lightning_modules.assembly import Assembly
 from lightning_modules.label_pictures import hex_of, label_picture
 from lightning_modules.process import quiet, seed_everything
 from lightning_modules.segmentation import colours_of
+from runs.keys import PROCESSES
 from tools.classifier import prompts_file
 from tools.segmenter import Segmenter
 
@@ -41,15 +43,31 @@ def given_classes(options: argparse.Namespace) -> list[str] | None:
 
 
 def given_workers(options: argparse.Namespace) -> int | Literal["auto"]:
-    """The number of processes that read images. ValueError where it is none."""
-    if options.workers != "auto" and not options.workers.isdecimal():
-        raise ValueError(f"--workers {options.workers}: give a number of processes, or auto.")
-    return int(options.workers) if options.workers != "auto" else "auto"
+    """The number of processes that read images. ValueError where it is none, or too large."""
+    if options.workers == "auto":
+        return "auto"
+    if not re.fullmatch(r"\d{1,9}", options.workers, re.ASCII) or int(options.workers) > PROCESSES:
+        raise ValueError(f"--workers {options.workers}: give a number of processes, at most {PROCESSES}, or auto.")
+    return int(options.workers)
 
 
 def digests_of(runs: Sequence[str]) -> list[str]:
     """sha256 of the prompts of each run."""
     return [hashlib.sha256(prompts_file(run).read_bytes()).hexdigest() for run in runs]
+
+
+def images_of(options: argparse.Namespace) -> ImageFiles:
+    """The images of the command line; says what their folders hold besides. ValueError where one is missing."""
+    source = ImageFiles(options.images)
+    if said := in_words(source.passed_over):
+        print(f"passed over, as no image: {visible(said)}")
+    return source
+
+
+def refuse_none(errors: Sequence[str], count: int) -> None:
+    """ValueError where none of `count` images could be read."""
+    if errors and len(errors) == count:
+        raise ValueError(f"none of the {count:,} images can be read, so nothing is written; the first: {visible(errors[0])}.")
 
 
 def show_bad(errors: Sequence[str], file: Path) -> None:
@@ -69,7 +87,7 @@ def write_masks(runs: Sequence[Assembly], options: argparse.Namespace) -> None:
     """
     if len(runs) > 1 or options.top is not None:
         raise ValueError("a run of segmentation gives each pixel one class: name a single run, and no --top.")
-    source, out = ImageFiles(options.images), options.out or Path("masks")
+    source, out = images_of(options), options.out or Path("masks")
     quiet()
     seed_everything(1)
     segmenter = Segmenter(runs[0], options.device)
@@ -86,10 +104,11 @@ def write_masks(runs: Sequence[Assembly], options: argparse.Namespace) -> None:
     bad = []
     for name, ids in _predicted(segmenter, source, left, given_workers(options)):
         if ids is None:
-            bad.append(f"{left[name].path} cannot be decoded")
+            bad.append(source.why(left[name]))
             continue
         with whole_file(out / name) as temporary:
             label_picture(ids, colours).save(temporary, format="PNG")
+    refuse_none(bad, len(files))
     write_text(out / NOT_READ, "".join(f"{error}\n" for error in bad))
     print(f"{len(files) - len(bad):,} masks of {len(names):,} classes: {out}")
     show_bad(bad, out / NOT_READ)

@@ -22,7 +22,7 @@ from torch import Tensor
 from datamodules.joint_transforms import FitScale
 from lightning_modules.assembly import Assembly
 from lightning_modules.sliding_window import TestMode
-from tools.classifier import SEEN, opened
+from tools.classifier import SEEN, device_for, opened
 
 
 class Segmenter:
@@ -39,7 +39,7 @@ class Segmenter:
     def __init__(self, parts: Assembly, device: str | torch.device | None = None) -> None:
         if "pixel logits" not in parts.learner.offers:
             raise ValueError(f"{type(parts.learner).__name__} gives no pixel logits: name a run of another method.")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_for(device)
         self.model = parts.model.eval().requires_grad_(False).to(self.device)
         config: Any = OmegaConf.to_container(parts.cfg, resolve=True)
         module = config["task"]["module"]

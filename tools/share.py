@@ -17,14 +17,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from runs import signals
+
+if __name__ == "__main__":
+    signals.install(raising=False)  # before the imports below, which take a while
+
 import yaml
 
 from files.hub import PREFIX, repository
 from files.whole import write_bytes, write_text
-from lightning_modules.checkpoints import PROMPTS, read_prompts
+from lightning_modules.checkpoints import PROMPTS, RELEASED, read_prompts
 from runs import launch
 from runs.jobs import RESULT
-from runs.result import Result, load_result
+from runs.result import Result, load_result, targets
 
 CARD = "README.md"
 
@@ -79,9 +84,11 @@ def upload(place: str, files: dict[str, bytes], private: bool) -> str:
         api = HfApi()
         address = api.create_repo(repo, private=private, exist_ok=True)
         api.create_commit(repo, operations, commit_message="Prompts of the CLIP prompt suite")
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of the HTTP library too, which depends on the version of the hub's client
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{place} cannot be uploaded ({reason.rstrip('.')}): log in (HF_TOKEN), or give a folder.") from error
+        raise ValueError(
+            f"{place} cannot be uploaded ({reason.rstrip('.')}): log in (HF_TOKEN), check the network, or give a folder."
+        ) from error
     return str(address)
 
 
@@ -109,7 +116,7 @@ def card(about: dict[str, Any], results: Sequence[Result], licence: str, ckpt: s
             {
                 "name": f"{names['method']} on {names['data']}",
                 "results": [
-                    {"task": {"type": first["task"]}, "dataset": {"name": name, "type": name}, "metrics": [metric]}
+                    {"task": {"type": first["task"]}, "dataset": _dataset(name, first), "metrics": [metric]}
                     for name, metric in zip(first["metrics"], metrics, strict=True)
                 ],
             }
@@ -117,6 +124,10 @@ def card(about: dict[str, Any], results: Sequence[Result], licence: str, ckpt: s
     }
     use = f"python run.py method={names['method']} clip={names['clip']} data=NAME fit=false ckpt={ckpt}"
     shots = "all images" if first["shots"] < 1 else f"{first['shots']} images of each class"
+    origin = f"learned by {_cell(names['method'])} from {shots} of"
+    seeds = f"Seeds: {', '.join(str(result['seed']) for result in results)}; the prompts are those of seed {first['seed']}. "
+    if about.get(RELEASED):
+        origin, seeds = f"of a released checkpoint of {_cell(names['method'])}, evaluated on", ""
     title = f"{figure['title']}, {figure['unit']}" if figure["unit"] else figure["title"]
     return "\n".join(
         [
@@ -125,7 +136,7 @@ def card(about: dict[str, Any], results: Sequence[Result], licence: str, ckpt: s
             "---",
             f"# {_cell(names['method'])} on {_cell(names['data'])}",
             "",
-            f"Prompts for a frozen CLIP, learned by {_cell(names['method'])} from {shots} of {_cell(names['data'])} "
+            f"Prompts for a frozen CLIP, {origin} {_cell(names['data'])} "
             f"({len(first.get('classnames', []))} classes, protocol {_cell(names['protocol'])}).",
             "",
             f"    {use}",
@@ -134,13 +145,20 @@ def card(about: dict[str, Any], results: Sequence[Result], licence: str, ckpt: s
             "|---|---:|",
             *rows,
             "",
-            f"Seeds: {', '.join(str(result['seed']) for result in results)}; the prompts are those of seed {first['seed']}. "
-            f"Configuration {first['digest']}. Trained numbers: {first.get('trainable_parameters', 0):,}.",
+            f"{seeds}Configuration {first['digest']}. Trained numbers: {first.get('trainable_parameters', 0):,}.",
             "",
             "The CLIP that they belong to: " + ", ".join(f"{key} {_cell(str(value))}" for key, value in backbone.items()) + ".",
             "",
         ]
     )
+
+
+def _dataset(evaluation: str, result: Result) -> dict[str, str]:
+    """What was evaluated, in the hub's words: a part of the run's own data as a split of it, another dataset by its name."""
+    if evaluation in targets(result):
+        return {"name": evaluation, "type": evaluation}
+    data = result["names"]["data"]
+    return {"name": data, "type": data, "split": evaluation}
 
 
 def _cell(text: str) -> str:

@@ -2,10 +2,16 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
+from toys import NAMES, TESTS, ToySource, only
 
-from tools import convert
+from lightning_modules.checkpoints import read_prompts
+from tools import convert, share
+from tools.classifier import load
+
+CONF = TESTS / "conf"
 
 
 def command(monkeypatch, *arguments):
@@ -31,6 +37,36 @@ def test_prompts_of_a_run_go_there_and_back(run_here, tmp_path, monkeypatch, cap
     assert f"python run.py method=coop fit=false ckpt={model / 'model.pth.tar-1'}" in said
     again = run_here("method=coop", "fit=false", f"ckpt={model.parent}", "output=second")
     assert again["metrics"]["test"]["accuracy"] == trained["metrics"]["test"]["accuracy"]
+
+
+def test_an_evaluation_makes_prompts_of_a_released_checkpoint(run_here, tmp_path, monkeypatch, capsys):
+    run_here("method=coop", "method.n_ctx=5", "shots=1", "epochs=1", "output=first")
+    command(monkeypatch, only(tmp_path / "first", "prompts.safetensors"), "--to", tmp_path / "released")
+    file = tmp_path / "released" / "prompt_learner" / "model.pth.tar-1"
+    for given in (file, file.parent, file.parents[1]):
+        with pytest.raises(ValueError, match=f"is a released checkpoint of coop or.*`python run.py method=coop .*ckpt={file} "):
+            load(given, (), CONF)
+    run_here("method=coop", "fit=false", f"ckpt={file}", "output=second")  # n_ctx is read from the shapes
+    folder = only(tmp_path / "second", "prompts.safetensors").parent
+    assert f"next: python -m tools.predict {folder.relative_to(tmp_path)} --images" in capsys.readouterr().out
+    about = read_prompts(folder / "prompts.safetensors").about
+    assert (about["settings"]["n_ctx"], about["classnames"], about["released"]) == (5, NAMES, True)
+    assert not {"shots", "seed"} & set(about)
+    source, stored = ToySource(), np.load(folder / "predictions.npz")
+    images = [source.open(item) for item in source.splits(1).test]
+    assert load(folder, (), CONF, "cpu").probabilities(images).argmax(1).tolist() == stored["test/pred"].tolist()
+    assert run_here("method=coop", "fit=false", f"ckpt={folder}", "output=third")["metrics"]
+
+    monkeypatch.setattr(sys, "argv", ["share", str(folder), "--to", f"{tmp_path}/shared"])
+    share.main()
+    card = (tmp_path / "shared/README.md").read_text()
+    assert "of a released checkpoint of coop, evaluated on toy (5 classes" in card
+    assert "learned by" not in card
+    assert "Seeds" not in card
+
+    (folder / "prompts.safetensors").unlink()  # as earlier versions left it
+    with pytest.raises(ValueError, match="is an evaluation and holds no prompts.*force=true"):
+        load(folder, (), CONF)
 
 
 def test_mistakes_are_one_sentence(run_here, tmp_path, monkeypatch):

@@ -36,6 +36,9 @@ def photos(tmp_path_factory):
         (folder / f"{at % 2}").mkdir(exist_ok=True)
         source.open(item).save(folder / f"{at % 2}" / f"{at}.png")
     (folder / "notes.md").write_text("not an image")
+    (folder / "phone").mkdir()
+    (folder / "phone" / "a.HEIC").write_text("of a phone")
+    (folder / "more").symlink_to(folder / "phone")
     (folder / "0" / "bad.png").write_bytes(b"no picture")
     return folder
 
@@ -96,6 +99,7 @@ def test_the_command_writes_a_row_for_every_image(runs, photos, command, tmp_pat
     status, screen, errors = command(runs["coop"], "--images", photos, "--out", f"out/p.{suffix}", "--top", "2")
     assert status == 0, errors
     assert "9 images predicted over 36 classes" in screen
+    assert "passed over, as no image: 1 .heic, 1 .md, 1 linked folder(s)\n" in screen
     assert errors == f"not read: {photos}/0/bad.png cannot be decoded\n"
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"p.{suffix}"]
     rows = read(tmp_path / "out" / f"p.{suffix}")
@@ -104,6 +108,21 @@ def test_the_command_writes_a_row_for_every_image(runs, photos, command, tmp_pat
     expected = load(runs["coop"]).top(images, k=2)
     found = [[(row[f"class_{k}"], pytest.approx(row[f"probability_{k}"])) for k in (1, 2)] for row in rows if not row["error"]]
     assert expected == found
+
+
+def test_nothing_is_written_where_no_image_is_read(runs, photos, command, tmp_path, caplog):
+    (tmp_path / "list.txt").write_text("gone.png\nlost.png\n")
+    (tmp_path / "predictions.csv").write_text("of yesterday")
+    status, screen, errors = command(runs["coop"], "--images", "list.txt")
+    assert (status, screen) == (1, "")
+    said = "none of the 2 images can be read, so nothing is written; the first: gone.png does not exist."
+    assert errors == f"error: {said}\n"
+    assert not caplog.records  # the loader does not name them once more
+    assert {path.name: path.read_text() for path in tmp_path.glob("p*")} == {"predictions.csv": "of yesterday"}
+    assert command(runs["coop"], "--images", "list.txt", photos / "1")[0] == 0
+    assert [row["error"] for row in read(tmp_path / "predictions.csv")][:2] == [
+        "gone.png does not exist", "lost.png does not exist",
+    ]  # fmt: skip
 
 
 def read(path):
@@ -171,6 +190,9 @@ def test_an_interrupted_prediction_goes_on(runs, photos, command, tmp_path, monk
         (["--images", "{photos}", "--top", "0"], "--top 0"),
         (["--images", "{photos}", "--out", "p.xlsx"], "ends in .csv, .json, .parquet"),
         (["--images", "{photos}", "--workers", "many"], "--workers many"),
+        (["--images", "{photos}", "--workers", "100000"], "--workers 100000: give a number of processes, at most"),
+        (["--images", "{photos}", "--device", "tpu"], "--device tpu: there is no such device here"),
+        (["--images", "{photos}/phone"], "or its folders, only 1 .heic"),
         (["--images", "{photos}", "--set", "clip.nothing=1"], "clip.nothing"),
     ],
 )

@@ -111,13 +111,18 @@ def test_an_interruption_and_an_image_that_cannot_be_read(trained, command, tmp_
     [
         (["--out", "found.csv"], "--out found.csv: boxes are written as COCO's results: give a name that ends in .json."),
         (["--top", "3"], "a run of detection finds boxes, each of one class: name a single run, and no --top."),
-        (["--workers", "x"], "--workers x: give a number of processes, or auto."),
+        (
+            ["--images", "list.txt"],
+            "none of the 1 images can be read, so nothing is written; the first: gone.jpg does not exist.",
+        ),
+        (["--workers", "x"], "--workers x: give a number of processes, at most "),
         (["--classes", "cat"], "DenseCLIPDetector learned tensors for each of its 3 classes"),
         (["--image-ids", "train.json"], "train.json has 0 images of the name 000000000500.jpg, and each image needs one"),
     ],
 )
 def test_mistakes_end_in_one_sentence(trained, command, tmp_path, arguments, said):
     run, data = trained
+    (tmp_path / "list.txt").write_text("gone.jpg")
     (tmp_path / "train.json").write_bytes((data / "annotations/instances_train2017.json").read_bytes())
     status, _, errors = command(run, "--images", data / "val2017", *arguments)
     assert status == 1

@@ -99,12 +99,17 @@ def test_what_is_there_is_passed_over_and_what_cannot_be_read_is_listed(trained,
         (["--out", "mine"], "mine is there and no folder of masks: give a new folder as --out."),
         (["--out", "other"], "other holds the masks of another prediction: give another --out, or remove that folder."),
         (["--top", "3"], "a run of segmentation gives each pixel one class: name a single run, and no --top."),
-        (["--workers", "x"], "--workers x: give a number of processes, or auto."),
+        (
+            ["--images", "list.txt"],
+            "none of the 1 images can be read, so nothing is written; the first: gone.jpg does not exist.",
+        ),
+        (["--workers", "x"], "--workers x: give a number of processes, at most "),
         (["--classes", "cat"], "DenseCLIP learned tensors for each of its 150 classes"),
     ],
 )
 def test_mistakes_end_in_one_sentence(trained, command, tmp_path, arguments, said):
     run, data = trained
+    (tmp_path / "list.txt").write_text("gone.jpg")
     for name, content in {"mine/diary.txt": "", "other/classes.json": '{"digest": "f00"}'}.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(content)

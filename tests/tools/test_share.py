@@ -108,7 +108,9 @@ def test_a_folder_has_prompts_and_a_card(runs, command, tmp_path):
     assert (tmp_path / "shared/prompts.safetensors").read_bytes() == (runs[0] / "prompts.safetensors").read_bytes()
     _, head, text = (tmp_path / "shared/README.md").read_text().split("---\n")
     figures = [json.loads((folder / "result.json").read_text())["metrics"]["test"]["accuracy"] for folder in runs[:2]]
-    metric = yaml.safe_load(head)["model-index"][0]["results"][0]["metrics"][0]
+    [entry] = yaml.safe_load(head)["model-index"][0]["results"]
+    assert entry["dataset"] == {"name": "shapes", "type": "shapes", "split": "test"}
+    [metric] = entry["metrics"]
     assert metric["value"] == pytest.approx(sum(figures) / 2, abs=1e-3)
     assert f"| test | {sum(figures) / 2:.2f} ± " in text
     assert "Seeds: 1, 2" in text
@@ -138,6 +140,15 @@ def test_what_is_not_on_the_hub_is_one_sentence(runs, command, hub, monkeypatch)
     status, _, errors = command(runs[0], "--to", "me/birds")
     assert (status, errors.count("\n")) == (1, 1)
     assert "log in (HF_TOKEN)" in errors
+
+
+def test_a_hub_out_of_reach_is_one_sentence(runs, command, hub, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    status, _, errors = command(runs[0], "--to", "me/birds")
+    assert (status, errors.count("\n")) == (1, 1)
+    assert "me/birds cannot be uploaded (" in errors
 
 
 def test_runs_that_have_no_mean_are_refused(runs, command, tmp_path):
