@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -174,7 +175,8 @@ class RunFolder:
         )
         if job.config["fit"]:
             chosen = f"method={job.names['method']} clip={job.names['clip']}"
-            say(f"next: python run.py {chosen} data=NAME fit=false ckpt={self.path}    # on another dataset")
+            saved = shlex.quote(f"ckpt={self.path}")
+            say(f"next: python run.py {chosen} data=NAME fit=false {saved}    # on another dataset")
         return result
 
     def write(self, run: Assembly, result: dict[str, Any]) -> None:
