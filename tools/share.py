@@ -70,6 +70,7 @@ def upload(place: str, files: dict[str, bytes], private: bool) -> str:
     """Makes the repository where there is none and uploads the files in one commit; its address. ValueError where it is
     refused."""
     from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError
 
     repo, revision = repository(place)
     if revision:
@@ -79,7 +80,11 @@ def upload(place: str, files: dict[str, bytes], private: bool) -> str:
         api = HfApi()
         address = api.create_repo(repo, private=private, exist_ok=True)
         api.create_commit(repo, operations, commit_message="Prompts of the CLIP prompt suite")
-    except (OSError, ValueError) as error:
+    except (
+        OSError,
+        ValueError,
+        *HfHubHTTPError.__bases__,
+    ) as error:  # no connection, too
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{place} cannot be uploaded ({reason.rstrip('.')}): log in (HF_TOKEN), or give a folder.") from error
     return str(address)

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
+from huggingface_hub.errors import HfHubHTTPError
 from toys import ROOT
 
 import run as entry
@@ -138,6 +139,16 @@ def test_what_is_not_on_the_hub_is_one_sentence(runs, command, hub, monkeypatch)
     status, _, errors = command(runs[0], "--to", "me/birds")
     assert (status, errors.count("\n")) == (1, 1)
     assert "log in (HF_TOKEN)" in errors
+
+
+def test_a_hub_out_of_reach_is_one_sentence(runs, command, hub, monkeypatch):
+    def refuse(*arguments, **options):
+        raise HfHubHTTPError.__bases__[0]("[Errno 111] Connection refused")  # of the client, and no OSError
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    status, _, errors = command(runs[0], "--to", "me/birds")
+    assert (status, errors.count("\n")) == (1, 1)
+    assert "me/birds cannot be uploaded ([Errno 111] Connection refused)" in errors
 
 
 def test_runs_that_have_no_mean_are_refused(runs, command, tmp_path):
