@@ -43,21 +43,43 @@ def arguments() -> argparse.Namespace:
     form.add_argument("--leaderboard", action="store_true", help="rank all entries of all folders, on a page of its own")
     form.add_argument("--compare", nargs=2, metavar=("METHOD", "METHOD"), help="test two methods against each other")
     parser.add_argument("--all", action="store_true", help="on the screen also the tables by dataset, where there are many")
-    parser.add_argument("--decimals", type=int, default=1, help="of the tables; 2 where published figures stand beside")
+    parser.add_argument("--decimals", type=int, metavar="N", help="of the tables; 2 where published figures stand beside")
     parser.add_argument("--watch", type=float, nargs="?", const=5.0, metavar="SECONDS", help="look for new results so often")
     parser.add_argument("--page", type=Path, help="where the page goes (default: report.html in the first folder)")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="more configs, as for run.py: of tasks of your own")
     parser.add_argument("--wandb", metavar="PROJECT", help="also log tables and page as a run of this W&B project")
     options = parser.parse_args()
-    if not 0 <= options.decimals <= 10:
+    if options.decimals is not None and not 0 <= options.decimals <= 10:
         parser.error(f"--decimals {options.decimals}: give a number from 0 to 10.")
     if options.watch is not None and not 0.1 <= options.watch <= 3600:
         parser.error(f"--watch {options.watch:g}: give seconds from 0.1 to 3600.")
     if options.watch is not None and (options.markdown or options.latex or options.csv or options.compare or options.wandb):
         parser.error("--watch writes the page again and again: leave out the other forms and --wandb.")
+    if (text := ignored(options)) is not None:
+        parser.error(text)
     if options.config_dir and not options.config_dir.is_dir():
         parser.error(f"--config-dir {options.config_dir}: there is no such folder.")
+    options.decimals = 1 if options.decimals is None else options.decimals
     return options
+
+
+def ignored(options: argparse.Namespace) -> str | None:
+    """One sentence for an option that the chosen form of the report has no use for; None where all are used."""
+    form = next((form for form in ("markdown", "latex", "csv", "leaderboard", "compare") if getattr(options, form)), None)
+    if form is None:
+        return None
+    table = form in ("markdown", "latex")
+    unused = {
+        "wandb": True,
+        "all": True,
+        "decimals": not table,
+        "page": form != "leaderboard",
+        "config_dir": form == "leaderboard",  # the others read the tasks of the results
+    }
+    for name, is_unused in unused.items():
+        if is_unused and getattr(options, name) not in (None, False):
+            return f"--{name.replace('_', '-')} has no effect with --{form}: leave one of them out."
+    return None
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -174,9 +175,11 @@ class RunFolder:
         )
         if job.config["fit"]:
             chosen = f"method={job.names['method']} clip={job.names['clip']}"
-            say(f"next: python run.py {chosen} data=NAME fit=false ckpt={self.path}    # on another dataset")
+            saved = shlex.quote(f"ckpt={self.path}")
+            say(f"next: python run.py {chosen} data=NAME fit=false {saved}    # on another dataset")
         elif run.of_released:
-            say(f"next: python -m tools.predict {self.path} --images FOLDER    # with its {PROMPTS}, as tools.export and share")
+            folder = shlex.quote(str(self.path))
+            say(f"next: python -m tools.predict {folder} --images FOLDER    # with its {PROMPTS}, as tools.export and share")
         return result
 
     def write(self, run: Assembly, result: dict[str, Any]) -> None:

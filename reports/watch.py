@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runs.jobs import LAST, RESULT
 
+SWEEP = ".sweep"  # `runs.study` keeps the state of a search in a folder of this name
 LOCKS = ".*.lock"  # `runs.locks.lock_file` puts one beside the folder of a run that has begun
 
 Stamps = dict[Path, tuple[int, int]]
@@ -27,28 +28,33 @@ def stamps(folders: Iterable[Path]) -> Stamps:
 
 
 def unfinished(folders: Iterable[Path]) -> int:
-    """The number of runs below the folders that have begun and have no result: they run, or were killed."""
+    """The number of runs below the folders that have begun and have no result: they run, or were killed.
+
+    A folder .sweep holds the state of a search, and is no run."""
     begun: set[Path] = set()
     for folder in folders:
-        begun |= {file.parent / file.name[1 : -len(".lock")] for file in folder.rglob(LOCKS)}
+        begun |= {file.parent / file.name[1 : -len(".lock")] for file in folder.rglob(LOCKS) if SWEEP not in file.parts}
         begun |= {file.parent for file in folder.rglob(LAST)}
     return sum(not (run / RESULT).exists() or (run / LAST).exists() for run in begun)
 
 
 def watch(folders: list[Path], seconds: float, show: Callable[[], None], wait: Callable[[float], None] = time.sleep) -> None:
-    """Calls `show` once there are results, and again after each poll that finds a change. Ends by KeyboardInterrupt.
+    """Calls `show` once there are results, and again after each poll in which a result has changed or the number of
+    unfinished runs has. Ends by KeyboardInterrupt.
 
     Args:
         seconds: between two polls.
         show: may raise ValueError, which is left to the caller; it is called only where there is a result.
         wait: waits for the given number of seconds.
     """
-    shown: Stamps = {}
+    shown: tuple[Stamps, int] = ({}, 0)
     announced = False
     while True:
-        if (found := stamps(folders)) and found != shown:
+        found = stamps(folders)
+        seen = (found, unfinished(folders))  # before `show`, so that what changes meanwhile is shown next
+        if found and seen != shown:
             show()
-            shown = found
+            shown = seen
         elif not found and not announced:
             print("no result yet: waiting for the first", flush=True)
             announced = True

@@ -15,7 +15,7 @@ from typing import Any
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from runs import keys, ranks, signals, sweep
+from runs import command_line, keys, ranks, signals, sweep
 from runs.arguments import raised_by_us
 
 BRIEF = "PROMPTS_BRIEF_ERRORS"  # environment variable of jobs and ranks: HYDRA_FULL_ERROR was set here and not by the user
@@ -56,6 +56,7 @@ def exit_status_of(main: Callable[[], Any]) -> int:
     if not full:
         os.environ |= {"HYDRA_FULL_ERROR": "1", BRIEF: "1"}  # errors pass through Hydra: they are printed here
     is_sweep = bool({"-m", "--multirun"} & set(sys.argv))
+    sys.argv[1:] = command_line.quote_paths(sys.argv[1:], is_sweep)
     handlers = signals.install()  # in a sweep, launchers end their jobs after an interruption
     if not ranks.is_first() and ranks.FIRST in os.environ:
         signals.end_with(int(os.environ[ranks.FIRST]))
@@ -118,7 +119,8 @@ def _hydra_message(error: BaseException) -> str | None:
             return str(refusal)
     if isinstance(error, OverrideParseException):
         reasons = [line for line in text.splitlines() if not line.startswith("Error parsing override")]
-        return f"cannot read {error.override!r} as a key and its value: {(reasons or [text])[0]}"
+        why = command_line.needs_quotes(error.override) or (reasons or [text])[0]
+        return f"cannot read {error.override!r} as a key and its value: {why}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return unknown_option(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -129,7 +131,10 @@ def _hydra_message(error: BaseException) -> str | None:
             text += f": {keys.unresolved(error.__cause__)}"
         return text.split("\nConfig search path:")[0].split("\n    full_key:")[0]
     if while_composing(error):
-        return f"this command line cannot be composed: {GROUP_BY_NAME if 'Config group override' in text else text}"
+        if "Config group override" not in text:
+            return f"this command line cannot be composed: {text}"
+        named = command_line.group_without_option(sys.argv[1:])
+        return named or f"this command line cannot be composed: {GROUP_BY_NAME}"
     return None
 
 

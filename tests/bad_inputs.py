@@ -202,6 +202,8 @@ LINES = [
     ("method.=3", "method.=3"),
     ("shots=1,2", "shots=1,2"),
     ("method=coop,maple", "method=coop,maple"),
+    ("data.name=b\u00e4", """the value needs quotes, in most shells 'data.name="b\u00e4"'"""),
+    ("logger=null", "logger=null names no option: give logger=NAME, logger=none for none"),
     ("output=\x1b[31mred\n", "output="),
     ("output='a\nb'", "output="),
     ("output=a\x00b", "output="),

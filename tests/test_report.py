@@ -86,3 +86,22 @@ def test_an_empty_folder_is_one_sentence(tmp_path, command):
     assert status == 1
     assert shown.err.count("\n") == 1
     assert "no result.json" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("form", "option"),
+    [
+        (["--leaderboard"], ["--decimals", "4"]),
+        (["--leaderboard"], ["--wandb", "x"]),
+        (["--leaderboard"], ["--config-dir", "."]),
+        (["--csv"], ["--wandb", "x"]),
+        (["--csv"], ["--decimals", "1"]),
+        (["--markdown"], ["--all"]),
+        (["--latex"], ["--page", "x.html"]),
+        (["--compare", "coop", "zeroshot"], ["--wandb", "x"]),
+    ],
+)
+def test_an_option_without_effect_is_refused(tmp_path, command, capsys, form, option):
+    with pytest.raises(SystemExit):
+        command(tmp_path, *form, *option)
+    assert f"{option[0]} has no effect with {form[0]}" in capsys.readouterr().err

@@ -17,22 +17,32 @@ def default_options() -> DictConfig:
     return OmegaConf.create(DEFAULTS | {"data_root": root})
 
 
-def dataset_names() -> list[str]:
-    """The names that `data=` takes."""
-    return sorted(path.stem for path in (CONF / "data").glob("[!_]*.yaml"))
+def dataset_names(more: Path | None = None) -> list[str]:
+    """The names that `data=` takes. `more`: a folder of configs of the user's own, as of --config-dir."""
+    return sorted({path.stem for conf in _confs(more) for path in (conf / "data").glob("[!_]*.yaml")})
 
 
-def dataset_config(name: str) -> DictConfig:
-    """conf/data/NAME.yaml over the yamls that it builds on. ValueError where there is none."""
-    path = CONF / "data" / f"{name}.yaml"
-    if not path.exists():
-        raise ValueError(f"data={name} is not known: use all or one of {', '.join(dataset_names())}")
+def dataset_config(name: str, more: Path | None = None) -> DictConfig:
+    """data/NAME.yaml over the yamls that it builds on. ValueError where there is none."""
+    path = _yaml(name, more)
     config: Any = OmegaConf.load(path)
     parents = [entry for entry in config.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    return OmegaConf.merge(*(dataset_config(parent) for parent in parents), config)  # type: ignore[return-value]
+    return OmegaConf.merge(*(dataset_config(parent, more) for parent in parents), config)  # type: ignore[return-value]
 
 
-def leading_comment(name: str) -> list[str]:
-    """The comment lines of conf/data/NAME.yaml: where the dataset comes from."""
-    lines = (CONF / "data" / f"{name}.yaml").read_text().splitlines()
+def leading_comment(name: str, more: Path | None = None) -> list[str]:
+    """The comment lines of data/NAME.yaml: where the dataset comes from."""
+    lines = _yaml(name, more).read_text().splitlines()
     return [line for line in lines if line.startswith("#")]
+
+
+def _confs(more: Path | None) -> list[Path]:
+    """The folders of configs in the order in which Hydra looks into them: ours first."""
+    return [CONF, more] if more else [CONF]
+
+
+def _yaml(name: str, more: Path | None) -> Path:
+    for conf in _confs(more):
+        if (path := conf / "data" / f"{name}.yaml").exists():
+            return path
+    raise ValueError(f"data={name} is not known: use all or one of {', '.join(dataset_names(more))}")

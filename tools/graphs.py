@@ -160,7 +160,7 @@ def require_onnx() -> None:
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise ValueError(
             f"an .onnx file needs the packages {', '.join(PACKAGES)}, and {' and '.join(missing)} cannot be imported: "
-            "pip install 'clip-prompt-suite[export]', or write a .pt2."
+            "pip install '.[export]' in a clone of this project, or write a .pt2."
         )
 
 

@@ -119,7 +119,7 @@ def check_installed() -> None:
         import transformers
     except ImportError as error:
         raise ValueError(
-            "a language model needs packages that are not installed: pip install 'clip-prompt-suite[lm]'."
+            "a language model needs packages that are not installed: pip install '.[lm]' in a clone of this project."
         ) from error
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -41,7 +41,17 @@ def test_runs_that_have_begun_are_counted(tmp_path):
     (tmp_path / "run" / "seed2").mkdir()
     (tmp_path / "run" / "seed2" / "last.ckpt").touch()
     (done.parent.parent / f".{done.parent.name}.lock").touch()  # left by a kill after its end
+    (tmp_path / "study" / ".sweep").mkdir(parents=True)
+    (tmp_path / "study" / ".sweep" / ".search.lock").touch()  # of a search, which is no run
     assert unfinished([tmp_path]) == 2
+
+
+def test_a_run_that_begins_or_ends_without_a_new_result_is_shown(tmp_path):
+    state = put(tmp_path).parent / "last.ckpt"
+    shown = []
+    with pytest.raises(KeyboardInterrupt):
+        watch([tmp_path], 5, lambda: shown.append(unfinished([tmp_path])), Looks(state.touch, state.unlink, lambda: None))
+    assert shown == [0, 1, 0]
 
 
 def test_the_command_ends_with_a_page_that_does_not_load_itself_again(tmp_path, monkeypatch, capsys):

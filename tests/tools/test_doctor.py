@@ -133,3 +133,35 @@ def test_the_command(dtd):
     assert (done.returncode, done.stdout[:9], done.stderr) == (0, "ok   dtd ", "")
     (dtd / "images/banded/banded_3.jpg").unlink()
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 1
+
+
+def test_datasets_of_ones_own_configs(tmp_path, put_images, run_doctor, capsys):
+    put_images(tmp_path / "birds", [f"{name}/{i}.jpg" for name in ("gull", "tern") for i in range(10)])
+    conf = tmp_path / "my conf"
+    (conf / "data").mkdir(parents=True)
+    (conf / "data" / "birds.yaml").write_text("# of my own\ndefaults: [folder, _self_]\nname: birds\n")
+    assert run_doctor("birds", "--config-dir", str(conf))[0] == run_doctor("birds", f"--config-dir={conf}")[0] == 0
+    assert "data=birds is not known" in run_doctor("birds")[1]
+    assert "there is no such folder" in run_doctor("birds", "--config-dir", "nowhere")[1]
+    assert "give a folder" in run_doctor("birds", "--config-dir")[1]
+    (tmp_path / "birds").rename(tmp_path / "there: (1), #2")
+    status, text = run_doctor("birds", f"--config-dir={conf}")
+    assert status == 1
+    assert "# of my own" in text
+    assert run_doctor("folder", f"folder={tmp_path}/there: (1), #2")[0] == 0
+    assert run_doctor("folder", f'folder="{tmp_path}/there: (1), #2"')[0] == 0
+    assert doctor.main(["--help"]) == 0
+    assert "--config-dir DIR" in capsys.readouterr().out
+
+
+def test_a_folder_of_ones_own_that_is_not_there_is_not_to_be_downloaded(tmp_path, put_text, run_doctor):
+    put_text(tmp_path / "notes.txt", "no images")
+    for name in ("folder", "masks_folder"):
+        status, text = run_doctor(name, f"folder={tmp_path}/nowhere")
+        assert status == 1
+        assert "there is no nowhere\n     -> correct folder=PATH" in text
+        assert "download it" not in text
+        assert (
+            "notes.txt is a file\n     -> give folder=PATH of a folder" in run_doctor(name, f"folder={tmp_path}/notes.txt")[1]
+        )
+    assert "there is no list.csv\n" in run_doctor("folder", f"folder={tmp_path}/list.csv")[1]

@@ -95,4 +95,4 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["export", "nowhere", "--to", str(tmp_path / "m.onnx")])
     assert launch.exit_status_of(export.main) == 1
     said = capsys.readouterr().err
-    assert "onnx_of_tomorrow cannot be imported: pip install 'clip-prompt-suite[export]'" in said
+    assert "onnx_of_tomorrow cannot be imported: pip install '.[export]' in a clone" in said
