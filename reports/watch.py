@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from runs.jobs import LAST, RESULT
+from runs.jobs import ENDED_EARLY, LAST, RESULT
 
 SWEEP = ".sweep"  # `runs.study` keeps the state of a search in a folder of this name
 LOCKS = ".*.lock"  # `runs.locks.lock_file` puts one beside the folder of a run that has begun
@@ -30,12 +30,26 @@ def stamps(folders: Iterable[Path]) -> Stamps:
 def unfinished(folders: Iterable[Path]) -> int:
     """The number of runs below the folders that have begun and have no result: they run, or were killed.
 
-    A folder .sweep holds the state of a search, and is no run."""
+    A folder .sweep holds the state of a search, and is no run. Runs that a search has ended early are not counted."""
     begun: set[Path] = set()
     for folder in folders:
         begun |= {file.parent / file.name[1 : -len(".lock")] for file in folder.rglob(LOCKS) if SWEEP not in file.parts}
         begun |= {file.parent for file in folder.rglob(LAST)}
-    return sum(not (run / RESULT).exists() or (run / LAST).exists() for run in begun)
+    return sum(_goes_on(run) for run in begun)
+
+
+def _goes_on(run: Path) -> bool:
+    if (run / RESULT).exists() and not (run / LAST).exists():
+        return False
+    return _changed(run / ENDED_EARLY) is None or (_changed(run / LAST) or 0) > (_changed(run / ENDED_EARLY) or 0)
+
+
+def _changed(file: Path) -> int | None:
+    """The file's time of change in nanoseconds; None where there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def watch(folders: list[Path], seconds: float, show: Callable[[], None], wait: Callable[[float], None] = time.sleep) -> None:

@@ -63,8 +63,8 @@ def in_quotes(value: str) -> str:
 def plain_path(value: str) -> str | None:
     """The path that a tool without Hydra was given as the value of a key, in quotes or not; None for null."""
     override = _parsed(value)
-    if override is not None and isinstance(override._value, QuotedString):
-        return override._value.text
+    if value[:1] in ("'", '"') and override is not None and not override.is_sweep_override():
+        return str(override.value())
     return None if value == "null" else value
 
 

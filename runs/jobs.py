@@ -26,6 +26,7 @@ from runs.protocol import protocol_of
 from runs.shots import shots_text
 
 RESULT, LAST = "result.json", "last.ckpt"  # a finished run has the first, an unfinished one the second
+ENDED_EARLY = "ended_early.txt"  # beside the state of a run that a search has ended; a later state is of a run anew
 NAMED = ("method", "data", "clip", "protocol")
 
 

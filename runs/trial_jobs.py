@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from files.untrusted import read_json
+from files.whole import write_text
 from runs import jobs, search, sweep
 from runs.gpus import gpus_of
 from runs.journal import add_entry
@@ -117,6 +118,7 @@ class JobOfTrial:
             self.result = self.job.result() if self.job and not status else None
             if pruned and self.result is None and status != 1:  # 143, or killed
                 status = 0
+                self._note_early_end()
             elif not status and self.result is None:
                 print(f"error: {self.title} ended with status 0 and left no result", file=sys.stderr, flush=True)
                 status = 1
@@ -132,3 +134,9 @@ class JobOfTrial:
         seconds = {"seconds": time.monotonic() - self.started} if ran else {}
         add_entry(title=self.title, status=status, command=shlex.join(["python", *self.command[1:]]), **seconds)
         return value
+
+    def _note_early_end(self) -> None:
+        """Leaves a file beside the state of a job that the search has ended: it was not killed."""
+        if self.job and self.job.folder.is_dir():
+            with suppress(OSError):
+                write_text(self.job.folder / jobs.ENDED_EARLY, "ended early by a search\n")

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from fakes import put
 
@@ -43,6 +45,10 @@ def test_runs_that_have_begun_are_counted(tmp_path):
     (done.parent.parent / f".{done.parent.name}.lock").touch()  # left by a kill after its end
     (tmp_path / "study" / ".sweep").mkdir(parents=True)
     (tmp_path / "study" / ".sweep" / ".search.lock").touch()  # of a search, which is no run
+    assert unfinished([tmp_path]) == 2
+    (tmp_path / "run" / "seed2" / "ended_early.txt").touch()  # by a search
+    assert unfinished([tmp_path]) == 1
+    os.utime(tmp_path / "run" / "seed2" / "last.ckpt", ns=(2**62, 2**62))  # the same command runs it on
     assert unfinished([tmp_path]) == 2
 
 
