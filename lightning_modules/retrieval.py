@@ -154,7 +154,7 @@ class Retrieval(TaskModule):
         """`retrieval_ranks.summary`, how many captions were cut, and the summary of each domain where images have one.
         ValueError where logits are not finite or no image can be read."""
         rows, seen = evaluation.metrics.compute()
-        index = seen.nonzero().flatten()
+        index = seen.reshape(-1).nonzero().flatten()  # torchmetrics makes a number of the tensor of one image
         if not len(index):
             raise ValueError(f"evaluation {evaluation.name}: none of its images can be read, so it has no result.")
         items = [evaluation.items[i] for i in index.tolist()]

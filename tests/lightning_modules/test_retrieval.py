@@ -104,6 +104,14 @@ def test_the_figures_are_those_of_the_whole_matrix(learner):
     assert sum(part["captions"] for part in metrics["domains"].values()) == metrics["captions"] == len(every)
 
 
+def test_one_image():
+    data, _, module = parts()
+    data.selected = replace(data.selected, test=data.test_items[:1])
+    module.tests = [data.evaluation("toys", "test", "all")]
+    trainer().test(module, verbose=False)
+    assert (module.metrics["toys"]["images"], module.metrics["toys"]["image_to_text_r1"]) == (1, 100.0)
+
+
 def test_captions_are_encoded_once_per_evaluation():
     data, model, module = parts()
     count = model.text_encodings
