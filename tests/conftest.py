@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -145,3 +146,23 @@ def run_doctor(tmp_path, capsys):
         return status, "".join(capsys.readouterr()).replace(f"{tmp_path}/", "")
 
     return run
+
+
+TARGETS = {}  # composed datasets, by the overrides that name them
+
+
+@pytest.fixture
+def targets_once(monkeypatch):
+    """The datasets that a protocol goes on to are composed once: neither the method nor the shots enter them."""
+    from runs import jobs
+
+    compose = jobs.compose
+
+    def remembered(config, overrides, **options):
+        if options:  # a whole job
+            return compose(config, overrides, **options)
+        key = tuple(overrides)
+        TARGETS[key] = TARGETS.get(key) or compose(config, overrides)
+        return copy.deepcopy(TARGETS[key])
+
+    monkeypatch.setattr(jobs, "compose", remembered)

@@ -1,6 +1,5 @@
 """Every option of every group composes and instantiates; optional groups are named after options that exist."""
 
-import copy
 import inspect
 from types import MappingProxyType
 
@@ -54,24 +53,6 @@ def test_every_group_is_walked_here():
         "sweeper",
     }  # tests/runs
     assert groups == here | {"row", "recipe", "search_space", "task", "hydra"}  # test_tiny_recipes.py walks search_space
-
-
-TARGETS = {}  # composed datasets, by the overrides that name them
-
-
-@pytest.fixture
-def targets_once(monkeypatch):
-    """The datasets that a protocol goes on to are composed once: neither the method nor the shots enter them."""
-    compose = jobs.compose
-
-    def remembered(config, overrides, **options):
-        if options:  # a whole job
-            return compose(config, overrides, **options)
-        key = tuple(overrides)
-        TARGETS[key] = TARGETS.get(key) or compose(config, overrides)
-        return copy.deepcopy(TARGETS[key])
-
-    monkeypatch.setattr(jobs, "compose", remembered)
 
 
 # Classification's methods under its protocols and on captions; the others under those of their own data.

@@ -5,6 +5,7 @@ from toys import ROOT
 
 from runs import jobs
 
+pytestmark = pytest.mark.usefixtures("targets_once")
 MANY = {1: 50, 2: 100, 4: 100, 8: 200, 16: 200}  # CoOp's epochs by shots
 WORDS = "a photo of a"
 DEEP = {"n_text": 4, "n_image": 4, "depth_text": 9, "depth_image": 9, "init": WORDS}

@@ -9,6 +9,7 @@ from toys import ROOT
 
 from runs import jobs
 
+pytestmark = pytest.mark.usefixtures("targets_once")
 PUBLISHED = json.loads((ROOT / "reports/published.json").read_text())
 METHODS = ("coop", "cocoop", "maple", "promptsrc")
 PRETRAINED, FEW = ("pomp", "rpp"), "method.local_contrast.negative_groups=8"

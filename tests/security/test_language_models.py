@@ -148,5 +148,5 @@ def test_a_missing_package_is_a_sentence(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "transformers", None)
     for load in (load_tiny_language_model, lambda: load_language_model("gpt2")):
-        with pytest.raises(ValueError, match="needs packages that are not installed: pip install '.\[lm\]'"):
+        with pytest.raises(ValueError, match=r"needs packages that are not installed: pip install '.\[lm\]'"):
             load()
